@@ -1,0 +1,9 @@
+"""The error for what a user can mend.
+
+Everything that is wrong with an input (a path, a file, a value in a config) is raised as `InputError`, with a message
+that says what was expected, what came, where, and what to do. Any other exception is a fault of this package.
+"""
+
+
+class InputError(ValueError):
+    """Something the user gave can't be used; the message says what to do about it."""

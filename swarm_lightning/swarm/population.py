@@ -1,0 +1,87 @@
+"""How a search begins: from n experts to N particles, and their first velocities.
+
+Source: arXiv:2410.11163, section 2, and the authors' code for the range of the interpolation.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+FirstVelocity = Literal["random", "zero", "best"]
+
+
+def grow_population(experts: Tensor, particles: int, span: float, generator: torch.Generator) -> Tensor:
+    """Add children of two random parents until there are enough particles.
+
+    A child is t a + (1 - t) b of two different experts a and b, with t ~ U(0, span).
+
+    Args:
+        experts: Weights of the n experts [n, D]; they stay in the population, in front and in order.
+        particles: Number of particles N >= n.
+        span: Upper end of the range of t: 2 is half interpolation and half extrapolation (the authors' code), 1 is
+            interpolation only (the paper's text).
+        generator: Source of the random numbers.
+
+    Returns:
+        Positions [N, D] float32.
+
+    Raises:
+        ValueError: If there are more experts than particles, a child has no two parents, or the span is not above 0.
+    """
+    if not 0 < span < float("inf"):
+        raise ValueError(f"Expected the span of t to be above 0 and finite, but got {span}.")
+    count, dimensions = experts.shape
+    if particles < count:
+        raise ValueError(
+            f"Expected at least as many particles as experts, but got {particles} particles and {count} experts. "
+            f"Set particles to {count} or more, or leave experts out."
+        )
+    if particles > count and count < 2:
+        raise ValueError(f"Expected at least 2 experts to cross, but got {count} for {particles} particles.")
+    positions = torch.empty(particles, dimensions, dtype=torch.float32, device=experts.device)
+    positions[:count] = experts
+    for index in range(count, particles):
+        first = int(torch.randint(count, (), generator=generator))
+        second = other_than(first, count, generator)
+        share = span * float(torch.rand((), dtype=torch.float64, generator=generator))
+        positions[index].copy_(positions[first]).mul_(share).add_(positions[second], alpha=1 - share)
+    return positions
+
+
+def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator) -> Tensor:
+    """Give every particle its first velocity.
+
+    Args:
+        positions: First positions [N, D].
+        utilities: Their utilities [N]; used by `best` only.
+        mode: `random`: towards another particle drawn at random, x_j - x_i. `zero`: at rest. `best`: towards the
+            best of the first positions, g - x_i.
+        generator: Source of the random numbers; used by `random` only.
+
+    Returns:
+        Velocities [N, D], dtype of the positions.
+
+    Raises:
+        ValueError: If the mode is none of the three, or `random` has no other particle to draw.
+    """
+    count = positions.shape[0]
+    if mode == "zero":
+        return torch.zeros_like(positions)
+    if mode == "best":
+        best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+        return positions[best] - positions
+    if mode != "random":
+        raise ValueError(f"Expected the first velocity to be 'random', 'zero' or 'best', but got {mode!r}.")
+    if count < 2:
+        raise ValueError(f"Expected at least 2 particles for random first velocities, but got {count}.")
+    velocities = torch.empty_like(positions)
+    for index in range(count):
+        torch.sub(positions[other_than(index, count, generator)], positions[index], out=velocities[index])
+    return velocities
+
+
+def other_than(index: int, count: int, generator: torch.Generator) -> int:
+    """Draw one of `count` indices, uniformly among those that differ from `index`."""
+    drawn = int(torch.randint(count - 1, (), generator=generator))
+    return drawn + (drawn >= index)

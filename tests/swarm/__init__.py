@@ -1,0 +1,1 @@
+"""Tests of the particle swarm; a package, so that they can import their reference implementation."""
