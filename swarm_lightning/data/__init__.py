@@ -1,0 +1,1 @@
+"""Examples that guide and test a search: reading them, checking them, and handing them to Lightning."""

@@ -1,0 +1,172 @@
+"""Hands the splits to Lightning: one batch an epoch, because one iteration of the swarm looks at every example.
+
+The work is done by `readers.py`, `checks.py` and `prompts.py`; this class holds the settings and the result.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from lightning import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from swarm_lightning.data.checks import check_splits
+from swarm_lightning.data.examples import Example, ExampleSplits
+from swarm_lightning.data.notices import Notice
+from swarm_lightning.data.prompts import read_prompts
+from swarm_lightning.data.readers import read_splits
+from swarm_lightning.errors import InputError
+
+
+class OneBatch:
+    """A loader whose only batch is the whole split.
+
+    No `DataLoader`: Lightning would share its batches out among the ranks and warn about its missing workers.
+
+    >>> [len(batch) for batch in OneBatch([Example("1 + 1?"), Example("1 + 2?")])]
+    [2]
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __iter__(self) -> Iterator[list[Example]]:
+        yield list(self.examples)
+
+    def __len__(self) -> int:
+        return 1
+
+
+class SwarmData(LightningDataModule):
+    """The examples that guide the search and those that test its result.
+
+    Args:
+        dataset: A .json file with `dev` and `test`, a .json, .jsonl, .csv, .tsv or .parquet file with records, a folder
+            written by `save_to_disk` or with data files, or the id of a dataset of the Hugging Face hub.
+        test_dataset: A second one of these, with the test split; null if `dataset` has it, or if there is one split
+            only, from which both are drawn.
+        subset: Configuration of a hub dataset that has several.
+        validation_split: Name of the split that guides the search; null for `validation`, `dev`, `val` or `valid`.
+        test_split: Name of the split that is held back; null for `test`.
+        columns: Which column holds what, as in `{question: my_question, answer: gold, choices: [opt_a, opt_b]}`; the
+            parts are question, prompt, answer, choices, id and icl_prompt, each by default in the column of its name.
+            An answer may be a choice's label, its text, or its index counted from 0.
+        validation_size: Number of examples to draw for validation; null for all of the split, or for 200 where both
+            splits are drawn from one.
+        test_size: Number of examples to draw for test; null for all of the split, or for 1000 where both are drawn
+            from one.
+        seed: Seed of the draw; null for the seed of the run.
+        prompts: File with the prompts for `predict`: .txt with one a line, or records with `prompt` or `question`.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        test_dataset: str | None = None,
+        subset: str | None = None,
+        validation_split: str | None = None,
+        test_split: str | None = None,
+        columns: dict[str, str | list[str] | None] | None = None,
+        validation_size: int | None = None,
+        test_size: int | None = None,
+        seed: int | None = None,
+        prompts: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.test_dataset = test_dataset
+        self.subset = subset
+        self.validation_split = validation_split
+        self.test_split = test_split
+        self.columns = columns
+        self.validation_size = validation_size
+        self.test_size = test_size
+        self.seed = seed
+        self.prompts = prompts
+        self._read: tuple[ExampleSplits, list[Notice]] | None = None
+        self._prompt_examples: list[Example] | None = None
+        self._reported = False
+
+    @property
+    def splits(self) -> ExampleSplits:
+        """The validation and the test split; read on first use.
+
+        Raises:
+            InputError: If they can't be read, or no search can run with them.
+        """
+        return self._read_once()[0]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What was noticed about the data: leaks, duplicates, records left out, draws."""
+        return list(self._read_once()[1])
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 in hex over the content of both splits: a resumed run can tell that its data has changed."""
+        return self.splits.fingerprint
+
+    def prepare_data(self) -> None:
+        """Read and check everything, so that what is wrong comes up before any long work."""
+        self._read_once()
+        if self.prompts is not None:
+            self._read_prompts(self.prompts)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data where this process has not done so, and show what was noticed, once."""
+        notices = self.notices
+        if self._reported:
+            return
+        self._reported = True
+        for notice in notices:
+            if notice.severity == "warning":
+                rank_zero_warn(notice.message, category=UserWarning)
+            else:
+                rank_zero_info(notice.message)
+
+    def train_dataloader(self) -> OneBatch:
+        """The whole validation split, which guides the search, as one batch an epoch."""
+        return OneBatch(self.splits.validation)
+
+    def val_dataloader(self) -> OneBatch | list[OneBatch]:
+        """The same batch; none while fitting, where the search has scored the split already."""
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            return []
+        return OneBatch(self.splits.validation)
+
+    def test_dataloader(self) -> OneBatch:
+        """The whole test split as one batch."""
+        return OneBatch(self.splits.test)
+
+    def predict_dataloader(self) -> OneBatch:
+        """All prompts as one batch.
+
+        Raises:
+            InputError: If no file with prompts was named, or it can't be read.
+        """
+        if self.prompts is None:
+            raise InputError("Expected a file with prompts, but `prompts` is not set. Name one: --data.prompts FILE.")
+        return OneBatch(self._read_prompts(self.prompts))
+
+    def _read_prompts(self, source: str) -> list[Example]:
+        if self._prompt_examples is None:
+            self._prompt_examples = read_prompts(source)
+        return self._prompt_examples
+
+    def _read_once(self) -> tuple[ExampleSplits, list[Notice]]:
+        if self._read is None:
+            splits = read_splits(
+                self.dataset,
+                test_source=self.test_dataset,
+                subset=self.subset,
+                validation_split=self.validation_split,
+                test_split=self.test_split,
+                columns=self.columns,
+                validation_size=self.validation_size,
+                test_size=self.test_size,
+                seed=self.seed,
+            )
+            notices = [*check_splits(splits), *splits.notices]
+            errors = [notice.message for notice in notices if notice.severity == "error"]
+            if errors:
+                raise InputError(" ".join(errors))
+            self._read = (splits, notices)
+        return self._read
