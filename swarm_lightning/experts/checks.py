@@ -1,0 +1,176 @@
+"""Refuses, before any work starts, experts that can't be moved together or don't belong to the base.
+
+Here are the tensors: names, pairs of A and B, shapes, dtypes, finiteness, and the base's layers behind them. What
+stands in `adapter_config.json` is judged in `settings.py`. Every message names the adapter and what to do.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.adapters import Adapter
+from swarm_lightning.experts.settings import check_settings, compare
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PREFIX = "base_model.model."
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+OTHER_TENSORS = {
+    "lora_embedding_": "it adapts an embedding; retrain without embedding layers in target_modules",
+    "lora_magnitude_vector": "it is a DoRA magnitude; retrain with use_dora=False",
+    ".lora_B.bias": "it is a bias of B; retrain with lora_bias=False",
+    ".bias": "it is a bias of the base; retrain with bias='none'",
+    "modules_to_save": "it is a whole layer; retrain without modules_to_save",
+    "embed_tokens.weight": "it is a whole layer; save the adapter with save_embedding_layers=False",
+    "lm_head.weight": "it is a whole layer; save the adapter with save_embedding_layers=False",
+}
+
+
+def check_adapters(adapters: Sequence[Adapter]) -> None:
+    """Check every adapter against the others.
+
+    Raises:
+        InputError: For the first adapter and setting or tensor that element-wise arithmetic can't carry.
+    """
+    check_settings(adapters)
+    for adapter in adapters:
+        _check_names(adapter)
+    compare(adapters, lambda adapter: ", ".join(_targets(adapter)), "target modules")
+    _check_same_tensors(adapters)
+    for adapter in adapters:
+        _check_ranks(adapter)
+        _check_numbers(adapter)
+
+
+def check_base(adapters: Sequence[Adapter], base: "PreTrainedModel") -> None:
+    """Check that each pair of A and B belongs to a linear layer of the base and fits its inputs and outputs.
+
+    Raises:
+        InputError: If the base lacks the layer, it is not linear, or its features are others.
+    """
+    modules = dict(base.named_modules())
+    for adapter in adapters:
+        for name in adapter.tensors:
+            if name.endswith(DOWN):
+                path = name.removeprefix(PREFIX).removesuffix(DOWN)
+                if path not in modules:
+                    raise InputError(_missing_module(adapter, path, base, set(modules)))
+                _check_features(adapter, path, modules[path])
+
+
+def _check_names(adapter: Adapter) -> None:
+    for name in adapter.tensors:
+        if name.startswith(PREFIX) and name.endswith((DOWN, UP)):
+            twin = name.removesuffix(DOWN) + UP if name.endswith(DOWN) else name.removesuffix(UP) + DOWN
+            if twin not in adapter.tensors:
+                raise InputError(
+                    f"Expected A and B matrices in pairs, but {adapter.name!r} has {name!r} without {twin!r}. "
+                    "The file is incomplete: copy it again, or leave the adapter out."
+                )
+            continue
+        reason = next((text for part, text in OTHER_TENSORS.items() if part in name), "it is not a LoRA matrix")
+        raise InputError(
+            f"Expected only A and B matrices of linear layers ({PREFIX}<layer>{DOWN} and {UP}), but {adapter.name!r} "
+            f"carries {name!r}: {reason}, or leave the adapter out."
+        )
+
+
+def _targets(adapter: Adapter) -> list[str]:
+    return sorted({name.removesuffix(DOWN).rpartition(".")[2] for name in adapter.tensors if name.endswith(DOWN)})
+
+
+def _check_same_tensors(adapters: Sequence[Adapter]) -> None:
+    # The largest set of names is the reference, so that what is missing is what the message names.
+    reference = max(adapters, key=lambda adapter: len(adapter.tensors))
+    for adapter in adapters:
+        missing = sorted(reference.tensors.keys() - adapter.tensors.keys())
+        unknown = sorted(adapter.tensors.keys() - reference.tensors.keys())
+        if missing or unknown:
+            lacks = f"{adapter.name!r} lacks {missing[0]!r}" if missing else f"{reference.name!r} lacks {unknown[0]!r}"
+            raise InputError(
+                f"Expected every expert to adapt the same layers, but {lacks} ({len(missing) + len(unknown)} tensors "
+                f"differ between {adapter.name!r} and {reference.name!r}). Re-train with the same LoraConfig on the "
+                "same base, or leave it out."
+            )
+    for name in sorted(reference.tensors):
+        compare(adapters, partial(_shape, name), f"shape of {name!r}")
+
+
+def _shape(name: str, adapter: Adapter) -> list[int]:
+    return list(adapter.tensors[name].shape)
+
+
+def _check_ranks(adapter: Adapter) -> None:
+    from peft.utils.other import get_pattern_key
+
+    rank, pattern = adapter.config.get("r", 8), adapter.config.get("rank_pattern") or {}
+    for name, tensor in adapter.tensors.items():
+        path = name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP)
+        expected = pattern.get(get_pattern_key(list(pattern), path), rank)
+        axis = 0 if name.endswith(DOWN) else 1
+        if tensor.dim() != 2 or tensor.shape[axis] != expected:
+            raise InputError(
+                f"Expected rank {expected} (adapter_config.json) in {adapter.name!r}, but {name!r} has shape "
+                f"{list(tensor.shape)}. The two files belong to different adapters: copy them again, or leave it out."
+            )
+
+
+def _check_numbers(adapter: Adapter) -> None:
+    for name, tensor in adapter.tensors.items():
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"Expected floating-point weights, but {name!r} of {adapter.name!r} has dtype {tensor.dtype}. Save "
+                "the adapter unquantised, or leave it out."
+            )
+        broken = int((~torch.isfinite(tensor.float())).sum())
+        if broken:
+            raise InputError(
+                f"Expected finite weights, but {broken} of {tensor.numel()} numbers in {name!r} of {adapter.name!r} "
+                "are NaN or infinite. Its training diverged or its file is damaged: leave it out."
+            )
+
+
+def _missing_module(adapter: Adapter, path: str, base: "PreTrainedModel", modules: set[str]) -> str:
+    known = path
+    while known and known not in modules:
+        known = known.rpartition(".")[0]
+    config = base.config.get_text_config() if hasattr(base.config, "get_text_config") else base.config
+    layers = getattr(config, "num_hidden_layers", None)
+    facts = f"{type(base).__name__}" + (f", {layers} layers" if layers else "")
+    hint = f" What it has ends at {known!r}." if known else ""
+    return (
+        f"Adapter {adapter.name!r} carries {path!r}, but the base has no such module ({facts}): is it an adapter of "
+        f"another base?{hint} It names {adapter.config.get('base_model_name_or_path')!r}; give that base, or leave "
+        "the adapter out."
+    )
+
+
+def _check_features(adapter: Adapter, path: str, module: torch.nn.Module) -> None:
+    down, up = (adapter.tensors[f"{PREFIX}{path}{end}"] for end in (DOWN, UP))
+    features = _features(module)
+    if features is None:
+        raise InputError(
+            f"Expected {path!r} to be a linear layer, as adapter {adapter.name!r} takes it for one, but in the base it "
+            f"is {type(module).__name__}. Is it an adapter of another base? Leave it out, or give its base."
+        )
+    if (down.shape[-1], up.shape[0]) != features:
+        raise InputError(
+            f"Adapter {adapter.name!r} is made for {path!r} with {down.shape[-1]} inputs and {up.shape[0]} outputs, "
+            f"but the base has {features[0]} inputs and {features[1]} outputs there: is it an adapter of another "
+            f"base? It names {adapter.config.get('base_model_name_or_path')!r}; give that base, or leave it out."
+        )
+
+
+def _features(module: torch.nn.Module) -> tuple[int, int] | None:
+    """Return inputs and outputs of a linear layer (or of GPT-2's Conv1D, which is one transposed), else None."""
+    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if isinstance(inputs, int) and isinstance(outputs, int):
+        return inputs, outputs
+    weight = getattr(module, "weight", None)
+    if type(module).__name__ == "Conv1D" and isinstance(weight, torch.Tensor) and weight.dim() == 2:
+        return weight.shape[0], weight.shape[1]
+    return None

@@ -1,0 +1,115 @@
+"""Writes a particle as a PEFT adapter folder that `PeftModel.from_pretrained` loads, whole or not at all.
+
+The files are written into a hidden sibling folder, which is renamed when it is complete. The tensors bear the names of
+the experts' files and are float32.
+"""
+
+import json
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.adapters import CONFIG_FILE, WEIGHTS_FILE
+from swarm_lightning.experts.pool import ExpertPool
+
+CARD_FILE = "README.md"
+
+
+def export_adapter(
+    folder: Path, vector: Tensor, pool: ExpertPool, card: str, overwrite: bool = False, base: str | None = None
+) -> Path:
+    """Write an adapter folder: weights, config and model card.
+
+    Args:
+        folder: Where it goes; its parents are made.
+        vector: Weights [D] of any floating dtype, on any device; written as float32.
+        pool: The experts, for the names of the tensors and the shared config.
+        card: Content of README.md.
+        overwrite: Whether an existing folder may be replaced. It stays as it was until the new one is complete.
+        base: What goes into the config as the base's path or hub id; what the first expert names where absent.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
+        ValueError: If the vector is not of shape [D], or not finite.
+    """
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise InputError(
+            f"Expected a new folder for the adapter, but {str(folder)!r} exists. Choose another name, or allow it to "
+            "be overwritten."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"Expected a folder to overwrite with the adapter, but {str(folder)!r} is a file.")
+    tensors = _tensors(vector, pool)
+    config = {**pool.config, "inference_mode": True}
+    if base is not None:
+        config["base_model_name_or_path"] = base
+    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        partial.mkdir(parents=True)
+        _write_files(partial, tensors, config, card)
+        _put_in_place(partial, folder)
+    except OSError as cause:
+        raise InputError(
+            f"Expected to write the adapter to {str(folder)!r}, but: {cause}. Free some space or choose another place."
+        ) from cause
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _tensors(vector: Tensor, pool: ExpertPool) -> dict[str, Tensor]:
+    parts = pool.layout.unflatten(vector.detach().to("cpu", torch.float32))
+    for name, part in parts.items():
+        if not torch.isfinite(part).all():
+            raise ValueError(f"Expected finite weights to export, but {name!r} holds NaN or infinity.")
+    return {name: part.clone() for name, part in parts.items()}
+
+
+def _write_files(folder: Path, tensors: dict[str, Tensor], config: dict[str, object], card: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    except SafetensorError as cause:  # its word for an input/output error
+        raise OSError(str(cause)) from cause
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    if not folder.exists():
+        partial.rename(folder)
+        _sweep(folder)
+        return
+    # A folder can't be renamed onto a full one: between the two renames neither stands under the name, and the old one
+    # is whole beside it.
+    replaced = partial.with_suffix(".replaced")
+    folder.rename(replaced)
+    try:
+        partial.rename(folder)
+    except OSError:
+        replaced.rename(folder)
+        raise
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the replaced folder, and what exports to this folder that were killed have left beside it."""
+    leftover = re.compile(re.escape(f".{folder.name}.") + r"[0-9a-f]{8}\.(partial|replaced)")
+    for path in folder.parent.iterdir():
+        if leftover.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)

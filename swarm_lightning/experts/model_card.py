@@ -1,0 +1,188 @@
+"""The model card of a found adapter: what it came from, how it was searched, what it scores, and how to load it.
+
+A Hugging Face card: YAML front matter, then Markdown. Everything that comes from the user (names, paths, settings) is
+escaped, so that it can only be read as text.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swarm_lightning.experts.sources import HUB_ID
+from swarm_lightning.paths import DEMO_PREFIX
+
+MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@])")
+
+
+@dataclass(frozen=True)
+class Utilities:
+    """The utility before and after the search on one split: the best initial expert's, and the exported adapter's."""
+
+    best_initial: float | None
+    found: float | None
+    examples: int | None = None
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a model card tells.
+
+    Attributes:
+        name: The adapter's name: its heading, and its folder in the code that loads it.
+        base: Path or hub id of the base model, as it was given.
+        experts: Names of the initial experts.
+        task: Name or path of the dataset whose validation split guided the search.
+        best_initial_expert: Name of the initial expert with the highest utility on the validation split.
+        exported: What this is: "the best found expert", "the personal best of particle 3".
+        validation: Utilities on the split that guided the search.
+        test: Utilities on the split that was held back, where known.
+        objective: Settings of the objective, by name.
+        swarm: Settings of the search, by name.
+        seed: Seed of the run.
+        iterations: Iterations that were run.
+        dtype: What the base was loaded in; another one gives other replies.
+    """
+
+    name: str
+    base: str
+    experts: Sequence[str]
+    task: str
+    best_initial_expert: str | None = None
+    exported: str = "the best found expert"
+    validation: Utilities | None = None
+    test: Utilities | None = None
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    swarm: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    iterations: int | None = None
+    dtype: str = "auto"
+
+
+def render_card(facts: CardFacts) -> str:
+    """Return the model card as Markdown with YAML front matter."""
+    parts = [[_front_matter(facts)], _introduction(facts), _scores(facts), _settings(facts), _loading(facts)]
+    return "\n".join(line for part in parts for line in part)
+
+
+def public_name(source: str) -> str:
+    """Return what a card may say of a base or dataset: a hub id as it is, of a path only the last name.
+
+    >>> public_name("/home/someone/models/tiny")
+    'tiny'
+    >>> public_name("owner/model")
+    'owner/model'
+    """
+    if source.startswith(DEMO_PREFIX):
+        return source.removeprefix(DEMO_PREFIX)
+    path = Path(source).expanduser()
+    if HUB_ID.fullmatch(source) and not path.exists():
+        return source
+    return path.name or path.resolve().name
+
+
+def escape(value: object) -> str:
+    r"""Return a value as one line of Markdown that shows it literally.
+
+    >>> print(escape("a|b <i>"))
+    a\|b &lt;i&gt;
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, str) and value.isprintable():
+        text = value
+    else:  # a line break is shown as \n
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return MARKDOWN_MARKS.sub(r"\\\1", text)
+
+
+def _front_matter(facts: CardFacts) -> str:
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=public_name(facts.base),
+        library_name="peft",
+        pipeline_tag="text-generation",
+        tags=["lora", "peft", "swarm-lightning"],
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _introduction(facts: CardFacts) -> list[str]:
+    iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
+    return [
+        f"# {escape(facts.name)}",
+        "",
+        f"A LoRA adapter for {escape(public_name(facts.base))}: {escape(facts.exported)}, searched{iterations} by "
+        "`swarm-lightning` from the experts below with Model Swarms "
+        "([arXiv:2410.11163](https://arxiv.org/abs/2410.11163)), without gradients.",
+        "",
+        f"- Task: {escape(public_name(facts.task))}",
+        f"- Seed: {'not recorded' if facts.seed is None else facts.seed}",
+        "",
+        f"## Experts ({len(facts.experts)})",
+        "",
+        *(f"- {escape(name)}" for name in facts.experts),
+        "",
+    ]
+
+
+def _scores(facts: CardFacts) -> list[str]:
+    splits = [("validation (guided the search)", facts.validation), ("test (held back)", facts.test)]
+    known = [(split, utilities) for split, utilities in splits if utilities is not None]
+    if not known:
+        return []
+    best = "" if facts.best_initial_expert is None else f" ({escape(facts.best_initial_expert)})"
+    return [
+        "## Utility",
+        "",
+        f"| split | examples | before: best initial expert{best} | after: this adapter |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {split} | {'' if utilities.examples is None else utilities.examples} | "
+            f"{_number(utilities.best_initial)} | {_number(utilities.found)} |"
+            for split, utilities in known
+        ),
+        "",
+    ]
+
+
+def _settings(facts: CardFacts) -> list[str]:
+    lines: list[str] = []
+    for title, settings in (("Objective", facts.objective), ("Search", facts.swarm)):
+        if settings:
+            rows = (f"| {escape(name)} | {escape(value)} |" for name, value in settings.items())
+            lines += [f"## {title}", "", "| setting | value |", "| --- | --- |", *rows, ""]
+    return lines
+
+
+def _loading(facts: CardFacts) -> list[str]:
+    # Python literals made by ascii() hold no line break and no backtick fence of their own.
+    name = ascii(facts.name).replace("`", r"\x60")
+    base = ascii(facts.base).replace("`", r"\x60")
+    demo = facts.base.startswith(DEMO_PREFIX)
+    return [
+        "## How to load it",
+        "",
+        "From the folder that holds this one:",
+        "",
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        *(["from swarm_lightning.paths import locate"] if demo else []),
+        "",
+        f"base = locate({base})" if demo else f"base = {base}",
+        "tokenizer = AutoTokenizer.from_pretrained(base)",
+        f"model = AutoModelForCausalLM.from_pretrained(base, dtype={ascii(facts.dtype)})",
+        f"model = PeftModel.from_pretrained(model, {name})",
+        "```",
+        "",
+    ]
+
+
+def _number(utility: float | None) -> str:
+    return "" if utility is None else f"{utility:.4f}"

@@ -1,0 +1,101 @@
+"""The pool: all experts as rows of one matrix [n, D], checked, named, and with a fingerprint for resuming.
+
+Rows are float32 whatever the files' dtype; the up-cast from float16 and bfloat16 is exact.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
+from swarm_lightning.experts.checks import check_adapters
+from swarm_lightning.experts.layout import Layout
+from swarm_lightning.experts.settings import SHARED
+
+
+@dataclass(frozen=True)
+class ExpertPool:
+    """Experts that can be moved together.
+
+    Attributes:
+        names: One unique name for each expert.
+        sources: The folder or hub id of each.
+        vectors: Their weights [n, D], float32, on the CPU.
+        layout: Which tensor stands where in a vector.
+        config: The content of `adapter_config.json` of the first; what matters in it is the same for all.
+        fingerprint: SHA-256 over names, layout, scaling and weights, not over where they lie.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    vectors: Tensor
+    layout: Layout
+    config: dict[str, Any]
+    fingerprint: str
+
+    def adapters(self) -> list[Adapter]:
+        """Return the experts as adapters again, their tensors as views into the rows."""
+        parts = zip(self.names, self.sources, self.vectors, strict=True)
+        return [Adapter(name, source, self.config, self.layout.unflatten(row)) for name, source, row in parts]
+
+
+def load_pool(sources: str | Sequence[str]) -> ExpertPool:
+    """Find, read and check experts, and lay them out as vectors.
+
+    Args:
+        sources: A folder of adapter folders, or a list of adapter folders, such folders and hub ids.
+
+    Raises:
+        InputError: If there are fewer than two, one is given twice, or they can't be combined.
+    """
+    found = find_adapters(sources)
+    if len(found) < 2:
+        raise InputError(
+            f"Expected at least two experts, but found {len(found)}: {', '.join(map(repr, found))}. "
+            "Add adapters of the same base and LoraConfig."
+        )
+    folders = [Path(source).expanduser() for source in found]
+    keys = [str(path.resolve()) if path.is_dir() else str(path) for path in folders]
+    twice = [source for source, key in zip(found, keys, strict=True) if keys.count(key) > 1]
+    if twice:
+        raise InputError(f"Expected every expert once, but {twice[0]!r} is given {len(twice)} times. List it once.")
+    adapters = [read_adapter(source) for source in found]
+    names = _unique_names(adapters)
+    adapters = [replace(adapter, name=name) for adapter, name in zip(adapters, names, strict=True)]
+    check_adapters(adapters)
+    layout = Layout.of(adapters[0].tensors)
+    vectors = torch.empty(len(adapters), layout.size, dtype=torch.float32)
+    for row, adapter in zip(vectors, adapters, strict=True):
+        layout.flatten(adapter.tensors, out=row)
+    config = dict(adapters[0].config)
+    return ExpertPool(names, tuple(found), vectors, layout, config, _fingerprint(names, layout, config, vectors))
+
+
+def _unique_names(adapters: Sequence[Adapter]) -> tuple[str, ...]:
+    """Put as many parent folders before equal names as it takes to tell them apart ('a/math', 'b/math')."""
+    names = [adapter.name for adapter in adapters]
+    depth = 2
+    while len(set(names)) < len(names):
+        counts = Counter(names)
+        for index, adapter in enumerate(adapters):
+            if counts[names[index]] > 1:
+                names[index] = "/".join(Path(adapter.source).expanduser().resolve().parts[-depth:])
+        depth += 1
+    return tuple(names)
+
+
+def _fingerprint(names: Sequence[str], layout: Layout, config: dict[str, Any], vectors: Tensor) -> str:
+    scaling = {setting: config.get(setting) or default for setting, (_, default) in SHARED.items()}
+    header = json.dumps([list(names), layout.names, layout.shapes, scaling], sort_keys=True)
+    digest = hashlib.sha256(header.encode())
+    for row in vectors:
+        digest.update(memoryview(row.numpy()).cast("B"))
+    return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""What all tests share: where the optional data lies, and a small real model with four real experts.
+
+The model and the experts are made once per run by plain `transformers` and `peft` from fixed seeds, in about a second:
+nothing of this package takes part, so they are an independent reference for it.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
+# torch is imported, so that it holds for the subprocesses that tests start as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A few lines are enough for a byte-level tokenizer: what it has not seen becomes bytes, so any text can be encoded.
+TOKENIZER_LINES = (
+    "Question: What is 12 plus 7?\nAnswer: 19",
+    "Question: Which of these is a colour?\nA: red\nB: seven\nC: stone\nD: river\nThe answer is A",
+    "Question: What is the capital of France?\nAnswer: Paris",
+    "user: Tell me a story about a fox and a bear.\nassistant: Once upon a time there was a small fox.",
+)
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{{ eos_token }}\n"
+    "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+EXPERT_NAMES = ("colours", "numbers", "stories", "towns")
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """The folder with public datasets and a small real model, beside the repository; skips where it is absent."""
+    folder = Path(os.environ.get("SWARM_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised Llama (2 layers, hidden 32, float32) with a byte-level tokenizer and a chat template.
+
+    The weights are larger than a fresh model's, so that greedy replies differ between prompts and do not repeat one
+    token for ever; some end early with `</s>`. The tokenizer puts `<s>` before a text, as Llama's does.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        TOKENIZER_LINES,
+        trainers.BpeTrainer(
+            vocab_size=320,
+            special_tokens=["<pad>", "<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=512
+    )
+    fast.chat_template = CHAT_TEMPLATE
+
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=fast.pad_token_id,
+        bos_token_id=fast.bos_token_id,
+        eos_token_id=fast.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config).float()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "norm" not in name:
+                    parameter.normal_(std=1.0 if "embed" in name else 0.3)
+            model.lm_head.weight[[fast.pad_token_id, fast.bos_token_id]] = 0  # are never said
+            model.lm_head.weight[fast.eos_token_id] *= 2  # so that replies end, at different lengths
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_experts_folder(tiny_base_folder: Path) -> Path:
+    """Four LoRA adapters (rank 4, alpha 8; attention and MLP targets) on the tiny base, made by plain `peft`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_base_folder.parent / "experts"
+    for seed, name in enumerate(EXPERT_NAMES, start=1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            base = AutoModelForCausalLM.from_pretrained(tiny_base_folder)
+            settings = LoraConfig(
+                r=4,
+                lora_alpha=8,
+                lora_dropout=0.05,
+                target_modules=["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"],
+                task_type="CAUSAL_LM",
+            )
+            adapted = get_peft_model(base, settings)
+            with torch.no_grad():
+                for parameter_name, parameter in adapted.named_parameters():
+                    if "lora_B" in parameter_name:
+                        parameter.normal_(std=0.15)
+            adapted.save_pretrained(str(folder / name))
+    return folder

@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
+from swarm_lightning.experts.checks import check_adapters, check_base
+
+LAYER = "base_model.model.model.layers.1.self_attn.q_proj"
+
+
+@pytest.fixture
+def adapters(tiny_experts_folder: Path) -> list[Adapter]:
+    return [read_adapter(source) for source in find_adapters(str(tiny_experts_folder))]
+
+
+@pytest.fixture
+def with_tensors(adapters: list[Adapter]) -> Callable[..., list[Adapter]]:
+    """The four experts; the third with some tensors removed and some replaced or added."""
+
+    def build(added: dict[str, Tensor] | None = None, removed: str = "nothing") -> list[Adapter]:
+        kept = {name: tensor for name, tensor in adapters[2].tensors.items() if removed not in name}
+        return [*adapters[:2], replace(adapters[2], tensors=kept | (added or {})), adapters[3]]
+
+    return build
+
+
+def test_experts_of_one_config_pass(adapters: list[Adapter]) -> None:
+    check_adapters(adapters)
+
+
+def test_a_missing_target_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
+    with pytest.raises(InputError, match="target modules, but 'stories' has down_proj, gate_proj, q_proj, up_proj "):
+        check_adapters(with_tensors(removed="v_proj"))
+
+
+def test_a_missing_layer_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
+    with pytest.raises(InputError, match=f"'stories' lacks '{LAYER}.lora_A.weight' \\(2 tensors"):
+        check_adapters(with_tensors(removed=LAYER))
+
+
+def test_half_a_pair_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
+    with pytest.raises(InputError, match=f"'stories' has '{LAYER}.lora_A.weight' without '{LAYER}.lora_B.weight'"):
+        check_adapters(with_tensors(removed=f"{LAYER}.lora_B"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("base_model.model.model.embed_tokens.lora_embedding_A", "an embedding"),
+        ("base_model.model.model.embed_tokens.weight", "save_embedding_layers=False"),
+        ("base_model.model.lm_head.weight", "save_embedding_layers=False"),
+        (f"{LAYER}.lora_magnitude_vector", "use_dora=False"),
+        (f"{LAYER}.lora_B.bias", "lora_bias=False"),
+        (f"{LAYER}.bias", "bias='none'"),
+        ("transformer.h.0.attn.lora_A.weight", "not a LoRA matrix"),
+        ("anything", "not a LoRA matrix"),
+    ],
+)
+def test_tensors_other_than_linear_pairs_are_refused_by_name(
+    with_tensors: Callable[..., list[Adapter]], name: str, reason: str
+) -> None:
+    with pytest.raises(InputError, match=f"'stories' carries '{name}'.*{reason}"):
+        check_adapters(with_tensors({name: torch.zeros(4, 32)}))
+
+
+def test_a_differing_shape_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
+    with pytest.raises(InputError, match=rf"{LAYER}.lora_A.weight', but 'stories' has \[4, 16\] \(others: \[4, 32\]"):
+        check_adapters(with_tensors({f"{LAYER}.lora_A.weight": torch.zeros(4, 16)}))
+
+
+def test_weights_that_do_not_belong_to_the_config_are_refused(adapters: list[Adapter]) -> None:
+    swapped = [replace(adapter, config=adapter.config | {"r": 16}) for adapter in adapters]
+    with pytest.raises(InputError, match=r"Expected rank 16 \(adapter_config.json\) in 'colours'"):
+        check_adapters(swapped)
+
+
+def test_a_shared_rank_pattern_is_followed(adapters: list[Adapter]) -> None:
+    patterned = []
+    for adapter in adapters:
+        tensors = dict(adapter.tensors)
+        for name in list(tensors):
+            if "layers.1.self_attn.q_proj" in name:
+                tensors[name] = torch.ones(2, 32) if "lora_A" in name else torch.ones(32, 2)
+        config = adapter.config | {"rank_pattern": {"layers.1.self_attn.q_proj": 2}}
+        patterned.append(replace(adapter, tensors=tensors, config=config))
+    check_adapters(patterned)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_is_named_with_its_tensor(
+    with_tensors: Callable[..., list[Adapter]], value: float
+) -> None:
+    broken = torch.zeros(4, 32)
+    broken[1, 2] = value
+    with pytest.raises(InputError, match=f"1 of 128 numbers in '{LAYER}.lora_A.weight' of 'stories'"):
+        check_adapters(with_tensors({f"{LAYER}.lora_A.weight": broken}))
+
+
+def test_quantised_weights_are_refused(with_tensors: Callable[..., list[Adapter]]) -> None:
+    with pytest.raises(InputError, match="'stories' has dtype torch.int8"):
+        check_adapters(with_tensors({f"{LAYER}.lora_A.weight": torch.zeros(4, 32, dtype=torch.int8)}))
+
+
+def test_mixed_precisions_pass(adapters: list[Adapter]) -> None:
+    half = {name: tensor.to(torch.bfloat16) for name, tensor in adapters[1].tensors.items()}
+    check_adapters([adapters[0], replace(adapters[1], tensors=half)])
+
+
+def test_the_base_of_the_experts_passes(adapters: list[Adapter], tiny_base_folder: Path) -> None:
+    check_base(adapters, AutoModelForCausalLM.from_pretrained(tiny_base_folder))
+
+
+def small_llama(**settings: int) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2
+    )
+    config.num_hidden_layers = 2
+    config.update(settings)
+    return LlamaForCausalLM(config)
+
+
+def test_a_layer_that_the_base_lacks_is_named(adapters: list[Adapter]) -> None:
+    expected = (
+        r"'colours' carries 'model.layers.1.*no such module \(LlamaForCausalLM, 1 layers\).*ends at 'model.layers'"
+    )
+    with pytest.raises(InputError, match=expected):
+        check_base(adapters, small_llama(num_hidden_layers=1))
+
+
+def test_features_that_differ_are_named(adapters: list[Adapter]) -> None:
+    expected = "'colours' is made for 'model.layers.0.mlp.down_proj' with 64 inputs and 32 outputs, .*48 inputs and 32"
+    with pytest.raises(InputError, match=expected):
+        check_base(adapters, small_llama(intermediate_size=48))
+
+
+def test_a_transposed_layer_is_compared_by_inputs_and_outputs(adapters: list[Adapter]) -> None:
+    base = GPT2LMHeadModel(GPT2Config(vocab_size=16, n_embd=32, n_layer=1, n_head=2))
+    path = "base_model.model.transformer.h.0.attn.c_attn"
+    fitting = {f"{path}.lora_A.weight": torch.zeros(4, 32), f"{path}.lora_B.weight": torch.zeros(96, 4)}
+    check_base([replace(adapters[0], tensors=fitting)], base)
+    with pytest.raises(InputError, match="32 inputs and 96 outputs there"):
+        check_base([replace(adapters[0], tensors=fitting | {f"{path}.lora_B.weight": torch.zeros(32, 4)})], base)
+
+
+def test_a_layer_that_is_not_linear_is_refused(adapters: list[Adapter]) -> None:
+    path = "base_model.model.model.norm"
+    tensors = {f"{path}.lora_A.weight": torch.zeros(4, 32), f"{path}.lora_B.weight": torch.zeros(32, 4)}
+    with pytest.raises(InputError, match="'model.norm' to be a linear layer.*LlamaRMSNorm"):
+        check_base([replace(adapters[0], tensors=tensors)], small_llama())
