@@ -1,0 +1,20 @@
+"""What to ask a model and how to score its replies: one file per objective, and the protocol that all of them follow.
+
+Nothing here imports torch or transformers, and nothing knows of particles; `evaluation/` brings both together.
+"""
+
+from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.multiple_choice import MultipleChoice
+from swarm_lightning.objectives.prompts import PromptTemplate
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Objective, Outcome
+
+__all__ = [
+    "ExactMatch",
+    "GenerationSettings",
+    "LanguageModel",
+    "Likelihood",
+    "MultipleChoice",
+    "Objective",
+    "Outcome",
+    "PromptTemplate",
+]

@@ -1,0 +1,169 @@
+"""Exact match: a generated reply against a gold text, by one of four rules.
+
+The rule `contained` is that of the published code: the gold answer occurs somewhere in the reply, character for
+character, even inside a word or a longer number (gold `5` is contained in `15`). Choose `last_number` for arithmetic.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.answers import last_number, normalise, write_number
+from swarm_lightning.objectives.checks import check_one_of
+from swarm_lightning.objectives.prompts import QUESTION_TEMPLATE, PromptTemplate
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RULES = ("contained", "exact", "last_number", "regex")
+
+
+class ExactMatch:
+    """Score 1 for a reply that gives the gold answer, and 0 for any other.
+
+    Rules:
+        contained: The gold answer, without white space around it, occurs in the reply.
+        exact: Reply and gold answer are equal after `normalise`: white space, one full stop at the end.
+        last_number: The last number of the reply equals that of the gold answer; `1,000` equals `1000.0`.
+        regex: The group of the pattern's first match in the reply equals the gold answer after `normalise`.
+    """
+
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __init__(
+        self,
+        rule: Literal["contained", "exact", "last_number", "regex"] = "contained",
+        pattern: str | None = None,
+        ignore_case: bool = False,
+        template: str | None = None,
+        chat: bool = False,
+        system: str | None = None,
+        max_new_tokens: int = 10,
+        stop: Sequence[str] = (),
+        batch_size: int = 256,
+    ) -> None:
+        r"""Set the rule, the prompt and how replies are generated.
+
+        Args:
+            rule: How a reply is compared with the gold answer: contained, exact, last_number or regex.
+            pattern: Regular expression with one group, which is the answer; for the rule regex only.
+            ignore_case: Whether upper and lower case are the same.
+            template: Prompt with placeholders in braces; `Question: {question}\nAnswer:` where not given.
+            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template.
+            system: System turn of the chat template.
+            max_new_tokens: The most tokens of a reply.
+            stop: Strings that end a reply; it is cut before the first of them.
+            batch_size: Rows of one forward pass.
+
+        Raises:
+            InputError: If a value can't be used.
+        """
+        check_one_of("rule", rule, RULES)
+        self.rule = rule
+        self.pattern = _compile(rule, pattern, ignore_case)
+        self.ignore_case = ignore_case
+        self.template = PromptTemplate(QUESTION_TEMPLATE if template is None else template, chat, system)
+        self.settings = GenerationSettings(max_new_tokens, stop, batch_size)
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse examples without a gold answer that the rule can compare with, and prompts that can't be made.
+
+        Args:
+            examples: What will be asked.
+            tokenizer: The base model's.
+
+        Raises:
+            InputError: If an example can't be served.
+        """
+        for example in examples:
+            if example.answer is None or not example.answer.strip():
+                raise InputError(
+                    f"Expected a gold answer in every example, but example {example.identifier!r} "
+                    f"({example.question[:60]!r}) has {example.answer!r}. Add it, or leave the example out."
+                )
+            if self.read(example.answer, gold=True) is None:
+                raise InputError(
+                    f"Expected a gold answer that the rule {self.rule} can read, but example {example.identifier!r} "
+                    f"has {example.answer!r}. Correct the answer, or choose another rule."
+                )
+        self.template.check(examples, tokenizer)
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees for an example."""
+        return self.template.render(example, tokenizer)
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Ask a model and score its replies.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            model: What answers.
+
+        Returns:
+            One outcome per example; its score is 1 or 0.
+        """
+        replies = self.template.ask(examples, model, self.settings)
+        return [self.score(reply, example) for reply, example in zip(replies, examples, strict=True)]
+
+    def score(self, reply: str, example: Example) -> Outcome:
+        """Compare one reply with the gold answer of its example.
+
+        Args:
+            reply: The model's text.
+            example: With the gold answer; without one the score is 0.
+
+        Returns:
+            The outcome. The answer that a vote counts is the normalised reply, or what the rule extracts from it.
+        """
+        answer = self.read(reply)
+        if example.answer is None or answer is None:
+            return Outcome(reply, answer, 0.0)
+        if self.rule == "contained":
+            gold, text = example.answer.strip(), reply
+            right = gold.casefold() in text.casefold() if self.ignore_case else gold in text
+        else:
+            right = answer == self.read(example.answer, gold=True)
+        return Outcome(reply, answer, float(right))
+
+    def read(self, text: str, gold: bool = False) -> str | None:
+        """Read the answer out of a text, in the form that is compared and counted.
+
+        Args:
+            text: A reply or a gold answer.
+            gold: Whether it is a gold answer, to which the rule regex does not apply its pattern.
+
+        Returns:
+            The answer, or None where the text has none.
+        """
+        if self.rule == "last_number":
+            number = last_number(text)
+            return None if number is None else write_number(number)
+        if self.pattern is not None and not gold:
+            match = self.pattern.search(text)
+            text = "" if match is None else match[1] or ""
+        return normalise(text, self.ignore_case) or None
+
+
+def _compile(rule: str, pattern: str | None, ignore_case: bool) -> re.Pattern[str] | None:
+    if rule != "regex":
+        if pattern is not None:
+            raise InputError(
+                f"Expected a pattern only with the rule regex, but got {pattern!r} with the rule {rule}. "
+                "Set rule: regex, or leave the pattern out."
+            )
+        return None
+    if pattern is None:
+        raise InputError("Expected a pattern with the rule regex, but got none. Give one such as 'answer is (\\w+)'.")
+    try:
+        compiled = re.compile(pattern, re.IGNORECASE if ignore_case else 0)
+    except re.error as error:
+        raise InputError(f"Expected a regular expression as pattern, but {pattern!r} is none: {error}.") from error
+    if compiled.groups != 1:
+        raise InputError(
+            f"Expected a pattern with one group, which is the answer, but {pattern!r} has {compiled.groups}. "
+            "Write ( ) around the answer and (?: ) around anything else."
+        )
+    return compiled

@@ -1,0 +1,181 @@
+"""Multiple choice: by the letter that the model writes, or by the choice that it finds most likely.
+
+How a letter is read from a free reply is in `choice_letters.py`. The likelihood method needs no generation: it compares
+how likely each choice is as the continuation of the prompt, as lm-evaluation-harness does.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.checks import check_one_of
+from swarm_lightning.objectives.choice_letters import read_choice
+from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, PromptTemplate
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Outcome
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+METHODS = ("generate", "likelihood")
+SCORED = ("letter", "text")
+NORMALIZE = ("none", "tokens", "characters")
+
+
+class MultipleChoice:
+    """Score 1 for the right choice, and 0 for a wrong one or none.
+
+    Methods:
+        generate: The model replies, and the choice is read from the reply by `read_choice`.
+        likelihood: The choice with the greatest log-likelihood after the prompt; the first of equals.
+    """
+
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __init__(
+        self,
+        method: Literal["generate", "likelihood"] = "generate",
+        scored: Literal["letter", "text"] = "letter",
+        normalize: Literal["none", "tokens", "characters"] = "none",
+        template: str | None = None,
+        chat: bool = False,
+        system: str | None = None,
+        max_new_tokens: int = 10,
+        stop: Sequence[str] = (),
+        batch_size: int = 256,
+    ) -> None:
+        r"""Set the method, the prompt and how replies are generated.
+
+        Args:
+            method: generate (read the letter from a reply) or likelihood (compare the choices as continuations).
+            scored: With likelihood, what is compared: the choice's letter, or its text.
+            normalize: With likelihood, whether it is divided by the continuation's tokens or characters.
+            template: Prompt with placeholders in braces; `Question: {question}\n{choices}\nThe answer is` where not
+                given.
+            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template.
+            system: System turn of the chat template.
+            max_new_tokens: With generate, the most tokens of a reply.
+            stop: With generate, strings that end a reply; it is cut before the first of them.
+            batch_size: Rows of one forward pass.
+
+        Raises:
+            InputError: If a value can't be used.
+        """
+        check_one_of("method", method, METHODS)
+        check_one_of("scored", scored, SCORED)
+        check_one_of("normalize", normalize, NORMALIZE)
+        if method == "generate" and (scored, normalize) != ("letter", "none"):
+            raise InputError(
+                f"Expected scored and normalize only with method: likelihood, but got scored {scored} and normalize "
+                f"{normalize} with method: generate. Set method: likelihood, or leave them out."
+            )
+        self.method = method
+        self.scored = scored
+        self.normalize = normalize
+        self.template = PromptTemplate(CHOICES_TEMPLATE if template is None else template, chat, system)
+        self.settings = GenerationSettings(max_new_tokens, stop, batch_size)
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse examples without choices or whose answer is none of them, and prompts that can't be made.
+
+        Args:
+            examples: What will be asked.
+            tokenizer: The base model's.
+
+        Raises:
+            InputError: If an example can't be served.
+        """
+        for example in examples:
+            choices = _choices(example)
+            if example.answer not in choices:
+                raise InputError(
+                    f"Expected the answer of example {example.identifier!r} to be one of its choices "
+                    f"({', '.join(choices)}), but it is {example.answer!r}. Correct it, or leave the example out."
+                )
+        self.template.check(examples, tokenizer)
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees for an example."""
+        return self.template.render(example, tokenizer)
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Ask a model and score what it chooses.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            model: What answers.
+
+        Returns:
+            One outcome per example; its answer is a letter, its score 1 or 0.
+        """
+        if self.method == "likelihood":
+            return self._compare(examples, model)
+        replies = self.template.ask(examples, model, self.settings)
+        return [self.score(reply, example) for reply, example in zip(replies, examples, strict=True)]
+
+    def score(self, reply: str, example: Example) -> Outcome:
+        """Read the choice from a reply and compare it with the right one.
+
+        Args:
+            reply: The model's text.
+            example: With the choices and the right letter.
+
+        Returns:
+            The outcome; its answer is the letter, or None where the reply means no choice or several.
+        """
+        letter = read_choice(reply, _choices(example))
+        return Outcome(reply, letter, float(letter is not None and letter == example.answer))
+
+    def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        prompts = [self.prompt(example, model.tokenizer) for example in examples]
+        continuations = [
+            self._continuations(example, prompt) for example, prompt in zip(examples, prompts, strict=True)
+        ]
+        likelihoods = model.loglikelihood(
+            prompts, continuations, self.settings.batch_size, add_special_tokens=self.template.add_special_tokens
+        )
+        outcomes = []
+        for example, row in zip(examples, likelihoods, strict=True):
+            place = most_likely(row, self.normalize)
+            letter = None if place is None else list(_choices(example))[place]
+            outcomes.append(Outcome(letter or "", letter, float(letter is not None and letter == example.answer)))
+        return outcomes
+
+    def _continuations(self, example: Example, prompt: str) -> tuple[str, ...]:
+        choices = _choices(example)
+        # After a line break or a space, as at the end of most chat templates, the answer follows without another one.
+        space = "" if self.template.chat or prompt[-1:].isspace() else " "
+        return tuple(f"{space}{text}" for text in (choices if self.scored == "letter" else choices.values()))
+
+
+def most_likely(likelihoods: Sequence[Likelihood], normalize: str) -> int | None:
+    """Return the place of the most likely continuation.
+
+    Args:
+        likelihoods: One per continuation.
+        normalize: none, tokens or characters: what each is divided by.
+
+    Returns:
+        The place of the greatest, the first of equals, or None where none is a number.
+
+    >>> short, long = Likelihood(-2.0, tokens=1, characters=2), Likelihood(-3.0, tokens=3, characters=9)
+    >>> most_likely([short, long], "none"), most_likely([short, long], "tokens")
+    (0, 1)
+    """
+    best, best_value = None, float("-inf")
+    for place, likelihood in enumerate(likelihoods):
+        size = {"none": 1, "tokens": likelihood.tokens, "characters": likelihood.characters}[normalize]
+        value = likelihood.logarithm / size
+        if value > best_value or (best is None and value == best_value):
+            best, best_value = place, value
+    return best
+
+
+def _choices(example: Example) -> dict[str, str]:
+    choices = dict(example.choices or {})
+    if len(choices) < 2 or not all(letter.strip() and text.strip() for letter, text in choices.items()):
+        raise InputError(
+            f"Expected two or more choices, each with a letter and a text, in every example, but example "
+            f"{example.identifier!r} ({example.question[:60]!r}) has {choices!r}. Add them, or leave the example out."
+        )
+    return choices

@@ -1,0 +1,171 @@
+"""Turns an example into the text that the model sees.
+
+A template names what it wants in braces: `{question}`, `{choices}`, `{in_context_prompt}` and the further columns of
+the record. What is filled in is never read as a template, so braces in the data are safe. On request the filled text
+becomes the user's turn of the tokenizer's chat template. What the reply means is left to the objectives.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+QUESTION_TEMPLATE = "Question: {question}\nAnswer:"
+CHOICES_TEMPLATE = "Question: {question}\n{choices}\nThe answer is"
+
+# `{{name}}` stands for the text `{name}`; any other brace is taken as it is, so that JSON and LaTeX need no care.
+_PLACEHOLDER = re.compile(r"\{\{(?P<literal>[A-Za-z_]\w*)\}\}|\{(?P<name>[A-Za-z_]\w*)\}")
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    r"""How an example is put to the model.
+
+    An example's in-context prompt is put before the text, with a blank line between, unless the template names
+    `{in_context_prompt}` itself.
+
+    Attributes:
+        template: Text with placeholders in braces.
+        chat: Whether the text becomes the user's turn of the tokenizer's chat template.
+        system: The system turn; needs `chat`.
+
+    >>> PromptTemplate("Question: {question}\nAnswer:").fill(Example(question="What is {x}?"))
+    'Question: What is {x}?\nAnswer:'
+    """
+
+    template: str = QUESTION_TEMPLATE
+    chat: bool = False
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without an example."""
+        if not self._names():
+            raise InputError(
+                f"Expected a prompt template with a placeholder such as {{question}}, but got {self.template!r}: every "
+                "example would get the same prompt. Name in braces what is to be filled in."
+            )
+        if self.system is not None and not self.chat:
+            raise InputError(
+                "Expected chat: true with a system prompt, because the system turn is part of the chat template, but "
+                "chat is off. Turn it on, or write the system prompt into the template."
+            )
+
+    @property
+    def add_special_tokens(self) -> bool:
+        """Whether the tokenizer is to add its special tokens: not where a chat template has put them in."""
+        return not self.chat
+
+    def fill(self, example: Example) -> str:
+        """Return the template with an example's values in it, before any chat template.
+
+        Args:
+            example: What to fill in.
+
+        Returns:
+            The text.
+
+        Raises:
+            InputError: If the template names something that the example does not have.
+        """
+        values = _values(example)
+
+        def value(match: re.Match[str]) -> str:
+            if match["literal"] is not None:
+                return "{" + match["literal"] + "}"
+            if match["name"] not in values:
+                raise InputError(
+                    f"Expected the prompt template to name what example {example.identifier!r} has "
+                    f"({', '.join(values)}), but it names {{{match['name']}}} in {self.template!r}. Correct the "
+                    f"template, or write {{{{{match['name']}}}}} where the text itself is to stand in braces."
+                )
+            return values[match["name"]]
+
+        text = _PLACEHOLDER.sub(value, self.template)
+        if example.in_context_prompt and "in_context_prompt" not in self._names():
+            return f"{example.in_context_prompt}\n\n{text}"
+        return text
+
+    def render(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees.
+
+        Args:
+            example: What to ask.
+            tokenizer: Its chat template is used where `chat` is on.
+
+        Returns:
+            The prompt.
+
+        Raises:
+            InputError: If the example or the tokenizer lacks what the template needs.
+        """
+        text = self.fill(example)
+        return _chat_prompt(text, self.system, tokenizer) if self.chat else text
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Raise an InputError if any example can't be put into the template."""
+        for example in examples:
+            self.render(example, tokenizer)
+
+    def ask(self, examples: Sequence[Example], model: LanguageModel, settings: GenerationSettings) -> list[str]:
+        """Put the examples to a model and return its replies, one per example.
+
+        Args:
+            examples: What to ask.
+            model: What answers.
+            settings: How replies are generated.
+
+        Returns:
+            One reply per example, in order.
+        """
+        prompts = [self.render(example, model.tokenizer) for example in examples]
+        return model.generate(prompts, settings, add_special_tokens=self.add_special_tokens)
+
+    def _names(self) -> set[str]:
+        return {match["name"] for match in _PLACEHOLDER.finditer(self.template) if match["name"] is not None}
+
+
+def list_choices(choices: Mapping[str, str]) -> str:
+    r"""Return the choices as they stand in a prompt, one a line.
+
+    >>> list_choices({"A": "red", "B": "blue"})
+    'A: red\nB: blue'
+    """
+    return "\n".join(f"{letter}: {text}" for letter, text in choices.items())
+
+
+def _values(example: Example) -> dict[str, str]:
+    values = {"question": example.question, "in_context_prompt": example.in_context_prompt}
+    if example.choices is not None:
+        values["choices"] = list_choices(example.choices)
+    return values | {name: str(value) for name, value in example.extras.items() if name not in values}
+
+
+def _chat_prompt(text: str, system: str | None, tokenizer: "PreTrainedTokenizerBase") -> str:
+    from jinja2.exceptions import TemplateError
+
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError(
+            "Expected a tokenizer with a chat template, because chat is on, but the base model's tokenizer has none. "
+            "Set chat: false, or use a base model that was trained for chat."
+        )
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    turns.append({"role": "user", "content": text})
+    try:
+        prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        blame = "a system turn" if system is not None else "a single user turn"
+        advice = "Leave system out and write it into the template." if system is not None else "Set chat: false."
+        raise InputError(f"Expected a chat template that takes {blame}, but it refuses: {error}. {advice}") from error
+    if system is not None and system.strip() not in str(prompt):
+        raise InputError(
+            "Expected a chat template that shows the system prompt to the model, but this one drops it. "
+            "Leave system out and write it into the template."
+        )
+    return str(prompt)

@@ -1,0 +1,142 @@
+"""What an objective is, and what it may ask of a language model.
+
+An objective turns examples into prompts, puts them to a language model, and scores the replies. It sees neither
+particles nor adapters: `evaluate` gets a flat list of examples, in which an example may stand several times, and a
+language model whose row i answers for example i. So the caller is free to put the examples of many particles into one
+call, and an objective must treat every row by itself: no score may depend on another row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.checks import check_at_least_one
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How a reply is generated; decoding is greedy.
+
+    Attributes:
+        max_new_tokens: The most tokens of a reply, >= 1.
+        stop: Strings that end a reply; it is cut before the first of them. Kept as a tuple.
+        batch_size: Rows of one forward pass, >= 1.
+    """
+
+    max_new_tokens: int = 10
+    stop: Sequence[str] = ()
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't be meant."""
+        check_at_least_one("max_new_tokens", self.max_new_tokens)
+        check_at_least_one("batch_size", self.batch_size)
+        if isinstance(self.stop, str):
+            raise InputError(f"Expected stop to be a list of strings, but got the string {self.stop!r}: put it in [ ].")
+        object.__setattr__(self, "stop", tuple(self.stop))
+        if not all(isinstance(text, str) and text for text in self.stop):
+            raise InputError(f"Expected stop to hold strings of one character or more, but got {list(self.stop)!r}.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one example.
+
+    Attributes:
+        reply: The model's text.
+        answer: What was read out of the reply, normalised: what a vote counts. None where nothing could be read.
+        score: Higher is better; a number within the objective's bounds.
+    """
+
+    reply: str
+    answer: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a model finds a continuation of a prompt.
+
+    Attributes:
+        logarithm: Natural logarithm of the probability, summed over the continuation's tokens.
+        tokens: Number of tokens that were summed.
+        characters: Length of the continuation without white space around it.
+    """
+
+    logarithm: float
+    tokens: int
+    characters: int
+
+
+class LanguageModel(Protocol):
+    """What an objective talks to: row i of the arguments belongs to row i of the result."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+
+    def generate(
+        self, prompts: Sequence[str], settings: GenerationSettings, add_special_tokens: bool = True
+    ) -> list[str]:
+        """Reply to every prompt.
+
+        Args:
+            prompts: The texts the model sees.
+            settings: Length, stop strings and batch size.
+            add_special_tokens: Whether the tokenizer adds its special tokens; a chat template has put them in already.
+
+        Returns:
+            One reply per prompt, without the prompt.
+        """
+        ...
+
+    def loglikelihood(
+        self,
+        prompts: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        batch_size: int,
+        add_special_tokens: bool = True,
+    ) -> list[list[Likelihood]]:
+        """Measure how likely the continuations of every prompt are.
+
+        Args:
+            prompts: The texts the model sees.
+            continuations: For every prompt, the texts that may follow, with the space in front where there is one.
+            batch_size: Rows of one forward pass, >= 1.
+            add_special_tokens: As for `generate`.
+
+        Returns:
+            For every prompt, one likelihood per continuation.
+        """
+        ...
+
+
+class Objective(Protocol):
+    """What to ask and how to score; anything with these four members is an objective.
+
+    Attributes:
+        bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
+    """
+
+    bounds: tuple[float, float]
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Raise an InputError for examples or a template that can't be served, before any work starts."""
+        ...
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees for an example."""
+        ...
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Return one outcome per example, in order; examples may repeat, and a missing gold answer scores lowest."""
+        ...
+
+
+# The command line accepts a class for a protocol only if its annotations are equal to the protocol's. Without these, an
+# objective of the user's own needs the right argument names and no types; type checkers read them all the same.
+for _method in (Objective.check, Objective.prompt, Objective.evaluate):
+    _method.__annotations__ = {}

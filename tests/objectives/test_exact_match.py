@@ -1,0 +1,158 @@
+from typing import TYPE_CHECKING
+
+import pytest
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.resident_model import ResidentModel
+from swarm_lightning.objectives import ExactMatch, Outcome
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def score(objective: ExactMatch, reply: str, gold: str) -> float:
+    return objective.score(reply, Example(question="?", answer=gold)).score
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "expected"),
+    [
+        (" It is Paris.", "Paris", 1),
+        ("Paris", "Paris.", 0),
+        ("paris", "Paris", 0),
+        ("Parisian", " Paris ", 1),
+        ("115", "5", 1),
+        ("", "5", 0),
+    ],
+)
+def test_contained_is_plain_containment(reply: str, gold: str, expected: float) -> None:
+    assert score(ExactMatch("contained"), reply, gold) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "expected"),
+    [(" New\nYork. ", "New York", 1), ("New York City", "New York", 0), ("new york", "New York", 0), (".", "x", 0)],
+)
+def test_exact_is_equality_after_normalising(reply: str, gold: str, expected: float) -> None:
+    assert score(ExactMatch("exact"), reply, gold) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "expected"),
+    [
+        ("12 + 7 = 19.", "19", 1),
+        ("It costs $1,000.00", "1000", 1),
+        ("19 and then 20", "19", 0),
+        ("a half is 0.5", "1/2", 1),
+        ("-3", "3", 0),
+        ("no idea", "3", 0),
+        ("72", "so #### 72", 1),
+    ],
+)
+def test_last_number_compares_numbers_not_spellings(reply: str, gold: str, expected: float) -> None:
+    assert score(ExactMatch("last_number"), reply, gold) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "expected"),
+    [
+        ("the answer is blue, not answer is red", "blue", 1),
+        ("The answer is blue", "blue", 1),
+        ("blue", "blue", 0),
+        ("the answer is ", "blue", 0),
+    ],
+)
+def test_regex_compares_the_first_group_of_the_first_match(reply: str, gold: str, expected: float) -> None:
+    assert score(ExactMatch("regex", pattern=r"answer is (\w+)"), reply, gold) == expected
+
+
+def test_a_group_that_takes_no_part_in_the_match_is_no_answer() -> None:
+    outcome = ExactMatch("regex", pattern="x|(y)").score("x", Example(question="?", answer="y"))
+    assert outcome == Outcome("x", None, 0.0)
+
+
+@pytest.mark.parametrize("rule", ["contained", "exact"])
+def test_case_can_be_ignored(rule: str) -> None:
+    assert score(ExactMatch(rule, ignore_case=True), "PARIS", "Paris") == 1  # type: ignore[arg-type]
+
+
+def test_case_can_be_ignored_in_a_pattern_too() -> None:
+    assert score(ExactMatch("regex", pattern="ANSWER: (.+)", ignore_case=True), "answer: PARIS", "Paris") == 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "reply", "answer"),
+    [
+        (ExactMatch("contained"), " Paris. ", "Paris"),
+        (ExactMatch("contained"), "  ", None),
+        (ExactMatch("exact", ignore_case=True), "PARIS.", "paris"),
+        (ExactMatch("last_number"), "so $1,000.00.", "1000"),
+        (ExactMatch("last_number"), "so what", None),
+        (ExactMatch("regex", pattern="is (.+)"), "it is Rome.", "Rome"),
+    ],
+)
+def test_a_vote_counts_what_was_read_from_the_reply(objective: ExactMatch, reply: str, answer: str | None) -> None:
+    assert objective.score(reply, Example(question="?", answer="x")).answer == answer
+
+
+def test_an_example_without_a_gold_answer_is_answered_and_scores_nothing() -> None:
+    assert ExactMatch().score("Rome", Example(question="?")) == Outcome("Rome", "Rome", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rule": "equal"}, "rule to be one of contained, exact, last_number, regex, but got 'equal'"),
+        ({"rule": "regex"}, "but got none"),
+        ({"rule": "regex", "pattern": "("}, "regular expression"),
+        ({"rule": "regex", "pattern": "a"}, "has 0"),
+        ({"rule": "regex", "pattern": "(a)(b)"}, "has 2"),
+        ({"rule": "exact", "pattern": "(a)"}, "only with the rule regex"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"stop": "\n"}, "list of strings"),
+        ({"template": "no placeholder"}, "placeholder"),
+        ({"system": "Be kind."}, "chat: true"),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused_early(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ExactMatch(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer", "message"),
+    [
+        ("contained", None, "gold answer in every example"),
+        ("contained", "  ", "gold answer in every example"),
+        ("exact", ".", "rule exact can read"),
+        ("last_number", "seven", "rule last_number can read"),
+    ],
+)
+def test_a_gold_answer_that_cannot_be_compared_is_refused_early(
+    rule: str, answer: str | None, message: str, tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    example = Example(question="?", answer=answer, identifier="9")
+    with pytest.raises(InputError, match=message) as error:
+        ExactMatch(rule).check([example], tokenizer)  # type: ignore[arg-type]
+    assert "'9'" in str(error.value)
+
+
+def test_a_template_that_the_examples_cannot_fill_is_refused_early(tokenizer: "PreTrainedTokenizerBase") -> None:
+    with pytest.raises(InputError, match=r"names \{context\}"):
+        ExactMatch(template="{context} {question}").check([Example(question="?", answer="x")], tokenizer)
+
+
+def test_a_model_is_asked_and_scored_in_order(language_model: ResidentModel) -> None:
+    questions = ["What is 12 plus 7?", "What is the capital of France?", "What is 12 plus 7?"]
+    objective = ExactMatch("exact", max_new_tokens=5, batch_size=2)
+    texts = [f"Question: {question}\nAnswer:" for question in questions]
+    replies = language_model.generate(texts, objective.settings)
+    assert replies[0] != replies[1]
+    examples = [Example(question=question, answer=replies[0]) for question in questions]
+    objective.check(examples, language_model.tokenizer)
+    outcomes = objective.evaluate(examples, language_model)
+    assert [objective.prompt(example, language_model.tokenizer) for example in examples] == texts
+    assert [outcome.reply for outcome in outcomes] == replies
+    assert [outcome.score for outcome in outcomes] == [1, 0, 1]
