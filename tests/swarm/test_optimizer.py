@@ -387,7 +387,7 @@ def test_loading_a_search_that_had_not_begun_leaves_it_to_begin() -> None:
     ],
 )
 def test_anything_but_one_matrix_of_positions_is_refused_with_the_shapes(params: Any, shapes: str) -> None:
-    with pytest.raises(ValueError, match=rf"one tensor of positions \[N, D\], but got shapes .*{shapes}"):
+    with pytest.raises(ValueError, match=rf"one tensor of positions \[N, D\] with N >= 1, but got shapes .*{shapes}"):
         ParticleSwarm(params)
 
 
@@ -403,7 +403,7 @@ def test_a_bare_tensor_is_taken_as_the_positions() -> None:
 
 @pytest.mark.parametrize("step_length", [0.0, -0.5, math.nan])
 def test_a_step_length_that_is_not_positive_is_refused(step_length: float) -> None:
-    with pytest.raises(ValueError, match=f"step length lr to be above 0, but got {step_length}"):
+    with pytest.raises(ValueError, match=f"step length lr to be above 0 and finite, but got {step_length}"):
         ParticleSwarm([torch.zeros(2, 3)], lr=step_length)
 
 
