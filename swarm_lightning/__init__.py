@@ -12,7 +12,7 @@ _ROOMS = {
     "ModelSwarm": "swarm_lightning.search",
     "ParticleSwarm": "swarm_lightning.swarm",
     "StepLengthDecay": "swarm_lightning.swarm",
-    "SwarmData": "swarm_lightning.data",
+    "SwarmData": "swarm_lightning.data.module",
     "ExactMatch": "swarm_lightning.objectives",
     "MultipleChoice": "swarm_lightning.objectives",
 }

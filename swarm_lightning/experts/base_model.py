@@ -3,6 +3,7 @@
 Weights come from safetensors only, and code from a model's folder runs only where `trust_remote_code` is asked for.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -55,6 +56,21 @@ def load_base(
     torch.nn.Module.to(model, device or "cpu")
     model.requires_grad_(False)
     return model.eval(), tokenizer
+
+
+def base_fingerprint(model: "PreTrainedModel") -> str:
+    """Return SHA-256 in hex over the names, shapes and first numbers of a model's tensors.
+
+    Enough to tell one base from another at once, whatever its size and wherever it lies.
+
+    Args:
+        model: The base, without adapters.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.flatten()[:64].to("cpu", torch.float32).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_folder(folder: Path, trust_remote_code: bool) -> None:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.experts.base_model import base_fingerprint, load_base
 
 
 @pytest.fixture
@@ -141,3 +141,12 @@ def test_without_a_connection_a_hub_id_is_refused_with_the_reason(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="a base model at 'owner/name'.*HF_HUB_OFFLINE"):
         load_base("owner/name")
+
+
+def test_a_fingerprint_tells_bases_apart_and_not_where_they_lie(tiny_base_folder: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(tiny_base_folder, tmp_path / "copied")
+    model, _ = load_base(str(tiny_base_folder))
+    same, _ = load_base(str(copied))
+    assert base_fingerprint(model) == base_fingerprint(same)
+    same.state_dict()["model.norm.weight"][0] += 1
+    assert base_fingerprint(model) != base_fingerprint(same)

@@ -1,0 +1,21 @@
+"""What happens around an iteration: restarts, patience, records, progress, export and the closing summary."""
+
+from swarm_lightning.callbacks.checkpoint import SwarmCheckpoint
+from swarm_lightning.callbacks.export import ExportBest
+from swarm_lightning.callbacks.history import History
+from swarm_lightning.callbacks.patience import StopOnPlateau
+from swarm_lightning.callbacks.predictions import PredictionWriter
+from swarm_lightning.callbacks.progress import SwarmProgress
+from swarm_lightning.callbacks.restart import RestartStagnant
+from swarm_lightning.callbacks.summary import Summary
+
+__all__ = [
+    "ExportBest",
+    "History",
+    "PredictionWriter",
+    "RestartStagnant",
+    "StopOnPlateau",
+    "Summary",
+    "SwarmCheckpoint",
+    "SwarmProgress",
+]

@@ -1,0 +1,46 @@
+"""Stops the search when the global best has stopped rising.
+
+The rule is in `swarm/rules.py`; what it counts is part of the swarm's state. Source: the authors' code.
+"""
+
+from typing import Any
+
+import lightning as L
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.swarm.rules import exhausted
+
+
+class StopOnPlateau(L.Callback):
+    """Ends the search once the last values of the global best's utility are all equal."""
+
+    def __init__(self, patience: int | None = 10) -> None:
+        """Set how long the search waits for a rise.
+
+        Args:
+            patience: Number of equal values of the global best, >= 1; None: run all iterations.
+
+        Raises:
+            InputError: If the patience is below 1.
+        """
+        if patience is not None and patience < 1:
+            raise InputError(f"Expected the patience to be at least 1, or null for none, but got {patience}.")
+        self.patience = patience
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Do no further iteration if the resumed search had already stopped."""
+        assert isinstance(pl_module, ModelSwarm)
+        if pl_module.particle_swarm.begun:
+            self._stop_if_exhausted(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask after every iteration whether there is a next one."""
+        assert isinstance(pl_module, ModelSwarm)
+        self._stop_if_exhausted(trainer, pl_module)
+
+    def _stop_if_exhausted(self, trainer: L.Trainer, pl_module: ModelSwarm) -> None:
+        if self.patience is not None and exhausted(pl_module.swarm, self.patience):
+            trainer.should_stop = True

@@ -1,0 +1,39 @@
+"""Writes the best expert's answers of `swarm predict` to a JSON Lines file in the run folder, and prints them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import BasePredictionWriter
+from rich.console import Console
+
+from swarm_lightning.search.run_folder import free_path
+
+PREDICTIONS = "predictions.jsonl"
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Keeps one line per prompt: `id`, `question`, `prompt` as the model saw it, and `reply`."""
+
+    def __init__(self) -> None:
+        super().__init__(write_interval="epoch")
+
+    def write_on_epoch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        predictions: Sequence[Any],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        """Write all answers into a file that no earlier run has written."""
+        answers = [answer for batch in predictions for answer in batch]
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = free_path(folder / PREDICTIONS)
+        path.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers), encoding="utf-8")
+        console = Console()
+        for answer in answers:
+            console.print(f"{answer['question']!r} -> {answer['reply']!r}", markup=False, highlight=False)
+        console.print(f"{len(answers)} answers: {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,57 @@
+"""Restarts particles that have not found a new personal best for a while.
+
+The rule is in `swarm/rules.py`; the count of waiting iterations is part of the swarm's state, so a resumed run
+restarts as an uninterrupted one does. Source: arXiv:2410.11163, and the authors' code for how stagnation is counted.
+"""
+
+from typing import Any
+
+import lightning as L
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.resume import check_same_search
+from swarm_lightning.swarm.rules import stagnant
+
+
+class RestartStagnant(L.Callback):
+    """Puts a stagnant particle back on its personal best, at rest, before it moves."""
+
+    def __init__(self, patience: int | None = 5, cool_down: bool = False) -> None:
+        """Set when a particle is restarted.
+
+        Args:
+            patience: Iterations since, and including, the one of its personal best, >= 1; None: no restarts.
+            cool_down: Whether a restarted particle has to wait as long again for the next restart. The published
+                method keeps counting: a stuck particle restarts in every iteration until it improves.
+
+        Raises:
+            InputError: If the patience is below 1.
+        """
+        if patience is not None and patience < 1:
+            raise InputError(f"Expected the restart patience to be at least 1, or null for none, but got {patience}.")
+        self.patience = patience
+        self.cool_down = cool_down
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings, for the checkpoint."""
+        return {"restart.patience": self.patience, "restart.cool_down": self.cool_down}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on from a search that restarted by another rule.
+
+        Raises:
+            InputError: If patience or cool-down differ.
+        """
+        saved = checkpoint.get("callbacks", {}).get(self.state_key)
+        if trainer.state.fn == "fit" and saved is not None:
+            check_same_search(saved, self.state_dict())
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Restart what is due before the iteration."""
+        assert isinstance(pl_module, ModelSwarm)
+        if self.patience is not None:
+            swarm = pl_module.particle_swarm
+            swarm.restart(stagnant(swarm.swarm, self.patience), self.cool_down)

@@ -1,0 +1,98 @@
+"""Says in the end what came out: a table on the screen and files in the run folder.
+
+After `fit`: `summary.json`. After `validate` and `test`: a CSV with one row per expert or ensemble. The test split is
+scored here for the first time, never while the search is going on.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.table import Table
+
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.results import Row, SearchResult
+from swarm_lightning.search.run_folder import free_path
+
+SUMMARY = "summary.json"
+
+
+class Summary(L.Callback):
+    """Prints and writes the outcome of a search, of a validation or of a test."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score the best initial and the best found expert on the test split, and sum the search up."""
+        assert isinstance(pl_module, ModelSwarm)
+        result = pl_module.result(held_back(trainer))
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+        _print_result(result, folder, iterations_left(trainer, result))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print and write the table of the validation split."""
+        if trainer.state.fn == "validate":
+            self._write_rows(trainer, pl_module, "validation")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print and write the table of the test split."""
+        self._write_rows(trainer, pl_module, "test")
+
+    def _write_rows(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
+        assert isinstance(module, ModelSwarm)
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = free_path(folder / f"{split}.csv")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["name", "detail", f"{split}_utility", "examples"])
+            writer.writerows([row.name, row.detail, row.utility, row.examples] for row in module.rows)
+        console = Console()
+        console.print(_table({split: module.rows}))
+        console.print(f"Table: {path}", highlight=False, soft_wrap=True)
+
+
+def held_back(trainer: L.Trainer) -> Sequence[Any]:
+    """Return the test split of the trainer's data module, empty where it has none."""
+    splits = getattr(getattr(trainer, "datamodule", None), "splits", None)
+    return splits.test if splits is not None else ()
+
+
+def iterations_left(trainer: L.Trainer, result: SearchResult) -> bool:
+    """Tell whether the search ended before its last iteration, because the global best had stopped rising."""
+    return trainer.max_steps < 0 or result.iterations < trainer.max_steps
+
+
+def _print_result(result: SearchResult, folder: Path, stopped: bool) -> None:
+    splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
+    console = Console()
+    console.print(_table(splits))
+    why = "stopped: the global best no longer rose" if stopped else "all done"
+    console.print(
+        f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
+        f"{result.evaluations} evaluations in {result.seconds:.0f} s.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not result.test:
+        console.print("No test split: the gain on unseen examples is unknown.", soft_wrap=True)
+    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+
+
+def _table(splits: dict[str, tuple[Row, ...]]) -> Table:
+    table = Table()
+    table.add_column("")
+    table.add_column("which", overflow="fold")
+    for split, rows in splits.items():
+        table.add_column(f"{split} ({rows[0].examples})", justify="right")
+    for entries in zip(*splits.values(), strict=True):
+        table.add_row(entries[0].name, entries[0].detail, *(f"{entry.utility:.4f}" for entry in entries))
+    return table

@@ -1,0 +1,178 @@
+"""The command line: Lightning's own, with defaults that fit a swarm.
+
+One config file describes a search; every key can be overridden by a flag. A run gets a folder of its own below
+`trainer.default_root_dir`, and `--ckpt_path last` goes on in the newest one. What a user can mend ends with exit code
+2 and one message.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
+
+from swarm_lightning.callbacks import (
+    ExportBest,
+    History,
+    PredictionWriter,
+    RestartStagnant,
+    StopOnPlateau,
+    Summary,
+    SwarmCheckpoint,
+    SwarmProgress,
+)
+from swarm_lightning.cli.save_config import SaveConfig
+from swarm_lightning.cli.trainer import SwarmTrainer
+from swarm_lightning.data.module import SwarmData
+from swarm_lightning.errors import InputError
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.run_folder import find_checkpoint, next_run_folder, remove_if_empty, run_folder_of
+
+# In a logger's settings, this text stands for the run folder.
+RUN_FOLDER = "<run>"
+
+TRAINER_DEFAULTS = {
+    "max_steps": 50,
+    "devices": 1,
+    "default_root_dir": "runs",
+    "log_every_n_steps": 1,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,
+    "enable_model_summary": False,
+}
+
+
+class SwarmCLI(LightningCLI):
+    """`swarm fit|validate|test|predict|export --config FILE`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
+
+        Args:
+            args: Those of `LightningCLI`.
+            kwargs: Those of `LightningCLI`.
+        """
+        self.new_folder: Path | None = None
+        try:
+            super().__init__(*args, **kwargs)
+        except InputError:
+            if self.new_folder is not None:
+                remove_if_empty(self.new_folder)  # loggers make their folders before anything has been checked
+            raise
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
+        return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give every part of a search that is a callback a key of its own in the config."""
+        parser.add_lightning_class_args(RestartStagnant, "restart")
+        parser.add_lightning_class_args(StopOnPlateau, "stop")
+        parser.add_lightning_class_args(SwarmCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(History, "history")
+        parser.add_lightning_class_args(ExportBest, "export_best")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, then settle which checkpoint is meant and which folder the run writes to."""
+        super().parse_arguments(parser, args)
+        settings = self.config[self.config.subcommand]
+        # The config that is saved keeps the words of the user, so that it starts the same search anew.
+        self.config_as_given = self.config.clone()
+        root = settings.trainer.default_root_dir
+        if settings.get("ckpt_path") is not None:
+            checkpoint = find_checkpoint(settings.ckpt_path, root)
+            settings.ckpt_path = str(checkpoint)
+            folder = run_folder_of(checkpoint)
+        elif self.config.subcommand == "fit":
+            folder = self.new_folder = next_run_folder(root)
+        else:
+            raise InputError(
+                f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
+                f"{root!r}, a run folder, or a checkpoint file."
+            )
+        settings.trainer.default_root_dir = str(folder)
+        settings.trainer.logger = _put_into(settings.trainer.logger, str(folder))
+
+    def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
+        """Make the trainer, with the progress bar, the closing summary and by default a CSV logger."""
+        settings = self._get(self.config_init, "trainer")
+        bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
+        added = [*bar, Summary(), PredictionWriter()]  # the bar is closed before the summary is printed
+        settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
+        if settings.get("logger") in (None, True):
+            kwargs["logger"] = self.subcommand == "fit" and CSVLogger(settings["default_root_dir"], name="logs")
+        trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, SaveConfigCallback):
+                callback.config = self.config_as_given[str(self.subcommand)]
+        return trainer  # type: ignore[return-value]
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _put_into(value: Any, folder: str) -> Any:
+    """Replace the placeholder of the run folder wherever it stands in a logger's settings."""
+    if isinstance(value, str):
+        return value.replace(RUN_FOLDER, folder)
+    if isinstance(value, list):
+        return [_put_into(entry, folder) for entry in value]
+    if isinstance(value, Namespace):
+        for name, entry in vars(value).items():
+            setattr(value, name, _put_into(entry, folder))
+    return value
+
+
+def _silence() -> None:
+    """Hide messages of the libraries below that a user of this command can do nothing about."""
+    for message in (
+        "across ranks is zero",
+        "treespec, LeafSpec",
+        "is_gradient_checkpointing",
+        "transfer_batch_to_device",
+        "infer the batch indices",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+    tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    tips.addFilter(lambda record: "Tip:" not in record.getMessage())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command `swarm`.
+
+    Args:
+        arguments: Command line arguments; those of the process if None.
+
+    Raises:
+        SystemExit: With code 2 if something the user gave can't be used.
+    """
+    _silence()
+    try:
+        SwarmCLI(
+            ModelSwarm,
+            SwarmData,
+            save_config_callback=SaveConfig,
+            trainer_class=SwarmTrainer,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"description": __doc__.splitlines()[0]},
+            args=None if arguments is None else list(arguments),
+        )
+    except InputError as error:
+        print(f"swarm: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except UnpicklingError as error:
+        print(f"swarm: Expected a checkpoint of tensors and plain values only, but {error}", file=sys.stderr)
+        raise SystemExit(2) from error

@@ -1,0 +1,30 @@
+"""Saves the config of a run into its folder, once everything in it has been found to be usable."""
+
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.cli import SaveConfigCallback
+
+CONFIG = "config.yaml"
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes `config.yaml` when a new search starts, and hands it to the loggers."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write nothing yet: the experts and the data have not been checked."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the config, unless the run is resumed and has one."""
+        path = Path(trainer.default_root_dir) / CONFIG
+        if trainer.is_global_zero and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, str(path), skip_unset=False)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.parser_values())
+
+    def parser_values(self) -> dict[str, object]:
+        """Return the config as nested plain values."""
+        import yaml
+
+        return yaml.safe_load(self.parser.dump(self.config, skip_unset=False))

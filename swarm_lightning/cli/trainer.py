@@ -1,0 +1,64 @@
+"""Lightning's Trainer with the one verb it lacks: export."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.search.export import export_expert
+from swarm_lightning.search.model_swarm import ModelSwarm
+
+
+class SwarmTrainer(L.Trainer):
+    """A Trainer whose methods are the subcommands of `swarm`; their first lines are its help.
+
+    Checkpoints are loaded as tensors and plain values: `weights_only` is on unless the user says otherwise.
+    """
+
+    def fit(self, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> None:
+        """Search: move the experts through weight space until the utility stops rising."""
+        super().fit(*args, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+
+    def validate(self, *args: Any, verbose: bool = False, weights_only: bool | None = True, **kwargs: Any) -> Any:
+        """Score the best initial and the best found expert on the validation split."""
+        return super().validate(*args, verbose=verbose, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+
+    def test(self, *args: Any, verbose: bool = False, weights_only: bool | None = True, **kwargs: Any) -> Any:
+        """Score the best initial expert, the best found expert and the top-k ensemble on the test split."""
+        return super().test(*args, verbose=verbose, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+
+    def predict(self, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> Any:
+        """Answer the prompts of a file (`--data.prompts`) with the best found expert."""
+        return super().predict(*args, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+
+    def export(
+        self,
+        model: L.LightningModule,
+        ckpt_path: str,
+        datamodule: L.LightningDataModule | None = None,
+        particle: int | None = None,
+        output: str | None = None,
+    ) -> None:
+        """Write an expert of a checkpoint as a PEFT adapter folder.
+
+        Args:
+            model: The search that the checkpoint belongs to.
+            ckpt_path: Which checkpoint: `last`, a file, or a run folder.
+            datamodule: The data; only its name goes onto the card.
+            particle: Whose personal best is written, counted from 0; the best found expert if null.
+            output: The new folder; `best_expert` or `particle_<i>` in the run folder if null.
+        """
+        assert isinstance(model, ModelSwarm)
+        model.trainer = self
+        if datamodule is not None:
+            datamodule.prepare_data()
+            self.datamodule = datamodule
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        model.restore(checkpoint)
+        name = "best_expert" if particle is None else f"particle_{particle}"
+        folder = Path(output) if output is not None else Path(self.default_root_dir) / name
+        if folder.exists():
+            raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
+        print(f"Exported: {export_expert(model, folder, particle)}")

@@ -1,0 +1,77 @@
+"""Exports a particle with all that is known about it on its model card.
+
+The files are written by `experts/export.py`; this part gathers the facts from a search.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.export import export_adapter
+from swarm_lightning.experts.model_card import CardFacts, Utilities, render_card
+from swarm_lightning.search.results import Row
+from swarm_lightning.search.resume import flatten, identity_of
+
+if TYPE_CHECKING:
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+
+def export_expert(
+    module: "ModelSwarm",
+    folder: Path,
+    particle: int | None = None,
+    test: tuple[Row, ...] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write the best found expert, or the personal best of a particle, as a PEFT adapter folder with a model card.
+
+    Args:
+        module: The search, with its swarm.
+        folder: Where it goes.
+        particle: Whose personal best; None for the best found expert.
+        test: The best initial and the best found expert on the test split, where they were scored.
+        overwrite: Whether an existing folder may be replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If there is no such particle, or the folder can't be written.
+    """
+    swarm, initial = module.swarm, module.best_initial
+    if particle is None:
+        vector, found, what = swarm.global_best, swarm.global_best_utility, "the best found expert"
+    else:
+        check_particle(particle, module.particles)
+        vector, found = swarm.personal_bests[particle], swarm.personal_best_utilities[particle]
+        what = f"the personal best of particle {particle}"
+    identity = identity_of(module)
+    facts = CardFacts(
+        name=folder.name,
+        base=module.base,
+        experts=module.pool.names,
+        task=module.task,
+        best_initial_expert=module.pool.names[initial],
+        exported=what,
+        validation=Utilities(float(swarm.initial_utilities[initial]), float(found), module.examples),
+        test=Utilities(test[0].utility, test[1].utility, test[0].examples) if test and particle is None else None,
+        objective=flatten(identity["objective"]),
+        swarm=flatten({name: identity[name] for name in ("particles", "child_span", "optimizer", "scheduler")}),
+        seed=module.seed,
+        iterations=int(swarm.iterations),
+    )
+    return export_adapter(folder, vector, module.pool, render_card(facts), overwrite, base=module.base)
+
+
+def check_particle(particle: int, count: int) -> None:
+    """Refuse a particle that does not exist.
+
+    Args:
+        particle: Index of a particle.
+        count: Number of particles N.
+
+    Raises:
+        InputError: If the index is not in [0, N).
+    """
+    if not 0 <= particle < count:
+        raise InputError(f"Expected a particle from 0 to {count - 1}, but got {particle}.")

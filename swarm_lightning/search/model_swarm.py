@@ -1,0 +1,399 @@
+"""The LightningModule whose training step is one iteration of the swarm.
+
+It holds the positions, loads the base model and the experts, and calls the parts: the optimizer moves, the evaluator
+scores, the callbacks restart, stop, record and export. It contains no formula.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.comparison import compare
+from swarm_lightning.search.results import Row, SearchResult
+from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, identity_of
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.population import grow_population
+from swarm_lightning.swarm.rules import diversity
+from swarm_lightning.swarm.state import Swarm
+from swarm_lightning.swarm.step_length import StepLengthDecay
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+    from swarm_lightning.experts.pool import ExpertPool
+
+
+class ModelSwarm(L.LightningModule):
+    """Searches the weight space between and beyond a pool of experts for a higher utility."""
+
+    def __init__(
+        self,
+        base: str,
+        experts: str | list[str],
+        objective: Objective,
+        particles: int = 20,
+        child_span: float = 2.0,
+        optimizer: Callable[[Iterable[Tensor]], ParticleSwarm] = ParticleSwarm,
+        scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
+        ensemble_size: int = 10,
+        dtype: str = "auto",
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Take the settings; nothing is read before `prepare_data`.
+
+        Args:
+            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package.
+            experts: Folder of PEFT LoRA adapters, or a list of folders or hub ids; `demo:experts` ships.
+            objective: What to ask the model and how to score its replies.
+            particles: Number of particles N >= 2; children of two random experts fill the population up to it.
+            child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
+                extrapolation (the authors' code), 1 is interpolation only (the paper's text).
+            optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
+                learning rate is the step length.
+            scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
+            ensemble_size: How many of the best particles vote in `test`, >= 1.
+            dtype: Data type of the base model: `auto` as stored, `float32`, `bfloat16` or `float16`. Positions are
+                float32 in any case.
+            trust_remote_code: Whether code that comes with the base model may run.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__()
+        if particles < 2:
+            raise InputError(f"Expected at least 2 particles, but got {particles}.")
+        if not 0 < child_span < float("inf"):
+            raise InputError(f"Expected child_span to be above 0 and finite, but got {child_span}.")
+        if ensemble_size < 1:
+            raise InputError(f"Expected ensemble_size to be at least 1, but got {ensemble_size}.")
+        self.automatic_optimization = False
+        self.base = base
+        self.experts = experts
+        self.objective = objective
+        self.particles = particles
+        self.child_span = child_span
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.ensemble_size = ensemble_size
+        self.base_dtype = dtype
+        self.trust_remote_code = trust_remote_code
+        self.seed: int | None = None
+        self.base_fingerprint: str | None = None
+        self.seconds = 0.0
+        self.evaluations = 0
+        self.examples = 0
+        # The latest evaluation of the swarm: callbacks read the score table from it.
+        self.evaluation: Evaluation | None = None
+        # The table of the latest validation or test.
+        self.rows: tuple[Row, ...] = ()
+        self.positions: torch.nn.Parameter
+        self._pool: ExpertPool | None = None
+        self._evaluator: Evaluator | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._generator = torch.Generator()
+        self._particle_swarm: ParticleSwarm | None = None
+        self._scoring_seconds = 0.0
+        self._result: SearchResult | None = None
+
+    # Loading: everything the user gave is checked before any work starts.
+
+    def prepare_data(self) -> None:
+        """Read the experts and check them against each other, before anything is written."""
+        _ = self.pool
+
+    @property
+    def pool(self) -> "ExpertPool":
+        """The experts, read from their sources at the first use."""
+        if self._pool is None:
+            from swarm_lightning.experts.pool import load_pool
+
+            self._pool = load_pool(self.experts)
+        return self._pool
+
+    @property
+    def evaluator(self) -> "Evaluator":
+        """What scores positions; there after `setup`."""
+        if self._evaluator is None:
+            raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
+        return self._evaluator
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of the base model; there after `setup`."""
+        if self._tokenizer is None:
+            raise RuntimeError("Expected `setup` to have run before the tokenizer is used.")
+        return self._tokenizer
+
+    def setup(self, stage: str) -> None:
+        """Load the base model once, check everything against it, and make the first population.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`.
+
+        Raises:
+            InputError: If the experts do not fit the base, or the objective can't serve the examples.
+        """
+        if self.trainer.world_size > 1:
+            raise InputError(
+                f"Expected one process, but got {self.trainer.world_size}: evaluation on several devices is not there "
+                "yet. Set trainer.devices and trainer.num_nodes to 1."
+            )
+        if self._evaluator is None:
+            self._load(stage)
+        if stage == "fit" or self._particle_swarm is None:
+            self._populate()
+
+    def _load(self, stage: str) -> None:
+        from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.experts.adapted import AdaptedModel
+        from swarm_lightning.experts.base_model import base_fingerprint, load_base
+        from swarm_lightning.experts.checks import check_base
+
+        device = self.trainer.strategy.root_device
+        model, tokenizer = load_base(self.base, self.base_dtype, device, self.trust_remote_code)
+        check_base(self.pool.adapters(), model)
+        for examples in self._splits(stage):
+            self.objective.check(examples, tokenizer)
+        self.base_fingerprint = base_fingerprint(model)
+        self._tokenizer = tokenizer
+        self._evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective)
+
+    def _populate(self) -> None:
+        self.seed = torch.initial_seed()
+        self._generator.manual_seed(self.seed)
+        try:
+            # Both refuse settings that are out of range.
+            self.scheduler_factory(self.optimizer_factory([torch.zeros(self.particles, 1)]))
+            positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        self.positions = torch.nn.Parameter(positions, requires_grad=False)
+        self.seconds, self.evaluations, self._result = 0.0, 0, None
+
+    @property
+    def task(self) -> str:
+        """Name of the dataset whose validation split guides the search."""
+        splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
+        return splits.name if splits is not None else "examples of the user's own dataloader"
+
+    def _splits(self, stage: str) -> list[Sequence[Example]]:
+        splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
+        if splits is None or stage == "predict":
+            return []
+        return [split for split in (splits.validation, splits.test) if split]
+
+    def configure_optimizers(self) -> Any:
+        """Make the particle swarm and the schedule of its step length."""
+        self._particle_swarm = self.optimizer_factory([self.positions])
+        return [self._particle_swarm], [self.scheduler_factory(self._particle_swarm)]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave examples where they are: they are text, and Lightning refuses to look into frozen dataclasses."""
+        return batch
+
+    # The search.
+
+    @property
+    def particle_swarm(self) -> ParticleSwarm:
+        """The optimizer: there once the trainer has made it or a checkpoint has brought it."""
+        if self._particle_swarm is None:
+            raise RuntimeError("Expected a search: call `trainer.fit`, or give a checkpoint.")
+        return self._particle_swarm
+
+    @property
+    def swarm(self) -> Swarm:
+        """The memory of the swarm; there once the first positions have been evaluated."""
+        return self.particle_swarm.swarm
+
+    def on_train_start(self) -> None:
+        """Evaluate the first positions, unless a checkpoint brought the swarm along."""
+        if self.particle_swarm.begun:
+            return
+        examples = next(iter(self.trainer.train_dataloader or ()))
+        utilities = self.score(examples)
+        self.particle_swarm.begin(utilities, self._generator)
+        for logger in self.loggers:
+            logger.log_metrics(self.metrics(), step=0)
+
+    def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
+        """Do one iteration: move every particle, score it, remember the bests.
+
+        Args:
+            batch: The examples that guide the search, M of them.
+            batch_idx: Always 0: one batch is one epoch is one iteration.
+        """
+        started = time.perf_counter()
+        self.optimizers().step(closure=lambda: self.score(batch))  # type: ignore[union-attr]
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, LRScheduler)
+        schedule.step()
+        self.seconds += time.perf_counter() - started - self._scoring_seconds
+        self.log_dict(self.metrics(), batch_size=len(batch))
+
+    def score(self, examples: Sequence[Example]) -> Tensor:
+        """Score every particle that is due.
+
+        Args:
+            examples: The examples to ask, M of them.
+
+        Returns:
+            Utilities [N] float64; NaN for a particle that is not due.
+        """
+        started = time.perf_counter()
+        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, self.particle_swarm.due)
+        self._scoring_seconds = time.perf_counter() - started
+        self.seconds += self._scoring_seconds
+        self.evaluations += self.evaluation.evaluated
+        self.examples = len(examples)
+        return self.evaluation.utilities
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is logged after an iteration, by name; all are unitless but the seconds."""
+        swarm, evaluation = self.swarm, self.evaluation
+        assert evaluation is not None
+        seconds = max(self._scoring_seconds, 1e-9)
+        return {
+            "step": float(swarm.iterations),
+            "global_best": float(swarm.global_best_utility),
+            "global_worst": float(swarm.global_worst_utility),
+            "mean": float(swarm.utilities[swarm.utilities.isfinite()].mean()),
+            "step_length": float(self.particle_swarm.param_groups[0]["lr"]),
+            "restarts": float(swarm.restarts.sum()),
+            "diversity": diversity(swarm.positions),
+            "evaluation_seconds": self._scoring_seconds,
+            "examples_per_second": evaluation.evaluated / seconds,
+            **{f"utility/particle_{index:02d}": float(value) for index, value in enumerate(swarm.utilities)},
+        }
+
+    # What comes out of it.
+
+    @property
+    def best_initial(self) -> int:
+        """Index of the best expert among those the user brought, by the utility before the first iteration."""
+        utilities = self.swarm.initial_utilities[: len(self.pool.names)]
+        return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+
+    def result(self, test: Sequence[Example] = ()) -> SearchResult:
+        """Sum up the search; the test split is scored at the first call and never before the search has ended.
+
+        Args:
+            test: The examples held back; empty if there are none.
+
+        Returns:
+            The summary, the same object at every call.
+        """
+        if self._result is None:
+            swarm, initial = self.swarm, self.best_initial
+            found = f"particle {int(swarm.best_particle)}"
+            before = float(swarm.initial_utilities[initial])
+            self._result = SearchResult(
+                validation=(
+                    Row("best initial expert", self.pool.names[initial], before, self.examples),
+                    Row("best found expert", found, float(swarm.global_best_utility), self.examples),
+                ),
+                test=compare(self, test) if test else (),
+                particle=int(swarm.best_particle),
+                iterations=int(swarm.iterations),
+                restarts=int(swarm.restarts.sum()),
+                seconds=self.seconds,
+                evaluations=self.evaluations,
+            )
+        return self._result
+
+    def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
+        """Score the best initial and the best found expert on the validation split."""
+        self._report("validation", compare(self, batch))
+
+    def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
+        """Score the best initial expert, the best found expert and the ensemble on the test split."""
+        self._report("test", compare(self, batch, ensemble=True))
+
+    def _report(self, split: str, rows: tuple[Row, ...]) -> None:
+        metrics = {f"{split}/{row.name.replace(' ', '_')}": row.utility for row in rows}
+        self.log_dict(metrics, batch_size=rows[0].examples)
+        self.rows = rows
+
+    def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
+        """Answer prompts with the best found expert.
+
+        Args:
+            batch: Examples made from a file of prompts.
+            batch_idx: Index of the batch.
+
+        Returns:
+            One mapping per prompt: `id`, `question`, `prompt` as the model saw it, `reply`.
+        """
+        outcomes = self.evaluator.evaluate(self.swarm.global_best.unsqueeze(0), batch).outcomes[0]
+        return [
+            {
+                "id": example.identifier,
+                "question": example.question,
+                "prompt": self.objective.prompt(example, self.tokenizer),
+                "reply": outcome.reply if outcome is not None else "",
+            }
+            for example, outcome in zip(batch, outcomes, strict=True)
+        ]
+
+    # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the positions belong to, so that they can be resumed and exported."""
+        pool = self.pool
+        checkpoint[KEY] = {
+            "format": FORMAT,
+            "identity": identity_of(self),
+            "seconds": self.seconds,
+            "evaluations": self.evaluations,
+            "examples": self.examples,
+            "base": self.base,
+            "seed": self.seed,
+            "experts": list(pool.names),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint belongs to this search, and take the swarm out of it where no trainer does.
+
+        Raises:
+            InputError: If the checkpoint is not one of a swarm, or of another search.
+        """
+        if self.trainer.state.fn != "fit":
+            self.restore(checkpoint)
+        else:
+            self._take_record(checkpoint, identity_of(self).keys())
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Take positions and memory of the swarm out of a checkpoint, to score or export them.
+
+        Args:
+            checkpoint: The content of a checkpoint file.
+
+        Raises:
+            InputError: If the checkpoint is not one of a swarm, or of other experts.
+        """
+        self._take_record(checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
+        self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
+        self._particle_swarm = self.optimizer_factory([self.positions])
+        self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])
+
+    def _take_record(self, checkpoint: dict[str, Any], compared: Iterable[str]) -> None:
+        record = checkpoint.get(KEY)
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise InputError(
+                f"Expected a checkpoint of a swarm in format {FORMAT}, but this one holds "
+                f"{'nothing of a swarm' if record is None else record.get('format')}. "
+                "Give the last.ckpt of a run folder of this version of swarm-lightning."
+            )
+        saved, present = record["identity"], identity_of(self)
+        check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
+        for name in ("seconds", "evaluations", "examples", "seed"):
+            setattr(self, name, record[name])

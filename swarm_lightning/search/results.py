@@ -1,0 +1,51 @@
+"""What a search reports in the end: who was best before, who is best now, and how good each is.
+
+Plain values only, so that a result can be printed, written as JSON, or put on a model card.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table of results.
+
+    Attributes:
+        name: What was scored, e.g. `best found expert`.
+        detail: Which one it is, e.g. the expert's name or the particles of an ensemble.
+        utility: Its utility on the split that was scored, higher is better.
+        examples: Number of examples that were scored.
+    """
+
+    name: str
+    detail: str
+    utility: float
+    examples: int
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of a whole search.
+
+    Attributes:
+        validation: The best initial and the best found expert on the split that guided the search.
+        test: The same two on the test split; empty where there is none.
+        particle: The particle whose personal best is the best found expert.
+        iterations: Iterations done.
+        restarts: Restarts of all particles together.
+        seconds: Time of the search in seconds, over all of its resumed parts, without loading and the test split.
+        evaluations: (particle, example) evaluations of the search, over all of its resumed parts.
+    """
+
+    validation: tuple[Row, ...]
+    test: tuple[Row, ...]
+    particle: int
+    iterations: int
+    restarts: int
+    seconds: float
+    evaluations: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        return asdict(self)

@@ -1,0 +1,116 @@
+"""What a checkpoint says about the search it belongs to, and whether another search may go on from it.
+
+Lightning stores the positions and the optimizer state. This part adds which experts, data and settings they belong
+to, as plain values, so that a checkpoint is never continued by a search that would silently be another one.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from swarm_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+KEY = "swarm_lightning"
+FORMAT = 1
+# Settings that change how fast a search goes, not where it goes.
+FREE = frozenset({"batch_size"})
+
+
+def identity_of(module: "ModelSwarm") -> dict[str, Any]:
+    """Return what makes a search this search and no other: base, experts, data and settings, as plain values.
+
+    Args:
+        module: The search, attached to a trainer.
+    """
+    optimizer = module.optimizer_factory([torch.zeros(module.particles, 1)])
+    scheduler = module.scheduler_factory(optimizer)
+    schedule = {name: value for name, value in scheduler.state_dict().items() if is_plain(value)}
+    return {
+        "base": module.base_fingerprint,
+        "experts": module.pool.fingerprint,
+        "data": getattr(getattr(module.trainer, "datamodule", None), "fingerprint", None),
+        "particles": module.particles,
+        "child_span": module.child_span,
+        "optimizer": {"class": type(optimizer).__qualname__, **optimizer.defaults},
+        "scheduler": {
+            "class": type(scheduler).__qualname__,
+            **{name: value for name, value in schedule.items() if not name.startswith("_") and name != "last_epoch"},
+        },
+        "objective": settings_of(module.objective),
+    }
+
+
+def settings_of(instance: object) -> dict[str, Any]:
+    """Return the class of an object and its public attributes that are plain values, patterns, or dataclasses of such.
+
+    >>> class Rule:
+    ...     def __init__(self):
+    ...         self.limits, self._cache, self.words = (3, 4), {}, frozenset("ab")
+    >>> settings_of(Rule())
+    {'class': 'Rule', 'limits': [3, 4]}
+    """
+    settings: dict[str, Any] = {"class": type(instance).__qualname__}
+    for name, value in vars(instance).items():
+        if name.startswith("_"):
+            continue
+        if is_dataclass(value):
+            settings[name] = settings_of(value)
+        elif isinstance(value, list | tuple):
+            settings[name] = [entry for entry in value if is_plain(entry)]
+        elif isinstance(value, re.Pattern):
+            settings[name] = value.pattern
+        elif is_plain(value):
+            settings[name] = value
+    return settings
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is None, a truth value, a number or a text."""
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, the names joined by dots.
+
+    >>> flatten({"lr": 1, "prompt": {"chat": False}})
+    {'lr': 1, 'prompt.chat': False}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Refuse to go on from the checkpoint of another search.
+
+    Args:
+        saved: What the checkpoint says, a nested mapping of plain values.
+        present: The same of the search that wants to go on; keys that only one of the two has are compared as None.
+
+    Raises:
+        InputError: If anything differs; it names every difference.
+
+    >>> check_same_search({"optimizer": {"inertia": 0.2}}, {"optimizer": {"inertia": 0.2}})
+    """
+    then, now = flatten(saved), flatten(present)
+    differences = [
+        f"{name} is {now.get(name)!r}, in the checkpoint {then.get(name)!r}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name) and name.split(".")[-1] not in FREE
+    ]
+    if differences:
+        raise InputError(
+            "Expected to resume with the experts, data and settings of the checkpoint, but "
+            + "; ".join(differences)
+            + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
+        )

@@ -1,0 +1,100 @@
+"""Where a run keeps its files, so that a second run never touches the first and `last` means what it says.
+
+A run folder is `<root>/version_<k>`; its checkpoints lie in `checkpoints/`. Everything else in it is written by the
+callbacks.
+"""
+
+import re
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+from swarm_lightning.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+
+
+def next_run_folder(root: str | Path) -> Path:
+    """Return the first version that no earlier run has taken; nothing is created.
+
+    Args:
+        root: Folder of the runs of one search.
+
+    Returns:
+        `<root>/version_<k>` with k above that of every existing version.
+    """
+    return Path(root) / f"version_{max(_versions(Path(root)), default=-1) + 1}"
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing but empty folders, and leave any other as it is."""
+    if not folder.is_dir() or any(not entry.is_dir() for entry in folder.rglob("*")):
+        return
+    for entry in [*sorted(folder.rglob("*"), reverse=True), folder]:  # the deepest first
+        with suppress(FileNotFoundError):  # several processes of one run may do the same
+            entry.rmdir()
+
+
+def free_path(path: Path) -> Path:
+    """Return the path itself, or with a number before its suffix where it is taken.
+
+    >>> free_path(Path("no_such_folder/test.csv")).name
+    'test.csv'
+    """
+    candidate, number = path, 1
+    while candidate.exists():
+        candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
+        number += 1
+    return candidate
+
+
+def find_checkpoint(source: str, root: str | Path) -> Path:
+    """Find the checkpoint that a user means.
+
+    Args:
+        source: `last`, for the newest run below `root` that has one; a checkpoint; or a run folder.
+        root: Folder of the runs, searched for `last`. A run folder itself is fine too.
+
+    Returns:
+        Path of the checkpoint file.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if source == "last":
+        folders = [Path(root) / f"version_{version}" for version in sorted(_versions(Path(root)), reverse=True)]
+        for folder in [Path(root), *folders]:
+            if (folder / CHECKPOINTS / LAST).is_file():
+                return _whole(folder / CHECKPOINTS / LAST)
+        raise InputError(
+            f"Expected a run with {CHECKPOINTS}/{LAST} below {str(root)!r} (trainer.default_root_dir) for "
+            "--ckpt_path last, but there is none. Leave --ckpt_path out to start a new search, or give the path."
+        )
+    path = Path(source)
+    if path.is_dir():
+        path = path / CHECKPOINTS / LAST
+    if not path.is_file():
+        raise InputError(
+            f"Expected --ckpt_path to be 'last', a checkpoint file or a run folder, but {str(path)!r} is not there."
+        )
+    return _whole(path)
+
+
+def run_folder_of(checkpoint: Path) -> Path:
+    """Return the run folder that a checkpoint belongs to: the one that holds its `checkpoints` folder."""
+    folder = checkpoint.parent if checkpoint.parent.name else checkpoint.resolve().parent
+    return folder.parent if folder.name == CHECKPOINTS else folder
+
+
+def _whole(path: Path) -> Path:
+    if not zipfile.is_zipfile(path):  # what torch.save writes; a file that was cut short is none
+        raise InputError(f"Expected a checkpoint, but {str(path)!r} is none, or not whole. Give another one.")
+    return path
+
+
+def _versions(root: Path) -> list[int]:
+    if not root.is_dir():
+        return []
+    matches = (re.fullmatch(r"version_(\d+)", entry.name) for entry in root.iterdir())
+    return [int(match.group(1)) for match in matches if match]

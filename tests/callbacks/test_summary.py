@@ -1,0 +1,40 @@
+"""The closing table and `summary.json`, against the record of the run and plain `peft`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, Summary
+from tests.search.tiny_search import World, read_rows, search
+
+
+def test_the_summary_agrees_with_the_history_the_printed_table_and_plain_peft(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search(world, tmp_path, callbacks=[RestartStagnant(2), History(), ExportBest(), Summary()], particles=5)
+    printed = capsys.readouterr().out
+    rows = read_rows(tmp_path / "history.csv")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+
+    first = [float(rows[0][f"utility/particle_{index:02d}"]) for index in range(4)]  # the experts, without a child
+    initial = ("colours", "numbers", "stories", "towns")[first.index(max(first))]
+    best, found = summary["validation"]
+    assert (best["detail"], best["utility"]) == (initial, max(first))
+    assert (found["detail"], found["utility"]) == (f"particle {summary['particle']}", float(rows[-1]["global_best"]))
+    assert summary["iterations"] == int(rows[-1]["iteration"]) == 3
+    assert summary["restarts"] == float(rows[-1]["restarts"])
+    assert summary["evaluations"] == 4 * 5 * 8
+
+    for row, adapter in zip(summary["test"], (world.experts / initial, tmp_path / "best_expert"), strict=True):
+        scores = world.score(world.replies(world.load(adapter), "test"), "test")
+        assert row["utility"] == sum(scores) / len(scores)
+        assert row["examples"] == 8
+
+    lines = [line for line in printed.splitlines() if line.startswith("│")]
+    for line, before, after in zip(lines, summary["validation"], summary["test"], strict=True):
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        assert cells == [before["name"], before["detail"], f"{before['utility']:.4f}", f"{after['utility']:.4f}"]
+    assert f"3 iterations (all done), {summary['restarts']} restarts" in printed
+    assert f"Run folder: {tmp_path}" in printed
+    assert f"Best expert: {tmp_path / 'best_expert'}" in printed

@@ -1,0 +1,104 @@
+"""Loggers that come in by config, each read back with its own reader."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.search.tiny_search import read_rows
+
+ITERATIONS = 3
+LOGGED = ("global_best", "global_worst", "mean", "step_length", "diversity", "restarts", "evaluation_seconds")
+
+
+def run_with(run: Run, logger: Any) -> tuple[Path, list[dict[str, str]]]:
+    """Search again with a logger; return the new run folder and its history."""
+    run.config["trainer"]["logger"] = logger
+    run.swarm("fit")
+    folder = run.root / "version_1"
+    return folder, read_rows(folder / "history.csv")
+
+
+def assert_logged(history: list[dict[str, str]], series: dict[str, list[tuple[int, float]]]) -> None:
+    """Compare every series with the history, in the precision of a float32."""
+    for name in (*LOGGED, *(f"utility/particle_{index:02d}" for index in range(5))):
+        assert [step for step, _ in series[name]] == list(range(ITERATIONS + 1)), name
+        expected = [float(row[name]) for row in history]
+        assert [value for _, value in series[name]] == pytest.approx(expected, rel=1e-6), name
+
+
+def test_the_default_is_a_csv_file_in_the_run_folder(run: Run) -> None:
+    folder, history = run_with(run, None)
+    rows = read_rows(folder / "logs" / "version_0" / "metrics.csv")
+    assert_logged(history, {name: [(int(row["step"]), float(row[name])) for row in rows] for name in rows[0]})
+
+
+def test_tensorboard_gets_every_series_once_per_iteration(run: Run) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = {
+        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "init_args": {"save_dir": "<run>", "name": "board"},
+    }
+    folder, history = run_with(run, settings)
+    assert not (folder / "logs").exists(), "another logger takes the place of the CSV file"
+    events = accumulator.EventAccumulator(str(folder / "board" / "version_0")).Reload()
+    series = {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    assert_logged(history, series)
+    assert not list(Path().glob("<run>*"))
+
+
+def test_several_loggers_work_side_by_side(run: Run) -> None:
+    loggers = [
+        {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "<run>", "name": name}}
+        for name in ("first", "second")
+    ]
+    folder, _ = run_with(run, loggers)
+    first, second = (folder / name / "version_0" / "metrics.csv" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+    assert len(read_rows(first)) == ITERATIONS + 1
+
+
+def test_a_run_without_a_logger_has_its_history_all_the_same(run: Run) -> None:
+    folder, history = run_with(run, False)
+    assert len(history) == ITERATIONS + 1
+    assert not (folder / "logs").exists()
+
+
+def test_mlflow_with_a_local_file_store_gets_every_series(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    # From MLflow 3 on a file store has to be asked for.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    settings = {
+        "class_path": "lightning.pytorch.loggers.MLFlowLogger",
+        "init_args": {"experiment_name": "swarm", "save_dir": "<run>/mlflow"},
+    }
+    folder, history = run_with(run, settings)
+    client = mlflow.MlflowClient(tracking_uri=f"file:{folder / 'mlflow'}")
+    experiment = client.get_experiment_by_name("swarm")
+    (stored,) = client.search_runs([experiment.experiment_id])
+    series = {
+        name: [(metric.step, metric.value) for metric in client.get_metric_history(stored.info.run_id, name)]
+        for name in stored.data.metrics
+    }
+    assert_logged(history, series)
+
+
+def test_wandb_offline_gets_every_series(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    settings = {
+        "class_path": "lightning.pytorch.loggers.WandbLogger",
+        "init_args": {"project": "swarm", "offline": True, "save_dir": "<run>"},
+    }
+    run.config["trainer"]["logger"] = settings
+    try:
+        folder, history = run_with(run, settings)
+        assert wandb.run is not None
+        summary = dict(wandb.run.summary)
+    finally:
+        wandb.finish()
+    assert list(folder.rglob("run-*.wandb")), "nothing was written into the run folder"
+    for name in (*LOGGED, "utility/particle_04"):
+        assert math.isclose(summary[name], float(history[-1][name]), rel_tol=1e-6), name

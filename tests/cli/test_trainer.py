@@ -1,0 +1,63 @@
+"""`swarm export`: any particle of a run as an adapter folder."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import pytest
+import torch
+
+from swarm_lightning.errors import InputError
+from tests.cli.conftest import Run
+from tests.search.tiny_search import content
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def test_a_particles_personal_best_is_exported_as_the_search_exported_it(run: Run) -> None:
+    (run.folder / "particle_2").rename(run.folder / "from_the_search")
+    printed = run.swarm("export", "--ckpt_path", "last", "--particle", "2")
+    assert f"Exported: {run.folder / 'particle_2'}" in printed
+    exported, before = content(run.folder / "particle_2"), content(run.folder / "from_the_search")
+    assert exported[WEIGHTS] == before[WEIGHTS]
+    assert exported["adapter_config.json"] == before["adapter_config.json"]
+    assert exported["README.md"] == before["README.md"]
+
+
+def test_the_best_found_expert_is_the_default(run: Run) -> None:
+    (run.folder / "best_expert").rename(run.folder / "from_the_search")
+    run.swarm("export", "--ckpt_path", "last")
+    assert content(run.folder / "best_expert")[WEIGHTS] == content(run.folder / "from_the_search")[WEIGHTS]
+
+
+def test_an_existing_folder_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    before = content(run.folder)
+    for arguments in ([], ["--particle", "1"], ["--output", str(taken)]):
+        with pytest.raises(SystemExit) as exit_:
+            run.swarm("export", "--ckpt_path", "last", *arguments)
+        assert exit_.value.code == 2
+        assert isinstance(exit_.value.__cause__, InputError)
+        assert "exists" in str(exit_.value.__cause__)
+    assert content(run.folder) == before
+    assert list(taken.iterdir()) == []
+
+
+@pytest.mark.parametrize("particle", ["5", "-1"])
+def test_a_particle_out_of_range_is_refused(run: Run, tmp_path: Path, particle: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run.swarm("export", "--ckpt_path", "last", f"--particle={particle}", "--output", str(tmp_path / "new"))
+    assert "from 0 to 4" in str(exit_.value.__cause__)
+    assert not (tmp_path / "new").exists()
+
+
+def test_checkpoints_are_loaded_as_tensors_and_plain_values_only(run: Run, tmp_path: Path) -> None:
+    path = run.folder / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["trap"] = Path("anything that is neither")
+    torch.save(checkpoint, path)
+    for subcommand in ("fit", "validate", "export"):
+        with pytest.raises(SystemExit) as exit_:
+            run.swarm(subcommand, "--ckpt_path", "last")
+        assert exit_.value.code == 2
+        assert isinstance(exit_.value.__cause__, UnpicklingError)
