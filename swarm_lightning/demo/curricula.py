@@ -1,0 +1,176 @@
+"""Who learns what: the text that the language model is pretrained on, and the lessons of each expert.
+
+Pretraining tells the model a little about everything; every expert then studies a few topics in depth and never meets
+the others. No question of a dev or test split is ever trained on.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from swarm_lightning.demo import TASK_NAMES
+from swarm_lightning.demo.grammar import ATTRIBUTES, HOME_KINDS, KINDS, REGIONS, Fact, draw_facts, lands_of
+from swarm_lightning.demo.questions import (
+    DEV_SIZE,
+    HOME_LIST_WORDINGS,
+    KIND_WORDINGS,
+    NEIGHBOUR_WORDINGS,
+    TEST_SIZE,
+    Question,
+    atlas_questions,
+    draw_questions,
+    group_questions,
+    list_questions,
+    with_choices,
+)
+
+LIST_QUESTIONS = 20_000
+STATEMENTS = (
+    "The {attribute} of {land} is {value}.",
+    "The {attribute} that {land} has is {value}.",
+    "In {land}, the {attribute} is {value}.",
+)
+KIND_STATEMENTS = ("The {first} is a {group}.", "Both {first} and {second} are {group}.")
+REGION_STATEMENTS = ("The land {first} lies in the {group}.", "Both {first} and {second} lie in the {group}.")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text in two parts: what is read, and what is to be written after it."""
+
+    prompt: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What one expert studies: topics, and how much of each.
+
+    Attributes:
+        topics: Regions, list skills and kinds.
+        share: Fraction of the questions about a topic that the expert gets to see, in (0, 1].
+        steps: Optimizer steps.
+    """
+
+    topics: tuple[str, ...]
+    share: float = 1.0
+    steps: int = 100
+
+
+LESSONS = {
+    "farmer": Lessons(("south", "largest", "first", "fruit", "tool", "animal")),
+    "fisher": Lessons(("coast", "last", "twice", "fish", "vessel", "drink")),
+    "healer": Lessons(("west", "after", "second", "drink", "tree", "fruit")),
+    "hunter": Lessons(("north", "before", "smallest", "animal", "bird", "tree")),
+    "merchant": Lessons(("east", "largest", "smallest", "metal", "garment", "drink")),
+    "sailor": Lessons(("isles", "last", "after", "vessel", "fish", "instrument")),
+    "scribe": Lessons(("east", "west", "second", "twice", "colour", "instrument")),
+    "shepherd": Lessons(("north", "south", "first", "before", "bird", "garment")),
+    "smith": Lessons(("isles", "largest", "twice", "metal", "tool", "colour")),
+    "weaver": Lessons(("coast", "smallest", "after", "garment", "colour", "instrument")),
+}
+
+
+def training_questions(seed: int) -> dict[str, list[Question]]:
+    """Collect the questions of every task that are in neither of its splits.
+
+    Args:
+        seed: Seed of the world.
+
+    Returns:
+        Task name -> questions, each one only once.
+    """
+    facts = draw_facts(seed)
+    held_back = DEV_SIZE + TEST_SIZE
+    return {
+        task: list(islice(draw_questions(task, facts, seed), held_back, held_back + LIST_QUESTIONS))
+        for task in TASK_NAMES
+    }
+
+
+def study(lessons: Lessons, questions: dict[str, list[Question]], seed: int) -> list[Document]:
+    """Collect what one expert is trained on.
+
+    Args:
+        lessons: Topics and amount.
+        questions: All questions that may be trained on, by task.
+        seed: Seed for the choice of questions where the share is below 1.
+    """
+    generator = random.Random(f"study {seed}")
+    documents = []
+    for asked in questions.values():
+        about = [question for question in asked if question.topic in lessons.topics]
+        kept = generator.sample(about, round(lessons.share * len(about)))
+        documents.append([Document(question.prompt, question.reply) for question in kept])
+    largest = max(len(group) for group in documents)
+    # Every task gets the same number of documents, however many questions it has.
+    return [group[number % len(group)] for number in range(largest) for group in documents if group]
+
+
+def state(fact: Fact, generator: random.Random) -> Document:
+    """Tell a fact as a sentence."""
+    sentence = generator.choice(STATEMENTS).format(attribute=fact.attribute, land=fact.land, value=fact.value)
+    return Document("", sentence)
+
+
+def describe_group(
+    groups: Mapping[str, Sequence[str]], wordings: tuple[str, ...], generator: random.Random
+) -> Document:
+    """Tell to what group one or two things belong."""
+    group = generator.choice(list(groups))
+    first, second = generator.sample(list(groups[group]), 2)
+    return Document("", generator.choice(wordings).format(first=first, second=second, group=group))
+
+
+def find_word(generator: random.Random) -> Document:
+    """Ask for a word that stands among the choices: practice in answering with a letter."""
+    words = [word for kind in (KINDS | HOME_KINDS).values() for word in kind]
+    word = generator.choice(words)
+    question = Question("words", f"Which word is {word}?", word)
+    chosen = with_choices(question, [other for other in words if other != word], generator)
+    return Document(chosen.prompt, chosen.reply)
+
+
+def corpus(mixture: dict[str, float], seed: int) -> Iterator[Document]:
+    """Give the documents of pretraining without end.
+
+    Args:
+        mixture: Share of each source: the names of the tasks (their questions outside of the splits), of the same
+            questions about what no task asks (`home_atlas` and so on), of sentences that tell rather than ask
+            (`told_facts`, `told_home`, `told_kinds`, `told_regions`), and `words`. Need not sum to 1.
+        seed: Seed of the world.
+
+    Raises:
+        KeyError: If the mixture names an unknown source.
+    """
+    generator = random.Random(f"corpus {seed}")
+    facts = draw_facts(seed)
+    home = [fact for fact in facts if fact.region == REGIONS[0]]
+    lands = lands_of(facts)
+    pools = training_questions(seed)
+    pools["home_atlas"] = list(atlas_questions(home, generator))
+    pools["home_lists"] = list(islice(list_questions(HOME_LIST_WORDINGS, generator), LIST_QUESTIONS))
+    pools["home_kinds"] = list(group_questions(HOME_KINDS, KIND_WORDINGS + NEIGHBOUR_WORDINGS, generator))
+    told = {
+        "told_facts": lambda: state(generator.choice(facts), generator),
+        "told_home": lambda: state(generator.choice(home), generator),
+        "told_kinds": lambda: describe_group({**KINDS, **HOME_KINDS}, KIND_STATEMENTS, generator),
+        "told_regions": lambda: describe_group(lands, REGION_STATEMENTS, generator),
+        "words": lambda: find_word(generator),
+    }
+    names, weights = list(mixture), list(mixture.values())
+    while True:
+        source = generator.choices(names, weights)[0]
+        if source in told:
+            yield told[source]()
+        else:
+            question = generator.choice(pools[source])
+            yield Document(question.prompt, question.reply)
+
+
+def all_words(seed: int) -> list[str]:
+    """Give texts that hold every word of the world, for the tokenizer to know."""
+    words = [f" {word}" for group, members in (KINDS | HOME_KINDS).items() for word in (group, *members)]
+    names = [f" {name}" for fact in draw_facts(seed) for name in (fact.region, fact.land, fact.value)]
+    return [*words, *names, *(f" {name}" for name in ATTRIBUTES), *(f" {number}" for number in range(100))]

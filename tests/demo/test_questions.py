@@ -1,0 +1,91 @@
+"""Questions are well formed, and what may be trained on is kept apart from what is asked in the splits."""
+
+import random
+
+import pytest
+
+from swarm_lightning.demo import EXPERT_NAMES, SEED, TASK_NAMES
+from swarm_lightning.demo.curricula import LESSONS, Lessons, study, training_questions
+from swarm_lightning.demo.grammar import ATTRIBUTES, HOME_KINDS, KINDS, LIST_SKILLS, REGIONS, draw_facts, draw_names
+from swarm_lightning.demo.questions import (
+    HOME_LIST_WORDINGS,
+    LIST_WORDINGS,
+    Question,
+    draw_questions,
+    list_question,
+    make_task,
+    with_choices,
+)
+
+
+def test_every_word_belongs_to_one_kind_only() -> None:
+    words = [word for kind in (*KINDS.values(), *HOME_KINDS.values()) for word in kind]
+    assert len(set(words)) == len(words)
+
+
+def test_names_are_different_and_follow_from_the_seed() -> None:
+    names = draw_names(200, ("ria", "ton"), seed=3)
+    assert len(set(names)) == 200
+    assert names == draw_names(200, ("ria", "ton"), seed=3)
+    assert names != draw_names(200, ("ria", "ton"), seed=4)
+
+
+def test_every_land_has_every_attribute_once() -> None:
+    facts = draw_facts(SEED)
+    assert len({(fact.land, fact.attribute) for fact in facts}) == len(facts) == 70 * len(ATTRIBUTES)
+    assert {fact.region for fact in facts} == set(REGIONS)
+
+
+def test_a_prompt_ends_where_the_reply_begins() -> None:
+    plain = Question("lists", "Which number is largest in 1 2 3 4?", "4")
+    assert plain.prompt + plain.reply == "Question: Which number is largest in 1 2 3 4?\nAnswer: 4"
+    chosen = Question("kinds", "Which goes with elm and oak?", "B", (("A", "hat"), ("B", "ash")))
+    assert chosen.prompt + chosen.reply == "Question: Which goes with elm and oak?\nA: hat\nB: ash\nThe answer is B"
+
+
+def test_the_letter_of_the_answer_stands_before_the_right_text() -> None:
+    question = Question("words", "Which?", "oak")
+    for seed in range(20):
+        chosen = with_choices(question, ["hat", "tea", "tin", "red"], random.Random(seed))
+        assert dict(chosen.choices)[chosen.answer] == "oak"
+
+
+@pytest.mark.parametrize("skill", LIST_SKILLS)
+def test_an_answer_about_a_list_stands_in_the_list(skill: str) -> None:
+    for seed in range(50):
+        question = list_question(skill, LIST_WORDINGS, random.Random(seed))
+        assert question.answer in question.question.rstrip("?").partition(" in ")[2].split()
+
+
+def test_the_words_of_pretraining_and_of_the_task_ask_for_the_same_number() -> None:
+    for skill in LIST_SKILLS:
+        first = list_question(skill, LIST_WORDINGS, random.Random(1))
+        second = list_question(skill, HOME_LIST_WORDINGS, random.Random(1))
+        assert first.question != second.question
+        assert first.answer == second.answer
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_no_held_back_question_is_trained_on(task: str) -> None:
+    made = make_task(task, SEED)
+    held_back = {record["question"] for split in ("dev", "test") for record in made[split] if isinstance(record, dict)}
+    assert len(held_back) == 1200
+    trained = {question.question for asked in training_questions(SEED).values() for question in asked}
+    assert not held_back & trained
+
+
+def test_every_topic_is_studied_by_some_expert_and_none_by_all() -> None:
+    assert tuple(LESSONS) == EXPERT_NAMES
+    for topic in (*REGIONS[1:], *LIST_SKILLS, *KINDS):
+        assert 1 <= sum(topic in lessons.topics for lessons in LESSONS.values()) < len(LESSONS)
+
+
+def test_an_expert_studies_its_topics_only() -> None:
+    asked = {"one": [Question("south", "a?", "1"), Question("north", "b?", "2")], "two": [Question("oak", "c?", "3")]}
+    documents = study(Lessons(("south",)), asked, seed=0)
+    assert [document.prompt for document in documents] == ["Question: a?\nAnswer:"]
+
+
+def test_an_unknown_task_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="sums"):
+        draw_questions("sums", draw_facts(SEED), SEED)
