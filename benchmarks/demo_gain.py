@@ -1,0 +1,127 @@
+"""How much a search gains on the demo world, on the test split, over several seeds.
+
+    python benchmarks/demo_gain.py --seeds 5
+
+What limits it is arithmetic: K x N x M replies of a model of about one million weights. Every number is made by the
+command `swarm fit --config configs/quickstart.yaml` with the task and the seed changed, and read from its
+`summary.json`; the test split is scored after the search only. Compared are the best initial expert (chosen on the
+validation split among the experts) and the best found expert (chosen on the validation split by the search).
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+EXACT = ("--model.objective", "swarm_lightning.objectives.ExactMatch", "--model.objective.rule", "exact")
+CHOICE = ("--model.objective", "swarm_lightning.objectives.MultipleChoice")
+TASKS = {"atlas": EXACT, "lists": EXACT, "neighbours": CHOICE, "kinds": CHOICE}
+CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+
+
+def search(task: str, seed: int, root: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Run one search and return its summary.
+
+    Args:
+        task: Name of a demo task.
+        seed: Seed of the search.
+        root: Folder for the run.
+        overrides: Further flags of `swarm fit`.
+
+    Returns:
+        The content of the run's summary.json.
+    """
+    from swarm_lightning.cli import main
+
+    main(
+        [
+            *("fit", "--config", str(CONFIG), "--seed_everything", str(seed)),
+            *("--data.dataset", f"demo:tasks/{task}.json"),
+            *TASKS[task],
+            *("--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false"),
+            *overrides,
+        ]
+    )
+    return json.loads((root / "version_0" / "summary.json").read_text(encoding="utf-8"))
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return means and spreads over the seeds of one task; utilities in points (100 x accuracy).
+
+    Args:
+        runs: Summaries of the searches of one task.
+    """
+
+    def points(split: str, row: int) -> list[float]:
+        return [100 * run[split][row]["utility"] for run in runs]
+
+    gains = [after - before for before, after in zip(points("test", 0), points("test", 1), strict=True)]
+    return {
+        "initial_validation": statistics.mean(points("validation", 0)),
+        "found_validation": statistics.mean(points("validation", 1)),
+        "initial_test": statistics.mean(points("test", 0)),
+        "found_test": statistics.mean(points("test", 1)),
+        "gain": statistics.mean(gains),
+        "spread": statistics.stdev(gains) if len(gains) > 1 else 0.0,
+        "gains": gains,
+        "iterations": [run["iterations"] for run in runs],
+        "seconds": statistics.median(run["seconds"] for run in runs),
+    }
+
+
+def table(results: dict[str, dict[str, Any]], seeds: int) -> str:
+    """Return the results as a Markdown table.
+
+    Args:
+        results: Task -> what `summarise` returned.
+        seeds: Number of seeds.
+    """
+    lines = [
+        "| task | best initial expert, test | best found expert, test "
+        f"| gain, mean of {seeds} seeds | smallest to largest | on validation | iterations | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for task, row in results.items():
+        lines.append(
+            f"| {task} | {row['initial_test']:.1f} | {row['found_test']:.1f} "
+            f"| **{row['gain']:+.1f}** ± {row['spread']:.1f} | {min(row['gains']):+.1f} to {max(row['gains']):+.1f} "
+            f"| {row['initial_validation']:.1f} → {row['found_validation']:.1f} "
+            f"| {min(row['iterations'])} to {max(row['iterations'])} | {row['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run all searches, print the table, and keep it where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, counted from 0")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--output", type=Path, help="file for the table and the numbers (Markdown)")
+    arguments, overrides = parser.parse_known_args()
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for task in arguments.tasks:
+            runs = [search(task, seed, Path(folder) / f"{task}_{seed}", overrides) for seed in range(arguments.seeds)]
+            results[task] = summarise(runs)
+    import torch
+
+    text = table(results, arguments.seeds)
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
+    print(f"\n{text}\n\n{machine}, torch {torch.__version__}")
+    last = json.dumps({"benchmark": "demo_gain", "seeds": arguments.seeds, "tasks": results})
+    if arguments.output is not None:
+        command = f"python benchmarks/demo_gain.py --seeds {arguments.seeds}"
+        arguments.output.write_text(
+            f"# Gain on the demo world\n\n`{command}` on {machine}, torch {torch.__version__}\n\n{text}\n\n"
+            f"```json\n{last}\n```\n",
+            encoding="utf-8",
+        )
+    print(last)
+
+
+if __name__ == "__main__":
+    main()

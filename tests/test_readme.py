@@ -1,0 +1,109 @@
+"""Every command and every example of the README runs.
+
+The commands are taken from the README as they stand, and only made small: fewer iterations, fewer examples. The two
+`pip install` lines are what `.ci/run` does.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm_lightning.cli import main
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SMALL = ["--data.validation_size", "8", "--data.test_size", "6", "--trainer.max_steps", "1"]
+INSTALL = ["pip install -e . && swarm fit --config configs/quickstart.yaml", "pip install -e '.[test]' && pytest"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def test_the_first_two_commands_install_search_and_test() -> None:
+    assert commands()[:2] == INSTALL
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    assert "pip install --quiet -e '.[test]'" in ci
+    assert "\npytest\n" in ci
+
+
+def test_every_swarm_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_base_folder: Path, tiny_experts_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["swarm"])
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    question = {"question": "Which lies near here and there?", "choices": dict(zip("ABCD", "wxyz", strict=True))}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n", encoding="utf-8")
+    own = {
+        "path/or/hub-id": str(tiny_base_folder),
+        "folder/of/adapters": str(tiny_experts_folder),
+        "data.json": "demo:tasks/neighbours.json",
+    }
+    ran = []
+    for command in (line for text in commands() for line in text.split("&&") if line.strip().startswith("swarm ")):
+        words = [own.get(word, word) for word in shlex.split(command, comments=True)[1:]]
+        small = [] if "--help" in words else SMALL
+        if "--ckpt_path" in words and words[0] == "fit":
+            small = [*SMALL[:-1], "2"]  # the run that is resumed has done its one iteration
+        main([*words, *small])
+        ran.append(words[0])
+    assert ran == ["fit", "fit", "fit", "fit", "validate", "test", "predict", "export"]
+    run = max((tmp_path / "runs" / "quickstart").iterdir())
+    for name in ("config.yaml", "history.csv", "score_tables", "checkpoints/last.ckpt", "best_expert", "summary.json"):
+        assert (run / name).exists(), name
+    assert (
+        len((run / "history.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3
+    )  # header, 0, 1 and the resumed 2
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    example = next(block for block in blocks("python") if "ModelSwarm(" in block)
+    small = example.replace("max_steps=50", "max_steps=1").replace(
+        '"demo:tasks/neighbours.json"', '"demo:tasks/neighbours.json", validation_size=8, test_size=6'
+    )
+    assert small.count("validation_size=8") == 1
+    done = subprocess.run([sys.executable, "-c", small], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "python" / "best_expert" / "adapter_model.safetensors").is_file()
+
+
+def test_the_objective_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = next(block for block in blocks("python") if "class Brevity" in block)
+    (tmp_path / "my_module.py").write_text(example, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["swarm"])
+    config = str(REPOSITORY / "configs" / "quickstart.yaml")
+    main(["fit", "--config", config, "--model.objective", "my_module.Brevity", *SMALL])
+    assert (tmp_path / "runs" / "quickstart" / "version_0" / "summary.json").is_file()
+
+
+def test_every_room_of_the_house_is_named() -> None:
+    rooms = {path.parent.name for path in (REPOSITORY / "swarm_lightning").glob("*/__init__.py")}
+    named = set(re.findall(r"^\| `(\w+)/` \|", README, flags=re.MULTILINE))
+    assert named == rooms
+
+
+@pytest.mark.parametrize("setting", ["rule", "method", "template", "chat", "system", "max_new_tokens", "stop"])
+def test_the_settings_that_the_readme_names_exist(setting: str) -> None:
+    import inspect
+
+    from swarm_lightning import ExactMatch, MultipleChoice
+
+    names = {*inspect.signature(ExactMatch).parameters, *inspect.signature(MultipleChoice).parameters}
+    assert setting in names
+    assert f"`{setting}" in README
