@@ -12,6 +12,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--output", type=Path, help="file for the table and the numbers (Markdown)")
     arguments, overrides = parser.parse_known_args()
+    sys.argv = sys.argv[:1]  # the searches get their own arguments
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for task in arguments.tasks:

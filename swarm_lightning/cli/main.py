@@ -141,6 +141,7 @@ def _silence() -> None:
         "is_gradient_checkpointing",
         "transfer_batch_to_device",
         "infer the batch indices",
+        "Checkpoint directory .* exists and is not empty",
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
