@@ -35,6 +35,12 @@ class Summary(L.Callback):
         (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
         _print_result(result, folder, iterations_left(trainer, result))
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Say how to go on where a search was interrupted."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit" and trainer.is_global_zero:
+            folder = trainer.default_root_dir
+            Console().print(f"Interrupted. Go on with --ckpt_path {folder}", highlight=False, soft_wrap=True)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print and write the table of the validation split."""
         if trainer.state.fn == "validate":

@@ -148,6 +148,8 @@ class ModelSwarm(L.LightningModule):
                 f"Expected one process, but got {self.trainer.world_size}: evaluation on several devices is not there "
                 "yet. Set trainer.devices and trainer.num_nodes to 1."
             )
+        if stage == "fit" and self.trainer.max_steps == 0:
+            raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set it to the most you want.")
         if self._evaluator is None:
             self._load(stage)
         if stage == "fit" or self._particle_swarm is None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import lightning as L
 import pytest
 
 from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, Summary
@@ -38,3 +39,16 @@ def test_the_summary_agrees_with_the_history_the_printed_table_and_plain_peft(
     assert f"3 iterations (all done), {summary['restarts']} restarts" in printed
     assert f"Run folder: {tmp_path}" in printed
     assert f"Best expert: {tmp_path / 'best_expert'}" in printed
+
+
+class _Interrupt(L.Callback):
+    def on_train_batch_end(self, *args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_search_says_how_to_go_on(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        search(world, tmp_path, callbacks=[_Interrupt(), Summary()], particles=5)
+    assert f"Interrupted. Go on with --ckpt_path {tmp_path}" in capsys.readouterr().out

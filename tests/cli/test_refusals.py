@@ -48,6 +48,7 @@ def given(*arguments: str) -> Callable[[World, Path], list[str]]:
         (given("--model.optimizer.drop_particle", "1"), "drop_particle"),
         (given("--model.scheduler.factor", "2"), "factor"),
         (given("--model.particles", "1"), "at least 2 particles"),
+        (given("--trainer.max_steps", "0"), "at least 1 iteration"),
         (given("--model.particles", "3"), "at least as many particles as experts"),
         (given("--model.dtype", "float31"), "dtype"),
         (given("--restart.patience", "0"), "restart patience"),
