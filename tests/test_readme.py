@@ -82,14 +82,14 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
         assert (tmp_path / "runs" / "python" / run / "best_expert" / "adapter_model.safetensors").is_file()
 
 
-def test_the_objective_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_objective_of_the_readme_works(tmp_path: Path) -> None:
     example = next(block for block in blocks("python") if "class Brevity" in block)
     (tmp_path / "my_module.py").write_text(example, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["swarm"])
+    swarm = Path(sys.executable).with_name("swarm")
     config = str(REPOSITORY / "configs" / "quickstart.yaml")
-    main(["fit", "--config", config, "--model.objective", "my_module.Brevity", *SMALL])
+    command = [str(swarm), "fit", "--config", config, "--model.objective", "my_module.Brevity", *SMALL]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "quickstart" / "version_0" / "summary.json").is_file()
 
 

@@ -27,6 +27,8 @@ class StopOnPlateau(L.Callback):
         if patience is not None and patience < 1:
             raise InputError(f"Expected the patience to be at least 1, or null for none, but got {patience}.")
         self.patience = patience
+        # Whether the search has ended because its global best had stopped rising.
+        self.stopped = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do no further iteration if the resumed search had already stopped."""
@@ -43,4 +45,4 @@ class StopOnPlateau(L.Callback):
 
     def _stop_if_exhausted(self, trainer: L.Trainer, pl_module: ModelSwarm) -> None:
         if self.patience is not None and exhausted(pl_module.swarm, self.patience):
-            trainer.should_stop = True
+            trainer.should_stop = self.stopped = True

@@ -14,6 +14,7 @@ import lightning as L
 from rich.console import Console
 from rich.table import Table
 
+from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.run_folder import free_path
@@ -33,7 +34,7 @@ class Summary(L.Callback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
-        _print_result(result, folder, iterations_left(trainer, result))
+        _print_result(result, folder, why_it_ended(trainer, result.iterations))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say how to go on where a search was interrupted."""
@@ -59,8 +60,9 @@ class Summary(L.Callback):
         path = free_path(folder / f"{split}.csv")
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["name", "detail", f"{split}_utility", "examples"])
-            writer.writerows([row.name, row.detail, row.utility, row.examples] for row in module.rows)
+            writer.writerow(["name", "detail", f"{split}_utility", "examples", "dataset", "objective"])
+            asked = [module.task, type(module.objective).__name__]
+            writer.writerows([row.name, row.detail, row.utility, row.examples, *asked] for row in module.rows)
         console = Console()
         console.print(_table({split: module.rows}))
         console.print(f"Table: {path}", highlight=False, soft_wrap=True)
@@ -72,16 +74,18 @@ def held_back(trainer: L.Trainer) -> Sequence[Any]:
     return splits.test if splits is not None else ()
 
 
-def iterations_left(trainer: L.Trainer, result: SearchResult) -> bool:
-    """Tell whether the search ended before its last iteration, because the global best had stopped rising."""
-    return trainer.max_steps < 0 or result.iterations < trainer.max_steps
+def why_it_ended(trainer: L.Trainer, iterations: int) -> str:
+    """Say in a few words why a search did no further iteration."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, StopOnPlateau) and callback.stopped for callback in callbacks):
+        return "stopped: the global best no longer rose"
+    return "all done" if iterations == trainer.max_steps else "ended by a limit of the trainer"
 
 
-def _print_result(result: SearchResult, folder: Path, stopped: bool) -> None:
+def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
     console = Console()
     console.print(_table(splits))
-    why = "stopped: the global best no longer rose" if stopped else "all done"
     console.print(
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
         f"{result.evaluations} evaluations in {result.seconds:.0f} s.",

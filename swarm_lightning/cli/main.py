@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swarm_lightning.callbacks import (
     ExportBest,
@@ -48,6 +49,22 @@ TRAINER_DEFAULTS = {
 }
 
 
+class SwarmParser(LightningArgumentParser):
+    """A parser that says what is wrong in one message, without the hundreds of lines of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with the message and exit code 2.
+
+        Args:
+            message: What is wrong.
+            ex: Where it comes from.
+        """
+        if not self.exit_on_error:
+            super().error(message, ex)
+        self.exit(2, f"swarm: {message.strip()}\nFor all settings see: {self.prog.replace(' [options]', '')} --help\n")
+        raise AssertionError  # exit does not return
+
+
 class SwarmCLI(LightningCLI):
     """`swarm fit|validate|test|predict|export --config FILE`."""
 
@@ -64,6 +81,7 @@ class SwarmCLI(LightningCLI):
         except InputError:
             if self.new_folder is not None:
                 remove_if_empty(self.new_folder)  # loggers make their folders before anything has been checked
+                remove_if_empty(self.new_folder.parent)
             raise
 
     @staticmethod
@@ -91,6 +109,8 @@ class SwarmCLI(LightningCLI):
             settings.ckpt_path = str(checkpoint)
             folder = run_folder_of(checkpoint)
         elif self.config.subcommand == "fit":
+            if settings.trainer.max_steps == 0:
+                raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
             folder = self.new_folder = next_run_folder(root)
         else:
             raise InputError(
@@ -158,6 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: With code 2 if something the user gave can't be used.
     """
     _silence()
+    # So that an objective in the current folder is found by its import path; last, so that it hides no package.
+    sys.path.append(str(Path.cwd()))
     try:
         SwarmCLI(
             ModelSwarm,
@@ -168,10 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"description": __doc__.splitlines()[0]},
+            parser_class=SwarmParser,
+            parser_kwargs={"description": "Adapt a language model: a particle swarm searches between your experts."},
             args=None if arguments is None else list(arguments),
         )
-    except InputError as error:
+    except (InputError, MisconfigurationException) as error:
         print(f"swarm: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except UnpicklingError as error:

@@ -45,12 +45,14 @@ def export_expert(
         check_particle(particle, module.particles)
         vector, found = swarm.personal_bests[particle], swarm.personal_best_utilities[particle]
         what = f"the personal best of particle {particle}"
-    identity = identity_of(module)
+    # A checkpoint knows which search it belongs to better than the config of the moment.
+    record = module.record or {"base": module.base, "task": module.task, "identity": identity_of(module)}
+    identity = record["identity"]
     facts = CardFacts(
         name=folder.name,
-        base=module.base,
+        base=record["base"],
         experts=module.pool.names,
-        task=module.task,
+        task=record["task"],
         best_initial_expert=module.pool.names[initial],
         exported=what,
         validation=Utilities(float(swarm.initial_utilities[initial]), float(found), module.examples),
@@ -60,7 +62,7 @@ def export_expert(
         seed=module.seed,
         iterations=int(swarm.iterations),
     )
-    return export_adapter(folder, vector, module.pool, render_card(facts), overwrite, base=module.base)
+    return export_adapter(folder, vector, module.pool, render_card(facts), overwrite, base=record["base"])
 
 
 def check_particle(particle: int, count: int) -> None:

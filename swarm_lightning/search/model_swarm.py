@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,7 +20,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.results import Row, SearchResult
-from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, identity_of
+from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import grow_population
 from swarm_lightning.swarm.rules import diversity
@@ -94,6 +95,8 @@ class ModelSwarm(L.LightningModule):
         self.examples = 0
         # The latest evaluation of the swarm: callbacks read the score table from it.
         self.evaluation: Evaluation | None = None
+        # What a checkpoint says about its search, where the swarm comes from one.
+        self.record: dict[str, Any] | None = None
         # The table of the latest validation or test.
         self.rows: tuple[Row, ...] = ()
         self.positions: torch.nn.Parameter
@@ -148,12 +151,18 @@ class ModelSwarm(L.LightningModule):
                 f"Expected one process, but got {self.trainer.world_size}: evaluation on several devices is not there "
                 "yet. Set trainer.devices and trainer.num_nodes to 1."
             )
-        if stage == "fit" and self.trainer.max_steps == 0:
-            raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set it to the most you want.")
+        self._check_settings()
         if self._evaluator is None:
             self._load(stage)
         if stage == "fit" or self._particle_swarm is None:
             self._populate()
+
+    def _check_settings(self) -> None:
+        try:
+            self.scheduler_factory(self.optimizer_factory([torch.zeros(self.particles, 1)]))
+            grow_population(torch.zeros(len(self.pool.names), 1), self.particles, self.child_span, torch.Generator())
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
     def _load(self, stage: str) -> None:
         from swarm_lightning.evaluation.evaluator import Evaluator
@@ -173,12 +182,7 @@ class ModelSwarm(L.LightningModule):
     def _populate(self) -> None:
         self.seed = torch.initial_seed()
         self._generator.manual_seed(self.seed)
-        try:
-            # Both refuse settings that are out of range.
-            self.scheduler_factory(self.optimizer_factory([torch.zeros(self.particles, 1)]))
-            positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
         self.positions = torch.nn.Parameter(positions, requires_grad=False)
         self.seconds, self.evaluations, self._result = 0.0, 0, None
 
@@ -358,6 +362,7 @@ class ModelSwarm(L.LightningModule):
             "evaluations": self.evaluations,
             "examples": self.examples,
             "base": self.base,
+            "task": self.task,
             "seed": self.seed,
             "experts": list(pool.names),
         }
@@ -399,3 +404,8 @@ class ModelSwarm(L.LightningModule):
         check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
         for name in ("seconds", "evaluations", "examples", "seed"):
             setattr(self, name, record[name])
+        if self.trainer.state.fn != "fit":
+            self.record = record
+            others = {name: saved[name] for name in ("data", "objective")}
+            for difference in differences_between(others, {name: present[name] for name in others}):
+                rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

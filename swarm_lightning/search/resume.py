@@ -6,7 +6,6 @@ to, as plain values, so that a checkpoint is never continued by a search that wo
 
 import re
 from collections.abc import Mapping
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +19,7 @@ KEY = "swarm_lightning"
 FORMAT = 1
 # Settings that change how fast a search goes, not where it goes.
 FREE = frozenset({"batch_size"})
+LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 
 def identity_of(module: "ModelSwarm") -> dict[str, Any]:
@@ -46,27 +46,37 @@ def identity_of(module: "ModelSwarm") -> dict[str, Any]:
     }
 
 
-def settings_of(instance: object) -> dict[str, Any]:
-    """Return the class of an object and its public attributes that are plain values, patterns, or dataclasses of such.
+def settings_of(instance: object, depth: int = 3) -> dict[str, Any]:
+    """Return the class of an object and its public attributes, as far down as they are settings.
+
+    Settings are plain values, patterns, collections of plain values, and objects with settings of their own.
+
+    Args:
+        instance: Any object; models and other objects of the large libraries below count as no settings.
+        depth: Levels of objects to look into.
 
     >>> class Rule:
     ...     def __init__(self):
     ...         self.limits, self._cache, self.words = (3, 4), {}, frozenset("ab")
     >>> settings_of(Rule())
-    {'class': 'Rule', 'limits': [3, 4]}
+    {'class': 'Rule', 'limits': [3, 4], 'words': ['a', 'b']}
     """
     settings: dict[str, Any] = {"class": type(instance).__qualname__}
     for name, value in vars(instance).items():
-        if name.startswith("_"):
+        if name.startswith("_") or type(value).__module__.split(".")[0] in LIBRARIES:
             continue
-        if is_dataclass(value):
-            settings[name] = settings_of(value)
-        elif isinstance(value, list | tuple):
-            settings[name] = [entry for entry in value if is_plain(entry)]
+        if is_plain(value):
+            settings[name] = value
         elif isinstance(value, re.Pattern):
             settings[name] = value.pattern
-        elif is_plain(value):
-            settings[name] = value
+        elif isinstance(value, Mapping):
+            settings[name] = {str(key): entry for key, entry in value.items() if is_plain(entry)}
+        elif isinstance(value, set | frozenset):
+            settings[name] = sorted(str(entry) for entry in value)
+        elif isinstance(value, list | tuple):
+            settings[name] = [entry for entry in value if is_plain(entry)]
+        elif hasattr(value, "__dict__") and not callable(value) and depth > 0:
+            settings[name] = settings_of(value, depth - 1)
     return settings
 
 
@@ -102,15 +112,29 @@ def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> N
 
     >>> check_same_search({"optimizer": {"inertia": 0.2}}, {"optimizer": {"inertia": 0.2}})
     """
-    then, now = flatten(saved), flatten(present)
-    differences = [
-        f"{name} is {now.get(name)!r}, in the checkpoint {then.get(name)!r}"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name) and name.split(".")[-1] not in FREE
-    ]
+    differences = differences_between(saved, present)
     if differences:
         raise InputError(
             "Expected to resume with the experts, data and settings of the checkpoint, but "
             + "; ".join(differences)
             + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
         )
+
+
+def differences_between(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """Name every setting in which two searches differ.
+
+    >>> differences_between({"optimizer": {"inertia": 0.2}}, {"optimizer": {"inertia": 0.1}})
+    ['optimizer.inertia is 0.1, in the checkpoint 0.2']
+    """
+    then, now = flatten(saved), flatten(present)
+    return [
+        f"{name} is {_short(now.get(name))}, in the checkpoint {_short(then.get(name))}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name) and name.split(".")[-1] not in FREE
+    ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 
 from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, Summary
-from tests.search.tiny_search import World, read_rows, search
+from tests.search.tiny_search import World, read_rows, run_swarm, search
 
 
 def test_the_summary_agrees_with_the_history_the_printed_table_and_plain_peft(
@@ -52,3 +52,10 @@ def test_an_interrupted_search_says_how_to_go_on(
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         search(world, tmp_path, callbacks=[_Interrupt(), Summary()], particles=5)
     assert f"Interrupted. Go on with --ckpt_path {tmp_path}" in capsys.readouterr().out
+
+
+def test_a_search_that_a_limit_of_the_trainer_ends_is_not_said_to_have_lost_patience(
+    world: World, tmp_path: Path
+) -> None:
+    config = world.config(tmp_path / "runs", trainer={"max_epochs": 2, "max_steps": 50})
+    assert "2 iterations (ended by a limit of the trainer)" in run_swarm(config, "fit", tmp_path)

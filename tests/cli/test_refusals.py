@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from swarm_lightning.cli.main import main
-from tests.search.tiny_search import World, calm_process, write_dataset
+from tests.search.tiny_search import World, calm_process, run_swarm, write_dataset
 
 
 def misfits(world: World, folder: Path) -> list[str]:
@@ -77,7 +78,8 @@ def test_what_can_not_be_used_is_refused_with_one_message_and_leaves_no_run_behi
     messages = [line for line in told.splitlines() if line.startswith(("swarm: ", "error: "))]
     assert len(messages) == 1
     assert named in told[told.index(messages[0]) :]
-    assert not list(tmp_path.glob("runs/*"))
+    assert "usage:" not in told
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("section", ["model", "trainer", "restart", None])
@@ -105,3 +107,13 @@ def test_a_subcommand_that_needs_a_run_asks_for_it(
         main([subcommand, "--config", str(path)])
     assert exit_.value.code == 2
     assert f"Expected --ckpt_path for 'swarm {subcommand}'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused_without_a_traceback(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run_swarm(world.config(tmp_path / "runs", trainer={"accelerator": "gpu"}), "fit", tmp_path)
+    assert exit_.value.code == 2
+    assert "gpu" in capsys.readouterr().err

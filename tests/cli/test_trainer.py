@@ -61,3 +61,17 @@ def test_checkpoints_are_loaded_as_tensors_and_plain_values_only(run: Run, tmp_p
             run.swarm(subcommand, "--ckpt_path", "last")
         assert exit_.value.code == 2
         assert isinstance(exit_.value.__cause__, UnpicklingError)
+
+
+def test_a_card_tells_what_the_checkpoint_knows_and_not_the_config_of_the_moment(run: Run, tmp_path: Path) -> None:
+    changes = [
+        "--model.optimizer.inertia",
+        "0.9",
+        "--model.objective.max_new_tokens",
+        "9",
+        "--model.base",
+        "another/base",
+    ]
+    output = tmp_path / "particle_2"
+    run.swarm("export", "--ckpt_path", "last", "--particle", "2", "--output", str(output), *changes)
+    assert content(output) == content(run.folder / "particle_2")

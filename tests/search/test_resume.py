@@ -10,7 +10,7 @@ import torch
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch
-from swarm_lightning.search.resume import check_same_search, flatten, settings_of
+from swarm_lightning.search.resume import check_same_search, differences_between, flatten, settings_of
 from tests.search.tiny_search import (
     TIMINGS,
     World,
@@ -246,3 +246,15 @@ def test_a_regular_expression_is_part_of_an_objectives_settings() -> None:
     assert settings["pattern"] == r"is (\w+)"
     assert settings["settings.stop"] == ["\n"]
     assert all(isinstance(value, bool | int | float | str | list | None) for value in settings.values())
+
+
+def test_the_settings_of_an_objective_inside_another_one_count() -> None:
+    class Outer:
+        def __init__(self, tokens: int) -> None:
+            self.asking = ExactMatch(max_new_tokens=tokens)
+            self.weights = {"a": 1.0}
+
+    few, many = settings_of(Outer(3)), settings_of(Outer(4))
+    assert few["asking"]["settings"]["max_new_tokens"] == 3
+    assert few["weights"] == {"a": 1.0}
+    assert differences_between(few, many) == ["asking.settings.max_new_tokens is 4, in the checkpoint 3"]
