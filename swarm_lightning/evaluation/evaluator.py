@@ -15,6 +15,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.resident_model import ResidentModel
+from swarm_lightning.evaluation.tokens import encode_prompts
 from swarm_lightning.objectives.protocol import GenerationSettings, Objective, Outcome
 
 if TYPE_CHECKING:
@@ -65,6 +66,31 @@ class Evaluator:
         self.model = ResidentModel(adapted.model, tokenizer)
         self.objective = objective
         self._adapted = adapted
+
+    def check_lengths(self, examples: Sequence[Example]) -> None:
+        """Refuse examples whose prompt alone fills the model, all at once and before any of them is asked.
+
+        Args:
+            examples: What will be asked. Whether a reply or a choice fits as well is seen when it is asked.
+
+        Raises:
+            InputError: If a prompt leaves no room for a single token.
+        """
+        config = self._adapted.model.config.get_text_config()
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions is None:
+            return
+        tokenizer = self.model.tokenizer
+        prompts = [self.objective.prompt(example, tokenizer) for example in examples]
+        lengths = [len(sequence) for sequence in encode_prompts(tokenizer, prompts, True)]
+        too_long = [example for example, length in zip(examples, lengths, strict=True) if length >= positions]
+        if too_long:
+            named = ", ".join(repr(example.identifier) for example in too_long[:10])
+            raise InputError(
+                f"Expected prompts of fewer than {positions} tokens, the model's positions, but those of "
+                f"{len(too_long)} of {len(examples)} examples are longer, up to {max(lengths)} (id {named}). Shorten "
+                "the template or the in-context prompt, leave these examples out, or use another base."
+            )
 
     def evaluate(self, positions: Tensor, examples: Sequence[Example], due: Tensor | None = None) -> Evaluation:
         """Score particles.

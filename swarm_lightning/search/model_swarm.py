@@ -177,7 +177,10 @@ class ModelSwarm(L.LightningModule):
             self.objective.check(examples, tokenizer)
         self.base_fingerprint = base_fingerprint(model)
         self._tokenizer = tokenizer
-        self._evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective)
+        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective)
+        for examples in self._splits(stage):
+            evaluator.check_lengths(examples)
+        self._evaluator = evaluator
 
     def _populate(self) -> None:
         self.seed = torch.initial_seed()
