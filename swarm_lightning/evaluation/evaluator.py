@@ -16,7 +16,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.resident_model import ResidentModel
 from swarm_lightning.evaluation.tokens import encode_prompts
-from swarm_lightning.objectives.protocol import GenerationSettings, Objective, Outcome
+from swarm_lightning.objectives.protocol import Objective, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -134,31 +134,6 @@ class Evaluator:
         with self._adapted.base_only():
             outcomes = [self._ask(examples)]
         return Evaluation(_score_table(outcomes, len(examples)), outcomes)
-
-    def reply(
-        self,
-        position: Tensor,
-        prompts: Sequence[str],
-        settings: GenerationSettings | None = None,
-        add_special_tokens: bool = True,
-    ) -> list[str]:
-        """Reply to texts as they stand, without the objective's template.
-
-        For replies to examples through the template, read the outcomes of `evaluate`; they need no gold answer.
-
-        Args:
-            position: Weights of one particle [D].
-            prompts: The texts.
-            settings: Length, stop strings and batch size; the defaults where not given.
-            add_special_tokens: Whether the tokenizer adds its special tokens.
-
-        Returns:
-            One reply per text.
-        """
-        self._adapted.load(position)
-        self._adapted.model.eval()
-        with torch.inference_mode():
-            return self.model.generate(prompts, settings or GenerationSettings(), add_special_tokens)
 
     def _ask(self, examples: Sequence[Example]) -> list[Outcome | None]:
         self._adapted.model.eval()

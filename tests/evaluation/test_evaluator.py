@@ -198,13 +198,6 @@ def test_the_base_alone_replies_as_without_experts(
     assert evaluator.evaluate(pool.vectors[:1], examples[:8]).outcomes == before.outcomes != base.outcomes
 
 
-def test_texts_are_replied_to_as_they_stand(
-    adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, reference: Reference
-) -> None:
-    evaluator = Evaluator(adapted, tiny_tokenizer, ExactMatch())
-    assert evaluator.reply(pool.vectors[2], ["A fox", "Paris is"]) == reference.replies(2, ["A fox", "Paris is"], 10)
-
-
 class Scores:
     """Gives the scores it was made with."""
 
