@@ -8,7 +8,6 @@ from pathlib import Path
 
 import lightning as L
 
-from swarm_lightning.callbacks.summary import held_back
 from swarm_lightning.search.export import check_particle, export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -42,7 +41,7 @@ class ExportBest(L.Callback):
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        test = pl_module.result(held_back(trainer)).test
+        test = pl_module.result(pl_module.held_back).test
         # A finished search that is resumed and ends again writes the same folders once more.
         path = export_expert(pl_module, folder / BEST_EXPERT, test=test, overwrite=True)
         for particle in self.particles:

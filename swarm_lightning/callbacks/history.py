@@ -77,7 +77,7 @@ class History(L.Callback):
         if not trainer.is_global_zero:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        metrics = module.metrics()
+        metrics = dict(module.metrics)
         iteration = int(metrics.pop("step"))
         new = not self._path.exists()
         with self._path.open("a", newline="", encoding="utf-8") as file:

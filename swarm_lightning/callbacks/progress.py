@@ -68,7 +68,7 @@ class SwarmProgress(ProgressBar):
     def _show(self, module: ModelSwarm) -> None:
         if self._bar is None:
             return
-        metrics = module.metrics()
+        metrics = module.metrics
         self._bar.set_postfix_str(
             f"best {metrics['global_best']:.3f}, mean {metrics['mean']:.3f}, "
             f"step length {metrics['step_length']:.2f}, {metrics['examples_per_second']:.0f} examples/s"

@@ -6,9 +6,7 @@ scored here for the first time, never while the search is going on.
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from rich.console import Console
@@ -28,7 +26,7 @@ class Summary(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score the best initial and the best found expert on the test split, and sum the search up."""
         assert isinstance(pl_module, ModelSwarm)
-        result = pl_module.result(held_back(trainer))
+        result = pl_module.result(pl_module.held_back)
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
@@ -66,12 +64,6 @@ class Summary(L.Callback):
         console = Console()
         console.print(_table({split: module.rows}))
         console.print(f"Table: {path}", highlight=False, soft_wrap=True)
-
-
-def held_back(trainer: L.Trainer) -> Sequence[Any]:
-    """Return the test split of the trainer's data module, empty where it has none."""
-    splits = getattr(getattr(trainer, "datamodule", None), "splits", None)
-    return splits.test if splits is not None else ()
 
 
 def why_it_ended(trainer: L.Trainer, iterations: int) -> str:

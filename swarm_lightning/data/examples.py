@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from swarm_lightning.data.notices import Notice
@@ -51,7 +52,7 @@ class ExampleSplits:
     test: tuple[Example, ...]
     notices: tuple[Notice, ...] = ()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Sha256 in hex over the content of both splits in their order; the same in every process.
 

@@ -30,6 +30,7 @@ from swarm_lightning.swarm.step_length import StepLengthDecay
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from swarm_lightning.data.examples import ExampleSplits
     from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
     from swarm_lightning.experts.pool import ExpertPool
 
@@ -95,6 +96,9 @@ class ModelSwarm(L.LightningModule):
         self.examples = 0
         # The latest evaluation of the swarm: callbacks read the score table from it.
         self.evaluation: Evaluation | None = None
+        # What is logged of the latest iteration, by name; measured once for loggers, history and progress. All are
+        # unitless but the seconds.
+        self.metrics: dict[str, float] = {}
         # What a checkpoint says about its search, where the swarm comes from one.
         self.record: dict[str, Any] | None = None
         # The table of the latest validation or test.
@@ -173,12 +177,14 @@ class ModelSwarm(L.LightningModule):
         device = self.trainer.strategy.root_device
         model, tokenizer = load_base(self.base, self.base_dtype, device, self.trust_remote_code)
         check_base(self.pool.adapters(), model)
-        for examples in self._splits(stage):
+        splits = None if stage == "predict" else self._splits
+        asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
+        for examples in asked:
             self.objective.check(examples, tokenizer)
         self.base_fingerprint = base_fingerprint(model)
         self._tokenizer = tokenizer
         evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective)
-        for examples in self._splits(stage):
+        for examples in asked:
             evaluator.check_lengths(examples)
         self._evaluator = evaluator
 
@@ -192,14 +198,16 @@ class ModelSwarm(L.LightningModule):
     @property
     def task(self) -> str:
         """Name of the dataset whose validation split guides the search."""
-        splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
-        return splits.name if splits is not None else "examples of the user's own dataloader"
+        return self._splits.name if self._splits is not None else "examples of the user's own dataloader"
 
-    def _splits(self, stage: str) -> list[Sequence[Example]]:
-        splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
-        if splits is None or stage == "predict":
-            return []
-        return [split for split in (splits.validation, splits.test) if split]
+    @property
+    def held_back(self) -> Sequence[Example]:
+        """The test split; empty where the trainer's data module has none."""
+        return self._splits.test if self._splits is not None else ()
+
+    @property
+    def _splits(self) -> "ExampleSplits | None":
+        return getattr(getattr(self.trainer, "datamodule", None), "splits", None)
 
     def configure_optimizers(self) -> Any:
         """Make the particle swarm and the schedule of its step length."""
@@ -231,8 +239,9 @@ class ModelSwarm(L.LightningModule):
         examples = next(iter(self.trainer.train_dataloader or ()))
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self._generator)
+        self.metrics = self._measure()
         for logger in self.loggers:
-            logger.log_metrics(self.metrics(), step=0)
+            logger.log_metrics(dict(self.metrics), step=0)
 
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Do one iteration: move every particle, score it, remember the bests.
@@ -247,7 +256,8 @@ class ModelSwarm(L.LightningModule):
         assert isinstance(schedule, LRScheduler)
         schedule.step()
         self.seconds += time.perf_counter() - started - self._scoring_seconds
-        self.log_dict(self.metrics(), batch_size=len(batch))
+        self.metrics = self._measure()
+        self.log_dict(self.metrics, batch_size=len(batch))
 
     def score(self, examples: Sequence[Example]) -> Tensor:
         """Score every particle that is due.
@@ -266,8 +276,7 @@ class ModelSwarm(L.LightningModule):
         self.examples = len(examples)
         return self.evaluation.utilities
 
-    def metrics(self) -> dict[str, float]:
-        """Return what is logged after an iteration, by name; all are unitless but the seconds."""
+    def _measure(self) -> dict[str, float]:
         swarm, evaluation = self.swarm, self.evaluation
         assert evaluation is not None
         seconds = max(self._scoring_seconds, 1e-9)
@@ -379,7 +388,7 @@ class ModelSwarm(L.LightningModule):
         if self.trainer.state.fn != "fit":
             self.restore(checkpoint)
         else:
-            self._take_record(checkpoint, identity_of(self).keys())
+            self._take_record(checkpoint)
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take positions and memory of the swarm out of a checkpoint, to score or export them.
@@ -395,7 +404,7 @@ class ModelSwarm(L.LightningModule):
         self._particle_swarm = self.optimizer_factory([self.positions])
         self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])
 
-    def _take_record(self, checkpoint: dict[str, Any], compared: Iterable[str]) -> None:
+    def _take_record(self, checkpoint: dict[str, Any], compared: Iterable[str] | None = None) -> None:
         record = checkpoint.get(KEY)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise InputError(
@@ -404,6 +413,7 @@ class ModelSwarm(L.LightningModule):
                 "Give the last.ckpt of a run folder of this version of swarm-lightning."
             )
         saved, present = record["identity"], identity_of(self)
+        compared = present.keys() if compared is None else compared
         check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
         for name in ("seconds", "evaluations", "examples", "seed"):
             setattr(self, name, record[name])
