@@ -4,13 +4,15 @@ The positions [N, D] are its one parameter, the memory of the swarm is optimizer
 learning rate. So whatever saves, resumes, schedules or logs an optimizer does the same for a swarm.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
 from swarm_lightning.swarm.population import FirstVelocity, first_velocities
 from swarm_lightning.swarm.rules import Coefficients, due, move, remember, restart
 from swarm_lightning.swarm.state import Swarm, first_state
@@ -45,6 +47,7 @@ class ParticleSwarm(Optimizer):
         first_velocity: FirstVelocity = "random",
         drop_iteration: float = 0.0,
         drop_particle: float = 0.0,
+        kernel: Kernel = "auto",
     ) -> None:
         """Take the positions and the settings of the search.
 
@@ -54,11 +57,17 @@ class ParticleSwarm(Optimizer):
             inertia: Weight φ_v of the present velocity, >= 0.
             cognitive: Weight φ_p of the pull towards the particle's personal best, >= 0.
             social: Weight φ_g of the pull towards the global best, >= 0.
-            repel: Weight φ_w of the push away from the global worst, >= 0; 0 switches the repel term off.
+            repel: Weight φ_w of the push away from the global worst, >= 0; 0 switches the repel term off, and then the
+                global worst stays the worst of the first positions: nothing depends on how low a later utility is.
             randomness: Whether each term of each particle is multiplied by a number drawn from U(0, 1).
             first_velocity: `random`, `zero` or `best`.
             drop_iteration: Probability in [0, 1) that an iteration evaluates no particle (drop-K).
             drop_particle: Probability in [0, 1) that a particle is not evaluated in an iteration (drop-N).
+            kernel: What moves the particles; the numbers are the same to rounding. `plain`: operations of torch, block
+                by block. `compiled`: one fused kernel through torch.compile, an error where that fails. `auto`:
+                compiled for 2^28 numbers N x D and more, with a warning and plain where that fails. `begin` settles
+                it; a search keeps its kernel to the end, and a loaded state brings its own along. Processes that move
+                the same swarm on machines of different kinds need `plain` or `compiled`.
 
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.
@@ -74,6 +83,8 @@ class ParticleSwarm(Optimizer):
                 raise ValueError(f"Expected {name} to be a probability in [0, 1), but got {probability}.")
         if first_velocity not in ("random", "zero", "best"):
             raise ValueError(f"Expected first_velocity to be 'random', 'zero' or 'best', but got {first_velocity!r}.")
+        if kernel not in get_args(Kernel):
+            raise ValueError(f"Expected kernel to be 'auto', 'compiled' or 'plain', but got {kernel!r}.")
         Coefficients(inertia, cognitive, social, repel)
         settings = {
             "inertia": inertia,
@@ -84,6 +95,7 @@ class ParticleSwarm(Optimizer):
             "first_velocity": first_velocity,
             "drop_iteration": drop_iteration,
             "drop_particle": drop_particle,
+            "kernel": kernel,
         }
         super().__init__(tensors, {"lr": lr, **settings})
         particles = self.positions.shape[0]
@@ -117,6 +129,8 @@ class ParticleSwarm(Optimizer):
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
 
+        Velocities and personal bests become new tensors [N, D] beside the positions.
+
         Args:
             utilities: Utilities of the first positions [N]; higher is better.
             generator: Source of all random numbers of the search, on the CPU; its state is part of the swarm's.
@@ -125,10 +139,12 @@ class ParticleSwarm(Optimizer):
             ValueError: If the shape is wrong or no utility is finite.
         """
         self._check_utilities(utilities)
-        mode = self.param_groups[0]["first_velocity"]
-        velocities = first_velocities(self.positions, utilities, mode, generator)
+        group = self.param_groups[0]
+        velocities = first_velocities(self.positions, utilities, group["first_velocity"], generator)
         swarm = first_state(self.positions, velocities, utilities)
-        self.state[self.param_groups[0]["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
+        self.state[group["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
+        if group["kernel"] == "auto":
+            group["kernel"] = "compiled" if worth_compiling(self.positions) else "plain"
 
     def restart(self, particles: Tensor, cool_down: bool = False) -> None:
         """Put particles back on their personal best, at rest; see `rules.restart`.
@@ -151,7 +167,7 @@ class ParticleSwarm(Optimizer):
             The last known utility of every particle [N] float64.
 
         Raises:
-            RuntimeError: If the search has not begun.
+            RuntimeError: If the search has not begun, or the kernel is `compiled` and can't be compiled.
             ValueError: If the closure returns another shape.
         """
         swarm, group = self.swarm, self.param_groups[0]
@@ -162,11 +178,11 @@ class ParticleSwarm(Optimizer):
         if not group["randomness"]:
             draws.fill_(1)
         coefficients = Coefficients(group["inertia"], group["cognitive"], group["social"], group["repel"])
-        move(swarm, draws, coefficients, float(group["lr"]))
+        self._move(swarm, draws, coefficients)
         self.due = due(particles, group["drop_iteration"], group["drop_particle"], generator)
         utilities = closure()
         self._check_utilities(utilities)
-        remember(swarm, utilities.cpu(), self.due)
+        remember(swarm, utilities.cpu(), self.due, track_worst=group["repel"] > 0)
         self._memory()["generator"] = generator.get_state()
         return swarm.utilities.clone()
 
@@ -183,6 +199,21 @@ class ParticleSwarm(Optimizer):
         for name, value in saved.items():
             if value.dtype != memory[name].dtype:
                 memory[name] = value.cpu().clone()
+
+    def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
+        group = self.param_groups[0]
+        if group["kernel"] == "compiled":
+            try:
+                move_fused(swarm, draws, coefficients, float(group["lr"]))
+                return
+            except KernelError as error:  # nothing has moved
+                if self.defaults["kernel"] != "auto":
+                    raise
+                warnings.warn(
+                    f"{error} This search goes on with the plain kernel, at about half the speed.", stacklevel=4
+                )
+                group["kernel"] = "plain"
+        move(swarm, draws, coefficients, float(group["lr"]))
 
     def _memory(self) -> dict[str, Tensor]:
         return self.state[self.param_groups[0]["params"][0]]

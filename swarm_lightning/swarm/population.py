@@ -11,7 +11,9 @@ from torch import Tensor
 FirstVelocity = Literal["random", "zero", "best"]
 
 
-def grow_population(experts: Tensor, particles: int, span: float, generator: torch.Generator) -> Tensor:
+def grow_population(
+    experts: Tensor, particles: int, span: float, generator: torch.Generator, out: Tensor | None = None
+) -> Tensor:
     """Add children of two random parents until there are enough particles.
 
     A child is t a + (1 - t) b of two different experts a and b, with t ~ U(0, span).
@@ -22,12 +24,14 @@ def grow_population(experts: Tensor, particles: int, span: float, generator: tor
         span: Upper end of the range of t: 2 is half interpolation and half extrapolation (the authors' code), 1 is
             interpolation only (the paper's text).
         generator: Source of the random numbers.
+        out: Where the positions go, [N, D] float32, in a memory-mapped file for example; None makes a new tensor.
 
     Returns:
-        Positions [N, D] float32.
+        Positions [N, D] float32: `out`, where it was given.
 
     Raises:
-        ValueError: If there are more experts than particles, a child has no two parents, or the span is not above 0.
+        ValueError: If there are more experts than particles, a child has no two parents, the span is not above 0, or
+            `out` has another shape or type.
     """
     if not 0 < span < float("inf"):
         raise ValueError(f"Expected the span of t to be above 0 and finite, but got {span}.")
@@ -39,7 +43,13 @@ def grow_population(experts: Tensor, particles: int, span: float, generator: tor
         )
     if particles > count and count < 2:
         raise ValueError(f"Expected at least 2 experts to cross, but got {count} for {particles} particles.")
-    positions = torch.empty(particles, dimensions, dtype=torch.float32, device=experts.device)
+    if out is None:
+        out = torch.empty(particles, dimensions, dtype=torch.float32, device=experts.device)
+    if out.shape != (particles, dimensions) or out.dtype != torch.float32:
+        raise ValueError(
+            f"Expected out to be {(particles, dimensions)} float32, but got {tuple(out.shape)} {out.dtype}."
+        )
+    positions = out
     positions[:count] = experts
     for index in range(count, particles):
         first = int(torch.randint(count, (), generator=generator))

@@ -96,13 +96,16 @@ def search(
     g: dict[str, Any] = {"utility": -np.inf}
     w: dict[str, Any] = {"utility": np.inf}
 
+    trajectory = Trajectory()
+
     def look_at(index: int) -> None:
         particle = particles[index]
         if not np.isfinite(particle["utility"]):
             return
         if particle["utility"] > g["utility"]:
             g.update(x=particle["x"].copy(), utility=particle["utility"], particle=index)
-        if particle["utility"] < w["utility"]:
+        # Without a repel term w is the worst of the first positions, for good.
+        if particle["utility"] < w["utility"] and (settings.repel > 0 or not trajectory.utilities):
             w.update(x=particle["x"].copy(), utility=particle["utility"])
 
     for index in range(len(particles)):
@@ -115,8 +118,6 @@ def search(
         else:
             assert partners is not None
             particle["v"] = particles[partners[index]]["x"] - particle["x"]
-
-    trajectory = Trajectory()
 
     def record() -> None:
         trajectory.utilities.append([particle["utility"] for particle in particles])

@@ -181,6 +181,25 @@ def test_the_global_best_is_always_some_personal_best() -> None:
         assert state.global_best_utility.item() == state.personal_best_utilities.max().item()
 
 
+def test_without_repel_nothing_depends_on_how_low_a_utility_is() -> None:
+    # Utilities below a particle's personal best are sunk by 100 in the second search; w would follow them.
+    (positions, swarm), (sunk_positions, sunk) = begun(repel=0.0), begun(repel=0.0)
+
+    def sinking() -> Tensor:
+        utilities = landscape_of(sunk_positions)
+        return torch.where(utilities > sunk.swarm.personal_best_utilities, utilities, utilities - 100)
+
+    first_worst = swarm.swarm.global_worst_utility.item()
+    for _ in range(15):
+        for one, score in ((swarm, lambda: landscape_of(positions)), (sunk, sinking)):
+            one.restart(stagnant(one.swarm, 3))
+            one.step(score)
+    assert sunk.swarm.utilities.min() < -90
+    assert swarm.swarm.global_worst_utility.item() == first_worst
+    sunk.swarm.utilities.copy_(swarm.swarm.utilities)
+    assert_same_swarm(swarm, sunk)
+
+
 def test_restart_reaches_the_rules() -> None:
     # The rule itself is tested beside it: back to the personal best, at rest, and the counters with the cool-down.
     positions, swarm = begun()

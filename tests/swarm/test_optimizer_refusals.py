@@ -64,6 +64,11 @@ def test_an_unknown_first_velocity_is_refused_before_the_search() -> None:
         ParticleSwarm([torch.zeros(2, 3)], first_velocity="fast")  # type: ignore[arg-type]
 
 
+def test_an_unknown_kernel_is_refused_before_the_search() -> None:
+    with pytest.raises(ValueError, match="'auto', 'compiled' or 'plain', but got 'fast'"):
+        ParticleSwarm([torch.zeros(2, 3)], kernel="fast")  # type: ignore[arg-type]
+
+
 def test_a_swarm_that_has_not_begun_says_so() -> None:
     swarm = ParticleSwarm([torch.zeros(2, 3)])
     with pytest.raises(RuntimeError, match="`begin`"):

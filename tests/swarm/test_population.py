@@ -47,6 +47,18 @@ def test_as_many_particles_as_experts_is_the_experts(experts: Tensor) -> None:
     assert grow_population(experts[:1], 1, 2.0, seeded(1)).equal(experts[:1])
 
 
+def test_a_population_grows_where_it_is_told_to(experts: Tensor) -> None:
+    place = torch.empty(9, 16)
+    assert grow_population(experts, 9, 2.0, seeded(1), out=place) is place
+    assert place.equal(grow_population(experts, 9, 2.0, seeded(1)))
+
+
+@pytest.mark.parametrize("place", [torch.empty(8, 16), torch.empty(9, 16, dtype=torch.float64)])
+def test_a_place_of_another_shape_or_type_is_refused(experts: Tensor, place: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"out to be \(9, 16\) float32, but got \("):
+        grow_population(experts, 9, 2.0, seeded(1), out=place)
+
+
 def test_interpolated_children_lie_between_two_different_experts(experts: Tensor) -> None:
     positions = grow_population(experts, 204, 1.0, seeded(2))
     places = torch.tensor([lineage(child, experts)[2] for child in positions[4:]])

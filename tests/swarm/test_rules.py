@@ -173,6 +173,13 @@ def test_a_repel_of_zero_leaves_the_worst_out_of_the_weights_too() -> None:
     assert swarm.velocities.item() == pytest.approx(2.6 / 0.9, rel=1e-6)
 
 
+def test_a_repel_of_zero_does_not_read_the_worst() -> None:
+    swarm = lone_particle()
+    swarm.global_worst.fill_(math.nan)
+    move(swarm, torch.ones(1, 4), Coefficients(0.2, 0.3, 0.4, 0.0), 1.0)
+    assert swarm.positions.isfinite().all()
+
+
 def test_every_particle_has_its_own_draws() -> None:
     # At rest, with x = p everywhere, g = 2 and w = 3. Social alone: v = g - x; repel alone: v = x - w.
     swarm = three_particles()
@@ -201,6 +208,32 @@ def test_a_move_does_not_depend_on_the_size_of_its_blocks(monkeypatch: pytest.Mo
     torch.testing.assert_close(swarm.positions[0], 2.4 * stretch + shift)
     assert swarm.velocities[1].equal(torch.zeros(7))
     assert swarm.positions[1].equal(5 * stretch + shift)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_move_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    # A move treats all weights alike, so what it does to a matrix is what it does to each column alone.
+    def swarm_of(columns: slice) -> Swarm:
+        numbers = torch.randn(5, 3, 23, generator=torch.Generator().manual_seed(0))[:, :, columns]
+        swarm = first_state(numbers[0].clone(), numbers[1].clone(), torch.tensor([0.5, 0.75, 0.25]))
+        swarm.personal_bests.copy_(numbers[2])
+        swarm.global_best.copy_(numbers[3, 0])
+        swarm.global_worst.copy_(numbers[4, 0])
+        return swarm
+
+    monkeypatch.setattr(rules, "BLOCK", 4)
+    before = torch.get_num_threads()
+    whole, draws = swarm_of(slice(None)), torch.rand(3, 4, generator=torch.Generator().manual_seed(1))
+    try:
+        torch.set_num_threads(threads)
+        move(whole, draws, Coefficients(0.2, 0.3, 0.4, 0.1), 0.5)
+    finally:
+        torch.set_num_threads(before)
+    for column in range(23):
+        alone = swarm_of(slice(column, column + 1))
+        move(alone, draws, Coefficients(0.2, 0.3, 0.4, 0.1), 0.5)
+        torch.testing.assert_close(whole.positions[:, column], alone.positions[:, 0])
+        torch.testing.assert_close(whole.velocities[:, column], alone.velocities[:, 0])
 
 
 def test_a_move_touches_positions_and_velocities_only() -> None:
@@ -296,6 +329,15 @@ def test_the_worst_is_the_worst_ever_seen() -> None:
     swarm = three_particles()
     score(swarm, [11, 12, 13], [0.5, 0.5, 0.5])
     assert (swarm.global_worst.item(), swarm.global_worst_utility.item()) == (3, 0.25)
+
+
+def test_a_worst_that_is_not_tracked_stays_as_it_was() -> None:
+    swarm = three_particles()
+    places = torch.tensor([[11.0], [12.0], [13.0]])
+    swarm.positions.copy_(places)
+    remember(swarm, torch.tensor([-5.0, 0.875, 0.5]), ALL, track_worst=False)
+    assert (swarm.global_worst.item(), swarm.global_worst_utility.item()) == (3, 0.25)
+    assert (swarm.global_best.item(), swarm.personal_bests.tolist()) == (12, [[1], [12], [13]])
 
 
 def test_the_bests_are_copies_that_do_not_follow_the_particles() -> None:
