@@ -10,6 +10,7 @@ from torch import Tensor
 from swarm_lightning.swarm import ParticleSwarm
 from swarm_lightning.swarm.population import grow_population
 from swarm_lightning.swarm.rules import diversity, stagnant
+from swarm_lightning.swarm.state import Swarm
 
 PARTICLES, DIMENSIONS = 5, 700
 
@@ -33,7 +34,8 @@ def travel(positions: Tensor, swarm: ParticleSwarm) -> float:
 @pytest.mark.parametrize("first_velocity", ["random", "best"])
 def test_a_search_in_files_is_the_search_in_memory_and_ends_in_the_files(first_velocity: str, tmp_path: Path) -> None:
     experts = torch.randn(3, DIMENSIONS, generator=torch.Generator().manual_seed(0))
-    ends, swarms = [], []
+    ends: list[float] = []
+    swarms: list[Swarm] = []
     for place in (mapped(tmp_path / "positions"), torch.empty(PARTICLES, DIMENSIONS)):
         positions = grow_population(experts, PARTICLES, 2.0, torch.Generator().manual_seed(1), out=place)
         swarm = ParticleSwarm([positions], first_velocity=first_velocity)  # type: ignore[arg-type]

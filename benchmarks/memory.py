@@ -1,0 +1,195 @@
+"""How much memory the move and the whole search need beside the swarm's state.
+
+    python benchmarks/memory.py --particles 20 --dimensions 5000000
+
+What no search can do without is its state: x, v and p [N, D], g and w [D], 4 bytes a number. Everything above it is
+counted here, as the peak of the memory that is resident in a fresh process (VmHWM of Linux; ru_maxrss would hold the
+peak of the process that started it as well):
+
+- an iteration: restart, move, remember, diversity, with each kernel, over what is resident before it. The fused kernel
+  has been compiled then, for a small swarm: what the compiler leaves in the process does not grow with the swarm and is
+  stated by itself;
+- a whole search on the demo world, `swarm fit --config configs/quickstart.yaml`, beside its state, its base model and
+  what the imported libraries hold. The world is small: almost all of it is libraries and the batch being generated.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+MEGA = 1e6
+
+
+def resident(name: str) -> int:
+    """Return a number of this process's memory in bytes, from the system.
+
+    Args:
+        name: `VmRSS`, what is resident now, or `VmHWM`, the most that ever was.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"Expected {name} in /proc/self/status, but it is not there. Run this on Linux.")
+
+
+def measure_iterations(kernel: str, particles: int, dimensions: int) -> dict[str, float]:
+    """Do three iterations of a swarm of random numbers; call it in a fresh process.
+
+    Args:
+        kernel: `plain` or `compiled`.
+        particles: N.
+        dimensions: D.
+
+    Returns:
+        Bytes: the `state`, what came on top of it (`extra`), and what compiling left behind (`compiler`).
+    """
+    import torch
+
+    from swarm_lightning.swarm.fused_move import CPU_BLOCK, move_fused
+    from swarm_lightning.swarm.rules import Coefficients, diversity, move, remember, restart
+    from swarm_lightning.swarm.state import Swarm, first_state
+
+    def swarm_of(count: int, size: int) -> Swarm:
+        positions = torch.empty(count, size).normal_()
+        return first_state(positions, torch.empty_like(positions).normal_(), torch.arange(count))
+
+    def iterate(swarm: Swarm, offset: int) -> None:
+        count = swarm.positions.shape[0]
+        everyone = torch.ones(count, dtype=torch.bool)
+        restart(swarm, torch.arange(count) % 2 == 0)
+        step = move_fused if kernel == "compiled" else move
+        step(swarm, torch.rand(count, 4), Coefficients(0.2, 0.3, 0.4, 0.05), 0.1)
+        remember(swarm, torch.arange(count) + float(offset), everyone)
+        diversity(swarm.positions)
+
+    before = resident("VmRSS")
+    for size in (2, CPU_BLOCK + 2):  # one block, and many
+        iterate(swarm_of(2, size), 0)
+    compiler = resident("VmRSS") - before
+    swarm = swarm_of(particles, dimensions)
+    tensors = (swarm.positions, swarm.velocities, swarm.personal_bests, swarm.global_best, swarm.global_worst)
+    start = resident("VmRSS")
+    for offset in range(1, 4):
+        iterate(swarm, offset)
+    state = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return {"state": state, "extra": max(0, resident("VmHWM") - start), "compiler": compiler}
+
+
+def measure_search(iterations: int) -> dict[str, float]:
+    """Run a search on the demo world; call it in a fresh process.
+
+    Args:
+        iterations: Iterations at most, K.
+
+    Returns:
+        Bytes: `peak`, and of it what the imported `libraries` hold, the swarm's `state` and the `base` model.
+    """
+    import datasets  # noqa: F401
+    import lightning  # noqa: F401
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
+
+    from swarm_lightning.cli import main as swarm
+
+    libraries = resident("VmRSS")
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = ["--trainer.max_steps", str(iterations), "--trainer.enable_progress_bar", "false"]
+        swarm(["fit", "--config", str(CONFIG), "--trainer.default_root_dir", folder, *overrides])
+    peak = resident("VmHWM")
+
+    import torch
+
+    from swarm_lightning.experts.base_model import load_base
+    from swarm_lightning.experts.pool import load_pool
+
+    particles, dimensions = 20, load_pool("demo:experts").vectors.shape[1]
+    model, _ = load_base("demo:base", "auto", torch.device("cpu"), False)
+    base = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+    return {"peak": peak, "libraries": libraries, "state": 4 * dimensions * (3 * particles + 2), "base": base}
+
+
+def in_fresh_process(*arguments: str) -> dict[str, float]:
+    """Run this file in a process of its own and return the numbers of its last line.
+
+    Args:
+        arguments: Flags that name one measurement.
+
+    Raises:
+        RuntimeError: If the process fails.
+    """
+    ended = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise RuntimeError(f"Expected {arguments} to be measured, but the process failed:\n{ended.stderr}")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results as Markdown.
+
+    Args:
+        results: `iteration`: kernel -> numbers; `search`: numbers, or None.
+    """
+    lines = ["| an iteration | state, MB | on top, MB | of the state |", "| --- | ---: | ---: | ---: |"]
+    for kernel, row in results["iteration"].items():
+        share = 100 * row["extra"] / row["state"]
+        lines.append(f"| {kernel} | {row['state'] / MEGA:.1f} | {row['extra'] / MEGA:.1f} | {share:.1f}% |")
+    if "compiled" in results["iteration"]:
+        left = results["iteration"]["compiled"]["compiler"] / MEGA
+        lines += ["", f"Compiling leaves {left:.0f} MB in the process, whatever the size of the swarm."]
+    if results["search"]:
+        row = {name: value / MEGA for name, value in results["search"].items()}
+        lines += [
+            *("", "| a search on the demo world | MB |", "| --- | ---: |"),
+            *(f"| {name} | {row[key]:.1f} |" for name, key in (("peak", "peak"), ("libraries", "libraries"))),
+            *(f"| {name} | {row[key]:.1f} |" for name, key in (("state", "state"), ("base model", "base"))),
+            f"| everything else | {row['peak'] - row['libraries'] - row['state'] - row['base']:.1f} |",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--particles", type=int, default=20)
+    parser.add_argument("--dimensions", type=int, default=5_000_000)
+    parser.add_argument("--kernels", nargs="*", choices=["plain", "compiled"], default=["plain", "compiled"])
+    parser.add_argument("--iterations", type=int, default=3, help="of the search on the demo world; 0 leaves it out")
+    parser.add_argument("--measure", choices=["plain", "compiled", "search"], help="this measurement, in this process")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        if arguments.measure == "search":
+            numbers = measure_search(arguments.iterations)
+        else:
+            numbers = measure_iterations(arguments.measure, arguments.particles, arguments.dimensions)
+        print(json.dumps(numbers))
+        return
+    size = ["--particles", str(arguments.particles), "--dimensions", str(arguments.dimensions)]
+    results = {
+        "iteration": {kernel: in_fresh_process("--measure", kernel, *size) for kernel in arguments.kernels},
+        "search": in_fresh_process("--measure", "search", "--iterations", str(arguments.iterations))
+        if arguments.iterations
+        else None,
+    }
+    machine = f"{platform.machine()}, Python {platform.python_version()}"
+    print(f"{arguments.particles} particles of {arguments.dimensions} float32\n\n{table(results)}\n\n{machine}")
+    print(
+        json.dumps(
+            {
+                "benchmark": "memory",
+                "particles": arguments.particles,
+                "dimensions": arguments.dimensions,
+                "machine": machine,
+                **results,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
