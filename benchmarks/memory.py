@@ -51,7 +51,7 @@ def measure_iterations(kernel: str, particles: int, dimensions: int) -> dict[str
     """
     import torch
 
-    from swarm_lightning.swarm.fused_move import CPU_BLOCK, move_fused
+    from swarm_lightning.swarm.fused_move import BLOCK, move_fused
     from swarm_lightning.swarm.rules import Coefficients, diversity, move, remember, restart
     from swarm_lightning.swarm.state import Swarm, first_state
 
@@ -69,8 +69,7 @@ def measure_iterations(kernel: str, particles: int, dimensions: int) -> dict[str
         diversity(swarm.positions)
 
     before = resident("VmRSS")
-    for size in (2, CPU_BLOCK + 2):  # one block, and many
-        iterate(swarm_of(2, size), 0)
+    iterate(swarm_of(3, 5 * BLOCK + 1), 0)
     compiler = resident("VmRSS") - before
     swarm = swarm_of(particles, dimensions)
     tensors = (swarm.positions, swarm.velocities, swarm.personal_bests, swarm.global_best, swarm.global_worst)

@@ -110,20 +110,30 @@ def move(swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: f
     threads = min(len(blocks), torch.get_num_threads()) if swarm.positions.device.type == "cpu" else 1
     if threads < 2:
         for block in blocks:
-            _move_block(swarm, shares, step_length, block)
+            move_block(swarm, shares, step_length, block)
         return
     with ThreadPoolExecutor(threads) as pool:  # a block is nobody else's, so their order does not matter
-        for _ in pool.map(partial(_move_block, swarm, shares, step_length), blocks):
+        for _ in pool.map(partial(move_block, swarm, shares, step_length), blocks):
             pass
 
 
-def _move_block(swarm: Swarm, shares: list[list[float]], step_length: float, block: slice) -> None:
+def move_block(swarm: Swarm, shares: list[list[float]], step_length: float, block: slice) -> None:
+    """Move all particles in some of their weights.
+
+    Args:
+        swarm: Positions and velocities [N, D]; both are updated in place.
+        shares: The shares of inertia, cognitive, social and repel of every particle.
+        step_length: Fraction of the new velocity that is travelled, > 0.
+        block: Which of the D weights.
+    """
     best, worst = swarm.global_best[block], swarm.global_worst[block]
     difference = torch.empty_like(best)
-    for index, (inertia, cognitive, social, repel) in enumerate(shares):
-        position, velocity = swarm.positions[index, block], swarm.velocities[index, block]
+    # One call makes the views of all particles: indexing each costs as much as an operation on a block.
+    rows = (tensor[:, block].unbind() for tensor in (swarm.positions, swarm.velocities, swarm.personal_bests))
+    for position, velocity, personal_best, share in zip(*rows, shares, strict=True):
+        inertia, cognitive, social, repel = share
         velocity.mul_(inertia)
-        velocity.add_(torch.sub(swarm.personal_bests[index, block], position, out=difference), alpha=cognitive)
+        velocity.add_(torch.sub(personal_best, position, out=difference), alpha=cognitive)
         velocity.add_(torch.sub(best, position, out=difference), alpha=social)
         if repel:
             velocity.add_(torch.sub(position, worst, out=difference), alpha=repel)

@@ -25,7 +25,7 @@ def benchmark() -> ModuleType:
 def test_every_peer_is_measured_and_the_last_line_is_json(
     benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = ["--particles", "3", "--dimensions", "500", "--repeats", "2", "--device", "cpu"]
+    sizes = ["--particles", "3", "--dimensions", "40000", "--repeats", "2", "--device", "cpu"]
     monkeypatch.setattr("sys.argv", ["move.py", *sizes])
     benchmark.main()
     *text, last = capsys.readouterr().out.splitlines()

@@ -52,22 +52,25 @@ def assert_moved_alike(particles: int, dimensions: int, device: str = "cpu") -> 
             assert tensor.equal(plain.memory()[name]), name
 
 
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_move, "BLOCK", 16)
+
+
 @NEEDS_COMPILER
-def test_the_fused_move_is_the_plain_one_to_rounding_and_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # With blocks of 64: one block is 7 and 64 wide, several are 65 (64 + 1), 129 and 1000 wide.
-    monkeypatch.setattr(fused_move, "CPU_BLOCK", 64)
+def test_the_fused_move_is_the_plain_one_to_rounding_and_is_compiled_once() -> None:
+    # Blocks of 16: many with a rest, many that fit, and less than two with a rest, which are moved plain.
     assert_moved_alike(3, 129)
-    assert_moved_alike(3, 7)
     with torch._dynamo.config.patch(error_on_recompile=True):
-        for particles, dimensions in ((3, 130), (4, 1000), (5, 31), (2, 64)):
+        for particles, dimensions in ((3, 130), (4, 1000), (5, 7), (2, 64), (6, 47), (3, 31)):
             assert_moved_alike(particles, dimensions)
-        assert_moved_alike(6, 65)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_fused_move_is_the_plain_one_on_a_gpu() -> None:
-    assert_moved_alike(3, fused_move.GPU_BLOCK + 77, "cuda")
+@pytest.mark.parametrize("dimensions", [7, 16, 129, 1000])
+def test_the_fused_move_is_the_plain_one_on_a_gpu(dimensions: int) -> None:
+    assert_moved_alike(3, dimensions, "cuda")
 
 
 @NEEDS_COMPILER
@@ -134,12 +137,12 @@ def test_a_search_that_can_not_be_compiled_says_why_and_an_automatic_one_goes_on
         from swarm_lightning.swarm.fused_move import KernelError
 
         def begun(kernel):
-            positions = torch.arange(8.0).view(4, 2)
+            positions = torch.arange(16.0).view(4, 4)
             swarm = ParticleSwarm([positions], kernel=kernel, randomness=False, first_velocity="zero")
             swarm.begin(torch.arange(4), torch.Generator())
             return positions, swarm
 
-        fused_move.WORTH_COMPILING = 0
+        fused_move.WORTH_COMPILING, fused_move.BLOCK = 0, 1
         positions, swarm = begun("compiled")
         try:
             swarm.step(lambda: torch.zeros(4))
@@ -147,7 +150,7 @@ def test_a_search_that_can_not_be_compiled_says_why_and_an_automatic_one_goes_on
             assert "/nowhere/g++" in str(error) and "kernel to 'plain'" in str(error), error
         else:
             raise AssertionError("Expected a KernelError.")
-        assert positions.flatten().tolist() == list(range(8)), "something has moved"
+        assert positions.flatten().tolist() == list(range(16)), "something has moved"
 
         plain_positions, plain = begun("plain")
         positions, swarm = begun("auto")
