@@ -1,0 +1,160 @@
+"""One evaluation of a whole swarm on the demo world, against `peft` and against the base model alone.
+
+    python benchmarks/evaluation.py --task neighbours
+
+What limits it is arithmetic and the number of calls: N x M prompts of some 60 tokens and ten new tokens each, through a
+model of 0.9 million weights whose matrices fit the processor's cache. A small batch pays for the calls, a large one
+for padding and for memory; the adapters add about 7% to the operations. All early stops are off, so that all sides do
+the same work, and all must give the same replies (float32, greedy). The floor is the base model without any adapter,
+on as many rows in our own layout.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from demo_gain import TASKS
+from demo_world import DemoSwarm, demo_swarm, load_plain
+from measuring import count_differences, ratio, report, table, take_turns
+from peft_peers import SWAPPED, Plan, fastest, mixing, put_adapters, swapping
+
+LABELS = {
+    "plain": "(a) peft, one adapter after the other",
+    "best": "(b) the same at its best batch",
+    "mixed": "(c) peft, adapters mixed in a batch",
+    "floor": "(d) the base alone, the floor",
+    "ours": "ours",
+}
+PEERS = ("plain", "best", "mixed")
+# How many times as long as ours a peer should take; and how many times as long as the floor ours may take.
+TARGETS = {"plain": 3.0, "best": 1.3, "mixed": 1.8, "floor": 1.15}
+
+
+class Ours:
+    """This package's evaluation: the only place here that calls it."""
+
+    def __init__(self, swarm: DemoSwarm) -> None:
+        """Load the base and put the adapters into it; every early stop is off."""
+        from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.experts.adapted import AdaptedModel
+        from swarm_lightning.experts.base_model import load_base
+
+        model, tokenizer = load_base(str(swarm.base), "float32")
+        self.swarm = swarm
+        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective)
+
+    def evaluate(self) -> list[list[str]]:
+        """Return the replies of all particles [N][M]."""
+        evaluation = self.evaluator.evaluate(self.swarm.positions, self.swarm.examples)
+        return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
+
+    def floor(self) -> list[list[str]]:
+        """Ask the base alone N x M rows, in batches of our own layout."""
+        self.evaluator.evaluate_base(self.swarm.examples * len(self.swarm.positions))
+        return []
+
+
+def compare(swarm: DemoSwarm, repeats: int, plans: Sequence[Plan], mixed_plans: Sequence[Plan]) -> dict[str, Any]:
+    """Measure all rows of the table.
+
+    Args:
+        swarm: What to evaluate.
+        repeats: Turns of the measurement.
+        plans: Batches that (b) may choose from; it chooses on its first two particles.
+        mixed_plans: Batches that (c) may choose from.
+
+    Returns:
+        The numbers as plain values.
+    """
+    from peft import LoraConfig
+
+    config = LoraConfig.from_pretrained(str(swarm.expert))
+    base, tokenizer = load_plain(swarm.base)
+    plain = put_adapters(base, config, {SWAPPED: swarm.weights[0]})
+    names = {f"particle_{place}": weights for place, weights in enumerate(swarm.weights)}
+    mixed = put_adapters(load_plain(swarm.base)[0], config, names)
+    ours = Ours(swarm)
+
+    def swap(plan: Plan, particles: int = len(swarm.positions)) -> list[list[str]]:
+        return swapping(plain, tokenizer, swarm.weights[:particles], swarm.prompts, plan, swarm.new_tokens)
+
+    def mix(plan: Plan) -> list[list[str]]:
+        return mixing(mixed, tokenizer, list(names), swarm.prompts, plan, swarm.new_tokens)
+
+    best, tried = fastest(lambda plan: swap(plan, particles=2), plans)
+    best_mixed, tried_mixed = fastest(mix, mixed_plans)
+    ways = {
+        "plain": lambda: swap(Plan(10)),
+        "best": lambda: swap(best),
+        "mixed": lambda: mix(best_mixed),
+        "floor": ours.floor,
+        "ours": ours.evaluate,
+    }
+    seconds, replies = take_turns(ways, repeats)
+    return {
+        "seconds": seconds,
+        "median": {name: statistics.median(row) for name, row in seconds.items()},
+        "times_ours": {name: ratio(seconds, name, "ours") for name in PEERS},
+        "ours_times_floor": ratio(seconds, "ours", "floor"),
+        "batch": {"plain": str(Plan(10)), "best": str(best), "mixed": str(best_mixed)},
+        "tried": {"best": tried, "mixed": tried_mixed},
+        "different_replies": {name: count_differences(replies[name], replies["ours"]) for name in PEERS},
+    }
+
+
+def text_of(numbers: dict[str, Any], size: str) -> str:
+    """Return the table of what `compare` returned, under a heading."""
+    seconds = {name: f"{numbers['median'][name]:.2f}" for name in LABELS}
+    rows = []
+    for name in PEERS:
+        found, target = f"{numbers['times_ours'][name]:.2f} x ours", f">= {TARGETS[name]} x"
+        different = str(numbers["different_replies"][name])
+        rows.append([LABELS[name], seconds[name], found, target, numbers["batch"][name], different])
+    rows.append([LABELS["floor"], seconds["floor"], "", "", "as ours", ""])
+    found, target = f"{numbers['ours_times_floor']:.2f} x the floor", f"<= {TARGETS['floor']} x"
+    rows.append([LABELS["ours"], seconds["ours"], found, target, "", ""])
+    return f"{size}\n\n" + table(["", "seconds", "ratio", "target", "batch", "different replies"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure one demo task and print the table.
+
+    Args:
+        arguments: Command line without the program's name; None reads `sys.argv`.
+
+    Raises:
+        SystemExit: If a peer's reply differs from ours.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="neighbours", choices=TASKS)
+    parser.add_argument("--particles", type=int, default=20, help="N")
+    parser.add_argument("--examples", type=int, default=200, help="M")
+    parser.add_argument("--new-tokens", type=int, default=10, help="the most tokens of a reply")
+    parser.add_argument("--batch-size", type=int, default=256, help="rows of one of our own forward passes")
+    parser.add_argument("--repeats", type=int, default=5, help="turns; the medians over them are printed")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 200], help="tried for (b)")
+    parser.add_argument("--mixed-batches", type=int, nargs="+", default=[100, 200, 500, 1000, 2000], help="for (c)")
+    parser.add_argument("--seed", type=int, default=0, help="of the particles that are children of experts")
+    chosen = parser.parse_args(arguments)
+    import torch
+
+    torch.set_num_threads(chosen.threads)
+    swarm = demo_swarm(
+        chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.batch_size, chosen.seed
+    )
+    plans = [Plan(rows, by_length) for by_length in (False, True) for rows in chosen.batches]
+    numbers = compare(swarm, chosen.repeats, plans, [Plan(rows, by_length=True) for rows in chosen.mixed_batches])
+    size = (
+        f"{chosen.task}: {len(swarm.positions)} particles x {len(swarm.examples)} examples, at most "
+        f"{chosen.new_tokens} new tokens, {chosen.repeats} turns"
+    )
+    settings = {name: value for name, value in vars(chosen).items() if name not in ("batches", "mixed_batches")}
+    report("evaluation", text_of(numbers, size), {**settings, **numbers})
+    if any(numbers["different_replies"].values()):
+        raise SystemExit(f"Expected the same replies from all, but some differ: {numbers['different_replies']}.")
+
+
+if __name__ == "__main__":
+    main()
