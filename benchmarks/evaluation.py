@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--examples", type=int, default=200, help="M")
     parser.add_argument("--new-tokens", type=int, default=10, help="the most tokens of a reply")
     parser.add_argument("--batch-size", type=int, default=256, help="rows of one of our own forward passes")
-    parser.add_argument("--repeats", type=int, default=5, help="turns; the medians over them are printed")
+    parser.add_argument("--repeats", type=int, default=3, help="turns; the medians over them are printed")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 200], help="tried for (b)")
     parser.add_argument("--mixed-batches", type=int, nargs="+", default=[100, 200, 500, 1000, 2000], help="for (c)")

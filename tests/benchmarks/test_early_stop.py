@@ -1,12 +1,11 @@
 """What the stops leave out: the arithmetic by hand, and real searches at a tiny size where the stops are there."""
 
-import sys
-
 import pytest
 import torch
 
 import early_stop
 from tests.benchmarks.last_line import last_line
+from tests.search.tiny_search import calm_process
 
 
 def found(on: float, off: float, tokens: float, different: tuple[str, ...] = ()) -> dict[str, dict[str, object]]:
@@ -35,13 +34,11 @@ def test_one_bit_in_one_tensor_is_a_difference() -> None:
 
 
 @pytest.mark.skipif(not early_stop.engine_is_there(), reason="the search has no engine settings yet")
-def test_the_stops_change_no_trajectory(
-    capsys: "pytest.CaptureFixture[str]", monkeypatch: "pytest.MonkeyPatch"
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["early_stop"])
+def test_the_stops_change_no_trajectory(capsys: "pytest.CaptureFixture[str]") -> None:
     tiny = ["--data.validation_size", "12", "--data.test_size", "2", "--model.particles", "10"]
     search = ["--seeds", "1", "--tasks", "kinds", "--new-tokens", "4", "--trainer.max_steps", "2"]
-    early_stop.main([*search, *tiny])
+    with calm_process():
+        early_stop.main([*search, *tiny])
     numbers = last_line(capsys)
     parts = numbers["tasks"]["kinds"]["0"]
     assert set(parts) == {"on", "off", "tokens"}
