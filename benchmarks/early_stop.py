@@ -93,13 +93,14 @@ def differences(one: Run, other: Run) -> list[str]:
     return [name for name, tensor in one.state.items() if not tensor.equal(other.state[name])]
 
 
-def measure(task: str, seed: int, root: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def measure(task: str, seed: int, root: Path, new_tokens: int, overrides: Sequence[str]) -> dict[str, Any]:
     """Run the searches of one task and seed: in full, and with each setting; return plain values.
 
     Args:
         task: Name of a demo task.
         seed: Seed of the searches.
         root: Folder for the runs.
+        new_tokens: The token limit of a reply; without row stops a reply may still end by itself before it.
         overrides: Further flags of `swarm fit`.
     """
     found: dict[str, Any] = {}
@@ -116,9 +117,10 @@ def measure(task: str, seed: int, root: Path, overrides: Sequence[str]) -> dict[
         if repel == "on":
             rows = run(task, seed, root / "rows", False, True, with_flags)
             found["tokens"] = {
-                "full": full.tokens,
+                "to_the_limit": full.evaluations * new_tokens,
+                "without_row_stops": full.tokens,
                 "generated": rows.tokens,
-                "left_out": 1 - rows.tokens / full.tokens,
+                "left_out": 1 - rows.tokens / (full.evaluations * new_tokens),
                 "different": differences(full, rows),
             }
     return found
@@ -130,7 +132,7 @@ def text_of(results: dict[str, dict[int, dict[str, Any]]]) -> tuple[str, dict[st
     Args:
         results: Task -> seed -> what `measure` returned.
     """
-    columns = {"on": "evaluations left out, repel on", "off": "repel off", "tokens": "tokens left out"}
+    columns = {"on": "evaluations left out, repel on", "off": "repel off", "tokens": "tokens left out, to the limit"}
 
     def cell(row: dict[str, Any]) -> str:
         return f"{100 * row['left_out']:.1f}%" + (" DIFFERENT" if row["different"] else "")
@@ -172,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for task in chosen.tasks:
             for seed in range(chosen.seeds):
-                results[task][seed] = measure(task, seed, Path(folder) / f"{task}_{seed}", overrides)
+                results[task][seed] = measure(task, seed, Path(folder) / f"{task}_{seed}", chosen.new_tokens, overrides)
     text, means = text_of(results)
     report(
         "early_stop", text, {"seeds": chosen.seeds, "new_tokens": chosen.new_tokens, "mean": means, "tasks": results}
