@@ -53,7 +53,7 @@ class DemoSwarm:
         return Path(self.pool.sources[0])
 
 
-def demo_swarm(task: str, particles: int, examples: int, new_tokens: int, batch_size: int, seed: int) -> DemoSwarm:
+def demo_swarm(task: str, particles: int, examples: int, new_tokens: int, seed: int) -> DemoSwarm:
     """Make the swarm that a search on a demo task begins with.
 
     Args:
@@ -61,7 +61,6 @@ def demo_swarm(task: str, particles: int, examples: int, new_tokens: int, batch_
         particles: Number of particles N, 2 or more; fewer than ten are the first experts.
         examples: Number of examples M of the validation split, 200 at most.
         new_tokens: The most tokens of a reply.
-        batch_size: Rows of one of our own forward passes.
         seed: Seed of the children.
     """
     import torch
@@ -78,9 +77,9 @@ def demo_swarm(task: str, particles: int, examples: int, new_tokens: int, batch_
     positions = grow_population(pool.vectors, max(particles, len(pool.names)), 2.0, generator)[:particles].clone()
     objective: ExactMatch | MultipleChoice
     if TASKS[task] == CHOICE:
-        objective = MultipleChoice(max_new_tokens=new_tokens, batch_size=batch_size)
+        objective = MultipleChoice(max_new_tokens=new_tokens)
     else:
-        objective = ExactMatch(rule="exact", max_new_tokens=new_tokens, batch_size=batch_size)
+        objective = ExactMatch(rule="exact", max_new_tokens=new_tokens)
     asked = list(read_splits(str(TASK_FILES / f"{task}.json")).validation[:examples])
     _, tokenizer = load_plain(BASE)
     prompts = [objective.prompt(example, tokenizer) for example in asked]

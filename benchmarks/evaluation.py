@@ -34,19 +34,21 @@ TARGETS = {"plain": 3.0, "best": 1.3, "mixed": 1.8, "floor": 1.15}
 class Ours:
     """This package's evaluation: the only place here that calls it."""
 
-    def __init__(self, swarm: DemoSwarm) -> None:
+    def __init__(self, swarm: DemoSwarm, rows: int | None = None) -> None:
         """Load the base and put the adapters into it; every early stop is off."""
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.base_model import load_base
 
         model, tokenizer = load_base(str(swarm.base), "float32")
         self.swarm = swarm
-        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective)
+        settings = EngineSettings(rows=rows, exact_stop=False, row_stops=False)
+        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective, settings)
 
     def evaluate(self) -> list[list[str]]:
         """Return the replies of all particles [N][M]."""
-        evaluation = self.evaluator.evaluate(self.swarm.positions, self.swarm.examples)
+        evaluation = self.evaluator.evaluate(self.swarm.positions, self.swarm.examples, whole_replies=True)
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
 
     def floor(self) -> list[list[str]]:
@@ -55,11 +57,14 @@ class Ours:
         return []
 
 
-def compare(swarm: DemoSwarm, repeats: int, plans: Sequence[Plan], mixed_plans: Sequence[Plan]) -> dict[str, Any]:
+def compare(
+    swarm: DemoSwarm, rows: int | None, repeats: int, plans: Sequence[Plan], mixed_plans: Sequence[Plan]
+) -> dict[str, Any]:
     """Measure all rows of the table.
 
     Args:
         swarm: What to evaluate.
+        rows: Rows of one of our own forward passes.
         repeats: Turns of the measurement.
         plans: Batches that (b) may choose from; it chooses on its first two particles.
         mixed_plans: Batches that (c) may choose from.
@@ -74,7 +79,7 @@ def compare(swarm: DemoSwarm, repeats: int, plans: Sequence[Plan], mixed_plans: 
     plain = put_adapters(base, config, {SWAPPED: swarm.weights[0]})
     names = {f"particle_{place}": weights for place, weights in enumerate(swarm.weights)}
     mixed = put_adapters(load_plain(swarm.base)[0], config, names)
-    ours = Ours(swarm)
+    ours = Ours(swarm, rows)
 
     def swap(plan: Plan, particles: int = len(swarm.positions)) -> list[list[str]]:
         return swapping(plain, tokenizer, swarm.weights[:particles], swarm.prompts, plan, swarm.new_tokens)
@@ -131,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--particles", type=int, default=20, help="N")
     parser.add_argument("--examples", type=int, default=200, help="M")
     parser.add_argument("--new-tokens", type=int, default=10, help="the most tokens of a reply")
-    parser.add_argument("--batch-size", type=int, default=256, help="rows of one of our own forward passes")
+    parser.add_argument("--rows", type=int, help="of one of our own forward passes; default: as a search takes them")
     parser.add_argument("--repeats", type=int, default=3, help="turns; the medians over them are printed")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 200], help="tried for (b)")
@@ -141,11 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     torch.set_num_threads(chosen.threads)
-    swarm = demo_swarm(
-        chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.batch_size, chosen.seed
-    )
+    swarm = demo_swarm(chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.seed)
     plans = [Plan(rows, by_length) for by_length in (False, True) for rows in chosen.batches]
-    numbers = compare(swarm, chosen.repeats, plans, [Plan(rows, by_length=True) for rows in chosen.mixed_batches])
+    numbers = compare(
+        swarm, chosen.rows, chosen.repeats, plans, [Plan(rows, by_length=True) for rows in chosen.mixed_batches]
+    )
     size = (
         f"{chosen.task}: {len(swarm.positions)} particles x {len(swarm.examples)} examples, at most "
         f"{chosen.new_tokens} new tokens, {chosen.repeats} turns"

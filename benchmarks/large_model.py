@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TARGETS = {"plain": 3.0, "best": 1.3}
+TARGETS = {"plain": 4.0, "best": 2.0}
 LABELS = {"plain": "(a) peft, batch of 10", "best": "(b) peft, its best batch"}
 
 
@@ -62,12 +62,15 @@ class Ours:
         """Return the replies of the first P particles, which ride in one pass with `per_pass` prompts each [P][M]."""
         from swarm_lightning.data.examples import Example
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.objectives import ExactMatch
 
-        objective = ExactMatch(template="{question}", max_new_tokens=new_tokens, batch_size=particles * per_pass)
-        evaluator = Evaluator(self.adapted, self.tokenizer, objective)
+        objective = ExactMatch(template="{question}", max_new_tokens=new_tokens)
+        rows = particles * per_pass
+        settings = EngineSettings(rows=rows, particles=particles, exact_stop=False, row_stops=False)
+        evaluator = Evaluator(self.adapted, self.tokenizer, objective, settings)
         examples = [Example(question=prompt, answer="w3") for prompt in prompts]
-        evaluation = evaluator.evaluate(self.positions[:particles], examples)
+        evaluation = evaluator.evaluate(self.positions[:particles], examples, whole_replies=True)
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
 
 

@@ -35,18 +35,27 @@ TARGET = 10.0
 class Ours:
     """This package's iteration: the only place here that calls it."""
 
-    def __init__(self, swarm: DemoSwarm, seed: int) -> None:
-        """Load the base, score the first positions, and draw the first velocities."""
+    def __init__(self, swarm: DemoSwarm, seed: int, stops: bool = False) -> None:
+        """Load the base, score the first positions, and draw the first velocities.
+
+        Args:
+            swarm: The demo world's experts and questions.
+            seed: Of the first velocities.
+            stops: Whether what can't matter is left unasked, as in a search; else everything is asked to its end.
+        """
         import torch
 
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.base_model import load_base
+        from swarm_lightning.search.score_memory import ScoreMemory
         from swarm_lightning.swarm import ParticleSwarm
 
         model, tokenizer = load_base(str(swarm.base), "float32")
         self.demo = swarm
-        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective)
+        settings = EngineSettings(exact_stop=stops, row_stops=stops)
+        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective, settings)
         self.optimizer = ParticleSwarm(
             [swarm.positions.clone()],
             lr=TERMS.step_length,
@@ -56,19 +65,36 @@ class Ours:
             repel=TERMS.repel,
             randomness=False,
         )
-        first = self.evaluator.evaluate(self.optimizer.positions, swarm.examples).utilities
-        self.optimizer.begin(first, torch.Generator().manual_seed(seed))
+        self.memory = ScoreMemory()
+        first = self.evaluator.evaluate(self.optimizer.positions, swarm.examples)
+        self.memory.begin(first)
+        self.optimizer.begin(first.utilities, torch.Generator().manual_seed(seed))
 
     def iterate(self) -> list[list[str]]:
         """Do one iteration: move every particle, score it, remember the bests; return the replies [N][M]."""
         evaluations = []
 
         def score() -> "Tensor":
-            evaluations.append(self.evaluator.evaluate(self.optimizer.positions, self.demo.examples))
+            evaluations.append(
+                self.evaluator.evaluate(self.optimizer.positions, self.demo.examples, whole_replies=True)
+            )
             return evaluations[0].utilities
 
         self.optimizer.step(score)
         return _replies(evaluations[0])
+
+    def iterate_with_stops(self) -> list[list[str]]:
+        """Do one iteration as a search does it; no replies are returned, as some are cut and some never asked."""
+
+        def score() -> "Tensor":
+            swarm, due = self.optimizer.swarm, self.optimizer.due
+            stakes = self.memory.stakes(swarm, repel=True)
+            evaluation = self.evaluator.evaluate(swarm.positions, self.demo.examples, due, stakes)
+            self.memory.update(evaluation, swarm, due)
+            return evaluation.utilities
+
+        self.optimizer.step(score)
+        return []
 
     def replies_of_files(self, root: Path) -> list[list[str]]:
         """Return our replies [N][M] at the positions in the procedure's files."""
@@ -79,7 +105,7 @@ class Ours:
             root / f"particle_{number}" / "now" / procedure.WEIGHTS_FILE for number in range(len(self.demo.positions))
         ]
         positions = torch.stack([self.demo.pool.layout.flatten(load_file(file)) for file in files])
-        return _replies(self.evaluator.evaluate(positions, self.demo.examples))
+        return _replies(self.evaluator.evaluate(positions, self.demo.examples, whole_replies=True))
 
     def write(self, root: Path) -> None:
         """Write the swarm as the procedure keeps it."""
@@ -119,17 +145,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--particles", type=int, default=20, help="N")
     parser.add_argument("--examples", type=int, default=200, help="M")
     parser.add_argument("--new-tokens", type=int, default=10, help="the most tokens of a reply; 10 as published")
-    parser.add_argument("--batch-size", type=int, default=256, help="rows of one of our own forward passes")
-    parser.add_argument("--repeats", type=int, default=3, help="iterations; the medians over them are printed")
+    parser.add_argument("--repeats", type=int, default=5, help="iterations; the medians over them are printed")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0, help="of the first positions and velocities")
     chosen = parser.parse_args(arguments)
     import torch
 
     torch.set_num_threads(chosen.threads)
-    swarm = demo_swarm(
-        chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.batch_size, chosen.seed
-    )
+    swarm = demo_swarm(chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.seed)
     ours = Ours(swarm, chosen.seed)
     questions = procedure.Questions(swarm.base, swarm.prompts, chosen.new_tokens, chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -138,16 +161,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ways = {
             "published": lambda: procedure.iterate(root, len(swarm.positions), TERMS, questions, ours.utility),
             "ours": ours.iterate,
+            "stopping": Ours(swarm, chosen.seed, stops=True).iterate_with_stops,
         }
         seconds, results = take_turns(ways, chosen.repeats, warm_up=False)
         again = ours.replies_of_files(root)
     different = count_differences(results["published"], again)
     medians = {name: statistics.median(row) for name, row in seconds.items()}
-    times = ratio(seconds, "published", "ours")
-    found = [f"{times:.1f} x ours", f">= {TARGET:.0f} x", str(different)]
+    times = {name: ratio(seconds, "published", name) for name in ("ours", "stopping")}
     rows = [
-        ["the published procedure", f"{medians['published']:.2f}", *found],
-        ["ours", f"{medians['ours']:.2f}", "", "", ""],
+        ["the published procedure", f"{medians['published']:.2f}", "", "", str(different)],
+        [
+            "ours, everything asked",
+            f"{medians['ours']:.2f}",
+            f"{times['ours']:.1f} x as fast",
+            f">= {TARGET:.0f} x",
+            "",
+        ],
+        ["ours, as in a search", f"{medians['stopping']:.2f}", f"{times['stopping']:.1f} x as fast", "", ""],
     ]
     size = (
         f"one iteration on {chosen.task}: {len(swarm.positions)} particles x {len(swarm.examples)} examples, at most "

@@ -6,4 +6,10 @@ that says what was expected, what came, where, and what to do. Any other excepti
 
 
 class InputError(ValueError):
-    """Something the user gave can't be used; the message says what to do about it."""
+    """Something the user gave can't be used; the message says what to do about it.
+
+    Attributes:
+        shared: Whether all processes of a run raise it, so that the first may speak for all.
+    """
+
+    shared = False

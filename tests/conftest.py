@@ -5,9 +5,12 @@ nothing of this package takes part, so they are an independent reference for it.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.forked_ranks import ForkedRanks
 
 # The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
 # torch is imported, so that it holds for the subprocesses that tests start as well.
@@ -34,6 +37,14 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forked_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedRanks]:
+    """Real processes for the tests of several ranks, without the seconds that their imports take."""
+    ranks = ForkedRanks(tmp_path_factory.mktemp("ranks"))
+    yield ranks
+    ranks.close()
 
 
 @pytest.fixture(scope="session")

@@ -38,10 +38,10 @@ class ExportBest(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export when the search has ended."""
         assert isinstance(pl_module, ModelSwarm)
+        test = pl_module.result(pl_module.held_back).test  # scored by all ranks, if it was not
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        test = pl_module.result(pl_module.held_back).test
         # A finished search that is resumed and ends again writes the same folders once more.
         path = export_expert(pl_module, folder / BEST_EXPERT, test=test, overwrite=True)
         for particle in self.particles:

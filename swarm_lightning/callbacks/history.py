@@ -1,11 +1,14 @@
 """Writes down what every iteration did: `history.csv` and one score table per iteration.
 
 `history.csv` has one row per iteration, without gaps or doubles across resumes, and row 0 for the first positions.
-`score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where nothing was asked), M in the order of the
-validation split, and `utilities` [N]. Whatever is reported later is made from these files.
+A utility that was left open, because it could change nothing, is an empty cell; `at_least` and `at_most` say where it
+lies. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where nothing was asked), M in the order of
+the validation split, `utilities` [N] (NaN where left open) and `reach` [N, 2], the lowest and the highest they can be.
+Whatever is reported later is made from these files.
 """
 
 import csv
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,7 @@ class History(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop the rows that a resumed search is about to write again."""
         assert isinstance(pl_module, ModelSwarm)
-        if not pl_module.particle_swarm.begun or not self._path.exists():
+        if not trainer.is_global_zero or not pl_module.particle_swarm.begun or not self._path.exists():
             return
         done = int(pl_module.swarm.iterations)
         with self._path.open(newline="", encoding="utf-8") as file:
@@ -84,7 +87,7 @@ class History(L.Callback):
             writer = csv.writer(file)
             if new:
                 writer.writerow(["iteration", *metrics])
-            writer.writerow([iteration, *metrics.values()])
+            writer.writerow([iteration, *("" if math.isnan(value) else value for value in metrics.values())])
         if self.score_tables:
             self._save_table(module, iteration)
 
@@ -96,6 +99,10 @@ class History(L.Callback):
         folder.mkdir(exist_ok=True)
         target = folder / f"iteration_{iteration:04d}.safetensors"
         temporary = target.with_suffix(".tmp")
-        tables = {"scores": module.evaluation.scores, "utilities": module.swarm.utilities.clone()}
+        tables = {
+            "scores": module.evaluation.scores,
+            "utilities": module.swarm.utilities.clone(),
+            "reach": module.score_memory.reach.clone(),
+        }
         save_file(tables, temporary, metadata={"iteration": str(iteration)})
         os.replace(temporary, target)

@@ -28,6 +28,8 @@ class PredictionWriter(BasePredictionWriter):
         batch_indices: Sequence[Any],
     ) -> None:
         """Write all answers into a file that no earlier run has written."""
+        if not trainer.is_global_zero:
+            return
         answers = [answer for batch in predictions for answer in batch]
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,6 @@ class SwarmProgress(ProgressBar):
             return
         metrics = module.metrics
         self._bar.set_postfix_str(
-            f"best {metrics['global_best']:.3f}, mean {metrics['mean']:.3f}, "
+            f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
             f"step length {metrics['step_length']:.2f}, {metrics['examples_per_second']:.0f} examples/s"
         )

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,11 @@ class Summary(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say how to go on where a search was interrupted."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit" and trainer.is_global_zero:
+        if (
+            isinstance(exception, KeyboardInterrupt | SIGTERMException)
+            and trainer.state.fn == "fit"
+            and trainer.is_global_zero
+        ):
             folder = trainer.default_root_dir
             Console().print(f"Interrupted. Go on with --ckpt_path {folder}", highlight=False, soft_wrap=True)
 

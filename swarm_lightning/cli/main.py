@@ -6,6 +6,7 @@ One config file describes a search; every key can be overridden by a flag. A run
 """
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swarm_lightning.callbacks import (
     ExportBest,
@@ -32,8 +34,10 @@ from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.ranks import RankError, Ranks
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import find_checkpoint, next_run_folder, remove_if_empty, run_folder_of
+from swarm_lightning.search.strategy import external_launch
 
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
@@ -53,16 +57,19 @@ class SwarmParser(LightningArgumentParser):
     """A parser that says what is wrong in one message, without the hundreds of lines of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with the message and exit code 2.
+        """Refuse the arguments.
 
         Args:
             message: What is wrong.
             ex: Where it comes from.
+
+        Raises:
+            InputError: In any case, unless errors are wanted as they come.
         """
         if not self.exit_on_error:
             super().error(message, ex)
-        self.exit(2, f"swarm: {message.strip()}\nFor all settings see: {self.prog.replace(' [options]', '')} --help\n")
-        raise AssertionError  # exit does not return
+        help_ = f"{self.prog.replace(' [options]', '')} --help"
+        raise InputError(f"{message.strip()}\nFor all settings see: {help_}") from ex
 
 
 class SwarmCLI(LightningCLI):
@@ -76,10 +83,13 @@ class SwarmCLI(LightningCLI):
             kwargs: Those of `LightningCLI`.
         """
         self.new_folder: Path | None = None
+        # Ranks that start all at once agree on the run folder before anything is made of it.
+        launch = external_launch()
+        self.ranks = Ranks() if launch is None else Ranks.join(launch.processes, launch.nodes)
         try:
             super().__init__(*args, **kwargs)
         except InputError:
-            if self.new_folder is not None:
+            if self.new_folder is not None and _rank() == 0:
                 remove_if_empty(self.new_folder)  # loggers make their folders before anything has been checked
                 remove_if_empty(self.new_folder.parent)
             raise
@@ -99,7 +109,17 @@ class SwarmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
-        super().parse_arguments(parser, args)
+        with self.ranks.together():
+            super().parse_arguments(parser, args)
+            folder = self._choose_files()
+        settings = self.config[self.config.subcommand]
+        folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
+        if settings.ckpt_path is None:
+            self.new_folder = Path(folder)
+        settings.trainer.default_root_dir = folder
+        settings.trainer.logger = _put_into(settings.trainer.logger, folder)
+
+    def _choose_files(self) -> str:
         settings = self.config[self.config.subcommand]
         # The config that is saved keeps the words of the user, so that it starts the same search anew.
         self.config_as_given = self.config.clone()
@@ -107,18 +127,20 @@ class SwarmCLI(LightningCLI):
         if settings.get("ckpt_path") is not None:
             checkpoint = find_checkpoint(settings.ckpt_path, root)
             settings.ckpt_path = str(checkpoint)
-            folder = run_folder_of(checkpoint)
-        elif self.config.subcommand == "fit":
+            return str(run_folder_of(checkpoint))
+        if self.config.subcommand == "fit":
             if settings.trainer.max_steps == 0:
                 raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
-            folder = self.new_folder = next_run_folder(root)
-        else:
-            raise InputError(
-                f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
-                f"{root!r}, a run folder, or a checkpoint file."
-            )
-        settings.trainer.default_root_dir = str(folder)
-        settings.trainer.logger = _put_into(settings.trainer.logger, str(folder))
+            return str(next_run_folder(root))
+        raise InputError(
+            f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
+            f"{root!r}, a run folder, or a checkpoint file."
+        )
+
+    def instantiate_classes(self) -> None:
+        """Make all parts of the search, on every rank."""
+        with self.ranks.together():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the closing summary and by default a CSV logger."""
@@ -153,6 +175,11 @@ def _put_into(value: Any, folder: str) -> Any:
     return value
 
 
+def _rank() -> int:
+    """Return which rank this process is, as far as Lightning knows: from the environment before the ranks meet."""
+    return getattr(rank_zero_only, "rank", 0)
+
+
 def _silence() -> None:
     """Hide messages of the libraries below that a user of this command can do nothing about."""
     for message in (
@@ -162,8 +189,12 @@ def _silence() -> None:
         "transfer_batch_to_device",
         "infer the batch indices",
         "Checkpoint directory .* exists and is not empty",
+        "sync_dist=True",  # what is logged is the same on all ranks
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
+    if _rank() > 0:  # the first rank speaks for all
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     tips.addFilter(lambda record: "Tip:" not in record.getMessage())
 
@@ -175,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Command line arguments; those of the process if None.
 
     Raises:
-        SystemExit: With code 2 if something the user gave can't be used.
+        SystemExit: With code 2 if something the user gave can't be used, with 1 if a rank is lost or fails, and with
+            143 if the run was asked to end by SIGTERM.
     """
     _silence()
     # So that an objective in the current folder is found by its import path; last, so that it hides no package.
@@ -195,8 +227,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=None if arguments is None else list(arguments),
         )
     except (InputError, MisconfigurationException) as error:
-        print(f"swarm: {error}", file=sys.stderr)
+        _tell(str(error), getattr(error, "shared", False))
         raise SystemExit(2) from error
     except UnpicklingError as error:
-        print(f"swarm: Expected a checkpoint of tensors and plain values only, but {error}", file=sys.stderr)
+        _tell(f"Expected a checkpoint of tensors and plain values only, but {error}", False)
         raise SystemExit(2) from error
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
+    except RankError as error:
+        _tell(str(error), error.shared)
+        raise SystemExit(1) from error
+
+
+def _tell(message: str, shared: bool) -> None:
+    """Print why a run ends; the first rank speaks where all say the same."""
+    if _rank() == 0 or not shared:
+        print(f"swarm: {message}", file=sys.stderr)

@@ -5,17 +5,63 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.strategies import Strategy
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.export import export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.strategy import SwarmStrategy, external_launch, needs_ranks
 
 
 class SwarmTrainer(L.Trainer):
     """A Trainer whose methods are the subcommands of `swarm`; their first lines are its help.
 
-    Checkpoints are loaded as tensors and plain values: `weights_only` is on unless the user says otherwise.
+    Checkpoints are loaded as tensors and plain values: `weights_only` is on unless the user says otherwise. Several
+    ranks run under `SwarmStrategy`; where torchrun or srun has started them, their number comes from there.
     """
+
+    def __init__(
+        self,
+        *,
+        accelerator: str | Accelerator = "auto",
+        strategy: str | Strategy = "auto",
+        devices: list[int] | str | int = 1,
+        num_nodes: int = 1,
+        use_distributed_sampler: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Take the arguments of Lightning's Trainer, with other defaults for a few.
+
+        Args:
+            accelerator: What the ranks run on: `auto`, `gpu`, `cpu`, ...
+            strategy: How several ranks work together; `auto` is `SwarmStrategy`.
+            devices: Ranks on every machine: how many, or which GPUs.
+            num_nodes: Number of machines.
+            use_distributed_sampler: Must be off with several ranks: every rank holds the whole split.
+            kwargs: Those of Lightning's Trainer.
+
+        Raises:
+            InputError: If several ranks would each see a part of the examples only.
+        """
+        launch = external_launch()
+        if launch is not None and devices in (1, "auto") and num_nodes == 1:
+            devices, num_nodes = launch.processes, launch.nodes
+        if strategy == "auto" and needs_ranks(accelerator, devices, num_nodes):
+            strategy = SwarmStrategy()
+        if use_distributed_sampler and isinstance(strategy, SwarmStrategy):
+            raise InputError(
+                "Expected use_distributed_sampler to be off with several ranks, but it is on: a rank would guide the "
+                "search by a part of the examples. Leave it out; the work is shared out without it."
+            )
+        super().__init__(
+            accelerator=accelerator,
+            strategy=strategy,
+            devices=devices,
+            num_nodes=num_nodes,
+            use_distributed_sampler=use_distributed_sampler,
+            **kwargs,
+        )
 
     def fit(self, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> None:
         """Search: move the experts through weight space until the utility stops rising."""
@@ -51,6 +97,8 @@ class SwarmTrainer(L.Trainer):
             output: The new folder; `best_expert` or `particle_<i>` in the run folder if null.
         """
         assert isinstance(model, ModelSwarm)
+        if not self.is_global_zero:
+            return
         model.trainer = self
         if datamodule is not None:
             datamodule.prepare_data()

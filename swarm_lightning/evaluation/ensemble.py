@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.objectives.protocol import Outcome
 
 
-def vote(evaluation: Evaluation, utilities: Tensor) -> list[Outcome]:
+def vote(ballots: Sequence[Sequence[Outcome | None]], utilities: Tensor) -> list[Outcome]:
     """Let particles vote on the answer to every example.
 
     Each particle that was asked and from whose reply an answer could be read has one vote. The answer with the most
@@ -18,7 +17,7 @@ def vote(evaluation: Evaluation, utilities: Tensor) -> list[Outcome]:
     Where no particle has an answer, the best particle's outcome stands.
 
     Args:
-        evaluation: What P particles made of M examples.
+        ballots: What P particles made of M examples [P][M]; None where one was not asked.
         utilities: How good each particle is [P], on the validation examples as a rule; NaN counts lowest.
 
     Returns:
@@ -27,15 +26,15 @@ def vote(evaluation: Evaluation, utilities: Tensor) -> list[Outcome]:
     Raises:
         ValueError: If there is not one utility per particle, or an example was asked of no particle.
     """
-    if utilities.shape != (len(evaluation.outcomes),):
+    if utilities.shape != (len(ballots),):
         raise ValueError(
-            f"Expected one utility for each of {len(evaluation.outcomes)} particles, but got {tuple(utilities.shape)}."
+            f"Expected one utility for each of {len(ballots)} particles, but got {tuple(utilities.shape)}."
         )
     known = [-math.inf if math.isnan(utility) else utility for utility in utilities.tolist()]
     best_first = sorted(range(len(known)), key=lambda particle: -known[particle])
     return [
         _winner([outcomes[particle] for particle in best_first], place)
-        for place, outcomes in enumerate(zip(*evaluation.outcomes, strict=True))
+        for place, outcomes in enumerate(zip(*ballots, strict=True))
     ]
 
 

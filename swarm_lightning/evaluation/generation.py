@@ -1,155 +1,263 @@
-"""Greedy replies to prompts, by one loop over a causal language model with a key-value cache.
+"""Greedy replies of many particles to many prompts, by one loop over a causal language model with a key-value cache.
 
-A reply is the same whatever shares its batch and however many rows a batch has: padding is masked and takes no
-position, and every row ends by itself. What comes after a row's end is computed with the batch and thrown away.
+A reply is the same whatever shares its batch: padding is masked and takes no position, and every row ends by itself.
+A row that is finished leaves; when half of the slots are free, waiting prompts take them, and when none waits, the
+batch shrinks. The rows of a batch lie particle by particle, equally many of each.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from swarm_lightning.evaluation.batches import Batch, ForwardPass, left_padded_batches
-from swarm_lightning.evaluation.tokens import check_lengths, encode_prompts, end_of_text_ids, padding_id
-from swarm_lightning.objectives.protocol import GenerationSettings
+from swarm_lightning.evaluation.batches import Batch, lay_out, queues_of
+from swarm_lightning.evaluation.crowd import Crowd
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+# Given rows and the new tokens of each, tells which of them are over.
+RowsOver = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[bool]]
 
 
-def greedy_generate(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[str],
-    settings: GenerationSettings,
-    add_special_tokens: bool = True,
-) -> list[str]:
-    """Reply to prompts, always with the most likely next token.
+@dataclass(frozen=True)
+class Decoding:
+    """How replies are decoded.
 
-    Args:
-        model: A causal language model in eval mode.
-        tokenizer: Its tokenizer.
-        prompts: The texts.
-        settings: Length, stop strings and batch size.
-        add_special_tokens: Whether the tokenizer adds its special tokens to the prompts.
-
-    Returns:
-        One reply per prompt, in order: the new text without special tokens, cut before the first stop string.
-
-    Raises:
-        InputError: If a prompt is too long for the model or empty.
+    Attributes:
+        limit: The most new tokens of a reply, >= 1.
+        ends: Ids that end a reply.
+        padding: Id that fills short rows.
+        slots: Rows of one forward pass at most, >= 1; with fewer slots than particles, one row of each.
+        skip: Tokens at the beginning of all prompts that are the crowd's prefix and are not fed; 0 for none.
+        over: Asked after every new token which rows need no further one.
     """
-    batches = prompt_batches(model, tokenizer, prompts, settings, add_special_tokens)
-    return generate_replies(model, tokenizer, batches, settings)
+
+    limit: int
+    ends: frozenset[int]
+    padding: int
+    slots: int
+    skip: int = 0
+    over: RowsOver | None = None
 
 
-def prompt_batches(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[str],
-    settings: GenerationSettings,
-    add_special_tokens: bool,
-) -> list[Batch]:
-    """Tokenise prompts and lay them out in batches; see `greedy_generate` for the arguments."""
-    sequences = encode_prompts(tokenizer, prompts, add_special_tokens)
-    check_lengths(model, sequences, prompts, room=settings.max_new_tokens)
-    return left_padded_batches(sequences, settings.batch_size, padding_id(tokenizer), model.device)
+@dataclass
+class Slot:
+    """What runs in one slot: its row in the caller's order, None if it is free, and how many columns the row fills."""
+
+    row: int | None = None
+    columns: int = 0
 
 
-def generate_replies(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    batches: Sequence[Batch],
-    settings: GenerationSettings,
-) -> list[str]:
-    """Reply to prompts that are laid out already.
+@dataclass
+class Replies:
+    """What has been generated.
 
-    Args:
-        model: A causal language model in eval mode.
-        tokenizer: Its tokenizer.
-        batches: The prompts.
-        settings: Length and stop strings.
-
-    Returns:
-        The replies, in the order that the batches' rows name.
+    Attributes:
+        tokens: The new tokens of every row, without the one that ends the text.
+        generated: Number of tokens that were computed for rows, those that end a text included.
     """
-    tokens = generate_tokens(model, tokenizer, batches, settings)
-    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True) if tokens else []
-    return [_cut(text, settings.stop) for text in texts]
+
+    tokens: list[list[int]]
+    generated: int = field(default=0)
 
 
 @torch.inference_mode()
 def generate_tokens(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    batches: Sequence[Batch],
-    settings: GenerationSettings,
-) -> list[list[int]]:
-    """Choose the most likely tokens after prompts that are laid out already.
+    crowd: Crowd, particles: Sequence[int], prompts: Sequence[Sequence[int]], decoding: Decoding
+) -> Replies:
+    """Choose the most likely tokens after prompts.
 
     Args:
-        model: A causal language model in eval mode.
-        tokenizer: Its tokenizer.
-        batches: The prompts.
-        settings: Length and stop strings.
+        crowd: The particles on the resident model.
+        particles: The particle of every row.
+        prompts: The token ids of every row's prompt.
+        decoding: Length, ends and number of slots.
 
     Returns:
-        For every prompt, in the order that the batches' rows name, the new tokens up to the end of text (without it)
-        or to the one that completes a stop string.
+        For every row the new tokens up to the end of text (without it), or to the one after which it was over.
     """
-    forward = ForwardPass(model)
-    ends = torch.tensor(end_of_text_ids(model, tokenizer), dtype=torch.long, device=model.device)
-    replies: list[list[int]] = [[] for batch in batches for _ in batch.rows]
-    for batch in batches:
-        tokens, counts = _new_tokens(forward, tokenizer, batch, ends, settings)
-        for row, new, count in zip(batch.rows, tokens.tolist(), counts.tolist(), strict=True):
-            replies[row] = new[:count]
+    replies = Replies([[] for _ in prompts])
+    if prompts:
+        _Run(crowd, particles, prompts, decoding, replies).finish()
     return replies
 
 
-def _new_tokens(
-    forward: ForwardPass,
-    tokenizer: "PreTrainedTokenizerBase",
-    batch: Batch,
-    ends: Tensor,
-    settings: GenerationSettings,
-) -> tuple[Tensor, Tensor]:
-    """Return the new tokens [B, max_new_tokens] and how many of each row count [B], without the end-of-text token."""
-    rows, width = batch.tokens.shape
-    limit = settings.max_new_tokens
-    new = torch.zeros(rows, limit, dtype=torch.long, device=batch.tokens.device)
-    counts = torch.full((rows,), limit, device=batch.tokens.device)
-    finished = torch.zeros(rows, dtype=torch.bool, device=batch.tokens.device)
-    mask = torch.cat([batch.mask, batch.mask.new_ones(rows, limit)], dim=1)
-    positions = batch.lengths.unsqueeze(1)
-    logits, cache = forward(batch.tokens, batch.mask, batch.positions, keep=1, use_cache=True)
-    for step in range(limit):
-        chosen = logits[:, -1].argmax(dim=-1)
-        new[:, step] = chosen
-        ended = torch.isin(chosen, ends) & ~finished
-        counts.masked_fill_(ended, step)
-        finished |= ended
-        if settings.stop:
-            stopped = _rows_with_stop(tokenizer, new[:, : step + 1], finished, settings.stop)
-            counts[stopped] = step + 1
-            finished[stopped] = True
-        if step + 1 == limit or bool(finished.all()):
-            break
-        logits, cache = forward(
-            chosen.unsqueeze(1), mask[:, : width + step + 1], positions + step, keep=1, cache=cache, use_cache=True
+class _Run:
+    """The loop over one set of rows: slots [P, n] that are filled, stepped and shrunk until all rows are done."""
+
+    def __init__(
+        self,
+        crowd: Crowd,
+        particles: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        replies: Replies,
+    ) -> None:
+        from swarm_lightning.evaluation.row_cache import RowCache  # imports transformers
+
+        self.crowd, self.prompts, self.decoding, self.replies = crowd, prompts, decoding, replies
+        self.queues: dict[int, deque[int]] = queues_of(particles, [len(prompt) for prompt in prompts])
+        self.particles = tuple(self.queues)
+        most = max(len(queue) for queue in self.queues.values())
+        fitting = max(1, decoding.slots // len(self.particles))
+        self.height = math.ceil(most / math.ceil(most / fitting))  # passes of the same size, none of a few rows
+        longest = max(len(prompt) for prompt in prompts)
+        # Rows that come later need room behind the older ones; they are moved to the left when it is used up.
+        room = decoding.limit if most <= self.height else 2 * decoding.limit + 16
+        count = len(self.particles) * self.height
+        prefixes = crowd.prefixes(self.particles) if decoding.skip else None
+        self.cache = RowCache(count, longest + room, prefixes)
+        self.cache.end = longest
+        self.longest = longest
+        self.slots = [Slot() for _ in range(count)]
+        device = crowd.device
+        self.pending = torch.full((count,), decoding.padding, device=device)
+        self.positions = torch.zeros(count, dtype=torch.long, device=device)
+        self.mask = torch.zeros(count, longest + room, dtype=torch.long, device=device)
+
+    def finish(self) -> None:
+        """Run until every row is done."""
+        while True:
+            running = sum(slot.row is not None for slot in self.slots)
+            if 2 * running <= len(self.slots) and (free := self._free_slots()):
+                self._fill(free)
+            elif running:
+                if not any(self.queues.values()):
+                    self._shrink()
+                self._step()
+            else:
+                return
+
+    def _free_slots(self) -> dict[int, list[int]]:
+        """Return the free slots of particles with waiting rows, as many as can be filled, by particle."""
+        free = {}
+        for index, particle in enumerate(self.particles):
+            waiting = len(self.queues[particle])
+            places = [place for place in self._slots_of(index) if self.slots[place].row is None][:waiting]
+            if places:
+                free[particle] = places
+        return free
+
+    def _fill(self, free: dict[int, list[int]]) -> None:
+        """Put waiting rows into free slots and choose their first tokens."""
+        picks = {particle: [self.queues[particle].popleft() for _ in places] for particle, places in free.items()}
+        taken = [place for places in free.values() for place in places]
+        skip = self.decoding.skip
+        batch = lay_out(picks, self.prompts, skip, self.decoding.padding, self.crowd.device)
+        sources = [place for place, row in enumerate(batch.rows) if row is not None]
+        chosen = self._first_tokens(batch, sources, taken)
+        slots = torch.tensor(taken, device=self.crowd.device)
+        lengths = [len(self.prompts[row]) for row in batch.rows if row is not None]
+        self.pending[slots] = chosen
+        self.positions[slots] = torch.tensor(lengths, device=self.crowd.device)
+        end, width = self.cache.end, batch.mask.shape[1]
+        self.mask[slots] = 0
+        self.mask[slots, end - width : end] = batch.mask[sources]
+        self.mask[slots, end - width - skip : end - width] = 1
+        for place, row, length in zip(taken, (row for row in batch.rows if row is not None), lengths, strict=True):
+            # Between a prefix and the rest of a short row there is padding.
+            self.slots[place] = Slot(row, width + skip if skip else length)
+        self._take_in(taken, chosen.tolist())
+
+    def _first_tokens(self, batch: Batch, sources: list[int], taken: list[int]) -> Tensor:
+        from swarm_lightning.evaluation.row_cache import Filling
+
+        device, skip = self.crowd.device, self.decoding.skip
+        height = len(batch.rows) // len(batch.particles)
+        prefix_of = [self.particles.index(particle) for particle in batch.particles for _ in range(height)]
+        side_by_side = taken == list(range(taken[0], taken[-1] + 1))
+        self.cache.fill(
+            Filling(
+                None if len(sources) == len(batch.rows) else torch.tensor(sources, device=device),
+                slice(taken[0], taken[-1] + 1) if side_by_side else torch.tensor(taken, device=device),
+                torch.tensor(prefix_of, device=device),
+            )
         )
-    return new, counts
+        mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
+        logits = self.crowd.forward(batch.particles, batch.tokens, mask, batch.positions, 1, self.cache)
+        return logits[sources, -1].argmax(dim=-1)
 
+    def _step(self) -> None:
+        """Choose one more token of every running row."""
+        running = [place for place, slot in enumerate(self.slots) if slot.row is not None]
+        used = max(self.slots[place].columns for place in running)
+        if self.cache.end == self.mask.shape[1]:
+            self._move_left(used)
+        end = self.cache.end
+        start = end - used
+        self.mask[:, end] = 1  # of a free slot too, so that no softmax is empty
+        self.cache.step(start)
+        logits = self.crowd.forward(
+            self.particles,
+            self.pending.unsqueeze(1),
+            self.mask[:, start : end + 1],
+            self.positions.unsqueeze(1),
+            1,
+            self.cache,
+        )
+        self.cache.end = end + 1
+        self.pending = logits[:, -1].argmax(dim=-1)
+        # The token in a free slot means nothing, but its position must be one that the model has.
+        self.positions.add_(1).clamp_(max=self.longest + self.decoding.limit - 1)
+        for place in running:
+            self.slots[place].columns += 1
+        chosen = self.pending.tolist()
+        self._take_in(running, [chosen[place] for place in running])
 
-def _rows_with_stop(
-    tokenizer: "PreTrainedTokenizerBase", new: Tensor, finished: Tensor, stop: Sequence[str]
-) -> list[int]:
-    running = (~finished).nonzero().flatten().tolist()
-    texts = tokenizer.batch_decode(new[running].tolist(), skip_special_tokens=True) if running else []
-    return [row for row, text in zip(running, texts, strict=True) if any(string in text for string in stop)]
+    def _take_in(self, places: Sequence[int], chosen: Sequence[int]) -> None:
+        """Write down new tokens, and free the slots of rows that are done."""
+        self.replies.generated += len(places)
+        going_on = []
+        for place, token in zip(places, chosen, strict=True):
+            row = self.slots[place].row
+            assert row is not None
+            tokens = self.replies.tokens[row]
+            if token in self.decoding.ends:
+                self.slots[place].row = None
+                continue
+            tokens.append(token)
+            if len(tokens) == self.decoding.limit:
+                self.slots[place].row = None
+            else:
+                going_on.append((place, row, tokens))
+        if self.decoding.over is None or not going_on:
+            return
+        over = self.decoding.over([row for _, row, _ in going_on], [tokens for _, _, tokens in going_on])
+        for (place, _, _), is_over in zip(going_on, over, strict=True):
+            if is_over:
+                self.slots[place].row = None
 
+    def _shrink(self) -> None:
+        """Keep only slots in use, if that halves them; particles without any are left out."""
+        in_use = [
+            [place for place in self._slots_of(index) if self.slots[place].row is not None]
+            for index in range(len(self.particles))
+        ]
+        height = max(len(places) for places in in_use)
+        kept = [index for index, places in enumerate(in_use) if places]
+        if 2 * height * len(kept) > len(self.slots):
+            return
+        order: list[int] = []
+        for index in kept:
+            free = [place for place in self._slots_of(index) if self.slots[place].row is None]
+            order.extend([*in_use[index], *free][:height])
+        selected = torch.tensor(order, device=self.crowd.device)
+        self.cache.keep(selected)
+        self.pending, self.positions = self.pending[selected], self.positions[selected]
+        self.mask = self.mask[selected]
+        self.slots = [self.slots[place] for place in order]
+        self.particles = tuple(self.particles[index] for index in kept)
+        self.queues = {particle: self.queues[particle] for particle in self.particles}
+        self.height = height
 
-def _cut(text: str, stop: Sequence[str]) -> str:
-    places = [place for string in stop if (place := text.find(string)) >= 0]
-    return text[: min(places)] if places else text
+    def _move_left(self, used: int) -> None:
+        end = self.cache.end
+        by = end - max(used, self.longest)
+        self.cache.move_left(by)
+        self.mask[:, : end - by] = self.mask[:, by:end].clone()
+        self.mask[:, end - by :] = 0
+
+    def _slots_of(self, index: int) -> range:
+        """Return the slots of the particle with this place among those that run."""
+        return range(index * self.height, (index + 1) * self.height)

@@ -1,13 +1,14 @@
-"""The resident base with one set of LoRA weights that are overwritten in place.
+"""The resident base with the LoRA weights of one particle or of many, which are exchanged without touching the disk.
 
-PEFT builds the layers, so the numbers are those of `PeftModel.from_pretrained(base, folder)`, unmerged: the LoRA
-weights stay in float32 (`autocast_adapter_dtype=True`, PEFT's default) whatever the dtype of the base; only on a
-float64 base are they float64. The base is changed in place and never copied.
+PEFT decides which layers an adapter's config means and how its product is scaled, so the numbers are those of
+`PeftModel.from_pretrained(base, folder)`, unmerged: the LoRA weights stay in float32 (`autocast_adapter_dtype=True`,
+PEFT's default) whatever the dtype of the base; only on a float64 base are they float64. Then its layers give way to
+layers that carry many particles. The base is changed in place and never copied.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -16,99 +17,139 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checks import check_base
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.settings import lora_config
+from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER_NAME = "default"
+PREFIX = "base_model.model."  # what PEFT puts before the names of a model's modules in an adapter's file
 
 
 class AdaptedModel:
-    """A base model that becomes any particle by overwriting its LoRA weights.
+    """A base model that becomes any particles by taking up their LoRA weights.
 
     Attributes:
-        model: The base with LoRA layers in it: the module to call forward on. In eval mode; nothing needs a gradient.
+        model: The base with layers in it that carry LoRA weights: the module to call forward on. In eval mode; nothing
+            needs a gradient.
         layout: Which tensor stands where in a vector.
+        batch: What the layers know of the batch; set it before a forward pass with more than one particle.
+        carried: A note of whoever loaded last on what it loaded; None after any other load.
     """
 
     def __init__(self, base: "PreTrainedModel", pool: ExpertPool) -> None:
-        """Put LoRA layers into the base, holding the pool's first expert.
+        """Put layers into the base that carry the pool's first expert.
 
         Args:
             base: The base model; it is changed in place, and can carry one adapted model at a time.
             pool: The experts, which are checked against the base first.
 
         Raises:
-            InputError: If an expert does not belong to this base, or the shared config adapts other layers than the
-                experts' files hold.
+            InputError: If an expert does not belong to this base, the shared config adapts other layers than the
+                experts' files hold, or a layer is not linear.
             ValueError: If the base has adapters in it already.
         """
-        from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        if any(isinstance(module, BaseTunerLayer) for module in base.modules()):
-            raise ValueError("Expected a base without adapters, but PEFT layers are in it already. Load it again.")
+        if any(isinstance(module, BaseTunerLayer | StackedLinear) for module in base.modules()):
+            raise ValueError("Expected a base without adapters, but it has some already. Load it again.")
         check_base(pool.adapters()[:1], base)  # all experts have the same names and shapes
-        config = lora_config(pool.config)
-        # PEFT draws a random start, which load() overwrites: neither may change the run's random numbers. Weights made
-        # in inference mode could never be overwritten outside of it.
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-            try:
-                self._peft = PeftModel(base, config, ADAPTER_NAME, autocast_adapter_dtype=True)
-            except ValueError as cause:
-                raise InputError(
-                    f"Expected the experts' adapter_config.json to fit the base {type(base).__name__}, but PEFT "
-                    f"refuses: {cause}"
-                ) from cause
-        self.model = base  # PEFT has put its layers into it
+        self.model = base
         self.layout = pool.layout
-        self._live = self._find_live()
-        self._freeze()
-        self.load(pool.vectors[0])
+        self.batch = BatchShape(flat_rows=not _routes_tokens(base))
+        self.carried: object = None
+        self._layers = _put_in_layers(base, pool, self.batch)
+        base.requires_grad_(False).eval()
+        self.load(pool.vectors[:1])
 
-    def load(self, vector: Tensor) -> None:
-        """Overwrite the LoRA weights, in place.
+    @torch.no_grad()
+    def load(self, vectors: Tensor) -> None:
+        """Take up the LoRA weights of particles, without a copy where they lie on the layers' device.
 
         Args:
-            vector: Weights [D], float32, on any device.
+            vectors: Weights [P, D] of the particles of one forward pass, or [D] of one; float32, on any device.
 
         Raises:
-            ValueError: If the vector's shape is not [D].
+            ValueError: If the vectors' shape is not [P, D].
         """
-        moved: dict[torch.device, dict[str, Tensor]] = {}
-        with torch.no_grad():
-            for name, parameter in self._live.items():
-                if parameter.device not in moved:
-                    moved[parameter.device] = self.layout.unflatten(vector.to(parameter.device))
-                parameter.copy_(moved[parameter.device][name])
+        vectors = vectors.unsqueeze(0) if vectors.dim() == 1 else vectors
+        if vectors.dim() != 2 or not len(vectors):
+            raise ValueError(f"Expected vectors [P, {self.layout.size}], but got shape {list(vectors.shape)}.")
+        self.carried = None
+        moved: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
+        for layer in self._layers:
+            place = (next(layer.base_layer.parameters()).device, layer.dtype)
+            if place not in moved:
+                moved[place] = self.layout.unstack(vectors.to(*place))
+            tensors = moved[place]
+            layer.carry(tensors[f"{PREFIX}{layer.name}.lora_A.weight"], tensors[f"{PREFIX}{layer.name}.lora_B.weight"])
+
+    def unload(self) -> None:
+        """Let go of the particles, so that nothing of them stays in memory: what is left is the plain base."""
+        self.carried = None
+        for layer in self._layers:
+            layer.carry(None, None)
 
     @contextmanager
     def base_only(self) -> "Iterator[PreTrainedModel]":
         """Give the plain base, without LoRA, for the length of a `with` block."""
+        carried = [(layer.down, layer.up) for layer in self._layers]
         try:
-            with self._peft.disable_adapter():
-                yield self.model
+            for layer in self._layers:
+                layer.carry(None, None)
+            yield self.model
         finally:
-            self._freeze()
+            for layer, (down, up) in zip(self._layers, carried, strict=True):
+                layer.carry(down, up)
 
-    def _freeze(self) -> None:
-        # PEFT marks weights as trainable when it enables them.
-        self._peft.requires_grad_(False)
-        self._peft.eval()
 
-    def _find_live(self) -> dict[str, Tensor]:
-        live = {
-            name.replace(f".{ADAPTER_NAME}.weight", ".weight"): parameter
-            for name, parameter in self._peft.named_parameters()
-            if ".lora_" in name
-        }
-        missing = sorted(live.keys() - set(self.layout.names))
-        unknown = sorted(set(self.layout.names) - live.keys())
-        if missing or unknown:
-            example = f"the files lack {missing[0]!r}" if missing else f"the config leaves out {unknown[0]!r}"
+def _routes_tokens(base: "PreTrainedModel") -> bool:
+    config = base.config.get_text_config()
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    return any((getattr(config, name, None) or 0) > 1 for name in names)
+
+
+def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape) -> list[StackedLinear]:
+    """Let PEFT find and wrap the layers that the config means, and replace its wrappers by ours."""
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    config = lora_config(pool.config)
+    # PEFT draws a random start, which is thrown away: it may not change the run's random numbers. Weights made in
+    # inference mode could never be changed outside of it.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        try:
+            PeftModel(base, config, ADAPTER_NAME, autocast_adapter_dtype=True)
+        except ValueError as cause:
             raise InputError(
-                "Expected the experts' adapter_config.json to adapt just the layers that their files hold, but "
-                f"{example} ({len(missing)} tensors lacking, {len(unknown)} left out). Are they complete, and adapters "
-                "of this base? Save them again with PEFT on this base."
-            )
-        return {name: live[name] for name in self.layout.names}
+                f"Expected the experts' adapter_config.json to fit the base {type(base).__name__}, but PEFT "
+                f"refuses: {cause}"
+            ) from cause
+    wrappers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
+    named = {
+        f"{PREFIX}{name}.{part}.weight" if part in ("lora_A", "lora_B") else f"{PREFIX}{name}.{part}"
+        for name, wrapper in wrappers.items()
+        for part in wrapper.adapter_layer_names
+        if ADAPTER_NAME in getattr(wrapper, part)
+    }
+    _check_names(named, pool)
+    layers = []
+    for name, wrapper in wrappers.items():
+        parent, _, child = name.rpartition(".")
+        down = cast("torch.nn.Linear", wrapper.lora_A[ADAPTER_NAME])
+        layer = StackedLinear(wrapper.get_base_layer(), name, wrapper.scaling[ADAPTER_NAME], down.weight.dtype, batch)
+        setattr(base.get_submodule(parent), child, layer)
+        layers.append(layer)
+    return layers
+
+
+def _check_names(named: set[str], pool: ExpertPool) -> None:
+    missing = sorted(named - set(pool.layout.names))
+    unknown = sorted(set(pool.layout.names) - named)
+    if missing or unknown:
+        example = f"the files lack {missing[0]!r}" if missing else f"the config leaves out {unknown[0]!r}"
+        raise InputError(
+            "Expected the experts' adapter_config.json to adapt just the layers that their files hold, but "
+            f"{example} ({len(missing)} tensors lacking, {len(unknown)} left out). Are they complete, and adapters "
+            "of this base? Save them again with PEFT on this base."
+        )

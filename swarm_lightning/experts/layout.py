@@ -77,6 +77,26 @@ class Layout:
         parts = vector.split([math.prod(shape) for shape in self.shapes])
         return {name: part.view(shape) for name, shape, part in zip(self.names, self.shapes, parts, strict=True)}
 
+    def unstack(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Return the tensors of many vectors by name, each with the vectors' dimension in front: views, no copy.
+
+        Args:
+            vectors: Weights [P, D] of any dtype.
+
+        Returns:
+            For every name of the layout a tensor [P, *shape].
+
+        Raises:
+            ValueError: If the vectors' shape is not [P, D].
+        """
+        if vectors.dim() != 2 or vectors.shape[1] != self.size:
+            raise ValueError(f"Expected vectors of shape [P, {self.size}], but got shape {list(vectors.shape)}.")
+        parts = vectors.split([math.prod(shape) for shape in self.shapes], dim=1)
+        return {
+            name: part.view(len(vectors), *shape)
+            for name, shape, part in zip(self.names, self.shapes, parts, strict=True)
+        }
+
     def _check(self, tensors: Mapping[str, Tensor]) -> None:
         missing = [name for name in self.names if name not in tensors]
         if missing:

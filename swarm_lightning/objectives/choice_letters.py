@@ -24,7 +24,8 @@ _CLOSED = re.compile(r"\s*$|\s*\n|\s*[)\]}>:|]|</|\s*[.,;!?*_\"'`$\u2019\u201d\u
 # After these words a capital A or I is the choice, as no article or pronoun stands before them.
 _WORDS_OF_ONE_LETTER = ("A", "I")
 _VERB = re.compile(r"\s+(?:is|because|since|seems)\b")
-_DENIED = re.compile(r"\s+(?:is|was)(?:\s+not\b|n['\u2019]t\b|\s+(?:\w+\s+)?(?:wrong|incorrect|false)\b)")
+_DENIED = re.compile(r"[ \t]+(?:is|was)(?:\s+not\b|n['\u2019]t\b|\s+(?:\w+\s+)?(?:wrong|incorrect|false)\b)")
+_OPEN_WORDS = frozenset({"and", "or", "is", "isn", "was", "wasn"})  # what follows them may still change a letter
 _FILLER = r"(?:\s*(?:most|probably|likely|clearly|definitely|the|option|choice|letter|answer)\b)*"
 _ANSWER_CUE = re.compile(
     r"\banswer\b(?:\s+(?:to|for)\s+\w[\w\s]{0,40}?)?\s*[*_\"'`]*\s*(?:\b(?:is|would be|must be)\b|[:=]|->)" + _FILLER,
@@ -70,6 +71,56 @@ def read_choice(reply: str, choices: Mapping[str, str]) -> str | None:
     pointed = set(_letters_after(_POINTING_CUE, reply, letters))
     pointed |= {match[1] or match[2] for match in bracketed.finditer(reply)}
     return pointed.pop() if len(pointed) == 1 else None
+
+
+def choice_is_settled(reply: str, choices: Mapping[str, str]) -> bool:
+    r"""Tell whether a reply that begins like this means the same choice however it goes on.
+
+    That is so once a letter by rule 1 or 2 is followed by enough to know that it stands alone, and rule 1 can no longer
+    fail because the reply turns out to repeat the list of choices. Any doubt counts as not settled.
+
+    Args:
+        reply: The beginning of a reply.
+        choices: Letter to text.
+
+    >>> choices = {"A": "a dog", "B": "a cat"}
+    >>> [choice_is_settled(text, choices) for text in (" B", " B because", " B because ", "B or", "The answer is B\n")]
+    [False, False, True, False, True]
+    """
+    letters = [letter for letter in choices if letter.strip()]
+    if not all(letter.isalnum() for letter in letters):
+        return False
+    opening = _letter_at(reply, 0, letters)
+    if opening is not None:
+        return not _may_list_choices(reply, letters) and _ends_here(reply, 0, opening, letters)
+    first = re.match(r"[\s*_\"'`]*(\w+)(?=\W)", reply)
+    if first is None or first[1].casefold() in {letter.casefold() for letter in letters}:
+        return False  # may still become a letter at the start
+    cue = _ANSWER_CUE.search(reply)
+    stated = _letter_at(reply, cue.end(), letters) if cue else None
+    return cue is not None and stated is not None and _ends_here(reply, cue.end(), stated, letters)
+
+
+def _ends_here(reply: str, start: int, letter: str, letters: Sequence[str]) -> bool:
+    """Whether enough follows the letter at a place to know that nothing behind it can change its meaning."""
+    opening = _OPENING.match(reply, start)
+    rest = reply[(opening.end() if opening else start) + len(letter) :]
+    behind = rest.lstrip(" \t)]")
+    if behind.startswith("\n"):
+        return True
+    word = re.match(r"(\w+)(?=\W)", behind)
+    if word is not None:
+        return word[1].casefold() not in _OPEN_WORDS | {other.casefold() for other in letters}
+    return len(behind) > 1 and not behind[0].isalnum() and behind[0] not in "_,/&+<'\u2019"
+
+
+def _may_list_choices(reply: str, letters: Sequence[str]) -> bool:
+    """Whether a reply may still turn out to repeat the list of choices."""
+    lines = [line for line in reply.splitlines(keepends=True) if line.strip()]
+    if not lines or re.match(rf"\s*[(\[]?(?:{_any_of(letters)})(?:$|[.:)\]])", lines[0]) is None:
+        return False
+    whole = len(lines) > 2 or (len(lines) == 2 and lines[1].endswith("\n"))
+    return not whole or _lists_choices(reply, letters)
 
 
 def _any_of(letters: Sequence[str]) -> str:

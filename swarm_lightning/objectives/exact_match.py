@@ -13,7 +13,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.answers import last_number, normalise, write_number
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.prompts import QUESTION_TEMPLATE, PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,7 +43,6 @@ class ExactMatch:
         system: str | None = None,
         max_new_tokens: int = 10,
         stop: Sequence[str] = (),
-        batch_size: int = 256,
     ) -> None:
         r"""Set the rule, the prompt and how replies are generated.
 
@@ -56,7 +55,6 @@ class ExactMatch:
             system: System turn of the chat template.
             max_new_tokens: The most tokens of a reply.
             stop: Strings that end a reply; it is cut before the first of them.
-            batch_size: Rows of one forward pass.
 
         Raises:
             InputError: If a value can't be used.
@@ -66,7 +64,7 @@ class ExactMatch:
         self.pattern = _compile(rule, pattern, ignore_case)
         self.ignore_case = ignore_case
         self.template = PromptTemplate(QUESTION_TEMPLATE if template is None else template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop, batch_size)
+        self.settings = GenerationSettings(max_new_tokens, stop)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse examples without a gold answer that the rule can compare with, and prompts that can't be made.
@@ -105,8 +103,28 @@ class ExactMatch:
         Returns:
             One outcome per example; its score is 1 or 0.
         """
-        replies = self.template.ask(examples, model, self.settings)
-        return [self.score(reply, example) for reply, example in zip(replies, examples, strict=True)]
+        replies = self.template.ask(examples, model, self.settings, self.is_settled)
+        return score_all(self.score, replies, examples)
+
+    def is_settled(self, text: str, example: Example) -> bool:
+        """Tell whether a reply that begins like this gets the same score however it goes on.
+
+        With the rule contained, the gold answer has appeared; with exact, the reply has turned to something else.
+
+        Args:
+            text: The beginning of a reply.
+            example: With the gold answer; without one the score is 0 in any case.
+        """
+        if example.answer is None:
+            return True
+        if self.rule == "contained":
+            return self.score(text, example).score == 1.0
+        if self.rule == "exact":
+            gold = normalise(example.answer, self.ignore_case)
+            joined = " ".join(text.split())
+            begun = joined.casefold() if self.ignore_case else joined
+            return not any(f"{gold}{end}".startswith(begun) for end in (".", " ."))
+        return False
 
     def score(self, reply: str, example: Example) -> Outcome:
         """Compare one reply with the gold answer of its example.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.checks import check_one_of
-from swarm_lightning.objectives.choice_letters import read_choice
+from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Outcome
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Outcome, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,7 +42,6 @@ class MultipleChoice:
         system: str | None = None,
         max_new_tokens: int = 10,
         stop: Sequence[str] = (),
-        batch_size: int = 256,
     ) -> None:
         r"""Set the method, the prompt and how replies are generated.
 
@@ -56,7 +55,6 @@ class MultipleChoice:
             system: System turn of the chat template.
             max_new_tokens: With generate, the most tokens of a reply.
             stop: With generate, strings that end a reply; it is cut before the first of them.
-            batch_size: Rows of one forward pass.
 
         Raises:
             InputError: If a value can't be used.
@@ -73,7 +71,7 @@ class MultipleChoice:
         self.scored = scored
         self.normalize = normalize
         self.template = PromptTemplate(CHOICES_TEMPLATE if template is None else template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop, batch_size)
+        self.settings = GenerationSettings(max_new_tokens, stop)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse examples without choices or whose answer is none of them, and prompts that can't be made.
@@ -110,8 +108,17 @@ class MultipleChoice:
         """
         if self.method == "likelihood":
             return self._compare(examples, model)
-        replies = self.template.ask(examples, model, self.settings)
-        return [self.score(reply, example) for reply, example in zip(replies, examples, strict=True)]
+        replies = self.template.ask(examples, model, self.settings, self.is_settled)
+        return score_all(self.score, replies, examples)
+
+    def is_settled(self, text: str, example: Example) -> bool:
+        """Tell whether a reply that begins like this means the same choice however it goes on.
+
+        Args:
+            text: The beginning of a reply.
+            example: With the choices.
+        """
+        return choice_is_settled(text, _choices(example))
 
     def score(self, reply: str, example: Example) -> Outcome:
         """Read the choice from a reply and compare it with the right one.
@@ -127,13 +134,11 @@ class MultipleChoice:
         return Outcome(reply, letter, float(letter is not None and letter == example.answer))
 
     def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
-        prompts = [self.prompt(example, model.tokenizer) for example in examples]
+        prompts = self.template.render_all(examples, model.tokenizer)
         continuations = [
             self._continuations(example, prompt) for example, prompt in zip(examples, prompts, strict=True)
         ]
-        likelihoods = model.loglikelihood(
-            prompts, continuations, self.settings.batch_size, add_special_tokens=self.template.add_special_tokens
-        )
+        likelihoods = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
         outcomes = []
         for example, row in zip(examples, likelihoods, strict=True):
             place = most_likely(row, self.normalize)

@@ -6,7 +6,7 @@ becomes the user's turn of the tokenizer's chat template. What the reply means i
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,19 +113,47 @@ class PromptTemplate:
         for example in examples:
             self.render(example, tokenizer)
 
-    def ask(self, examples: Sequence[Example], model: LanguageModel, settings: GenerationSettings) -> list[str]:
+    def render_all(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+        """Return the texts that the model sees; an example that stands several times is filled in once.
+
+        Args:
+            examples: What to ask.
+            tokenizer: Its chat template is used where `chat` is on.
+        """
+        different = {id(example): example for example in examples}
+        texts = {key: self.render(example, tokenizer) for key, example in different.items()}
+        return [texts[id(example)] for example in examples]
+
+    def ask(
+        self,
+        examples: Sequence[Example],
+        model: LanguageModel,
+        settings: GenerationSettings,
+        settled: Callable[[str, Example], bool] | None = None,
+    ) -> list[str]:
         """Put the examples to a model and return its replies, one per example.
 
         Args:
             examples: What to ask.
             model: What answers.
             settings: How replies are generated.
+            settled: Given the beginning of a reply and its example, tells whether the score is the same however the
+                reply goes on: then it may end there.
 
         Returns:
             One reply per example, in order.
         """
-        prompts = [self.render(example, model.tokenizer) for example in examples]
-        return model.generate(prompts, settings, add_special_tokens=self.add_special_tokens)
+        prompts = self.render_all(examples, model.tokenizer)
+        known: dict[tuple[int, str], bool] = {}  # many particles begin their replies to an example alike
+
+        def decided(row: int, text: str) -> bool:
+            assert settled is not None
+            key = (id(examples[row]), text)
+            if key not in known:
+                known[key] = settled(text, examples[row])
+            return known[key]
+
+        return model.generate(prompts, settings, self.add_special_tokens, decided=None if settled is None else decided)
 
     def _names(self) -> set[str]:
         return {match["name"] for match in _PLACEHOLDER.finditer(self.template) if match["name"] is not None}

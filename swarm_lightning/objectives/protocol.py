@@ -6,7 +6,7 @@ language model whose row i answers for example i. So the caller is free to put t
 call, and an objective must treat every row by itself: no score may depend on another row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+# Given a row and the beginning of its reply, tells whether the row's score is the same however the reply goes on.
+RowDecided = Callable[[int, str], bool]
+
+
 @dataclass(frozen=True)
 class GenerationSettings:
     """How a reply is generated; decoding is greedy.
@@ -25,17 +29,14 @@ class GenerationSettings:
     Attributes:
         max_new_tokens: The most tokens of a reply, >= 1.
         stop: Strings that end a reply; it is cut before the first of them. Kept as a tuple.
-        batch_size: Rows of one forward pass, >= 1.
     """
 
     max_new_tokens: int = 10
     stop: Sequence[str] = ()
-    batch_size: int = 256
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""
         check_at_least_one("max_new_tokens", self.max_new_tokens)
-        check_at_least_one("batch_size", self.batch_size)
         if isinstance(self.stop, str):
             raise InputError(f"Expected stop to be a list of strings, but got the string {self.stop!r}: put it in [ ].")
         object.__setattr__(self, "stop", tuple(self.stop))
@@ -73,20 +74,46 @@ class Likelihood:
     characters: int
 
 
+def score_all(
+    score: Callable[[str, Example], Outcome], replies: Sequence[str], examples: Sequence[Example]
+) -> list[Outcome]:
+    """Score replies; the same reply to the same example, as many particles give it, is scored once.
+
+    Args:
+        score: Scores a reply to an example.
+        replies: One per example.
+        examples: What was asked; examples may repeat.
+
+    Returns:
+        One outcome per example.
+    """
+    known: dict[tuple[int, str], Outcome] = {}
+    for reply, example in zip(replies, examples, strict=True):
+        if (id(example), reply) not in known:
+            known[id(example), reply] = score(reply, example)
+    return [known[id(example), reply] for reply, example in zip(replies, examples, strict=True)]
+
+
 class LanguageModel(Protocol):
     """What an objective talks to: row i of the arguments belongs to row i of the result."""
 
     tokenizer: "PreTrainedTokenizerBase"
 
     def generate(
-        self, prompts: Sequence[str], settings: GenerationSettings, add_special_tokens: bool = True
+        self,
+        prompts: Sequence[str],
+        settings: GenerationSettings,
+        add_special_tokens: bool = True,
+        decided: RowDecided | None = None,
     ) -> list[str]:
         """Reply to every prompt.
 
         Args:
-            prompts: The texts the model sees.
-            settings: Length, stop strings and batch size.
+            prompts: The texts the model sees, one for each example of the call.
+            settings: Length and stop strings.
             add_special_tokens: Whether the tokenizer adds its special tokens; a chat template has put them in already.
+            decided: Given a row and the beginning of its reply, tells whether its score is settled: then the reply may
+                end there. Without it, replies end by themselves only.
 
         Returns:
             One reply per prompt, without the prompt.
@@ -97,7 +124,6 @@ class LanguageModel(Protocol):
         self,
         prompts: Sequence[str],
         continuations: Sequence[Sequence[str]],
-        batch_size: int,
         add_special_tokens: bool = True,
     ) -> list[list[Likelihood]]:
         """Measure how likely the continuations of every prompt are.
@@ -105,7 +131,6 @@ class LanguageModel(Protocol):
         Args:
             prompts: The texts the model sees.
             continuations: For every prompt, the texts that may follow, with the space in front where there is one.
-            batch_size: Rows of one forward pass, >= 1.
             add_special_tokens: As for `generate`.
 
         Returns:

@@ -10,7 +10,6 @@ import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
-from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.search.results import Row
 
 if TYPE_CHECKING:
@@ -34,14 +33,13 @@ def compare(module: "ModelSwarm", examples: Sequence[Example], ensemble: bool = 
     candidates = [pool.vectors[initial].to(swarm.global_best), swarm.global_best]
     if ensemble:
         candidates += list(swarm.personal_bests[chosen.to(swarm.personal_bests.device)])
-    evaluation = module.evaluator.evaluate(torch.stack(candidates), examples)
+    evaluation = module.evaluator.evaluate(torch.stack(candidates), examples, whole_replies=True)
     rows = [
         Row("best initial expert", pool.names[initial], float(evaluation.utilities[0]), count),
         Row("best found expert", f"particle {int(swarm.best_particle)}", float(evaluation.utilities[1]), count),
     ]
     if ensemble:
-        ballots = Evaluation(evaluation.scores[2:], evaluation.outcomes[2:])
-        outcomes = vote(ballots, swarm.personal_best_utilities[chosen])
+        outcomes = vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen])
         utility = sum(outcome.score for outcome in outcomes) / count
         rows.append(Row(f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}", utility, count))
     return tuple(rows)

@@ -17,13 +17,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.comparison import compare
+from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
+from swarm_lightning.search.score_memory import ScoreMemory
+from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import grow_population
-from swarm_lightning.swarm.rules import diversity
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
@@ -50,6 +55,7 @@ class ModelSwarm(L.LightningModule):
         ensemble_size: int = 10,
         dtype: str = "auto",
         trust_remote_code: bool = False,
+        engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
@@ -67,6 +73,7 @@ class ModelSwarm(L.LightningModule):
             dtype: Data type of the base model: `auto` as stored, `float32`, `bfloat16` or `float16`. Positions are
                 float32 in any case.
             trust_remote_code: Whether code that comes with the base model may run.
+            engine: How particles are evaluated: batches, and what is left unasked because it can't change anything.
 
         Raises:
             InputError: If a number is out of range.
@@ -89,10 +96,14 @@ class ModelSwarm(L.LightningModule):
         self.ensemble_size = ensemble_size
         self.base_dtype = dtype
         self.trust_remote_code = trust_remote_code
+        self.engine = engine
         self.seed: int | None = None
         self.base_fingerprint: str | None = None
+        # The processes that share the work; all of them after `setup`.
+        self.ranks = Ranks()
         self.seconds = 0.0
         self.evaluations = 0
+        self.generated_tokens = 0
         self.examples = 0
         # The latest evaluation of the swarm: callbacks read the score table from it.
         self.evaluation: Evaluation | None = None
@@ -109,7 +120,8 @@ class ModelSwarm(L.LightningModule):
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._generator = torch.Generator()
         self._particle_swarm: ParticleSwarm | None = None
-        self._scoring_seconds = 0.0
+        self.score_memory = ScoreMemory()
+        self.scoring_seconds = 0.0
         self._result: SearchResult | None = None
 
     # Loading: everything the user gave is checked before any work starts.
@@ -148,18 +160,16 @@ class ModelSwarm(L.LightningModule):
             stage: `fit`, `validate`, `test` or `predict`.
 
         Raises:
-            InputError: If the experts do not fit the base, or the objective can't serve the examples.
+            InputError: If the experts do not fit the base, the objective can't serve the examples, or the ranks do
+                not all run the same.
         """
-        if self.trainer.world_size > 1:
-            raise InputError(
-                f"Expected one process, but got {self.trainer.world_size}: evaluation on several devices is not there "
-                "yet. Set trainer.devices and trainer.num_nodes to 1."
-            )
+        self.ranks = ranks_of(self.trainer)
         self._check_settings()
         if self._evaluator is None:
             self._load(stage)
         if stage == "fit" or self._particle_swarm is None:
             self._populate()
+        check_same_run(self)
 
     def _check_settings(self) -> None:
         try:
@@ -174,6 +184,10 @@ class ModelSwarm(L.LightningModule):
         from swarm_lightning.experts.base_model import base_fingerprint, load_base
         from swarm_lightning.experts.checks import check_base
 
+        if self.ranks.index > 0:  # one bar for all
+            from transformers.utils.logging import disable_progress_bar
+
+            disable_progress_bar()
         device = self.trainer.strategy.root_device
         model, tokenizer = load_base(self.base, self.base_dtype, device, self.trust_remote_code)
         check_base(self.pool.adapters(), model)
@@ -183,17 +197,17 @@ class ModelSwarm(L.LightningModule):
             self.objective.check(examples, tokenizer)
         self.base_fingerprint = base_fingerprint(model)
         self._tokenizer = tokenizer
-        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective)
+        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective, self.engine, self.ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._evaluator = evaluator
 
     def _populate(self) -> None:
-        self.seed = torch.initial_seed()
+        self.seed = self.ranks.first(torch.initial_seed())
         self._generator.manual_seed(self.seed)
         positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
         self.positions = torch.nn.Parameter(positions, requires_grad=False)
-        self.seconds, self.evaluations, self._result = 0.0, 0, None
+        self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
 
     @property
     def task(self) -> str:
@@ -239,9 +253,9 @@ class ModelSwarm(L.LightningModule):
         examples = next(iter(self.trainer.train_dataloader or ()))
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self._generator)
-        self.metrics = self._measure()
+        self.metrics = measure(self)
         for logger in self.loggers:
-            logger.log_metrics(dict(self.metrics), step=0)
+            logger.log_metrics(finite(self.metrics), step=0)
 
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Do one iteration: move every particle, score it, remember the bests.
@@ -255,9 +269,9 @@ class ModelSwarm(L.LightningModule):
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         schedule.step()
-        self.seconds += time.perf_counter() - started - self._scoring_seconds
-        self.metrics = self._measure()
-        self.log_dict(self.metrics, batch_size=len(batch))
+        self.seconds += time.perf_counter() - started - self.scoring_seconds
+        self.metrics = measure(self)
+        self.log_dict(finite(self.metrics), batch_size=len(batch))
 
     def score(self, examples: Sequence[Example]) -> Tensor:
         """Score every particle that is due.
@@ -266,32 +280,29 @@ class ModelSwarm(L.LightningModule):
             examples: The examples to ask, M of them.
 
         Returns:
-            Utilities [N] float64; NaN for a particle that is not due.
+            Utilities [N] float64; NaN for a particle that is not due, and for one whose utility is left open because it
+            neither rises above its personal best nor falls below the global worst.
         """
         started = time.perf_counter()
-        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, self.particle_swarm.due)
-        self._scoring_seconds = time.perf_counter() - started
-        self.seconds += self._scoring_seconds
+        check_same_swarm(self, examples)
+        optimizer, memory = self.particle_swarm, self.score_memory
+        stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
+        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes)
+        if optimizer.begun:
+            memory.update(self.evaluation, self.swarm, optimizer.due)
+        else:
+            memory.begin(self.evaluation)
+        self.scoring_seconds = time.perf_counter() - started
+        self.seconds += self.scoring_seconds
         self.evaluations += self.evaluation.evaluated
+        self.generated_tokens += self.evaluation.generated
         self.examples = len(examples)
         return self.evaluation.utilities
 
-    def _measure(self) -> dict[str, float]:
-        swarm, evaluation = self.swarm, self.evaluation
-        assert evaluation is not None
-        seconds = max(self._scoring_seconds, 1e-9)
-        return {
-            "step": float(swarm.iterations),
-            "global_best": float(swarm.global_best_utility),
-            "global_worst": float(swarm.global_worst_utility),
-            "mean": float(swarm.utilities[swarm.utilities.isfinite()].mean()),
-            "step_length": float(self.particle_swarm.param_groups[0]["lr"]),
-            "restarts": float(swarm.restarts.sum()),
-            "diversity": diversity(swarm.positions),
-            "evaluation_seconds": self._scoring_seconds,
-            "examples_per_second": evaluation.evaluated / seconds,
-            **{f"utility/particle_{index:02d}": float(value) for index, value in enumerate(swarm.utilities)},
-        }
+    @property
+    def repels(self) -> bool:
+        """Whether particles are pushed away from the global worst."""
+        return bool(self.particle_swarm.param_groups[0]["repel"] > 0)
 
     # What comes out of it.
 
@@ -325,6 +336,7 @@ class ModelSwarm(L.LightningModule):
                 restarts=int(swarm.restarts.sum()),
                 seconds=self.seconds,
                 evaluations=self.evaluations,
+                generated_tokens=self.generated_tokens,
             )
         return self._result
 
@@ -351,7 +363,8 @@ class ModelSwarm(L.LightningModule):
         Returns:
             One mapping per prompt: `id`, `question`, `prompt` as the model saw it, `reply`.
         """
-        outcomes = self.evaluator.evaluate(self.swarm.global_best.unsqueeze(0), batch).outcomes[0]
+        best = self.swarm.global_best.unsqueeze(0)
+        outcomes = self.evaluator.evaluate(best, batch, whole_replies=True).outcomes[0]
         return [
             {
                 "id": example.identifier,
@@ -372,6 +385,8 @@ class ModelSwarm(L.LightningModule):
             "identity": identity_of(self),
             "seconds": self.seconds,
             "evaluations": self.evaluations,
+            "generated_tokens": self.generated_tokens,
+            "scores": self.score_memory.state_dict(),
             "examples": self.examples,
             "base": self.base,
             "task": self.task,
@@ -415,8 +430,9 @@ class ModelSwarm(L.LightningModule):
         saved, present = record["identity"], identity_of(self)
         compared = present.keys() if compared is None else compared
         check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
-        for name in ("seconds", "evaluations", "examples", "seed"):
+        for name in ("seconds", "evaluations", "generated_tokens", "examples", "seed"):
             setattr(self, name, record[name])
+        self.score_memory.load_state_dict(record["scores"])
         if self.trainer.state.fn != "fit":
             self.record = record
             others = {name: saved[name] for name in ("data", "objective")}

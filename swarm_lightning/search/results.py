@@ -36,6 +36,7 @@ class SearchResult:
         restarts: Restarts of all particles together.
         seconds: Time of the search in seconds, over all of its resumed parts, without loading and the test split.
         evaluations: (particle, example) evaluations of the search, over all of its resumed parts.
+        generated_tokens: Tokens that were generated for them.
     """
 
     validation: tuple[Row, ...]
@@ -45,6 +46,7 @@ class SearchResult:
     restarts: int
     seconds: float
     evaluations: int
+    generated_tokens: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values."""

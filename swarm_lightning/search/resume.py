@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 KEY = "swarm_lightning"
-FORMAT = 1
-# Settings that change how fast a search goes, not where it goes.
-FREE = frozenset({"batch_size"})
+FORMAT = 2
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 
@@ -131,7 +129,7 @@ def differences_between(saved: Mapping[str, Any], present: Mapping[str, Any]) ->
     return [
         f"{name} is {_short(now.get(name))}, in the checkpoint {_short(then.get(name))}"
         for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name) and name.split(".")[-1] not in FREE
+        if then.get(name) != now.get(name)
     ]
 
 

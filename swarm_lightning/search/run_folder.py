@@ -4,6 +4,7 @@ A run folder is `<root>/version_<k>`; its checkpoints lie in `checkpoints/`. Eve
 callbacks.
 """
 
+import os
 import re
 import zipfile
 from contextlib import suppress
@@ -13,10 +14,15 @@ from swarm_lightning.errors import InputError
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
+# Environment variable with the folder of the run, for the processes that this one starts.
+TAKEN = "SWARM_RUN_FOLDER"
 
 
 def next_run_folder(root: str | Path) -> Path:
     """Return the first version that no earlier run has taken; nothing is created.
+
+    The further ranks that a process starts on its machine take the folder that it has taken: when they ask, it may
+    exist already.
 
     Args:
         root: Folder of the runs of one search.
@@ -24,7 +30,12 @@ def next_run_folder(root: str | Path) -> Path:
     Returns:
         `<root>/version_<k>` with k above that of every existing version.
     """
-    return Path(root) / f"version_{max(_versions(Path(root)), default=-1) + 1}"
+    taken = os.environ.pop(TAKEN, None) if os.environ.get("LOCAL_RANK", "0") != "0" else None
+    if taken is not None and Path(taken).parent == Path(root):
+        return Path(taken)
+    folder = Path(root) / f"version_{max(_versions(Path(root)), default=-1) + 1}"
+    os.environ[TAKEN] = str(folder)
+    return folder
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -22,13 +22,13 @@ def test_every_peer_replies_as_we_do(task: str, capsys: "pytest.CaptureFixture[s
 
 
 def test_particles_reply_differently_so_that_a_mix_up_would_show() -> None:
-    swarm = demo_swarm("neighbours", particles=3, examples=6, new_tokens=4, batch_size=256, seed=0)
+    swarm = demo_swarm("neighbours", particles=3, examples=6, new_tokens=4, seed=0)
     replies = evaluation.Ours(swarm).evaluate()
     assert len({tuple(row) for row in replies}) == 3
     assert [len(row) for row in replies] == [6, 6, 6]
 
 
 def test_a_swarm_has_the_experts_in_front_and_children_behind() -> None:
-    swarm = demo_swarm("kinds", particles=12, examples=1, new_tokens=3, batch_size=256, seed=0)
+    swarm = demo_swarm("kinds", particles=12, examples=1, new_tokens=3, seed=0)
     assert swarm.positions[:10].equal(swarm.pool.vectors)
     assert swarm.positions.shape == (12, swarm.pool.layout.size)

@@ -17,7 +17,7 @@ def test_an_iteration_through_files_replies_as_we_do(capsys: "pytest.CaptureFixt
     numbers = last_line(capsys)
     assert numbers["benchmark"] == "published_procedure"
     assert numbers["different_replies"] == 0
-    assert set(numbers["seconds"]) == {"published", "ours"}
+    assert set(numbers["seconds"]) == {"published", "ours", "stopping"}
 
 
 def test_five_merges_move_a_particle_as_the_method_says(tmp_path: Path) -> None:

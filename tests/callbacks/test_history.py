@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from swarm_lightning.callbacks import History
 from swarm_lightning.errors import InputError
-from tests.search.tiny_search import Scripted, World, read_rows, search, write_dataset
+from tests.search.tiny_search import FULL, Scripted, World, read_rows, search, write_dataset
 
 SCRIPT = [(0.5, 0.25, 0.0), (0.25, 0.75, 0.5), (0.5, 0.5, 0.25)]
 
@@ -19,6 +19,7 @@ def test_every_iteration_has_a_row_with_the_numbers_of_the_swarm(world: World, t
         tmp_path,
         callbacks=[History()],
         objective=Scripted(SCRIPT, examples=4),
+        engine=FULL,
         experts=[str(world.experts / name) for name in ("colours", "towns")],
         particles=3,
         iterations=2,
@@ -32,7 +33,9 @@ def test_every_iteration_has_a_row_with_the_numbers_of_the_swarm(world: World, t
     assert utilities == [list(row) for row in SCRIPT]
     assert [row["global_best"] for row in numbers] == [0.5, 0.75, 0.75]
     assert [row["global_worst"] for row in numbers] == [0.0, 0.0, 0.0]
-    assert [row["mean"] for row in numbers] == pytest.approx([0.25, 0.5, 1.25 / 3])
+    # The personal bests are (.5, .25, 0), (.5, .75, .5) and again these.
+    assert [row["personal_best_mean"] for row in numbers] == pytest.approx([0.25, 1.75 / 3, 1.75 / 3])
+    assert [row["evaluations"] for row in numbers] == [12, 12, 12]
     assert [row["step_length"] for row in numbers] == pytest.approx([0.8, 0.76, 0.722])
     assert all(row["diversity"] > 0 and row["evaluation_seconds"] >= 0 for row in numbers)
 
@@ -40,7 +43,16 @@ def test_every_iteration_has_a_row_with_the_numbers_of_the_swarm(world: World, t
 def test_every_iteration_has_one_score_table_with_an_empty_row_for_a_particle_that_was_dropped(
     world: World, tmp_path: Path
 ) -> None:
-    search(world, tmp_path, callbacks=[History()], particles=5, iterations=6, drop_iteration=0.2, drop_particle=0.3)
+    search(
+        world,
+        tmp_path,
+        callbacks=[History()],
+        engine=FULL,
+        particles=5,
+        iterations=6,
+        drop_iteration=0.2,
+        drop_particle=0.3,
+    )
     names = sorted(path.name for path in (tmp_path / "score_tables").iterdir())
     assert names == [f"iteration_{iteration:04d}.safetensors" for iteration in range(7)]
     dropped, last = 0, [0.0] * 5

@@ -6,7 +6,7 @@ import pytest
 
 from swarm_lightning.callbacks import History, StopOnPlateau
 from swarm_lightning.errors import InputError
-from tests.search.tiny_search import Scripted, World, read_rows, search, write_dataset
+from tests.search.tiny_search import FULL, Scripted, World, read_rows, search, write_dataset
 
 # The global best after 0 to 6 moves: 0.5 0.5 0.75 0.75 0.75 0.75 0.75.
 RISES_ONCE = [(0.5, 0.0), (0.25, 0.5), (0.25, 0.75), (0.5, 0.75), (0.75, 0.5), (0.5, 0.5), (0.0, 0.0)]
@@ -35,6 +35,7 @@ def test_the_search_stops_in_the_iteration_counted_by_hand(
         tmp_path,
         callbacks=[StopOnPlateau(patience), History(score_tables=False)],
         objective=Scripted(script, examples=2),
+        engine=FULL,
         experts=[str(world.experts / "colours"), str(world.experts / "towns")],
         particles=2,
         iterations=6,

@@ -10,7 +10,7 @@ import pytest
 from swarm_lightning.callbacks import RestartStagnant
 from swarm_lightning.errors import InputError
 from swarm_lightning.search import ModelSwarm
-from tests.search.tiny_search import Scripted, World, search, write_dataset
+from tests.search.tiny_search import FULL, Scripted, World, search, write_dataset
 
 # Particle 0 improves in iteration 3 only, particle 1 in every iteration. Scores of 4 examples add up exactly.
 SCRIPT = [(0.5, 0.0), (0.25, 0.125), (0.25, 0.25), (0.625, 0.375), (0.5, 0.5), (0.5, 0.625), (0.5, 0.75)]
@@ -44,6 +44,7 @@ def run(
         folder,
         callbacks=[RestartStagnant(patience, cool_down), watch],
         objective=Scripted(script, examples=4),
+        engine=FULL,
         experts=[str(world.experts / "colours"), str(world.experts / "towns")],
         particles=2,
         iterations=len(script) - 1,

@@ -10,7 +10,15 @@ from tests.cli.conftest import Run
 from tests.search.tiny_search import read_rows
 
 ITERATIONS = 3
-LOGGED = ("global_best", "global_worst", "mean", "step_length", "diversity", "restarts", "evaluation_seconds")
+LOGGED = (
+    "global_best",
+    "global_worst",
+    "personal_best_mean",
+    "step_length",
+    "diversity",
+    "restarts",
+    "evaluation_seconds",
+)
 
 
 def run_with(run: Run, logger: Any) -> tuple[Path, list[dict[str, str]]]:
@@ -23,16 +31,22 @@ def run_with(run: Run, logger: Any) -> tuple[Path, list[dict[str, str]]]:
 
 def assert_logged(history: list[dict[str, str]], series: dict[str, list[tuple[int, float]]]) -> None:
     """Compare every series with the history, in the precision of a float32."""
-    for name in (*LOGGED, *(f"utility/particle_{index:02d}" for index in range(5))):
+    bounds = (f"{bound}/particle_{index:02d}" for bound in ("at_least", "at_most") for index in range(5))
+    for name in (*LOGGED, *bounds):
         assert [step for step, _ in series[name]] == list(range(ITERATIONS + 1)), name
         expected = [float(row[name]) for row in history]
         assert [value for _, value in series[name]] == pytest.approx(expected, rel=1e-6), name
+    for name in (f"utility/particle_{index:02d}" for index in range(5)):  # not there where left open
+        known = [(step, float(row[name])) for step, row in enumerate(history) if row[name]]
+        assert series[name] == [(step, pytest.approx(value, rel=1e-6)) for step, value in known], name
 
 
 def test_the_default_is_a_csv_file_in_the_run_folder(run: Run) -> None:
     folder, history = run_with(run, None)
     rows = read_rows(folder / "logs" / "version_0" / "metrics.csv")
-    assert_logged(history, {name: [(int(row["step"]), float(row[name])) for row in rows] for name in rows[0]})
+    assert_logged(
+        history, {name: [(int(row["step"]), float(row[name])) for row in rows if row[name]] for name in rows[0]}
+    )
 
 
 def test_tensorboard_gets_every_series_once_per_iteration(run: Run) -> None:
@@ -100,5 +114,5 @@ def test_wandb_offline_gets_every_series(run: Run, monkeypatch: pytest.MonkeyPat
     finally:
         wandb.finish()
     assert list(folder.rglob("run-*.wandb")), "nothing was written into the run folder"
-    for name in (*LOGGED, "utility/particle_04"):
+    for name in (*LOGGED, "at_most/particle_04"):
         assert math.isclose(summary[name], float(history[-1][name]), rel_tol=1e-6), name

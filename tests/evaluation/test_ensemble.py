@@ -4,24 +4,22 @@ import pytest
 import torch
 
 from swarm_lightning.evaluation.ensemble import vote
-from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.objectives.protocol import Outcome
 
 
-def answers_of(*rows: str) -> Evaluation:
+def answers_of(*rows: str) -> list[list[Outcome | None]]:
     """One word per particle, one character per example; `-` is a reply without an answer, `.` was not asked."""
-    outcomes = [
+    return [
         [
             None if answer == "." else Outcome(f"reply {particle}", None if answer == "-" else answer, 0.0)
             for answer in row
         ]
         for particle, row in enumerate(rows)
     ]
-    return Evaluation(torch.zeros(len(rows), len(rows[0])), outcomes)
 
 
-def voted(evaluation: Evaluation, utilities: list[float]) -> list[tuple[str | None, str]]:
-    outcomes = vote(evaluation, torch.tensor(utilities, dtype=torch.float64))
+def voted(ballots: list[list[Outcome | None]], utilities: list[float]) -> list[tuple[str | None, str]]:
+    outcomes = vote(ballots, torch.tensor(utilities, dtype=torch.float64))
     return [(outcome.answer, outcome.reply) for outcome in outcomes]
 
 

@@ -1,21 +1,23 @@
 """Particles are real LoRA experts on the tiny base; the reference is plain `peft` with `generate`, prompt by prompt."""
 
 import math
+import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
-from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, Objective, Outcome
+from tests.evaluation.plain_peft import PlainPeft
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,54 +25,14 @@ if TYPE_CHECKING:
 CHOICES = {"A": "red", "B": "seven", "C": "stone", "D": "a river"}
 
 
-class Reference:
-    """What plain peft replies, expert by expert; loaded once."""
-
-    def __init__(self, base_folder: Path, expert_folders: Sequence[str]) -> None:
-        self.base_folder = base_folder
-        self.expert_folders = expert_folders
-
-    def replies(self, expert: int | None, prompts: Sequence[str], new_tokens: int) -> list[str]:
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(self.base_folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(self.base_folder)
-        if expert is not None:
-            model = PeftModel.from_pretrained(model, self.expert_folders[expert])
-        model.eval()
-        replies = []
-        for prompt in prompts:
-            encoded = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-            with torch.no_grad():
-                output = model.generate(**encoded, do_sample=False, max_new_tokens=new_tokens)
-            new = output[0, encoded["input_ids"].shape[1] :]
-            replies.append(str(tokenizer.decode(new, skip_special_tokens=True)))
-        return replies
-
-
 @pytest.fixture(scope="module")
-def pool(tiny_experts_folder: Path) -> ExpertPool:
-    return load_pool(str(tiny_experts_folder))
-
-
-@pytest.fixture(scope="module")
-def adapted(tiny_base_folder: Path, pool: ExpertPool) -> AdaptedModel:
-    return AdaptedModel(load_base(str(tiny_base_folder))[0], pool)
-
-
-@pytest.fixture(scope="module")
-def reference(tiny_base_folder: Path, pool: ExpertPool) -> Reference:
-    return Reference(tiny_base_folder, pool.sources)
-
-
-@pytest.fixture(scope="module")
-def examples(reference: Reference, many_prompts: list[str]) -> list[Example]:
-    """70 questions; the gold answer of number m is the beginning of what expert m mod 4 replies."""
-    prompts = [f"Question: {prompt}\nAnswer:" for prompt in many_prompts]
-    golds = [""] * len(prompts)
-    for expert in range(4):
-        golds[expert::4] = [reply[:4] for reply in reference.replies(expert, prompts[expert::4], 10)]
+def examples(plain: PlainPeft, many_prompts: list[str]) -> list[Example]:
+    """70 questions; the gold answer of each is the beginning of what one of the experts replies, by turns."""
+    golds = []
+    for place, question in enumerate(many_prompts):
+        prompt = f"Question: {question}\nAnswer:"
+        replies = [plain.reply((place + turn) % 4, prompt, 10)[:4].strip() for turn in range(4)]
+        golds.append(next((reply for reply in replies if reply), "never said"))
     return [
         Example(question, gold, CHOICES, str(place))
         for place, (question, gold) in enumerate(zip(many_prompts, golds, strict=True))
@@ -85,50 +47,131 @@ def test_particles_reply_as_plain_peft_does_and_are_scored_by_hand(
     adapted: AdaptedModel,
     tiny_tokenizer: "PreTrainedTokenizerBase",
     pool: ExpertPool,
-    reference: Reference,
+    plain: PlainPeft,
     examples: list[Example],
 ) -> None:
     asked = examples[:8]
-    evaluation = Evaluator(adapted, tiny_tokenizer, ExactMatch()).evaluate(pool.vectors, asked)
+    evaluation = Evaluator(adapted, tiny_tokenizer, ExactMatch()).evaluate(pool.vectors, asked, whole_replies=True)
     prompts = [f"Question: {example.question}\nAnswer:" for example in asked]
     for expert in range(4):
-        replies = reference.replies(expert, prompts, 10)
+        replies = plain.replies(expert, prompts, 10)
         assert [outcome.reply for outcome in evaluation.outcomes[expert] if outcome] == replies
         scores = [float((example.answer or "").strip() in reply) for example, reply in zip(asked, replies, strict=True)]
         assert evaluation.scores[expert].tolist() == scores
         assert evaluation.utilities[expert].item() == pytest.approx(sum(scores) / 8)
-        assert 0.25 <= sum(scores) / 8 < 1  # its own two, and not all
+        assert sum(scores) / 8 < 1
+    assert evaluation.scores.mean() > 0
 
 
 @pytest.mark.parametrize("kind", ["exact match", "letters read", "letters likely", "texts likely"])
-def test_the_score_table_is_the_same_at_every_batch_size(
+def test_the_score_table_is_the_same_whatever_shares_a_pass(
     kind: str,
     adapted: AdaptedModel,
     tiny_tokenizer: "PreTrainedTokenizerBase",
     pool: ExpertPool,
     examples: list[Example],
 ) -> None:
-    def table(batch_size: int) -> torch.Tensor:
-        objectives: dict[str, Objective] = {
-            "exact match": ExactMatch(max_new_tokens=6, batch_size=batch_size),
-            "letters read": MultipleChoice(max_new_tokens=3, batch_size=batch_size),
-            "letters likely": MultipleChoice("likelihood", batch_size=batch_size),
-            "texts likely": MultipleChoice("likelihood", "text", "tokens", batch_size=batch_size),
-        }
-        asked = examples if kind == "exact match" else with_letters(examples)
-        objectives[kind].check(asked, tiny_tokenizer)
-        evaluation = Evaluator(adapted, tiny_tokenizer, objectives[kind]).evaluate(pool.vectors[:2], asked)
+    objectives: dict[str, Objective] = {
+        "exact match": ExactMatch(max_new_tokens=6),
+        "letters read": MultipleChoice(max_new_tokens=3),
+        "letters likely": MultipleChoice("likelihood"),
+        "texts likely": MultipleChoice("likelihood", "text", "tokens"),
+    }
+    objective = objectives[kind]
+    asked = examples[:40] if kind == "exact match" else with_letters(examples[:40])
+    objective.check(asked, tiny_tokenizer)
+    tables, replies = [], []
+    for settings in (
+        EngineSettings(),
+        EngineSettings(rows=2),
+        EngineSettings(rows=7, particles=2),
+        EngineSettings(rows=64, particles=1, shared_prefix=False),
+    ):
+        evaluation = Evaluator(adapted, tiny_tokenizer, objective, settings).evaluate(
+            pool.vectors[:3], asked, whole_replies=True
+        )
+        tables.append(evaluation.scores)
         replies.append([[outcome.reply if outcome else None for outcome in row] for row in evaluation.outcomes])
-        return evaluation.scores
-
-    replies: list[list[list[str | None]]] = []
-    one = table(1)
-    assert one.shape == (2, 70)
+    assert tables[0].shape == (3, 40)
     if kind != "letters read":  # a random model hardly ever says a letter alone
-        assert 0 < one.mean() < 1
-    assert torch.equal(one, table(7))
-    assert torch.equal(one, table(64))
-    assert replies[0] == replies[1] == replies[2]
+        assert 0 < tables[0].mean() < 1
+    assert all(torch.equal(table, tables[0]) for table in tables)
+    assert all(rows == replies[0] for rows in replies)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        ExactMatch("contained", max_new_tokens=30),
+        ExactMatch("contained", max_new_tokens=30, stop=["a", "\n"]),
+        ExactMatch("contained", max_new_tokens=30, ignore_case=True),
+        ExactMatch("exact", max_new_tokens=30),
+        MultipleChoice(template="Question: {question}\nAnswer:", max_new_tokens=30),
+    ],
+    ids=["contained", "with stop strings", "ignore case", "exact", "choices"],
+)
+def test_replies_that_end_when_they_are_settled_get_the_scores_of_whole_ones(
+    objective: Objective,
+    adapted: AdaptedModel,
+    tiny_tokenizer: "PreTrainedTokenizerBase",
+    pool: ExpertPool,
+    plain: PlainPeft,
+    examples: list[Example],
+) -> None:
+    """The gold answers are a part of what an expert says, or all of it; the choices are the experts' first words."""
+    asked = []
+    for place, example in enumerate(examples[:30]):
+        replies = [plain.reply(expert, f"Question: {example.question}\nAnswer:", 30) for expert in range(4)]
+        if isinstance(objective, MultipleChoice):
+            words = [match[1] for reply in replies if (match := re.match(r"\W*([^\W_]+)", reply))]
+            letters = {word: f"choice {number}" for number, word in enumerate(["never", *words])}
+            asked.append(replace(example, choices=letters, answer=[*words, "never"][0]))
+        else:
+            reply = replies[place % 4].strip().strip(".")
+            asked.append(replace(example, answer=reply if place % 3 == 0 else reply[len(reply) // 3 :][:2]))
+    asked = [example for example in asked if (example.answer or "").strip()]
+    found = {
+        row_stops: Evaluator(adapted, tiny_tokenizer, objective, EngineSettings(row_stops=row_stops)).evaluate(
+            pool.vectors, asked
+        )
+        for row_stops in (True, False)
+    }
+    assert torch.equal(found[True].scores, found[False].scores)
+    assert 0 < found[True].scores.mean() < 1
+    assert found[True].generated < found[False].generated
+    whole = Evaluator(adapted, tiny_tokenizer, objective).evaluate(pool.vectors, asked, whole_replies=True)
+    assert whole.outcomes == found[False].outcomes
+    assert whole.generated == found[False].generated
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [ExactMatch(), ExactMatch(chat=True, system="Be short."), MultipleChoice("likelihood", chat=True)],
+    ids=["plain", "chat", "likelihood in a chat"],
+)
+def test_what_all_prompts_begin_with_is_computed_once_per_particle(
+    objective: Objective,
+    adapted: AdaptedModel,
+    tiny_tokenizer: "PreTrainedTokenizerBase",
+    pool: ExpertPool,
+    examples: list[Example],
+) -> None:
+    """A chat template brings its own `<s>`, so that its prompts are tokenised in another way."""
+    asked = [replace(example, in_context_prompt="Tell me a story about a fox.") for example in with_letters(examples)]
+    tables, fed = [], []
+    for shared_prefix in (True, False):
+        tokens: list[int] = []
+        hook = adapted.model.register_forward_pre_hook(
+            lambda _, __, arguments, tokens=tokens: tokens.append(arguments["input_ids"].numel()), with_kwargs=True
+        )
+        settings = EngineSettings(shared_prefix=shared_prefix)
+        evaluation = Evaluator(adapted, tiny_tokenizer, objective, settings).evaluate(pool.vectors, asked[:20])
+        hook.remove()
+        tables.append((evaluation.scores.tolist(), evaluation.outcomes))
+        fed.append(sum(tokens))
+    assert tables[0] == tables[1]
+    # "Tell me a story about a fox." has 16 tokens or more; 4 particles x 20 examples need it 4 times instead of 80.
+    assert fed[1] - fed[0] >= 76 * 16
 
 
 def test_particles_that_are_not_due_are_not_asked(
@@ -186,13 +229,13 @@ def test_the_base_alone_replies_as_without_experts(
     adapted: AdaptedModel,
     tiny_tokenizer: "PreTrainedTokenizerBase",
     pool: ExpertPool,
-    reference: Reference,
+    plain: PlainPeft,
     examples: list[Example],
 ) -> None:
     evaluator = Evaluator(adapted, tiny_tokenizer, ExactMatch())
     before = evaluator.evaluate(pool.vectors[:1], examples[:8])
     base = evaluator.evaluate_base(examples[:8])
-    replies = reference.replies(None, [f"Question: {example.question}\nAnswer:" for example in examples[:8]], 10)
+    replies = plain.replies(None, [f"Question: {example.question}\nAnswer:" for example in examples[:8]], 10)
     assert base.scores.shape == (1, 8)
     assert [outcome.reply for outcome in base.outcomes[0] if outcome] == replies
     assert evaluator.evaluate(pool.vectors[:1], examples[:8]).outcomes == before.outcomes != base.outcomes
@@ -219,7 +262,10 @@ class Scores:
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        ((0.5, 2.0), "between 0.0 and 1.0 from Scores.*got 2.0 for example '1'"),
+        (
+            (0.5, 2.0),
+            "between 0.0 and 1.0 from Scores.*got 2.0 for example '0'",
+        ),  # the longer question, 1, is asked first
         ((math.nan, 0.5), "nan"),
         ((1.0,), "1 for 2"),
     ],
@@ -236,6 +282,24 @@ def test_an_objective_that_breaks_its_own_word_is_told_so(
         Evaluator(adapted, tiny_tokenizer, Scores(*scores)).evaluate(pool.vectors[:1], examples[:2])
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_the_particles_is_kept_afterwards(
+    fails: bool,
+    adapted: AdaptedModel,
+    tiny_tokenizer: "PreTrainedTokenizerBase",
+    pool: ExpertPool,
+    plain: PlainPeft,
+    examples: list[Example],
+) -> None:
+    objective: Objective = Scores(2.0) if fails else ExactMatch()
+    with pytest.raises(InputError) if fails else nullcontext():
+        Evaluator(adapted, tiny_tokenizer, objective).evaluate(pool.vectors, examples[:1])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            adapted.model(torch.tensor([[1, 40, 50]])).logits[0], plain.logits(None, [1, 40, 50])
+        )
+
+
 def test_shapes_that_do_not_fit_are_refused(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, examples: list[Example]
 ) -> None:
@@ -244,12 +308,3 @@ def test_shapes_that_do_not_fit_are_refused(
         evaluator.evaluate(pool.vectors[0], examples[:2])
     with pytest.raises(ValueError, match=r"due \[P\]"):
         evaluator.evaluate(pool.vectors, examples[:2], torch.tensor([True]))
-
-
-def test_utilities_are_means_over_what_was_asked() -> None:
-    nan = math.nan
-    table = torch.tensor([[1.0, 0.0, nan, 1.0], [nan, nan, nan, nan]], dtype=torch.float64)
-    evaluation = Evaluation(table, [])
-    assert evaluation.utilities[0].item() == pytest.approx(2 / 3)
-    assert evaluation.utilities[1].isnan()
-    assert evaluation.evaluated == 3

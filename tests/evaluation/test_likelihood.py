@@ -1,88 +1,112 @@
-"""The reference is one full forward pass per continuation, without batch, padding or kept columns."""
+"""The reference is one full forward pass of plain peft per continuation, without batch, padding or kept columns."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 
-from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.likelihood import choice_loglikelihoods
-from swarm_lightning.objectives.protocol import Likelihood
+from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.likelihood import loglikelihoods
+from swarm_lightning.evaluation.tokens import Continuation
+from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.pool import ExpertPool
+from tests.evaluation.plain_peft import PlainPeft
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-CONTINUATIONS = [" A", " red fox", " the capital of a town, seven", "\nB"]
-
-
-def alone(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, continuation: str) -> Likelihood:
-    before = len(tokenizer(prompt.rstrip())["input_ids"])
-    ids = tokenizer(prompt + continuation)["input_ids"]
-    with torch.no_grad():
-        table = model(torch.tensor([ids])).logits[0].double().log_softmax(dim=-1)
-    total = sum(float(table[place - 1, ids[place]]) for place in range(before, len(ids)))
-    return Likelihood(total, len(ids) - before, len(continuation.strip()))
+TEXTS = [" A", " red fox", " the capital of a town, seven", "\nB"]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_likelihoods_are_those_of_single_passes_at_every_batch_size(
-    batch_size: int, tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase", many_prompts: list[str]
+def continuation(plain: PlainPeft, prompt: str, text: str, prefix: Sequence[int] = ()) -> Continuation:
+    ids = [*prefix, *plain.ids(prompt + text)[bool(prefix) :]]
+    return Continuation(tuple(ids), len(ids) - len(plain.ids(prompt + text)) + len(plain.ids(prompt)))
+
+
+def expected(plain: PlainPeft, particle: int | None, one: Continuation) -> float:
+    table = plain.logits(particle, one.ids).double().log_softmax(dim=-1)
+    return sum(float(table[place - 1, one.ids[place]]) for place in range(one.split, len(one.ids)))
+
+
+@pytest.fixture(scope="module")
+def rows(plain: PlainPeft, many_prompts: list[str]) -> list[tuple[int, Continuation]]:
+    """Particle 0 has few continuations, particle 3 many; mixed up."""
+    return [
+        (particle, continuation(plain, prompt, text))
+        for place, prompt in enumerate(many_prompts[:12])
+        for particle in range(place % 4, 4)
+        for text in TEXTS[: 1 + place % 4]
+    ]
+
+
+@pytest.mark.parametrize("slots", [1, 7, 64])
+def test_likelihoods_are_those_of_single_passes_whatever_shares_the_batch(
+    slots: int, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, rows: list[tuple[int, Continuation]]
 ) -> None:
-    prompts = [*many_prompts[:30], "fox ", "town\n"]
-    rows = [CONTINUATIONS[: 1 + place % 4] for place in range(len(prompts))]
-    found = choice_loglikelihoods(tiny_model, tiny_tokenizer, prompts, rows, batch_size)
-    for prompt, row, likelihoods in zip(prompts, rows, found, strict=True):
-        expected = [alone(tiny_model, tiny_tokenizer, prompt, text) for text in row]
-        assert [(one.tokens, one.characters) for one in likelihoods] == [
-            (one.tokens, one.characters) for one in expected
-        ]
-        assert [one.logarithm for one in likelihoods] == pytest.approx([one.logarithm for one in expected], rel=1e-5)
+    owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
+    found = loglikelihoods(Crowd(adapted, pool.vectors), owners, continuations, slots, 0)
+    assert found == pytest.approx([expected(plain, particle, one) for particle, one in rows], rel=1e-5)
+
+
+def test_the_base_alone_has_its_own(adapted: AdaptedModel, plain: PlainPeft) -> None:
+    one = continuation(plain, "fox", " red bear")
+    with adapted.base_only():
+        found = loglikelihoods(Crowd(adapted, None), [0], [one], 4, 0)
+    assert found == pytest.approx([expected(plain, None, one)], rel=1e-5)
 
 
 def test_equal_continuations_are_exactly_equally_likely(
-    tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase"
+    adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft
 ) -> None:
-    (row,) = choice_loglikelihoods(tiny_model, tiny_tokenizer, ["fox"], [[" red bear", " a", " red bear"]], 2)
-    assert row[0] == row[2]
+    one, other = continuation(plain, "fox", " red bear"), continuation(plain, "fox", " a")
+    found = loglikelihoods(Crowd(adapted, pool.vectors), [1, 1, 1, 2], [one, other, one, one], 2, 0)
+    assert found[0] == found[2] != found[3]
 
 
-def test_choices_of_one_token_share_one_row(
-    tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase"
-) -> None:
-    rows: list[int] = []
-    hook = tiny_model.register_forward_hook(lambda _, __, output: rows.append(output.logits.shape[0]))
-    choice_loglikelihoods(tiny_model, tiny_tokenizer, ["fox", "a town"], [["\nA"[1:], "B", "C"]] * 2, 64)
+def shapes_of(adapted: AdaptedModel, pool: ExpertPool, owners: list[int], continuations: list[Continuation]) -> Any:
+    """Return rows and columns of the logits of every pass."""
+    shapes: list[tuple[int, int]] = []
+    hook = adapted.model.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.logits.shape[:2])))
+    loglikelihoods(Crowd(adapted, pool.vectors), owners, continuations, 64, 0)
     hook.remove()
-    assert rows == [2]
+    return shapes
 
 
-def test_logits_are_made_for_the_continuations_only(
-    tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase"
+def test_choices_of_one_token_share_one_row(adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft) -> None:
+    letters = [continuation(plain, prompt, letter) for prompt in ("fox:", "a town:") for letter in "ABC"]
+    assert all(len(one.ids) == one.split + 1 for one in letters)
+    assert shapes_of(adapted, pool, [0] * 6 + [3] * 6, letters * 2) == [(4, 1)]
+
+
+def test_logits_are_made_for_the_continuations_only(adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft) -> None:
+    one = continuation(plain, "fox " * 50, "bear")
+    assert shapes_of(adapted, pool, [0], [one]) == [(1, len(one.ids) - one.split)]
+
+
+@pytest.mark.parametrize("slots", [1, 5, 64])
+def test_a_shared_prefix_changes_no_likelihood_and_is_not_fed_again(
+    slots: int, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, many_prompts: list[str]
 ) -> None:
+    prefix = plain.ids("Tell me a story about a fox and a bear.")
+    assert len(prefix) >= 16
+    rows = [
+        (particle, continuation(plain, prompt, text, prefix))
+        for prompt in many_prompts[:4]
+        for particle in (0, 3)
+        for text in TEXTS[: 2 + particle]
+    ]
     columns: list[int] = []
-    hook = tiny_model.register_forward_hook(lambda _, __, output: columns.append(output.logits.shape[1]))
-    (row,) = choice_loglikelihoods(tiny_model, tiny_tokenizer, ["fox " * 50], [["bear"]], 64)
+
+    def note(_: object, __: object, arguments: dict[str, torch.Tensor]) -> None:
+        columns.append(arguments["input_ids"].shape[1])
+
+    crowd = Crowd(adapted, pool.vectors, prefix)
+    hook = adapted.model.register_forward_pre_hook(note, with_kwargs=True)
+    owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
+    found = loglikelihoods(crowd, owners, continuations, slots, 0, skip=len(prefix))
     hook.remove()
-    assert columns == [row[0].tokens]
+    assert found == pytest.approx([expected(plain, particle, one) for particle, one in rows], rel=1e-5)
+    assert columns.count(len(prefix)) <= 2
+    assert max(columns) <= max(len(prefix), max(len(one.ids) for one in continuations) - 1 - len(prefix))
 
 
-def test_a_chat_prompt_gets_no_second_beginning_of_text(
-    tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase"
-) -> None:
-    (with_begin,) = choice_loglikelihoods(tiny_model, tiny_tokenizer, ["fox"], [[" a"]], 1)
-    (written,) = choice_loglikelihoods(tiny_model, tiny_tokenizer, ["<s>fox"], [[" a"]], 1, add_special_tokens=False)
-    assert written == with_begin
-
-
-def test_a_continuation_that_does_not_fit_is_refused(
-    tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase"
-) -> None:
-    with pytest.raises(InputError, match="at most 512 tokens"):
-        choice_loglikelihoods(tiny_model, tiny_tokenizer, ["fox " * 600], [[" a"]], 1)
-
-
-def test_no_prompts_give_no_likelihoods(
-    tiny_model: "PreTrainedModel", tiny_tokenizer: "PreTrainedTokenizerBase"
-) -> None:
-    assert choice_loglikelihoods(tiny_model, tiny_tokenizer, [], [], 4) == []
-    assert choice_loglikelihoods(tiny_model, tiny_tokenizer, ["fox"], [[]], 4) == [[]]
+def test_nothing_gives_nothing(adapted: AdaptedModel, pool: ExpertPool) -> None:
+    assert loglikelihoods(Crowd(adapted, pool.vectors), [], [], 4, 0) == []

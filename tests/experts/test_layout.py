@@ -58,3 +58,27 @@ def test_tensors_that_do_not_fit_are_refused_by_name(tensors: dict[str, torch.Te
 def test_a_vector_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"Expected a vector of shape \[6\]"):
         Layout.of(TENSORS).unflatten(torch.zeros(shape))
+
+
+def test_unstacked_tensors_are_views_into_the_vectors_with_their_dimension_in_front() -> None:
+    layout = Layout.of(TENSORS)
+    vectors = torch.arange(18.0).view(3, 6)
+    tensors = layout.unstack(vectors)
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {"a": (3, 2, 1), "b": (3, 2, 2)}
+    for particle in range(3):
+        for name, tensor in layout.unflatten(vectors[particle]).items():
+            assert torch.equal(tensors[name][particle], tensor)
+    tensors["b"][2, 0, 1] = 99
+    assert vectors[2].tolist() == [12, 13, 14, 99, 16, 17]
+
+
+def test_rows_that_are_no_neighbours_are_unstacked_without_a_copy() -> None:
+    vectors = torch.arange(24.0).view(4, 6)
+    Layout.of(TENSORS).unstack(vectors[::2])["a"].zero_()
+    assert vectors[:, :2].tolist() == [[0, 0], [6, 7], [0, 0], [18, 19]]
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 5), (1, 2, 6), ()])
+def test_vectors_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"Expected vectors of shape \[P, 6\]"):
+        Layout.of(TENSORS).unstack(torch.zeros(shape))

@@ -1,14 +1,46 @@
-"""The tiny model of all tests, loaded: what objectives talk to."""
+"""The tiny model of all tests, loaded: what objectives talk to, and the same by plain `transformers`."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from swarm_lightning.evaluation.resident_model import ResidentModel
+from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.engine import Engine, ParticleRows
+from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, RowDecided
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class BaseAlone:
+    """The base without experts as a language model for any number of rows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.tokenizer = engine.tokenizer
+        self._engine = engine
+        self._crowd = Crowd(engine.adapted, None)
+
+    def _rows(self, prompts: Sequence[str]) -> ParticleRows:
+        return ParticleRows(self._engine, self._crowd, [0] * len(prompts))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        settings: GenerationSettings,
+        add_special_tokens: bool = True,
+        decided: RowDecided | None = None,
+    ) -> list[str]:
+        return self._rows(prompts).generate(prompts, settings, add_special_tokens, decided)
+
+    def loglikelihood(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
+    ) -> list[list[Likelihood]]:
+        return self._rows(prompts).loglikelihood(prompts, continuations, add_special_tokens)
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +48,22 @@ def tokenizer(tiny_base_folder: Path) -> "PreTrainedTokenizerBase":
     """The tiny base's tokenizer, freshly loaded."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(tiny_base_folder)
+    return cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(tiny_base_folder))
 
 
 @pytest.fixture(scope="session")
-def language_model(tiny_base_folder: Path, tokenizer: "PreTrainedTokenizerBase") -> ResidentModel:
-    """The tiny base as objectives see it."""
+def plain_base(tiny_base_folder: Path) -> "PreTrainedModel":
+    """The tiny base by plain transformers."""
     from transformers import AutoModelForCausalLM
 
-    return ResidentModel(AutoModelForCausalLM.from_pretrained(tiny_base_folder).eval(), tokenizer)
+    return AutoModelForCausalLM.from_pretrained(tiny_base_folder).eval()
+
+
+@pytest.fixture(scope="session")
+def language_model(
+    tiny_base_folder: Path, tiny_experts_folder: Path, tokenizer: "PreTrainedTokenizerBase"
+) -> Iterator[LanguageModel]:
+    """The tiny base as objectives see it."""
+    adapted = AdaptedModel(load_base(str(tiny_base_folder))[0], load_pool(str(tiny_experts_folder)))
+    with adapted.base_only():
+        yield BaseAlone(Engine(adapted, tokenizer))

@@ -1,6 +1,9 @@
+import random
+from collections.abc import Mapping
+
 import pytest
 
-from swarm_lightning.objectives.choice_letters import read_choice
+from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
 
 ANIMALS = {"A": "dog", "B": "cat", "C": "horse", "D": "cow"}
 TEN_NUMBERS = dict(zip("ABCDEFGHIJ", ["10", "20", "30", "40", "50", "60", "70", "80", "90", "100"], strict=True))
@@ -157,3 +160,65 @@ def test_letters_that_differ_only_in_case_are_told_apart() -> None:
 @pytest.mark.parametrize("piece", ["answer ", "A ", "( ", "answer to a ", "\n", "option ", "a B c ", "the answer is "])
 def test_a_run_away_reply_is_read_to_the_end(piece: str) -> None:
     assert read_choice(piece * 3000, TEN_NUMBERS) in (None, "A")
+
+
+# What replies are put together from: everything that the rules look for, and what may come between.
+PIECES = (
+    ["A", "B", "C", "I", " A", " B", "b", "a", "1", " or", " and", ",", " ", "\n", ".", ":", ")", "(", "**", '"', "'"]
+    + ["The answer is", "answer:", " is", " not", " because", " wrong", "is", "was", "isn't", " correct", " to be", ";"]
+    + [" the", " option", "a dog", " cat", " red", "/", "<", "</b>", "-", "A:", "B.", "Answer", " choice", "x", "_"]
+    + ["\t", " A.", " B)", "'s", " would be"]
+)
+SETS_OF_CHOICES: list[dict[str, str]] = [
+    {"A": "a dog", "B": "a cat", "C": "red"},
+    {"A": "x", "I": "1", "B": "the option"},
+    {"1": "A", "2": "B"},
+    {"a": "dog", "b": "cat"},
+]
+
+
+def test_a_settled_reply_means_the_same_choice_however_it_goes_on() -> None:
+    draw = random.Random(0)
+    settled = 0
+    for _ in range(4000):
+        choices = draw.choice(SETS_OF_CHOICES)
+        reply = "".join(draw.choice(PIECES) for _ in range(draw.randint(1, 7)))
+        meant = read_choice(reply, choices)
+        for length in range(1, len(reply)):
+            if choice_is_settled(reply[:length], choices):
+                assert read_choice(reply[:length], choices) == meant, (reply[:length], reply, choices)
+                settled += 1
+    assert settled > 1000
+
+
+@pytest.mark.parametrize(("reply", "expected"), MARKED_BY_HAND)
+def test_no_beginning_of_a_marked_reply_is_settled_on_another_choice(reply: str, expected: str | None) -> None:
+    for length in range(len(reply) + 1):
+        assert not choice_is_settled(reply[:length], ANIMALS) or read_choice(reply[:length], ANIMALS) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (" B", False),  # may become "Bird"
+        (" B because ", True),
+        (" B or", False),
+        ("B is ", False),  # may become "B is not right"
+        (" B\n", False),
+        ("B.\n", False),  # may go on to list the choices
+        ("B: cat\n", False),
+        ("(B) ", False),
+        ("The answer is B", False),
+        ("The answer is B\n", True),
+        ("The answer is B, ", False),  # may become "B, C"
+        ("Cat", False),
+        ("", False),
+    ],
+)
+def test_what_settles_a_choice(reply: str, expected: bool) -> None:
+    assert choice_is_settled(reply, ANIMALS) == expected
+
+
+@pytest.mark.parametrize("choices", [{"A.": "dog", "B.": "cat"}, {"(a)": "dog", "(b)": "cat"}])
+def test_letters_with_marks_in_them_are_never_settled(choices: Mapping[str, str]) -> None:
+    assert not choice_is_settled("The answer is A. because\n", choices)

@@ -1,11 +1,11 @@
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.resident_model import ResidentModel
-from swarm_lightning.objectives import ExactMatch, Outcome
+from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -110,7 +110,6 @@ def test_an_example_without_a_gold_answer_is_answered_and_scores_nothing() -> No
         ({"rule": "regex", "pattern": "(a)(b)"}, "has 2"),
         ({"rule": "exact", "pattern": "(a)"}, "only with the rule regex"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
-        ({"batch_size": 0}, "batch_size"),
         ({"stop": "\n"}, "list of strings"),
         ({"template": "no placeholder"}, "placeholder"),
         ({"system": "Be kind."}, "chat: true"),
@@ -144,9 +143,9 @@ def test_a_template_that_the_examples_cannot_fill_is_refused_early(tokenizer: "P
         ExactMatch(template="{context} {question}").check([Example(question="?", answer="x")], tokenizer)
 
 
-def test_a_model_is_asked_and_scored_in_order(language_model: ResidentModel) -> None:
+def test_a_model_is_asked_and_scored_in_order(language_model: LanguageModel) -> None:
     questions = ["What is 12 plus 7?", "What is the capital of France?", "What is 12 plus 7?"]
-    objective = ExactMatch("exact", max_new_tokens=5, batch_size=2)
+    objective = ExactMatch("exact", max_new_tokens=5)
     texts = [f"Question: {question}\nAnswer:" for question in questions]
     replies = language_model.generate(texts, objective.settings)
     assert replies[0] != replies[1]
@@ -156,3 +155,51 @@ def test_a_model_is_asked_and_scored_in_order(language_model: ResidentModel) -> 
     assert [objective.prompt(example, language_model.tokenizer) for example in examples] == texts
     assert [outcome.reply for outcome in outcomes] == replies
     assert [outcome.score for outcome in outcomes] == [1, 0, 1]
+
+
+# What replies are put together from: parts of the gold answers, what `normalise` removes, and letters whose lower case
+# is longer or looks different.
+PIECES = ["a", "A", "ab", "New", "York", " ", "  ", "\n", "\t", ".", ". ", "..", "x", "\u00df", "SS", "\u0130", "-"]
+GOLDS = ["ab", "New York", "a.b", "A.", "ss", "\u00df", "i\u0307", "York.", "x", "a a"]
+
+
+@pytest.mark.parametrize("ignore_case", [False, True])
+@pytest.mark.parametrize("rule", ["contained", "exact"])
+def test_the_score_of_a_settled_reply_is_the_same_however_it_goes_on(rule: str, ignore_case: bool) -> None:
+    objective = ExactMatch(rule, ignore_case=ignore_case)  # type: ignore[arg-type]
+    draw = random.Random(0)
+    settled = open_ = 0
+    for _ in range(2500):
+        example = Example(question="?", answer=draw.choice(GOLDS))
+        start = draw.choice(["", "", example.answer, f" {example.answer}."]) or ""
+        reply = start + "".join(draw.choice(PIECES) for _ in range(draw.randint(1, 5)))
+        score = objective.score(reply, example).score
+        for length in range(len(reply) + 1):
+            if objective.is_settled(reply[:length], example):
+                assert objective.score(reply[:length], example).score == score, (reply[:length], reply, example.answer)
+                settled += 1
+            else:
+                open_ += 1
+    assert settled > 1000
+    assert open_ > 1000
+
+
+@pytest.mark.parametrize(
+    ("objective", "reply", "expected"),
+    [
+        (ExactMatch("contained"), "It is Pari", False),
+        (ExactMatch("contained"), "It is Paris", True),
+        (ExactMatch("contained"), "It is paris", False),
+        (ExactMatch("contained", ignore_case=True), "It is paris", True),
+        (ExactMatch("exact"), " Paris", False),  # may become "Paris." and is right, or "Paris is" and is wrong
+        (ExactMatch("exact"), " Paris .\n", False),
+        (ExactMatch("exact"), " Paris i", True),
+        (ExactMatch("exact"), "p", True),
+        (ExactMatch("exact", ignore_case=True), "p", False),
+        (ExactMatch("last_number"), "12. Paris 13", False),
+        (ExactMatch("regex", pattern="is (.*)"), "It is Paris\n", False),
+    ],
+)
+def test_what_settles_a_reply(objective: ExactMatch, reply: str, expected: bool) -> None:
+    assert objective.is_settled(reply, Example(question="?", answer="Paris")) == expected
+    assert objective.is_settled(reply, Example(question="?"))  # without a gold answer there is nothing to score

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -6,12 +7,12 @@ import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.resident_model import ResidentModel
-from swarm_lightning.objectives import Likelihood, MultipleChoice, Outcome
+from swarm_lightning.objectives import LanguageModel, Likelihood, MultipleChoice, Outcome
 from swarm_lightning.objectives.multiple_choice import most_likely
+from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 COLOURS = Example("Which is a colour?", "B", {"A": "stone", "B": "red", "C": "a river bed"}, identifier="4")
 
@@ -49,19 +50,23 @@ def test_choices_that_are_no_number_are_never_chosen() -> None:
     assert most_likely([Likelihood(-math.inf, 1, 1), broken], "none") == 0
 
 
-def log_probability(model: ResidentModel, prompt: str, continuation: str) -> tuple[float, int]:
+def log_probability(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, continuation: str
+) -> tuple[float, int]:
     """Log-probability of a continuation and its tokens, by one full forward pass without any batch."""
-    before = model.tokenizer(prompt)["input_ids"]
-    whole = model.tokenizer(prompt + continuation)["input_ids"]
+    before = tokenizer(prompt)["input_ids"]
+    whole = tokenizer(prompt + continuation)["input_ids"]
     with torch.no_grad():
-        table = model.model(torch.tensor([whole])).logits[0].log_softmax(dim=-1)
+        table = model(torch.tensor([whole])).logits[0].log_softmax(dim=-1)
     tokens = range(len(before), len(whole))
     return sum(float(table[place - 1, whole[place]]) for place in tokens), len(tokens)
 
 
 @pytest.mark.parametrize("normalize", ["none", "tokens", "characters"])
 @pytest.mark.parametrize("scored", ["letter", "text"])
-def test_the_most_likely_continuation_is_chosen(language_model: ResidentModel, scored: str, normalize: str) -> None:
+def test_the_most_likely_continuation_is_chosen(
+    language_model: LanguageModel, plain_base: "PreTrainedModel", scored: str, normalize: str
+) -> None:
     examples = [Example(f"Which is {word}?", "B", COLOURS.choices) for word in ("a colour", "hard", "wet", "old", "12")]
     objective = MultipleChoice("likelihood", scored, normalize)  # type: ignore[arg-type]
     chosen = []
@@ -71,7 +76,7 @@ def test_the_most_likely_continuation_is_chosen(language_model: ResidentModel, s
         values = []
         for letter, text in example.choices.items():
             shown = letter if scored == "letter" else text
-            value, tokens = log_probability(language_model, prompt, " " + shown)
+            value, tokens = log_probability(plain_base, language_model.tokenizer, prompt, " " + shown)
             values.append(value / {"none": 1, "tokens": tokens, "characters": len(shown)}[normalize])
         chosen.append("ABC"[values.index(max(values))])
     outcomes = objective.evaluate(examples, language_model)
@@ -79,16 +84,20 @@ def test_the_most_likely_continuation_is_chosen(language_model: ResidentModel, s
     assert [outcome.score for outcome in outcomes] == [float(letter == "B") for letter in chosen]
 
 
-def test_letters_cost_one_row_per_prompt_and_no_second_space_after_a_line_break(language_model: ResidentModel) -> None:
+def test_there_is_no_second_space_after_a_line_break(
+    language_model: LanguageModel, plain_base: "PreTrainedModel"
+) -> None:
     objective = MultipleChoice("likelihood", template="{question}\n{choices}\nAnswer:\n")
     outcome = objective.evaluate([COLOURS], language_model)[0]
     prompt = "Which is a colour?\nA: stone\nB: red\nC: a river bed\nAnswer:"
     # The line break is the same for all choices, so it does not change their order.
-    values = {letter: log_probability(language_model, prompt, f"\n{letter}")[0] for letter in "ABC"}
+    values = {
+        letter: log_probability(plain_base, language_model.tokenizer, prompt, f"\n{letter}")[0] for letter in "ABC"
+    }
     assert outcome.answer == max(values, key=lambda letter: values[letter])
 
 
-def test_an_example_without_a_gold_answer_is_answered_and_scores_nothing(language_model: ResidentModel) -> None:
+def test_an_example_without_a_gold_answer_is_answered_and_scores_nothing(language_model: LanguageModel) -> None:
     open_example = Example(COLOURS.question, None, COLOURS.choices)
     for objective in (MultipleChoice(), MultipleChoice("likelihood")):
         outcome = objective.evaluate([open_example], language_model)[0]
@@ -129,3 +138,32 @@ def test_examples_that_cannot_be_scored_are_refused_early(
     with pytest.raises(InputError, match=message) as error:
         MultipleChoice().check([COLOURS, example], tokenizer)
     assert "'4'" in str(error.value)
+
+
+def test_a_model_is_told_which_rows_are_settled(language_model: LanguageModel) -> None:
+    objective = MultipleChoice(max_new_tokens=30)
+    assert objective.is_settled("The answer is B because ", COLOURS)
+    assert not objective.is_settled("The answer is B", COLOURS)
+    seen: list[tuple[int, str]] = []
+
+    class Recorder:
+        """Hands the objective's judgement on, and remembers what it was asked."""
+
+        tokenizer = language_model.tokenizer
+        loglikelihood = language_model.loglikelihood
+
+        def generate(
+            self,
+            prompts: Sequence[str],
+            settings: GenerationSettings,
+            add_special_tokens: bool = True,
+            decided: RowDecided | None = None,
+        ) -> list[str]:
+            assert decided is not None
+            texts = ["(B) is", "The answer is C.\n", "no idea"]
+            seen.extend((row, text) for row, text in enumerate(texts) if decided(row, text))
+            return texts
+
+    outcomes = objective.evaluate([COLOURS, COLOURS, COLOURS], Recorder())
+    assert seen == [(1, "The answer is C.\n")]
+    assert [outcome.answer for outcome in outcomes] == ["B", "C", None]

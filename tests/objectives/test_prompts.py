@@ -5,9 +5,8 @@ import pytest
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.resident_model import ResidentModel
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, QUESTION_TEMPLATE, PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,7 +102,7 @@ def test_a_chat_template_that_refuses_the_question_is_refused(tokenizer: "PreTra
         PromptTemplate("{question}", chat=True).check([PLAIN], refusing)
 
 
-def test_asking_a_model_gives_one_reply_per_example_and_repeats_are_fine(language_model: ResidentModel) -> None:
+def test_asking_a_model_gives_one_reply_per_example_and_repeats_are_fine(language_model: LanguageModel) -> None:
     template = PromptTemplate("Q: {question}")
     examples = [PLAIN, COLOURS, PLAIN]
     replies = template.ask(examples, language_model, GenerationSettings(5))
@@ -113,7 +112,7 @@ def test_asking_a_model_gives_one_reply_per_example_and_repeats_are_fine(languag
     )
 
 
-def test_chat_prompts_get_no_second_beginning_of_text(language_model: ResidentModel) -> None:
+def test_chat_prompts_get_no_second_beginning_of_text(language_model: LanguageModel) -> None:
     template = PromptTemplate("{question}", chat=True)
     text = "<s>user: Which?</s>\nassistant:"
     alone = language_model.generate([text], GenerationSettings(5), add_special_tokens=False)

@@ -17,7 +17,6 @@ def test_stop_strings_are_kept_as_a_tuple_so_that_settings_can_be_compared() -> 
     ("values", "message"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens"),
-        ({"batch_size": 0}, "batch_size"),
         ({"stop": "\n"}, "list of strings"),
         ({"stop": [""]}, "one character or more"),
         ({"stop": [3]}, "one character or more"),

@@ -9,12 +9,12 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.export import check_particle, export_expert
 from swarm_lightning.search.results import Row
-from tests.search.tiny_search import World, search
+from tests.search.tiny_search import FULL, World, search
 
 
 @pytest.fixture(scope="module")
 def searched(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwarm:
-    return search(world, tmp_path_factory.mktemp("searched"), iterations=3)
+    return search(world, tmp_path_factory.mktemp("searched"), iterations=3, engine=FULL)
 
 
 def test_the_exported_best_expert_replies_as_the_search_heard_it(

@@ -15,7 +15,17 @@ from swarm_lightning.callbacks import History, StopOnPlateau, SwarmCheckpoint
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from tests.search.tiny_search import TIMINGS, World, leaves, load_checkpoint, read_rows, same, search, write_dataset
+from tests.search.tiny_search import (
+    FULL,
+    TIMINGS,
+    World,
+    leaves,
+    load_checkpoint,
+    read_rows,
+    same,
+    search,
+    write_dataset,
+)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -122,7 +132,7 @@ def test_anything_with_the_four_members_is_an_objective(world: World, tmp_path: 
 
 def test_the_summary_counts_evaluations_and_iterations(world: World, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "five.json", validation=5, test=2)
-    module = search(world, tmp_path, dataset=dataset, iterations=2, callbacks=[StopOnPlateau(None)])
+    module = search(world, tmp_path, dataset=dataset, iterations=2, callbacks=[StopOnPlateau(None)], engine=FULL)
     result = module.result()
     assert (result.iterations, result.evaluations) == (2, 3 * 4 * 5)  # the first positions and two iterations
     assert [row.examples for row in result.validation] == [5, 5]

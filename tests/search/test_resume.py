@@ -78,7 +78,7 @@ def test_a_stopped_and_resumed_run_is_bit_for_bit_one_that_was_never_stopped(
     assert (
         float(rows[-1]["restarts"]) > float(rows[2]["restarts"]) if settings is PLAIN else float(rows[-1]["restarts"])
     )
-    assert len({row["mean"] for row in rows}) > 2, "a swarm that stands still proves nothing"
+    assert len({row["personal_best_mean"] for row in rows}) > 2, "a swarm that stands still proves nothing"
 
     run_swarm(config("stopped", ITERATIONS), "fit", tmp_path, "--ckpt_path", "last")
     assert_same_run(tmp_path / "stopped" / "version_0", whole)
@@ -194,7 +194,7 @@ def test_another_search_is_not_resumed_and_the_difference_is_named(
     assert content(root) == before
 
 
-@pytest.mark.parametrize("changes", [moved_base, arguments("--model.objective.batch_size", "5")])
+@pytest.mark.parametrize("changes", [moved_base, arguments("--model.engine.rows", "5")])
 def test_what_does_not_change_the_search_may_change_at_a_resume(
     world: World, root: Path, tmp_path: Path, changes: Callable[[World, Path], list[str]]
 ) -> None:

@@ -31,6 +31,19 @@ def test_the_next_run_comes_after_the_highest_version_and_nothing_is_made(tmp_pa
     assert not (tmp_path / "version_11").exists()
 
 
+def test_a_rank_that_was_started_by_another_one_takes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = next_run_folder(tmp_path)
+    taken.mkdir()  # by a logger, say, before the others ask
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert next_run_folder(tmp_path) == taken
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert next_run_folder(tmp_path) == tmp_path / "version_1"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert next_run_folder(tmp_path / "another") == tmp_path / "another" / "version_0"
+
+
 def test_last_is_the_newest_run_that_has_a_checkpoint(tmp_path: Path) -> None:
     put_checkpoint(tmp_path / "version_2")
     newest = put_checkpoint(tmp_path / "version_10")

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from swarm_lightning.callbacks import ExportBest, History, RestartStagnant
-from tests.search.tiny_search import World, search
+from swarm_lightning.evaluation.settings import EngineSettings
+from tests.search.tiny_search import FULL, World, search
 from tests.swarm.reference import Settings, Trajectory, Vector
 from tests.swarm.reference import search as reference_search
 
@@ -63,10 +64,11 @@ def follow(plain_peft: PlainPeft, first_velocity: str, repel: float) -> Trajecto
     return reference_search(plain_peft.start, plain_peft.utility, settings)
 
 
+@pytest.mark.parametrize("engine", [FULL, EngineSettings(chunk=1)], ids=["everything asked", "what can't matter left"])
 @pytest.mark.parametrize("repel", [0.05, 0.0])
 @pytest.mark.parametrize("first_velocity", ["zero", "best"])
 def test_every_utility_of_every_iteration_is_that_of_an_independent_search_with_plain_peft(
-    world: World, plain_peft: PlainPeft, tmp_path: Path, first_velocity: str, repel: float
+    world: World, plain_peft: PlainPeft, tmp_path: Path, first_velocity: str, repel: float, engine: EngineSettings
 ) -> None:
     expected = follow(plain_peft, first_velocity, repel)
     module = search(
@@ -77,12 +79,23 @@ def test_every_utility_of_every_iteration_is_that_of_an_independent_search_with_
         randomness=False,
         first_velocity=first_velocity,
         repel=repel,
+        engine=engine,
     )
-    seen = [
-        load_file(tmp_path / "score_tables" / f"iteration_{iteration:04d}.safetensors")["utilities"].tolist()
+    tables = [
+        load_file(tmp_path / "score_tables" / f"iteration_{iteration:04d}.safetensors")
         for iteration in range(ITERATIONS + 1)
     ]
-    assert seen == expected.utilities
+    seen = expected.utilities
+    if engine is FULL:
+        assert [table["utilities"].tolist() for table in tables] == seen
+    else:
+        for table, row in zip(tables, torch.tensor(seen, dtype=torch.float64), strict=True):
+            known = ~table["utilities"].isnan()
+            assert torch.equal(table["utilities"][known], row[known])
+            assert (table["reach"][:, 0] <= row).all()
+            assert (row <= table["reach"][:, 1]).all()
+        asked = sum(int((~table["scores"].isnan()).sum()) for table in tables)
+        assert asked < tables[0]["scores"].numel() * len(tables)
     assert len({utility for row in seen for utility in row}) > 3, "utilities that hardly differ prove nothing"
     assert len({tuple(row) for row in seen}) > 3, "a swarm that stands still proves nothing"
     assert int(module.swarm.restarts.sum()) == sum(len(particles) for particles in expected.restarted) > 0

@@ -28,6 +28,7 @@ from swarm_lightning.cli.main import main
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.module import SwarmData
+from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+# Everything is asked, and every reply goes on to its end.
+FULL = EngineSettings(exact_stop=False, row_stops=False)
 GOLD = ("e", "it", "al", "b", "Qu", "s", "c", "a", "F", "er", "i", "t")
 NEW_TOKENS = 6
 TIMINGS = {"evaluation_seconds", "examples_per_second"}
@@ -166,6 +169,7 @@ def search(
     dataset: Path | None = None,
     ckpt_path: str | None = None,
     logger: Any = False,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -176,6 +180,7 @@ def search(
         particles=particles,
         optimizer=partial(ParticleSwarm, **swarm),
         scheduler=scheduler,
+        engine=engine,
     )
     with calm_process():
         L.seed_everything(seed, verbose=False)
@@ -200,7 +205,8 @@ def search(
 class Scripted:
     """An objective whose scores are written down beforehand: `script[k][i]` is the utility of particle i after k moves.
 
-    It counts the examples it is asked, particle by particle; after the script it gives the lowest score.
+    It counts the examples it is asked, particle by particle, so everything must be asked (`FULL`); after the script it
+    gives the lowest score.
     """
 
     bounds = (0.0, 1.0)
@@ -250,7 +256,11 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
 def same(first: Any, second: Any) -> bool:
     """Tell whether two leaves are equal bit for bit."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return first.dtype == second.dtype and first.shape == second.shape and first.equal(second)
+        if first.dtype != second.dtype or first.shape != second.shape:
+            return False
+        if first.is_floating_point():  # what is unknown is NaN
+            return first.isnan().equal(second.isnan()) and first.nan_to_num().equal(second.nan_to_num())
+        return first.equal(second)
     return type(first) is type(second) and bool(first == second)
 
 

@@ -1,0 +1,144 @@
+"""The resident model as a crowd: any particles of one evaluation, many of them in one forward pass.
+
+It takes up the adapters of the particles that a batch needs, and computes what all prompts have in common once per
+particle. What is asked, and which rows share a batch, is decided in `generation.py` and `likelihood.py`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.evaluation.batches import ForwardPass
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+    from swarm_lightning.experts.adapted import AdaptedModel
+
+SHORTEST_PREFIX = 16  # tokens; below, the second pass and the copies cost more than they save
+
+
+class Crowd:
+    """Some particles on the resident base.
+
+    Attributes:
+        device: Where the model computes.
+        prefix: Token ids that prompts may begin with, which are computed once; empty where nothing is shared.
+    """
+
+    def __init__(self, adapted: "AdaptedModel", vectors: Tensor | None, prefix: Sequence[int] = ()) -> None:
+        """Take particles and what their prompts have in common.
+
+        Args:
+            adapted: The resident base with layers that carry adapters.
+            vectors: Weights of the particles [P, D]; None for the base without any adapter, as one particle.
+            prefix: Token ids that prompts are expected to begin with; ignored where they are few, or where the model
+                can't make use of them.
+        """
+        self._adapted = adapted
+        self._vectors = vectors
+        self._forward = ForwardPass(adapted.model)
+        adapted.carried = None  # what it holds may have moved since
+        self._prefixes: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.device = adapted.model.device
+        self.prefix = tuple(prefix) if self._can_share(prefix) else ()
+
+    def forward(
+        self,
+        particles: tuple[int, ...],
+        tokens: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        keep: int,
+        cache: "Cache | None" = None,
+    ) -> Tensor:
+        """Run the model as some particles; their rows lie one particle after the other, equally many of each.
+
+        Args:
+            particles: Which particles, P of them.
+            tokens: New token ids [B, T].
+            mask: Mask of the cached and the new tokens [B, cached + T].
+            positions: Positions of the new tokens [B, T].
+            keep: For how many columns at the end logits are wanted.
+            cache: Where keys and values are kept, if they are.
+
+        Returns:
+            Logits [B, keep, vocabulary].
+        """
+        self._carry(particles)
+        batch = self._adapted.batch
+        batch.rows, batch.tokens = tokens.shape
+        return self._forward(tokens, mask, positions, keep, cache)
+
+    def shared(self, sequences: Sequence[Sequence[int]]) -> int:
+        """Return how many tokens need not be fed for these rows: those of the prefix, or 0 if a row begins otherwise.
+
+        Args:
+            sequences: Token ids of the rows' prompts.
+        """
+        length = len(self.prefix)
+        fits = all(len(ids) > length and tuple(ids[:length]) == self.prefix for ids in sequences)
+        return length if fits else 0
+
+    def prefixes(self, particles: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values of the prefix, computed at the first use.
+
+        Args:
+            particles: Which particles, P of them.
+
+        Returns:
+            For every layer, keys and values [P, heads, tokens, size].
+        """
+        new = tuple(particle for particle in particles if particle not in self._prefixes)
+        if new:
+            self._compute_prefixes(new)
+        layers = zip(*(self._prefixes[particle] for particle in particles), strict=True)
+        return [tuple(torch.stack(parts) for parts in zip(*layer, strict=True)) for layer in layers]  # type: ignore[misc]
+
+    def _compute_prefixes(self, particles: tuple[int, ...]) -> None:
+        from transformers.cache_utils import Cache, DynamicLayer
+
+        cache = Cache(layer_class_to_replicate=DynamicLayer)
+        tokens = torch.tensor([self.prefix] * len(particles), device=self.device)
+        positions = torch.arange(len(self.prefix), device=self.device).expand_as(tokens)
+        self.forward(particles, tokens, torch.ones_like(tokens), positions, 1, cache)
+        for row, particle in enumerate(particles):
+            kept = [(layer.keys[row], layer.values[row]) for layer in cache.layers]  # type: ignore[union-attr, index]
+            self._prefixes[particle] = kept
+
+    def _carry(self, particles: tuple[int, ...]) -> None:
+        if self._vectors is None or self._adapted.carried == (id(self), particles):
+            return
+        first, last = particles[0], particles[-1] + 1
+        if particles == tuple(range(first, last)):
+            self._adapted.load(self._vectors[first:last])
+        else:
+            self._adapted.load(self._vectors[list(particles)])
+        self._adapted.carried = (id(self), particles)
+
+    def _can_share(self, prefix: Sequence[int]) -> bool:
+        # Between the prefix and the rest of a row there may be padding: the model must be told the positions, and may
+        # not look back over a window of columns.
+        config = self._adapted.model.config.get_text_config()
+        windowed = {"sliding_attention", "chunked_attention"} & set(getattr(config, "layer_types", None) or ())
+        windowed |= {"sliding_window"} if getattr(config, "sliding_window", None) else set()
+        windowed |= {"local"} & set(getattr(config, "attention_layers", None) or ())  # GPT-Neo
+        return len(prefix) >= SHORTEST_PREFIX and self._forward.takes_positions and not windowed
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the tokens that all sequences begin with, leaving each at least one of its own.
+
+    >>> common_prefix([[1, 2, 3], [1, 2, 4, 5], [1, 2]])
+    (1,)
+    """
+    if not sequences:
+        return ()
+    first, last = min(map(list, sequences)), max(map(list, sequences))  # what these two share, all between them share
+    length = min(min(len(sequence) for sequence in sequences) - 1, len(first))
+    for place in range(length):
+        if first[place] != last[place]:
+            return tuple(first[:place])
+    return tuple(first[: max(length, 0)])

@@ -1,0 +1,42 @@
+"""Settings of the engine that evaluates particles: they change how fast a search goes, never where it goes."""
+
+from dataclasses import dataclass
+
+from swarm_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How particles are evaluated; none of this changes what a search finds.
+
+    Attributes:
+        rows: Rows of one forward pass at most, one row being one prompt of one particle; null: from the free memory.
+        particles: Particles in one forward pass at most; null: all.
+        exact_stop: Whether a particle's evaluation ends when the rest can't change what becomes of it: its personal
+            best, and the global worst.
+        row_stops: Whether a reply ends when the rest can't change its score.
+        shared_prefix: Whether what all prompts begin with (an in-context prompt, a system prompt) is computed once per
+            particle.
+        lots: Pieces into which the ranks cut a round of questions; null: 4, or for more than 4 ranks the next power of
+            two. A rank beyond this number has nothing to do. Equal numbers of lots give equal results to the last
+            bit on any number of ranks, in half precision too.
+        chunk: With exact_stop, examples that a particle is asked at a time, at least; null: so many that all undecided
+            particles together are asked 128. Fewer leave more unasked, in more and smaller batches.
+    """
+
+    rows: int | None = None
+    particles: int | None = None
+    exact_stop: bool = True
+    row_stops: bool = True
+    shared_prefix: bool = True
+    lots: int | None = None
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't be meant."""
+        for name in ("rows", "particles", "lots", "chunk"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"Expected engine.{name} to be a whole number of 1 or more, but got {value!r}.")

@@ -1,0 +1,74 @@
+"""Refuses to go on where the ranks of a run do not hold the same: before the search, and in every iteration.
+
+Every rank moves the whole swarm with the same numbers. Files that differ between two machines, or a rank whose
+arithmetic went another way, would make of one search several that look like one.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.ranks import RESUME, RankError, digest
+from swarm_lightning.search.resume import differences_between, identity_of
+
+if TYPE_CHECKING:
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+
+def check_same_run(module: "ModelSwarm") -> None:
+    """Compare base, experts, data, settings and run folder between the ranks.
+
+    Args:
+        module: The search, set up.
+
+    Raises:
+        InputError: If a rank has others than the first; on all ranks, by name.
+    """
+    ranks, trainer = module.ranks, module.trainer
+    if ranks.count == 1:
+        return
+    own = {"experts": module.pool.fingerprint, "base": module.base_fingerprint}
+    own |= identity_of(module) if trainer.state.fn == "fit" else {}
+    first, *others = ranks.every({**own, "run folder": str(trainer.default_root_dir)})
+    for rank, other in enumerate(others, start=1):
+        differing = differences_between(first, other)
+        if differing:
+            named = "; ".join(differing).replace("in the checkpoint", "on rank 0")
+            error = InputError(
+                f"Expected the same files and settings on all {ranks.count} ranks, but on rank {rank} {named}. Give "
+                "every rank the same config and the same files, and a seed."
+            )
+            error.shared = True
+            raise error
+
+
+def check_same_swarm(module: "ModelSwarm", examples: Sequence[Example]) -> None:
+    """Compare the positions, the particles that are due and the examples between the ranks.
+
+    Positions are compared by the sum of their bits as whole numbers, which no order of adding changes: one pass over
+    [N, D] at the speed of memory.
+
+    Args:
+        module: The search.
+        examples: What is about to be asked.
+
+    Raises:
+        RankError: If a rank holds others than the first; on all ranks.
+    """
+    ranks = module.ranks
+    if ranks.count == 1:
+        return
+    bits = module.positions.data.view(torch.int32).sum(dim=1, dtype=torch.int64)
+    asked = [(example.identifier, example.question) for example in examples]
+    digests = ranks.every(digest(bits.tolist(), module.particle_swarm.due.tolist(), asked))
+    differing = [rank for rank, held in enumerate(digests) if held != digests[0]]
+    if differing:
+        error = RankError(
+            f"Expected the same swarm and the same examples on all {ranks.count} ranks, but those of {differing} are "
+            f"others than those of rank 0. Are machines, devices and library versions the same? {RESUME}"
+        )
+        error.shared = True
+        raise error

@@ -1,0 +1,48 @@
+"""The numbers of one iteration, measured once for loggers, history and progress."""
+
+import math
+from typing import TYPE_CHECKING
+
+from swarm_lightning.swarm.rules import diversity
+
+if TYPE_CHECKING:
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+
+def measure(module: "ModelSwarm") -> dict[str, float]:
+    """Measure the iteration that has just ended.
+
+    A utility that the evaluation left open is NaN, and `at_least` and `at_most` say where it lies; they are equal where
+    it is known. The global worst is NaN where the search does not ask for it.
+
+    Args:
+        module: The search.
+
+    Returns:
+        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+    """
+    swarm, evaluation, reach = module.swarm, module.evaluation, module.score_memory.reach
+    assert evaluation is not None
+    seconds = max(module.scoring_seconds, 1e-9)
+    bests = swarm.personal_best_utilities
+    return {
+        "step": float(swarm.iterations),
+        "global_best": float(swarm.global_best_utility),
+        "global_worst": float(swarm.global_worst_utility) if module.repels else math.nan,
+        "personal_best_mean": float(bests[bests.isfinite()].mean()),
+        "step_length": float(module.particle_swarm.param_groups[0]["lr"]),
+        "restarts": float(swarm.restarts.sum()),
+        "diversity": diversity(swarm.positions),
+        "evaluations": float(evaluation.evaluated),
+        "generated_tokens": float(evaluation.generated),
+        "evaluation_seconds": module.scoring_seconds,
+        "examples_per_second": evaluation.evaluated / seconds,
+        **{f"utility/particle_{index:02d}": float(value) for index, value in enumerate(swarm.utilities)},
+        **{f"at_least/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 0])},
+        **{f"at_most/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 1])},
+    }
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the numbers that are known: what a logger can draw."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,0 +1,232 @@
+"""How a Trainer runs a search on several ranks: who starts the processes, how they meet, and how they end.
+
+Lightning's `DDPStrategy` owns the processes; nothing is wrapped, because a swarm has no gradients to share. Until the
+search runs, every exchange between ranks is one that a failing rank can answer with its failure, so that a refusal on
+one rank is a refusal on all. `swarm_lightning/evaluation/ranks.py` shares out the work.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import lightning as L
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.ranks import RESUME, RankError, Ranks
+
+T = TypeVar("T")
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Processes that somebody else has started.
+
+    Attributes:
+        processes: Ranks on every machine.
+        nodes: Number of machines.
+    """
+
+    processes: int
+    nodes: int
+
+
+def external_launch() -> Launch | None:
+    """Return how torchrun or srun has started this run; None where neither has, or for one process only."""
+    environment = os.environ
+    if TorchElasticEnvironment.detect():
+        ranks, here = int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"])
+    elif SLURMEnvironment.detect():
+        ranks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", 1))
+        here = int(environment.get("SLURM_NTASKS_PER_NODE", ranks // nodes))
+    else:
+        return None
+    if ranks % here:
+        raise InputError(f"Expected as many ranks on every machine, but got {ranks} in all and {here} on this one.")
+    return Launch(here, ranks // here) if ranks > 1 else None
+
+
+def needs_ranks(accelerator: Any, devices: Any, num_nodes: int) -> bool:
+    """Tell whether a Trainer with these arguments runs more than one process.
+
+    Args:
+        accelerator: Any that a Trainer takes.
+        devices: Any that a Trainer takes.
+        num_nodes: Number of machines.
+    """
+    connector = _AcceleratorConnector(accelerator=accelerator, devices=devices, num_nodes=num_nodes)
+    return isinstance(connector.strategy, ParallelStrategy)
+
+
+def ranks_of(trainer: L.Trainer) -> Ranks:
+    """Return the ranks of a trainer, all of them once it has started its processes.
+
+    Args:
+        trainer: The trainer of a search.
+
+    Raises:
+        InputError: If there are several and they were not started by `SwarmStrategy`.
+    """
+    if isinstance(trainer.strategy, SwarmStrategy):
+        return trainer.strategy.ranks
+    count = trainer.num_devices * trainer.num_nodes
+    if count > 1:
+        raise InputError(
+            f"Expected SwarmStrategy for {count} ranks, but got {type(trainer.strategy).__name__}, which "
+            "can't hold a search. Use SwarmTrainer, or L.Trainer(strategy=SwarmStrategy(), ...) with "
+            "`from swarm_lightning.search.strategy import SwarmStrategy`."
+        )
+    return Ranks()
+
+
+class SwarmStrategy(DDPStrategy):
+    """Several ranks that each hold the whole swarm."""
+
+    strategy_name = "swarm"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the arguments of `DDPStrategy`.
+
+        Args:
+            args: Those of `DDPStrategy`.
+            kwargs: Those of `DDPStrategy`.
+        """
+        super().__init__(*args, **kwargs)
+        self.ranks = Ranks()
+        self._running = False
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is: DDP refuses a module without gradients."""
+
+    def setup_environment(self) -> None:
+        """Meet the other ranks before Lightning does."""
+        self._running = False
+        self.ranks = Ranks.join(self.num_processes, self.num_nodes)
+        super().setup_environment()
+
+    def barrier(self, name: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """Wait for all ranks, and fail if one of them has failed."""
+        with self.ranks.together():
+            pass
+        if name == "run-stage":
+            self._running = True
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, self._note_sigterm)
+
+    def _note_sigterm(self, number: int, _: Any) -> None:
+        """Let the run end between two iterations, on all ranks.
+
+        Lightning 2.6.6 broadcasts from within its handler, wherever that interrupts a rank, and again before every
+        iteration. The second is enough; the first can meet another exchange of the other ranks, and wait for ever.
+        """
+        assert self.lightning_module is not None
+        connector = self.lightning_module.trainer._signal_connector
+        if not connector.received_sigterm and isinstance(self._launcher, RankLauncher):
+            self._launcher.kill(signal.Signals(number))
+        connector.received_sigterm = True
+
+    def broadcast(self, obj: T, src: int = 0) -> T:
+        """Return what one rank holds, on all ranks."""
+        with self.ranks.together():
+            pass
+        return self.ranks.every(obj)[src]
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell the other ranks why this one does not go on; once the search runs, the evaluator does so."""
+        told = self._running or not isinstance(exception, Exception) or getattr(exception, "shared", False)
+        if not told:
+            # What the others met instead is theirs to raise; this rank raises its own.
+            with suppress(Exception), self.ranks.together():
+                raise exception
+            if isinstance(exception, InputError):
+                exception.shared = True
+        super().on_exception(exception)
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        self._launcher = RankLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
+
+
+class RankLauncher(_SubprocessScriptLauncher):
+    """Starts one process per further rank of this machine, where nobody else has, and ends with them.
+
+    Lightning's own watches its children too, but kills the first rank without a word of ours, sometimes while that
+    rank is ending with a message and an exit code of its own.
+    """
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: L.Trainer | None = None, **kwargs: Any) -> Any:
+        """Start the processes, then call the function.
+
+        Args:
+            function: What every rank does.
+            args: Its arguments.
+            trainer: Not used.
+            kwargs: Its arguments.
+
+        Raises:
+            InputError: If torchrun or srun has started another number of processes.
+        """
+        try:
+            self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        except ValueError as error:
+            raise InputError(f"{error} Leave trainer.devices and trainer.num_nodes out.") from error
+        starts = not self.cluster_environment.creates_processes_externally
+        if starts:
+            self._call_children_scripts()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        if not starts:
+            return function(*args, **kwargs)
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), daemon=True, name="watch-ranks").start()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            ended.set()
+            # Ranks that know why they end may say so; any other would only say that it has lost this one.
+            self._end_others(GRACE_SECONDS if isinstance(error, RankError) or getattr(error, "shared", False) else 0)
+            raise
+
+    def _end_others(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for process in self.procs:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+        for process in self.procs:
+            if process.poll() is None:
+                process.kill()
+
+    def _watch(self, ended: threading.Event) -> None:
+        """End this process if another rank has died and this one does not notice, busy with its own share."""
+        while not ended.wait(POLL_SECONDS):
+            codes = [process.poll() for process in self.procs]
+            if all(code == 0 for code in codes):
+                return
+            if any(codes):
+                break
+        if ended.wait(GRACE_SECONDS):
+            return
+        for rank, process in enumerate(self.procs, start=1):
+            if process.poll():
+                print(f"swarm: Rank {rank} {_ending(process.returncode)}. {RESUME}", file=sys.stderr, flush=True)
+            else:
+                process.kill()
+        os._exit(1)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was ended by signal {-code} ({signal.Signals(-code).name})"
