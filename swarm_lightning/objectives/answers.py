@@ -24,6 +24,8 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+# LaTeX writes 1,000 as 1{,}000, 1,\!000 or 1\,000.
+_LATEX_COMMA = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,)(?=[0-9]{3}(?![0-9]))")
 _LONGEST_NUMBER = 1000  # digits; more is a run-away reply, and Python refuses to read integers from about 4000 on
 
 
@@ -50,10 +52,10 @@ def normalise(text: str, ignore_case: bool = False) -> str:
 def last_number(text: str) -> Fraction | None:
     """Return the last number of a text, exactly.
 
-    `1,000` is one thousand, `$5.00` and `5.` are five, `-3` is minus three, `1/2` is one half, `2e3` two thousand and
-    `50%` fifty; of a date such as `1/2/2024` the last part counts. A minus sign directly after a letter, a digit or a
-    closing bracket is no sign (`5-3`), commas that do not part groups of three part numbers (`1,2,3`), and digits
-    directly after a latin letter are no number (`H2O`).
+    `1,000` and LaTeX's `1{,}000` are one thousand, `$5.00` and `5.` are five, `-3` is minus three, `1/2` is one half,
+    `2e3` two thousand and `50%` fifty; of a date such as `1/2/2024` the last part counts. A minus sign directly after a
+    letter, a digit or a closing bracket is no sign (`5-3`), commas that do not part groups of three part numbers
+    (`1,2,3`), and digits directly after a latin letter are no number (`H2O`).
 
     Args:
         text: A reply or a gold answer.
@@ -65,11 +67,28 @@ def last_number(text: str) -> Fraction | None:
     Fraction(2501, 2)
     """
     found = None
-    for match in _NUMBER.finditer(text):
+    for match in _NUMBER.finditer(_LATEX_COMMA.sub(",", text)):
         number = _read_number(match)
         if number is not None:
             found = number
     return found
+
+
+def last_words(text: str, count: int) -> str:
+    r"""Return the last words of a text, as the published code parts them: at single spaces, and at nothing else.
+
+    So two spaces have an empty word between them, and a line break parts no words.
+
+    Args:
+        text: A reply; white space around it does not count.
+        count: How many words, >= 1.
+
+    >>> last_words(" So she has\n72 apples left over. ", 3), last_words("a  b", 2)
+    ('apples left over.', ' b')
+
+    Source: google-research, model_swarm/evaluate.py, `evaluate`, the case of gsm8k.
+    """
+    return " ".join(text.strip().split(" ")[-count:])
 
 
 def write_number(number: Fraction) -> str:

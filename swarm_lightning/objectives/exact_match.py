@@ -1,7 +1,8 @@
-"""Exact match: a generated reply against a gold text, by one of four rules.
+"""Exact match: a generated reply against a gold text, by one of five rules.
 
 The rule `contained` is that of the published code: the gold answer occurs somewhere in the reply, character for
-character, even inside a word or a longer number (gold `5` is contained in `15`). Choose `last_number` for arithmetic.
+character, even inside a word or a longer number (gold `5` is contained in `15`). For arithmetic the published code
+looks at the last words only, `last_five_words`, and is as lenient there; choose `last_number` to compare numbers.
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.answers import last_number, normalise, write_number
+from swarm_lightning.objectives.answers import last_number, last_words, normalise, write_number
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.prompts import QUESTION_TEMPLATE, PromptTemplate
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
@@ -18,16 +19,22 @@ from swarm_lightning.objectives.protocol import GenerationSettings, LanguageMode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-RULES = ("contained", "exact", "last_number", "regex")
+RULES = ("contained", "exact", "last_number", "last_five_words", "regex")
+# How the answers of openai/gsm8k end, after the working.
+_WORKING = re.compile(r"\n####[ \t]*(?P<answer>[^\n]*\S)\s*$")
 
 
 class ExactMatch:
-    """Score 1 for a reply that gives the gold answer, and 0 for any other.
+    r"""Score 1 for a reply that gives the gold answer, and 0 for any other.
 
     Rules:
         contained: The gold answer, without white space around it, occurs in the reply.
         exact: Reply and gold answer are equal after `normalise`: white space, one full stop at the end.
-        last_number: The last number of the reply equals that of the gold answer; `1,000` equals `1000.0`.
+        last_number: The last number of the reply equals that of the gold answer; `1,000` equals `1000.0`. A gold answer
+            may hold its working, as in `48/2 = 24\n#### 24`.
+        last_five_words: The gold answer, without white space around it, occurs in the last five words of the reply,
+            even inside a word or a longer number: the published rule for the validation split of GSM8K (for its test
+            split the published code looks at ten words). Words are parted by single spaces; see `last_words`.
         regex: The group of the pattern's first match in the reply equals the gold answer after `normalise`.
     """
 
@@ -35,7 +42,7 @@ class ExactMatch:
 
     def __init__(
         self,
-        rule: Literal["contained", "exact", "last_number", "regex"] = "contained",
+        rule: Literal["contained", "exact", "last_number", "last_five_words", "regex"] = "contained",
         pattern: str | None = None,
         ignore_case: bool = False,
         template: str | None = None,
@@ -47,7 +54,7 @@ class ExactMatch:
         r"""Set the rule, the prompt and how replies are generated.
 
         Args:
-            rule: How a reply is compared with the gold answer: contained, exact, last_number or regex.
+            rule: How a reply is compared with the gold answer: contained, exact, last_number, last_five_words or regex.
             pattern: Regular expression with one group, which is the answer; for the rule regex only.
             ignore_case: Whether upper and lower case are the same.
             template: Prompt with placeholders in braces; `Question: {question}\nAnswer:` where not given.
@@ -87,6 +94,13 @@ class ExactMatch:
                     f"Expected a gold answer that the rule {self.rule} can read, but example {example.identifier!r} "
                     f"has {example.answer!r}. Correct the answer, or choose another rule."
                 )
+            working = None if self.rule == "last_number" else _WORKING.search(example.answer)
+            if working is not None:
+                raise InputError(
+                    f"Expected a gold answer that a reply can give, but that of example {example.identifier!r} holds "
+                    f"its working, and ends with '#### {working['answer']}'. Set rule: last_number, which reads the "
+                    f"number behind it, or store {working['answer']!r} alone as the answer."
+                )
         self.template.check(examples, tokenizer)
 
     def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -109,7 +123,8 @@ class ExactMatch:
     def is_settled(self, text: str, example: Example) -> bool:
         """Tell whether a reply that begins like this gets the same score however it goes on.
 
-        With the rule contained, the gold answer has appeared; with exact, the reply has turned to something else.
+        With the rule contained, the gold answer has appeared; with exact, the reply has turned to something else. With
+        the other rules what is still to come counts, so no reply is settled.
 
         Args:
             text: The beginning of a reply.
@@ -139,8 +154,8 @@ class ExactMatch:
         answer = self.read(reply)
         if example.answer is None or answer is None:
             return Outcome(reply, answer, 0.0)
-        if self.rule == "contained":
-            gold, text = example.answer.strip(), reply
+        if self.rule in ("contained", "last_five_words"):
+            gold, text = example.answer.strip(), last_words(reply, 5) if self.rule == "last_five_words" else reply
             right = gold.casefold() in text.casefold() if self.ignore_case else gold in text
         else:
             right = answer == self.read(example.answer, gold=True)
@@ -159,6 +174,8 @@ class ExactMatch:
         if self.rule == "last_number":
             number = last_number(text)
             return None if number is None else write_number(number)
+        if self.rule == "last_five_words" and not gold:
+            text = last_words(text, 5)
         if self.pattern is not None and not gold:
             match = self.pattern.search(text)
             text = "" if match is None else match[1] or ""

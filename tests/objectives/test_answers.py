@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from swarm_lightning.objectives.answers import last_number, normalise, write_number
+from swarm_lightning.objectives.answers import last_number, last_words, normalise, write_number
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,10 @@ def test_case_matters_unless_ignored() -> None:
         ("\u7b54\u6848\u662f5", 5),
         ("007", 7),
         ("1.2.3", Fraction(6, 5)),
+        (r"$\boxed{1{,}250}$", 1250),
+        (r"1,\!000,\!000", 1_000_000),
+        (r"\$1\,000.50", Fraction(2001, 2)),
+        (r"\{1\,2\}", 2),
     ],
 )
 def test_the_last_number_is_read_exactly(text: str, expected: Fraction | int) -> None:
@@ -71,6 +75,21 @@ def test_a_text_without_a_number_gives_none(text: str) -> None:
 
 def test_a_run_away_number_does_not_hide_an_earlier_one() -> None:
     assert last_number("12 and " + "9" * 5000) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "expected"),
+    [
+        ("one two three", 2, "two three"),
+        ("one two", 5, "one two"),
+        (" one two \n", 1, "two"),  # white space around the text does not count
+        ("one\ntwo three", 2, "one\ntwo three"),  # a line break parts no words
+        ("one two  three", 3, "two  three"),  # between two spaces stands an empty word
+        ("", 5, ""),
+    ],
+)
+def test_words_are_parted_by_single_spaces(text: str, count: int, expected: str) -> None:
+    assert last_words(text, count) == expected
 
 
 @pytest.mark.parametrize(

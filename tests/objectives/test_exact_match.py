@@ -54,6 +54,78 @@ def test_last_number_compares_numbers_not_spellings(reply: str, gold: str, expec
     assert score(ExactMatch("last_number"), reply, gold) == expected
 
 
+# Replies to questions as those of GSM8K, each marked by reading it: does it give the gold answer, and do the two rules
+# for arithmetic say so? Where one of them is wrong, the comment says why.
+MARKED = [
+    # (reply, gold, right, last_number, last_five_words)
+    ("48/2 = 24 clips in May.\n48 + 24 = 72 clips altogether.\n#### 72", "72", 1, 1, 1),
+    ("Natalia sold 24 clips in May, so she sold 72 clips.", "72", 1, 1, 1),
+    ("She sold <<48+24=72>>72 clips altogether.", "72", 1, 1, 1),
+    ("The answer is $\\boxed{72}$.", "72", 1, 1, 1),
+    ("**Answer:** **72**", "72", 1, 1, 1),
+    ("She earns $10.00.", "10", 1, 1, 1),
+    ("The total is $1,450,000.", "1450000", 1, 1, 0),  # other spelling
+    ("That makes 1450000 dollars", "1,450,000", 1, 1, 0),  # other spelling
+    ("So it takes her 2.50 hours", "2.5", 1, 1, 1),
+    ("The temperature is -5 degrees now.", "-5", 1, 1, 1),
+    ("He has 10 - 15 = -5 dollars", "-5", 1, 1, 1),
+    ("They need 20% of them", "20", 1, 1, 1),
+    ("72, because half of 48 clips is 24 clips.", "72", 1, 0, 0),  # the answer is not the last number
+    ("So there are 72 clips on day 2.", "72", 1, 0, 1),  # the answer is not the last number
+    ("She has seventy-two clips.", "72", 1, 0, 0),  # in words
+    ("It is 72.\n\nQuestion: What is 5 plus 3?\nAnswer: 8", "72", 1, 0, 0),  # goes on; the stop string Question: helps
+    ("48 + 24 = 72, and so 71 are left over.", "72", 0, 0, 0),
+    ("#### 172", "72", 0, 0, 1),  # contained in a longer number
+    ("She earns $72.50 in all", "72", 0, 0, 1),  # contained in a longer number
+    ("Half of 72 is the answer: 36", "72", 0, 0, 1),  # contained
+    ("Is it 72? No, it is 24.", "72", 0, 0, 1),  # contained
+    ("There are not 72 but 24 clips", "72", 0, 0, 1),  # contained
+    ("I can't tell.", "72", 0, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("reply", "gold", "right", "number", "words"), MARKED)
+def test_replies_marked_by_hand_are_scored_as_they_are_documented_to_be(
+    reply: str, gold: str, right: int, number: int, words: int
+) -> None:
+    assert score(ExactMatch("last_number"), reply, gold) == number
+    assert score(ExactMatch("last_five_words"), reply, gold) == words
+    # The golds of openai/gsm8k hold the working.
+    working = f"He has 48/2 = <<48/2=24>>24 clips.\nSo he has 7 days.\n#### {gold}"
+    assert score(ExactMatch("last_number"), reply, working) == number
+    if number:
+        assert right, "the last number never says right where a person says wrong"
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "expected"),
+    [
+        ("The answer is 72", "72", 1),
+        ("72 is one two three four", "72", 0),  # six words
+        ("72 is one two three", "72", 1),
+        (" 72 is one two three \n\n", "72", 1),  # white space around the reply does not count
+        ("72\n\none\ntwo\nthree\nfour\nfive", "72", 1),  # line breaks part no words
+        ("72 is  one two three", "72", 0),  # an empty word
+        ("It is Paris", " Paris ", 1),
+        ("It is paris", "Paris", 0),
+        ("", "5", 0),
+    ],
+)
+def test_last_five_words_looks_for_the_gold_answer_in_them(reply: str, gold: str, expected: float) -> None:
+    assert score(ExactMatch("last_five_words"), reply, gold) == expected
+
+
+@pytest.mark.parametrize("rule", ["contained", "exact", "last_five_words"])
+def test_a_gold_answer_with_its_working_is_refused_where_no_reply_could_give_it(
+    rule: str, tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    example = Example("?", "48/2 = <<48/2=24>>24\n#### 1,024", identifier="9")
+    with pytest.raises(InputError, match="ends with '#### 1,024'. Set rule: last_number.*or store '1,024' alone"):
+        ExactMatch(rule).check([example], tokenizer)  # type: ignore[arg-type]
+    ExactMatch("last_number").check([example], tokenizer)
+    ExactMatch(rule).check([Example("?", "#### is a heading"), Example("?", "24")], tokenizer)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("reply", "gold", "expected"),
     [
@@ -72,7 +144,7 @@ def test_a_group_that_takes_no_part_in_the_match_is_no_answer() -> None:
     assert outcome == Outcome("x", None, 0.0)
 
 
-@pytest.mark.parametrize("rule", ["contained", "exact"])
+@pytest.mark.parametrize("rule", ["contained", "exact", "last_five_words"])
 def test_case_can_be_ignored(rule: str) -> None:
     assert score(ExactMatch(rule, ignore_case=True), "PARIS", "Paris") == 1  # type: ignore[arg-type]
 
@@ -89,6 +161,7 @@ def test_case_can_be_ignored_in_a_pattern_too() -> None:
         (ExactMatch("exact", ignore_case=True), "PARIS.", "paris"),
         (ExactMatch("last_number"), "so $1,000.00.", "1000"),
         (ExactMatch("last_number"), "so what", None),
+        (ExactMatch("last_five_words"), "one two three four five six.", "two three four five six"),
         (ExactMatch("regex", pattern="is (.+)"), "it is Rome.", "Rome"),
     ],
 )
@@ -103,7 +176,7 @@ def test_an_example_without_a_gold_answer_is_answered_and_scores_nothing() -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "equal"}, "rule to be one of contained, exact, last_number, regex, but got 'equal'"),
+        ({"rule": "equal"}, "rule to be one of contained, exact, last_number, last_five_words, regex, but got 'equal'"),
         ({"rule": "regex"}, "but got none"),
         ({"rule": "regex", "pattern": "("}, "regular expression"),
         ({"rule": "regex", "pattern": "a"}, "has 0"),
@@ -197,6 +270,7 @@ def test_the_score_of_a_settled_reply_is_the_same_however_it_goes_on(rule: str, 
         (ExactMatch("exact"), "p", True),
         (ExactMatch("exact", ignore_case=True), "p", False),
         (ExactMatch("last_number"), "12. Paris 13", False),
+        (ExactMatch("last_five_words"), "It is Paris\n", False),  # five more words hide it
         (ExactMatch("regex", pattern="is (.*)"), "It is Paris\n", False),
     ],
 )
