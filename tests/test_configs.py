@@ -1,17 +1,27 @@
-"""Every file in configs/ is complete: it parses, opens with its launch command, and explains each of its keys."""
+"""Every file in configs/ is complete: it parses, opens with its launch command, explains each of its keys, and runs."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from swarm_lightning.cli import main
+from tests.search.tiny_search import calm_process
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.stem != "own_experts"]  # that one is a template for other models
 
 
 def test_there_are_configs() -> None:
-    assert [path.name for path in CONFIGS] == ["exact_match.yaml", "own_experts.yaml", "quickstart.yaml"]
+    assert [path.stem for path in CONFIGS] == [
+        "abstention",
+        "exact_match",
+        "likelihood",
+        "mathematics",
+        "own_experts",
+        "quickstart",
+    ]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -42,6 +52,22 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
         if line.lstrip().startswith("#") or not rest.strip() or "#" in rest:
             continue
         assert key in known, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=lambda path: path.stem)
+def test_a_config_searches(path: Path, tmp_path: Path) -> None:
+    experts = ["demo:experts/scribe", "demo:experts/shepherd"]
+    with calm_process():
+        main(
+            [
+                *("fit", "--config", str(path), "--model.experts", json.dumps(experts), "--model.particles", "3"),
+                *("--data.validation_size", "6", "--data.test_size", "4", "--trainer.max_steps", "2"),
+                *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path)),
+            ]
+        )
+    summary = json.loads((tmp_path / "version_0" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["iterations"] == 2
+    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == [6, 6, 4, 4]
 
 
 def assert_contains(whole: object, part: object) -> None:

@@ -3,16 +3,20 @@
 Nothing here imports torch or transformers, and nothing knows of particles; `evaluation/` brings both together.
 """
 
+from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Objective, Outcome
 
 __all__ = [
+    "Abstention",
     "ExactMatch",
     "GenerationSettings",
     "LanguageModel",
     "Likelihood",
+    "MeanLogLikelihood",
     "MultipleChoice",
     "Objective",
     "Outcome",

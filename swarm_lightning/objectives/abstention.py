@@ -1,0 +1,178 @@
+"""Abstention: a model answers, is asked whether its own answer is right, and keeps it back where it says no.
+
+The utility is the effective reliability, (right answers given - wrong answers given) / all. Questions, wording of the
+second turn and score follow the published code for AbstainQA; how replies are read is this package's own. Source:
+google-research, model_swarm/evaluate.py; self-reflection of arXiv:2402.00367; the score of arXiv:2204.13631.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.checks import check_one_of
+from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.multiple_choice import MultipleChoice
+from swarm_lightning.objectives.prompts import PromptTemplate
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
+from swarm_lightning.objectives.verdicts import read_verdict, verdict_is_settled
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RULES = ("choice", "contained", "exact", "last_number", "last_five_words")
+ABSTAINED = "(abstained)"
+_ASKED = "Proposed answer: {answer}\nIs the proposed answer true or false? Directly answer with true or false.\nAnswer:"
+REFLECTION_ON_CHOICES = "Question: {question}\n{choices}\n" + _ASKED
+REFLECTION_TEMPLATE = "Question: {question}\n" + _ASKED
+
+
+class Abstention:
+    """Score 1 for a right answer that the model stands by, -1 for a wrong one, and 0 where it abstains.
+
+    It abstains where its second reply calls its own answer wrong (`read_verdict`), and only there. A second reply that
+    does not say so keeps the answer, and a first reply without an answer counts as a wrong one unless it is taken back:
+    as in the published code. If either counted as abstaining, a model that writes nonsense would score 0 and beat every
+    model that answers less than half of the questions right.
+    """
+
+    bounds: tuple[float, float] = (-1.0, 1.0)
+
+    def __init__(
+        self,
+        rule: Literal["choice", "contained", "exact", "last_number", "last_five_words"] = "choice",
+        ignore_case: bool = False,
+        template: str | None = None,
+        reflection: str | None = None,
+        chat: bool = False,
+        system: str | None = None,
+        max_new_tokens: int = 10,
+        stop: Sequence[str] = (),
+        reflection_max_new_tokens: int = 10,
+    ) -> None:
+        r"""Set how answers are compared, both prompts and how replies are generated.
+
+        Args:
+            rule: How the first reply is scored: choice for multiple choice (the letter in it), or a rule of ExactMatch
+                for short gold answers: contained, exact, last_number or last_five_words.
+            ignore_case: Whether upper and lower case are the same; not with the rule choice.
+            template: Prompt of the first turn with placeholders in braces; where not given,
+                `Question: {question}\n{choices}\nThe answer is`, or `Question: {question}\nAnswer:` without choices.
+            reflection: Prompt of the second turn; beside those of the first it may name `{answer}`, the answer read
+                from the first reply (a choice as `B: text`; the whole reply where none could be read, and with the
+                rules that compare whole replies), and `{reply}`, the whole first reply. Where not given,
+                `Question: {question}\n{choices}\nProposed answer: {answer}\nIs the proposed answer true or false?
+                Directly answer with true or false.\nAnswer:`.
+            chat: Whether each prompt becomes the user's turn of the tokenizer's chat template; the second turn is a
+                conversation of its own.
+            system: System turn of the chat template.
+            max_new_tokens: The most tokens of the first reply.
+            stop: Strings that end the first reply; it is cut before the first of them.
+            reflection_max_new_tokens: The most tokens of the second reply.
+
+        Raises:
+            InputError: If a value can't be used.
+        """
+        check_one_of("rule", rule, RULES)
+        if rule == "choice" and ignore_case:
+            raise InputError("Expected ignore_case only with a rule for short gold answers, but got it with choice.")
+        self.rule = rule
+        self.first: MultipleChoice | ExactMatch
+        if rule == "choice":
+            self.first = MultipleChoice(
+                template=template, chat=chat, system=system, max_new_tokens=max_new_tokens, stop=stop
+            )
+        else:
+            self.first = ExactMatch(
+                rule,
+                ignore_case=ignore_case,
+                template=template,
+                chat=chat,
+                system=system,
+                max_new_tokens=max_new_tokens,
+                stop=stop,
+            )
+        if reflection is None:
+            reflection = REFLECTION_ON_CHOICES if rule == "choice" else REFLECTION_TEMPLATE
+        if not any(name in reflection for name in ("{answer}", "{reply}")):
+            raise InputError(
+                f"Expected the second prompt to show the model its answer, but {reflection!r} names neither {{answer}} "
+                "nor {reply}. Put one of them in."
+            )
+        self.reflection = PromptTemplate(reflection, chat, system)
+        self.reflection_settings = GenerationSettings(reflection_max_new_tokens)
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse examples that the first turn can't be scored on, and prompts of either turn that can't be made.
+
+        Args:
+            examples: What will be asked.
+            tokenizer: The base model's.
+
+        Raises:
+            InputError: If an example can't be served.
+        """
+        self.first.check(examples, tokenizer)
+        self.reflection.check([self.proposal(example, Outcome("", None, 0.0)) for example in examples], tokenizer)
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees first for an example."""
+        return self.first.prompt(example, tokenizer)
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Ask a model, show it its answers, and score those that it stands by.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            model: What answers.
+
+        Returns:
+            One outcome per example; its reply holds both turns, its score is 1, 0 or -1. What a vote counts is the
+            answer, or that the model abstained.
+        """
+        # A first reply may end as soon as its letter is known, unless more of it is shown in the second turn.
+        only_the_letter = self.rule == "choice" and "{reply}" not in self.reflection.template
+        settled = self.first.is_settled if only_the_letter else None
+        replies = self.first.template.ask(examples, model, self.first.settings, settled)
+        answers = score_all(self.first.score, replies, examples)
+        made: dict[tuple[int, str], Example] = {}  # many particles give the same reply to the same example
+        for example, answer in zip(examples, answers, strict=True):
+            if (id(example), answer.reply) not in made:
+                made[id(example), answer.reply] = self.proposal(example, answer)
+        proposals = [made[id(example), answer.reply] for example, answer in zip(examples, answers, strict=True)]
+        verdicts = self.reflection.ask(
+            proposals, model, self.reflection_settings, lambda text, _: verdict_is_settled(text)
+        )
+        return [self.score(answer, verdict) for answer, verdict in zip(answers, verdicts, strict=True)]
+
+    def proposal(self, example: Example, answer: Outcome) -> Example:
+        """Return an example with what the model replied, for the prompt of the second turn.
+
+        Args:
+            example: What was asked.
+            answer: What came of the first turn.
+        """
+        reply = answer.reply.strip()
+        shown = reply
+        if self.rule == "choice" and answer.answer is not None:
+            shown = f"{answer.answer}: {(example.choices or {})[answer.answer]}"
+        elif self.rule == "last_number" and answer.answer is not None:
+            shown = answer.answer
+        return replace(example, extras={**example.extras, "reply": reply, "answer": shown})
+
+    def score(self, answer: Outcome, verdict: str) -> Outcome:
+        """Put both turns together.
+
+        Args:
+            answer: What came of the first turn.
+            verdict: The second reply.
+
+        Returns:
+            The outcome of both.
+        """
+        abstains = read_verdict(verdict) is False
+        said = f"{answer.reply}\nIs that true or false? {verdict.strip()} -> {'abstains' if abstains else 'answers'}"
+        if abstains:
+            return Outcome(said, ABSTAINED, 0.0)
+        return Outcome(said, answer.answer, 1.0 if answer.score == 1.0 else -1.0)

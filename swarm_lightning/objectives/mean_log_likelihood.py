@@ -1,0 +1,135 @@
+"""How likely a model finds given texts: the utility for taking on a style or a domain.
+
+Nothing is generated: each example brings a prompt and the text that should follow it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.prompts import PromptTemplate
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEXT_TEMPLATE = "{question}"
+# For a text whose likelihood is no number, or lower: no working model comes near it (a guess at random among 250,000
+# tokens scores -12.4). It is finite, so that a broken particle is the worst of all, and is pushed away from.
+LOWEST = -1e6
+
+
+class MeanLogLikelihood:
+    """Score a given text by the mean log-probability of its tokens, in nats.
+
+    The scores of working models lie between about -12 (a guess at random) and 0 (certainty), but they are unbounded
+    below, and `bounds` says so: every particle is asked everything. A score that is no number, as that of a particle
+    with broken weights, counts as -1,000,000, and so does a lower one. The end of the text is not scored, only its
+    tokens.
+    """
+
+    bounds: tuple[float, float] = (-math.inf, 0.0)
+
+    def __init__(
+        self,
+        continuation: str | None = None,
+        separator: str = " ",
+        template: str | None = None,
+        chat: bool = False,
+        system: str | None = None,
+    ) -> None:
+        """Set which text is measured, and after what.
+
+        Args:
+            continuation: Column that holds the text; the example's answer where not given.
+            separator: What stands between prompt and text where neither brings white space and no chat template comes
+                between; give an empty string for languages without spaces.
+            template: Prompt with placeholders in braces; `{question}`, the question or prompt alone, where not given.
+            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template, and the text the reply.
+            system: System turn of the chat template.
+
+        Raises:
+            InputError: If a value can't be used.
+        """
+        self.continuation = continuation
+        self.separator = separator
+        self.template = PromptTemplate(TEXT_TEMPLATE if template is None else template, chat, system)
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse examples without a text to measure, and prompts that can't be made.
+
+        Args:
+            examples: What will be asked.
+            tokenizer: The base model's.
+
+        Raises:
+            InputError: If an example can't be served.
+        """
+        for example in examples:
+            self.text(example)
+        self.template.check(examples, tokenizer)
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that stands before the one that is measured."""
+        return self.template.render(example, tokenizer)
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Measure how likely a model finds the texts.
+
+        Args:
+            examples: What to measure; examples may repeat.
+            model: What measures.
+
+        Returns:
+            One outcome per example; its reply is the text that was measured, and nothing is put to a vote.
+
+        Raises:
+            InputError: If an example has no text to measure.
+        """
+        prompts = self.template.render_all(examples, model.tokenizer)
+        texts = [self.text(example) for example in examples]
+        continuations = [(self._after(prompt, text),) for prompt, text in zip(prompts, texts, strict=True)]
+        likelihoods = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+        return [Outcome(text, None, mean_logarithm(one)) for text, (one,) in zip(texts, likelihoods, strict=True)]
+
+    def text(self, example: Example) -> str:
+        """Return the text of an example that is measured.
+
+        Args:
+            example: With an answer, or with the column that was named.
+
+        Raises:
+            InputError: If there is none.
+        """
+        value = example.answer if self.continuation is None else example.extras.get(self.continuation)
+        if value is None or not str(value).strip():
+            column = "answer" if self.continuation is None else f"{self.continuation!r} in a column of that name"
+            others = f" Its other columns are {', '.join(example.extras)}." if example.extras else ""
+            raise InputError(
+                f"Expected a text to measure in every example ({column}), but example {example.identifier!r} "
+                f"({example.question[:60]!r}) has {value!r}.{others} Name the column that holds it with "
+                "objective.init_args.continuation, or leave the example out; this objective writes no text itself."
+            )
+        return str(value)
+
+    def _after(self, prompt: str, text: str) -> str:
+        apart = self.template.chat or prompt[-1:].isspace() or text[:1].isspace()
+        return text if apart else self.separator + text
+
+
+def mean_logarithm(likelihood: Likelihood) -> float:
+    """Return the mean log-probability of a text's tokens, and the lowest score there is where that is no number.
+
+    Args:
+        likelihood: Of one text.
+
+    Returns:
+        A finite number between `LOWEST` and 0.
+
+    >>> mean_logarithm(Likelihood(-3.0, tokens=2, characters=9)), mean_logarithm(Likelihood(math.nan, 2, 9))
+    (-1.5, -1000000.0)
+    """
+    mean = likelihood.logarithm / likelihood.tokens
+    return min(max(mean, LOWEST), 0.0) if math.isfinite(mean) else LOWEST
