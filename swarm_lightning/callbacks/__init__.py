@@ -1,7 +1,8 @@
-"""What happens around an iteration: restarts, patience, records, progress, export and the closing summary."""
+"""What happens around an iteration: the first look, restarts, patience, records, progress, export and the summary."""
 
 from swarm_lightning.callbacks.checkpoint import SwarmCheckpoint
 from swarm_lightning.callbacks.export import ExportBest
+from swarm_lightning.callbacks.first_look import FirstLook
 from swarm_lightning.callbacks.history import History
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.callbacks.predictions import PredictionWriter
@@ -11,6 +12,7 @@ from swarm_lightning.callbacks.summary import Summary
 
 __all__ = [
     "ExportBest",
+    "FirstLook",
     "History",
     "PredictionWriter",
     "RestartStagnant",

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swarm_lightning.callbacks import (
     ExportBest,
+    FirstLook,
     History,
     PredictionWriter,
     RestartStagnant,
@@ -143,10 +144,10 @@ class SwarmCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
-        """Make the trainer, with the progress bar, the closing summary and by default a CSV logger."""
+        """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self._get(self.config_init, "trainer")
         bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
-        added = [*bar, Summary(), PredictionWriter()]  # the bar is closed before the summary is printed
+        added = [*bar, FirstLook(), Summary(), PredictionWriter()]  # the bar is closed before the summary is printed
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and CSVLogger(settings["default_root_dir"], name="logs")

@@ -1,0 +1,120 @@
+"""Shows one example at the beginning of a search: the prompt as the model sees it, and what the best expert replies.
+
+So a wrong template, a column that was mixed up, or a reply that is cut too early is seen at once and not after the
+search. A resumed search has been looked at.
+"""
+
+import math
+import sys
+import unicodedata
+from typing import Any
+
+import lightning as L
+from tqdm import tqdm
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.objectives.protocol import Outcome
+from swarm_lightning.search.model_swarm import ModelSwarm
+
+LONGEST = 3000  # characters of a prompt or a reply that are shown, half of them from its beginning
+MARGIN = "  | "
+
+
+class FirstLook(L.Callback):
+    """Prints the first validation example before the search, with reply and score of the best initial expert."""
+
+    def __init__(self) -> None:
+        self._due = self._prompt_due = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the prompt of a new search at once, before the first positions are evaluated."""
+        assert isinstance(pl_module, ModelSwarm)
+        self._due = self._prompt_due = not pl_module.particle_swarm.begun
+        splits = getattr(getattr(trainer, "datamodule", None), "splits", None)
+        if self._due and splits is not None and splits.validation:
+            self._show_prompt(trainer, pl_module, splits.validation[0])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Show what the best initial expert replies, before the first iteration."""
+        assert isinstance(pl_module, ModelSwarm)
+        if not self._due:
+            return
+        self._due = False
+        example: Example = batch[0]
+        if self._prompt_due:
+            self._show_prompt(trainer, pl_module, example)
+        best = pl_module.best_initial
+        position = pl_module.pool.vectors[best : best + 1].to(pl_module.swarm.global_best)
+        outcome = pl_module.evaluator.evaluate(position, [example], whole_replies=True).outcomes[0][0]
+        if trainer.is_global_zero and outcome is not None:
+            _print(describe_reply(pl_module.pool.names[best], example, outcome, pl_module.objective.bounds))
+
+    def _show_prompt(self, trainer: L.Trainer, module: ModelSwarm, example: Example) -> None:
+        self._prompt_due = False
+        if trainer.is_global_zero:
+            prompt = module.objective.prompt(example, module.tokenizer)
+            _print(f"The first validation example as the model sees it:\n{frame(prompt)}")
+
+
+def describe_reply(expert: str, example: Example, outcome: Outcome, bounds: tuple[float, float]) -> str:
+    """Say what the best initial expert made of an example.
+
+    Args:
+        expert: Its name.
+        example: What it was asked.
+        outcome: Its reply and score.
+        bounds: The lowest and the highest score.
+
+    Returns:
+        Some lines of text.
+    """
+    lowest, highest = bounds
+    if math.isfinite(lowest) and math.isfinite(highest):
+        span = f" ({lowest:g} to {highest:g})"
+    else:
+        span = f" ({highest:g} at most)" if math.isfinite(highest) else ""
+    read = "" if outcome.answer is None else f", read as {_short(outcome.answer)}"
+    gold = "" if example.answer is None else f", gold answer {_short(example.answer)}"
+    heading = f"The best initial expert, {expert}, replies:\n{frame(outcome.reply)}"
+    return f"{heading}\nScore {outcome.score:.4g}{span}{read}{gold}."
+
+
+def frame(text: str, longest: int = LONGEST) -> str:
+    r"""Set a text apart from what is printed around it, so that its beginning, its end and white space can be seen.
+
+    Args:
+        text: A prompt or a reply.
+        longest: Characters to show; of a longer text the middle is left out.
+
+    >>> print(frame("Question: 1 + 1?\nAnswer: "))
+      | Question: 1 + 1?
+      | Answer:
+      (it ends with white space: ' ')
+    """
+    left_out = len(text) - longest
+    if left_out > 0:
+        text = f"{text[: longest // 2]}\n[... {left_out} characters ...]\n{text[-(longest - longest // 2) :]}"
+    lines = "".join(_visible(character) for character in text).split("\n")
+    framed = "\n".join(f"{MARGIN}{line}".rstrip() for line in lines)
+    if not text:
+        return f"{MARGIN.rstrip()}\n  (it is empty)"
+    end = text[len(text.rstrip()) :]
+    return f"{framed}\n  (it ends with white space: {end!r})" if end else framed
+
+
+def _visible(character: str) -> str:
+    """Write out what would move a terminal's cursor or change its colours."""
+    hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
+    return repr(character)[1:-1] if hidden else character
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+def _print(text: str) -> None:
+    """Print above the progress bar, and write out what the terminal's encoding does not have."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
