@@ -1,12 +1,18 @@
 """Two turns: the tables are worked out by hand, and a real model is followed turn by turn."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import Abstention, GenerationSettings, LanguageModel, Likelihood, MultipleChoice
 from swarm_lightning.objectives.protocol import RowDecided
 from swarm_lightning.search.resume import settings_of
@@ -161,6 +167,27 @@ def test_a_real_model_is_asked_the_second_time_about_what_it_said_the_first_time
         f"{reply}\nIs that true or false? {verdict.strip()} -> answers"
         for reply, verdict in zip(replies, verdicts, strict=True)
     ]
+
+
+def test_every_particle_is_asked_about_its_own_answer(
+    tiny_base_folder: Path, tiny_experts_folder: Path, tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    pool = load_pool(str(tiny_experts_folder))
+    adapted = AdaptedModel(load_base(str(tiny_base_folder))[0], pool)
+    objective = Abstention("contained", reflection="{reply} {question}", max_new_tokens=4, reflection_max_new_tokens=5)
+    examples = [Example(f"What is {number} plus 7?", "e") for number in range(5)]
+    together = Evaluator(adapted, tokenizer, objective, EngineSettings(rows=6)).evaluate(
+        pool.vectors, examples, whole_replies=True
+    )
+    assert len({outcomes[0].reply for outcomes in together.outcomes if outcomes[0] is not None}) == len(pool.names)
+    for particle in range(len(pool.names)):
+        evaluator = Evaluator(adapted, tokenizer, objective, EngineSettings(rows=1))
+        alone = evaluator.evaluate(pool.vectors[particle : particle + 1], examples, whole_replies=True)
+        assert together.outcomes[particle] == alone.outcomes[0]
+    # Replies that end early, where that is on, get the same scores.
+    early = Evaluator(adapted, tokenizer, objective, EngineSettings(rows=6)).evaluate(pool.vectors, examples)
+    assert early.scores.equal(together.scores)
+    assert set(early.scores.flatten().tolist()) == {-1.0, 1.0}
 
 
 def test_an_example_without_a_gold_answer_is_asked_and_never_right(tokenizer: "PreTrainedTokenizerBase") -> None:
