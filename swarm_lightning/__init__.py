@@ -14,6 +14,7 @@ _ROOMS = {
     "StepLengthDecay": "swarm_lightning.swarm",
     "SwarmData": "swarm_lightning.data.module",
     "ExactMatch": "swarm_lightning.objectives",
+    "JudgeRating": "swarm_lightning.objectives",
     "MultipleChoice": "swarm_lightning.objectives",
 }
 

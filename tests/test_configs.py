@@ -17,6 +17,7 @@ def test_there_are_configs() -> None:
     assert [path.stem for path in CONFIGS] == [
         "abstention",
         "exact_match",
+        "human_interests",
         "likelihood",
         "mathematics",
         "own_experts",

@@ -63,9 +63,14 @@ class Summary(L.Callback):
         path = free_path(folder / f"{split}.csv")
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["name", "detail", f"{split}_utility", "examples", "dataset", "objective"])
+            compared = any(row.win_rate is not None for row in module.rows)
+            columns = ["name", "detail", f"{split}_utility", "examples", "dataset", "objective"]
+            writer.writerow([*columns, *(["win_rate"] if compared else [])])
             asked = [module.task, type(module.objective).__name__]
-            writer.writerows([row.name, row.detail, row.utility, row.examples, *asked] for row in module.rows)
+            writer.writerows(
+                [row.name, row.detail, row.utility, row.examples, *asked, *([row.win_rate] if compared else [])]
+                for row in module.rows
+            )
         console = Console()
         console.print(_table({split: module.rows}))
         console.print(f"Table: {path}", highlight=False, soft_wrap=True)
@@ -100,6 +105,10 @@ def _table(splits: dict[str, tuple[Row, ...]]) -> Table:
     table.add_column("which", overflow="fold")
     for split, rows in splits.items():
         table.add_column(f"{split} ({rows[0].examples})", justify="right")
+    compared = any(row.win_rate is not None for rows in splits.values() for row in rows)
+    if compared:
+        table.add_column("win rate", justify="right")
     for entries in zip(*splits.values(), strict=True):
-        table.add_row(entries[0].name, entries[0].detail, *(f"{entry.utility:.4f}" for entry in entries))
+        rates = ["" if entry.win_rate is None else f"{entry.win_rate:.4f}" for entry in entries[-1:] if compared]
+        table.add_row(entries[0].name, entries[0].detail, *(f"{entry.utility:.4f}" for entry in entries), *rates)
     return table

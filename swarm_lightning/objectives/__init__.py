@@ -5,15 +5,25 @@ Nothing here imports torch or transformers, and nothing knows of particles; `eva
 
 from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.prompts import PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Objective, Outcome
+from swarm_lightning.objectives.protocol import (
+    ComparesReplies,
+    GenerationSettings,
+    LanguageModel,
+    Likelihood,
+    Objective,
+    Outcome,
+)
 
 __all__ = [
     "Abstention",
+    "ComparesReplies",
     "ExactMatch",
     "GenerationSettings",
+    "JudgeRating",
     "LanguageModel",
     "Likelihood",
     "MeanLogLikelihood",

@@ -8,7 +8,7 @@ call, and an objective must treat every row by itself: no score may depend on an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
@@ -158,6 +158,15 @@ class Objective(Protocol):
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Return one outcome per example, in order; examples may repeat, and a missing gold answer scores lowest."""
+        ...
+
+
+@runtime_checkable
+class ComparesReplies(Protocol):
+    """What an objective may offer beside its scores: to say how often one model's replies beat those of another."""
+
+    def win_rate(self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> float:
+        """Return the share of examples on which `outcomes` beat `others`, ties counted half; the lists are in order."""
         ...
 
 

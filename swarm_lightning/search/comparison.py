@@ -1,28 +1,34 @@
 """Scores the best initial expert, the best found expert and an ensemble on any split.
 
-Which particles vote is decided by their utilities on the split that guided the search, never by the one scored here.
+Where the objective can compare replies, it also says how often they beat those of the best initial expert. Which
+particles vote is decided by their utilities on the split that guided the search, never by the one scored here.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
+from swarm_lightning.objectives.protocol import ComparesReplies, Outcome
 from swarm_lightning.search.results import Row
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 
-def compare(module: "ModelSwarm", examples: Sequence[Example], ensemble: bool = False) -> tuple[Row, ...]:
+def compare(
+    module: "ModelSwarm", examples: Sequence[Example], ensemble: bool = False, win_rates: bool = False
+) -> tuple[Row, ...]:
     """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
 
     Args:
         module: The search, with its swarm.
         examples: The examples to ask, M of them.
         ensemble: Whether the `ensemble_size` best personal bests vote as well: by majority, ties by utility.
+        win_rates: Whether replies are compared with those of the best initial expert, where the objective can do so.
 
     Returns:
         One row each.
@@ -38,8 +44,28 @@ def compare(module: "ModelSwarm", examples: Sequence[Example], ensemble: bool = 
         Row("best initial expert", pool.names[initial], float(evaluation.utilities[0]), count),
         Row("best found expert", f"particle {int(swarm.best_particle)}", float(evaluation.utilities[1]), count),
     ]
+    outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
     if ensemble:
-        outcomes = vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen])
-        utility = sum(outcome.score for outcome in outcomes) / count
+        votes = vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen])
+        utility = sum(outcome.score for outcome in votes) / count
         rows.append(Row(f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}", utility, count))
+        outcomes.append(votes)
+    if win_rates and isinstance(module.objective, ComparesReplies):
+        rates = [_win_rate(module, module.objective, examples, found, outcomes[0]) for found in outcomes[1:]]
+        rows[1:] = [replace(row, win_rate=rate) for row, rate in zip(rows[1:], rates, strict=True)]
     return tuple(rows)
+
+
+def _win_rate(
+    module: "ModelSwarm",
+    objective: ComparesReplies,
+    examples: Sequence[Example],
+    outcomes: Sequence[Outcome],
+    initial: Sequence[Outcome],
+) -> float:
+    """Let the first rank compare replies: every rank holds them all."""
+    rate = 0.0
+    with module.ranks.together():
+        if module.ranks.index == 0:
+            rate = objective.win_rate(examples, outcomes, initial)
+    return module.ranks.first(rate)

@@ -346,10 +346,12 @@ class ModelSwarm(L.LightningModule):
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial expert, the best found expert and the ensemble on the test split."""
-        self._report("test", compare(self, batch, ensemble=True))
+        self._report("test", compare(self, batch, ensemble=True, win_rates=True))
 
     def _report(self, split: str, rows: tuple[Row, ...]) -> None:
-        metrics = {f"{split}/{row.name.replace(' ', '_')}": row.utility for row in rows}
+        named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
+        metrics = {name: row.utility for name, row in named.items()}
+        metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
         self.log_dict(metrics, batch_size=rows[0].examples)
         self.rows = rows
 

@@ -16,12 +16,19 @@ class Row:
         detail: Which one it is, e.g. the expert's name or the particles of an ensemble.
         utility: Its utility on the split that was scored, higher is better.
         examples: Number of examples that were scored.
+        win_rate: Share of examples on which its reply beats that of the best initial expert, ties counted half; None
+            where the objective does not compare replies, or nobody asked it to.
     """
 
     name: str
     detail: str
     utility: float
     examples: int
+    win_rate: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as plain values, without a win rate where there is none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -50,4 +57,5 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values."""
-        return asdict(self)
+        rows = {name: [row.to_dict() for row in getattr(self, name)] for name in ("validation", "test")}
+        return asdict(self) | rows

@@ -12,6 +12,7 @@ from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, RowDecided
+from tests.objectives.judge_server import KEY, KEY_VARIABLE, JudgeServer, running_judge
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -67,3 +68,11 @@ def language_model(
     adapted = AdaptedModel(load_base(str(tiny_base_folder))[0], load_pool(str(tiny_experts_folder)))
     with adapted.base_only():
         yield BaseAlone(Engine(adapted, tokenizer))
+
+
+@pytest.fixture
+def judge_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeServer]:
+    """A judge's endpoint on this machine, with its key in the environment."""
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with running_judge() as server:
+        yield server
