@@ -16,6 +16,7 @@ from swarm_lightning.objectives.protocol import (
     Likelihood,
     Objective,
     Outcome,
+    RepliesOnly,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "Objective",
     "Outcome",
     "PromptTemplate",
+    "RepliesOnly",
 ]

@@ -4,11 +4,12 @@ For prompts without one right answer. The judge is any model behind an OpenAI-co
 server of one's own; its answers are kept, so that none is paid for twice. How they are read is in `ratings.py`.
 """
 
+import copy
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,14 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.checks import check_at_least_one
 from swarm_lightning.objectives.judge import Judge, JudgeSettings, Reading
+from swarm_lightning.objectives.judge_prompts import (
+    COMPARISON_PROMPT,
+    RATING_PROMPT,
+    RATING_REMINDER,
+    VERDICT_REMINDER,
+    check_names,
+    fill,
+)
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
 from swarm_lightning.objectives.ratings import HIGHEST, LOWEST, read_rating, read_verdict
@@ -24,38 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATE = "{question}"
-RATING_PROMPT = """\
-Please rate how good the reply below is on a scale of 1 to 10, where 10 is the best. A good reply answers what was \
-asked: it is correct, helpful, relevant, deep enough and clear, and no longer than it has to be.
-
-[Prompt]
-{prompt}
-
-[Reply]
-{reply}
-
-[End of the reply]
-
-Explain your judgement in one or two sentences, and then end with the rating in exactly this form: Rating: [[7]]"""
-COMPARISON_PROMPT = """\
-Please say which of the two replies below answers the prompt better. A good reply is correct, helpful, relevant, deep \
-enough and clear, and no longer than it has to be. The order in which the replies stand means nothing.
-
-[Prompt]
-{prompt}
-
-[Reply A]
-{reply_a}
-
-[Reply B]
-{reply_b}
-
-[End of the replies]
-
-Explain your judgement in one or two sentences, and then end with exactly one of these: [[A]] if reply A is better, \
-[[B]] if reply B is better, [[C]] if they are equally good."""
-RATING_REMINDER = "Answer with nothing but the rating, a number from 1 to 10, in this form: Rating: [[7]]"
-VERDICT_REMINDER = "Answer with nothing but [[A]], [[B]] or [[C]]."
 REQUEST: Mapping[str, Any] = {"temperature": 0, "max_tokens": 512}
 POINTS = {"A": 1.0, "B": 0.0, "C": 0.5}
 
@@ -120,10 +97,11 @@ class JudgeRating:
         check_at_least_one("concurrency", concurrency)
         _check_numbers(retries, retry_wait, timeout)
         _check_endpoint(endpoint)
+        _check_variable(key_variable)
         if not judge.strip():
             raise InputError("Expected the name of the judge model, but judge is empty. Name a model of the endpoint.")
-        _check_names("rating_prompt", rating_prompt, ("reply",))
-        _check_names("comparison_prompt", comparison_prompt, ("reply_a", "reply_b"))
+        check_names("rating_prompt", rating_prompt, ("reply",))
+        check_names("comparison_prompt", comparison_prompt, ("reply_a", "reply_b"))
         sent = dict(REQUEST if request is None else request)
         if {"model", "messages", "stream", "n"} & sent.keys():
             raise InputError(f"Expected request without model, messages, stream and n, but got {sorted(sent)}.")
@@ -142,6 +120,7 @@ class JudgeRating:
             )
         )
         self._probed = False
+        self._rated = True
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse prompts that can't be made, and a judge that can't be asked: one trial question is put to it.
@@ -156,12 +135,12 @@ class JudgeRating:
         """
         self.template.check(examples, tokenizer)
         for example in examples:
-            _fill(self.rating_prompt, example, reply="")
-            _fill(self._comparison_prompt, example, reply_a="", reply_b="")
+            fill(self.rating_prompt, example, reply="")
+            fill(self._comparison_prompt, example, reply_a="", reply_b="")
         self._judge.open()
         if self._probed or not examples:
             return
-        question = _fill(self.rating_prompt, examples[0], reply="I do not know.")
+        question = fill(self.rating_prompt, examples[0], reply="I do not know.")
         reading = self._judge.probe(question, read_rating, RATING_REMINDER)
         if reading.value is None:
             raise InputError(
@@ -189,14 +168,22 @@ class JudgeRating:
             InputError: If the judge can't be asked; the ratings so far are kept.
         """
         replies = self.template.ask(examples, model, self.settings)
+        if not self._rated:
+            return [Outcome(reply, None, LOWEST) for reply in replies]
         pairs = zip(examples, replies, strict=True)
-        questions = [_fill(self.rating_prompt, example, reply=reply) for example, reply in pairs]
+        questions = [fill(self.rating_prompt, example, reply=reply) for example, reply in pairs]
         readings = self._judge.ask_all(questions, read_rating, RATING_REMINDER)
         _report_unread(questions, readings, f"ratings were counted as {LOWEST:g}")
         return [
             Outcome(reply, None, LOWEST if reading.value is None else reading.value)
             for reply, reading in zip(replies, readings, strict=True)
         ]
+
+    def replies_only(self) -> "JudgeRating":
+        """Return the same objective without its judge: every reply scores lowest, and nothing is paid."""
+        unrated = copy.copy(self)
+        unrated._rated = False
+        return unrated
 
     def win_rate(self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> float:
         """Let the judge compare replies: each pair twice, once in each order, because judges favour a place.
@@ -219,19 +206,13 @@ class JudgeRating:
                 halves += 2
                 continue
             for one, two in ((outcome.reply, other.reply), (other.reply, outcome.reply)):
-                questions.append(_fill(self._comparison_prompt, example, reply_a=one, reply_b=two))
+                questions.append(fill(self._comparison_prompt, example, reply_a=one, reply_b=two))
         readings = self._judge.ask_all(questions, read_verdict, VERDICT_REMINDER)
         _report_unread(questions, readings, "comparisons were counted as ties")
         points = [POINTS[reading.value or "C"] for reading in readings]
         # In every second question the two have changed places.
         won = [point if place % 2 == 0 else 1.0 - point for place, point in enumerate(points)]
         return math.fsum([*won, 0.5 * halves]) / (2 * len(examples))
-
-
-def _fill(template: PromptTemplate, example: Example, **replies: str) -> str:
-    known = {} if example.answer is None else {"answer": example.answer}
-    extras = {**known, **example.extras, "prompt": example.question, **replies}
-    return template.fill(replace(example, in_context_prompt="", extras=extras))
 
 
 def _report_unread(questions: Sequence[str], readings: Sequence[Reading[Any]], counted: str) -> None:
@@ -248,15 +229,6 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 200 else f"{text[:100]} ... {text[-100:]}")
 
 
-def _check_names(setting: str, template: str, names: Sequence[str]) -> None:
-    for name in names:
-        if f"{{{name}}}" not in template.replace(f"{{{{{name}}}}}", ""):
-            raise InputError(
-                f"Expected {setting} to name {{{name}}}, but it does not: {template[:80]!r}. Without it the judge does "
-                "not see what it is to judge."
-            )
-
-
 def _check_numbers(retries: int, retry_wait: float, timeout: float) -> None:
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise InputError(f"Expected retries to be a whole number of 0 or more, but got {retries!r}.")
@@ -264,6 +236,15 @@ def _check_numbers(retries: int, retry_wait: float, timeout: float) -> None:
         raise InputError(f"Expected retry_wait to be 0 seconds or more, but got {retry_wait!r}.")
     if not 0 < timeout < math.inf:
         raise InputError(f"Expected timeout to be more than 0 seconds, but got {timeout!r}.")
+
+
+def _check_variable(name: str | None) -> None:
+    if name is not None and re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) is None:
+        # Not shown, because it may be the key itself.
+        raise InputError(
+            "Expected key_variable to be the name of an environment variable, such as OPENAI_API_KEY, but it holds "
+            "signs that no name has. The key itself belongs into that variable, and in no config."
+        )
 
 
 def _check_endpoint(endpoint: str) -> None:

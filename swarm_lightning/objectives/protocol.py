@@ -170,6 +170,15 @@ class ComparesReplies(Protocol):
         ...
 
 
+@runtime_checkable
+class RepliesOnly(Protocol):
+    """What an objective may offer whose scores cost more than the replies: to go without them."""
+
+    def replies_only(self) -> Objective:
+        """Return an objective that asks the same and scores nothing; predictions are made with it."""
+        ...
+
+
 # The command line accepts a class for a protocol only if its annotations are equal to the protocol's. Without these, an
 # objective of the user's own needs the right argument names and no types; type checkers read them all the same.
 for _method in (Objective.check, Objective.prompt, Objective.evaluate):

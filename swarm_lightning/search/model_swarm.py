@@ -19,7 +19,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.metrics import finite, measure
@@ -197,7 +197,10 @@ class ModelSwarm(L.LightningModule):
             self.objective.check(examples, tokenizer)
         self.base_fingerprint = base_fingerprint(model)
         self._tokenizer = tokenizer
-        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, self.objective, self.engine, self.ranks)
+        objective = self.objective
+        if stage == "predict" and isinstance(objective, RepliesOnly):
+            objective = objective.replies_only()
+        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, objective, self.engine, self.ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._evaluator = evaluator

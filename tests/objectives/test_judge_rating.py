@@ -268,6 +268,12 @@ def test_an_address_with_a_secret_in_it_is_refused_and_not_shown(tmp_path: Path,
     assert "secret" not in str(refused.value)
 
 
+def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown() -> None:
+    with pytest.raises(InputError, match="name of an environment variable") as refused:
+        JudgeRating("judge", key_variable=KEY)
+    assert KEY not in str(refused.value)
+
+
 def test_the_settings_that_belong_to_a_search_are_those_that_change_a_rating(
     judge_server: JudgeServer, tmp_path: Path
 ) -> None:
@@ -299,6 +305,14 @@ def test_the_key_is_written_nowhere(
     texts = [printed.out, printed.err, str(told[0].message), repr(vars(objective)), json.dumps(settings_of(objective))]
     texts += [str(refused.value), *(path.read_bytes().decode("latin-1") for path in (tmp_path / "cache").iterdir())]
     assert not [text for text in texts if KEY in text or "sk-a-wrong" in text]
+
+
+def test_replies_can_be_had_without_a_judge(judge_server: JudgeServer, tmp_path: Path) -> None:
+    objective = rating(judge_server, tmp_path)
+    judge_server.close()
+    outcomes = objective.replies_only().evaluate(EXAMPLES[:1], WRITER)
+    assert outcomes == [Outcome("0? is What", None, 1.0)]
+    assert judge_server.requests == 0
 
 
 def outcomes_of(*replies: str) -> list[Outcome]:

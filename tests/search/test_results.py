@@ -15,4 +15,5 @@ def test_a_result_is_plain_values_that_json_keeps() -> None:
         {"name": "best found expert", "detail": "particle 1", "utility": 0.5, "examples": 8}
     ]
     assert values["test"] == []
+    assert Row("best found expert", "particle 1", 0.5, 8, win_rate=0.75).to_dict()["win_rate"] == 0.75
     assert (values["particle"], values["iterations"], values["restarts"], values["evaluations"]) == (1, 2, 3, 5)
