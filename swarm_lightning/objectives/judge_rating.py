@@ -83,8 +83,7 @@ class JudgeRating:
             retry_wait: Seconds before the second attempt; doubled with each further one, up to a minute. A server's
                 Retry-After is followed up to a minute as well.
             timeout: Seconds to wait for an answer.
-            cache: Folder of the ratings, shared by all runs; the user's cache folder where not given. Not one on a
-                network file system.
+            cache: Folder of the ratings, shared by all runs; the user's cache folder where not given.
             template: Prompt for the swarm's model with placeholders in braces.
             chat: Whether that prompt becomes the user's turn of the tokenizer's chat template.
             system: System turn of the chat template.

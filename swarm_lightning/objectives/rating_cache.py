@@ -1,8 +1,9 @@
 """Keeps what a judge has answered, so that the same question is never paid for twice.
 
-One SQLite file in write-ahead mode, shared by threads, by the ranks of a run and by all runs on one machine. An answer
-is written as soon as it comes. Who is about to ask something claims it first; all others wait for the answer instead
-of asking the same, and take over where the one who asks has given up or is dead. Questions are kept as digests only.
+One SQLite file, shared by threads, by the ranks of a run and by all runs on one machine; in write-ahead mode, except
+on a network file system. An answer is written as soon as it comes. Who is about to ask something claims it first; all
+others wait for the answer instead of asking the same, and take over where the one who asks has given up or is dead.
+Questions are kept as digests only.
 """
 
 import os
@@ -10,7 +11,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from swarm_lightning.errors import InputError
 FILE = "ratings.sqlite"
 FORMAT = 1
 BUSY_SECONDS = 60.0  # how long to wait while another process writes
+# Types of file systems that several machines may share.
+NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs", "lustre"}
+    | {"nfs", "nfs4", "panfs", "smb3", "smbfs"}
+)
 POLL_SECONDS = 0.02  # between two looks for an answer that somebody else is asking for
 SCHEMA = """
     CREATE TABLE answers (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -136,8 +142,10 @@ class RatingCache:
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
             elif version != FORMAT:
                 raise sqlite3.DatabaseError(f"it is another database, or one of format {version}")
-        self._patiently("PRAGMA journal_mode = WAL")
-        # In write-ahead mode, NORMAL loses nothing when the process is killed.
+        # Write-ahead mode needs memory that all share, which machines do not have: it could break the file there.
+        mode = "DELETE" if is_on_network(self.path.resolve(), _mounts()) else "WAL"
+        self._patiently(f"PRAGMA journal_mode = {mode}")
+        # NORMAL loses nothing when the process is killed.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         check = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
@@ -180,6 +188,26 @@ class RatingCache:
             "were paid for, so it is left as it is: mend the file or its folder, move it away to start a new one, or "
             "name another folder with `cache`."
         )
+
+
+def is_on_network(path: Path, mounts: Mapping[str, str]) -> bool:
+    """Tell whether a path lies on a file system that several machines may share.
+
+    Args:
+        path: An absolute path.
+        mounts: The type of the file system at each place where one is mounted.
+
+    >>> is_on_network(Path("/home/me/cache"), {"/": "ext4", "/home": "nfs4", "/home/you": "ext4"})
+    True
+    """
+    above = [folder for folder in map(str, (path, *path.parents)) if folder in mounts]  # the deepest first
+    return bool(above) and mounts[above[0]] in NETWORK
+
+
+def _mounts() -> dict[str, str]:
+    import psutil
+
+    return {partition.mountpoint: partition.fstype for partition in psutil.disk_partitions(all=True)}
 
 
 def _text(connection: sqlite3.Connection, query: str, key: str) -> str | None:

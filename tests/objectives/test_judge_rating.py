@@ -278,12 +278,14 @@ def test_the_settings_that_belong_to_a_search_are_those_that_change_a_rating(
     judge_server: JudgeServer, tmp_path: Path
 ) -> None:
     one = settings_of(rating(judge_server, tmp_path))
-    for change in ({"concurrency": 2}, {"retries": 5}, {"timeout": 1.0}, {"cache": None}, {"key_variable": "OTHER"}):
-        assert settings_of(rating(judge_server, tmp_path, **change)) == one
-    for change in (
+    free: dict[str, Any] = {"concurrency": 2, "retries": 5, "timeout": 1.0, "cache": None, "key_variable": "OTHER"}
+    for name, value in free.items():
+        assert settings_of(rating(judge_server, tmp_path, **{name: value})) == one
+    changes: list[dict[str, Any]] = [
         {"judge": "x"}, {"endpoint": "http://x/v1"}, {"rating_prompt": "{reply}"}, {"judge_system": "x"},
         {"request": {"nested": {"deep": 1}}}, {"template": "{question}?"}, {"max_new_tokens": 3},
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for change in changes:
         assert settings_of(rating(judge_server, tmp_path, **change)) != one
 
 

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.rating_cache import FILE, RatingCache, Stopped, default_folder
+from swarm_lightning.objectives import rating_cache
+from swarm_lightning.objectives.rating_cache import FILE, RatingCache, Stopped, default_folder, is_on_network
 
 NEVER = threading.Event()
 ASKING = """
@@ -152,6 +154,25 @@ def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="name another folder with `cache`"):
         RatingCache(tmp_path / "file")
+
+
+def test_a_network_file_system_is_told_by_the_deepest_mount() -> None:
+    mounts = {"/": "ext4", "/home": "nfs4", "/home/me/disk": "xfs", "/scratch": "lustre"}
+    places = ("/tmp/x", "/home/me/.cache", "/home/me/disk/x", "/scratch", "/homes/x")
+    assert [is_on_network(Path(place), mounts) for place in places] == [False, True, False, True, False]
+
+
+def test_the_file_is_in_write_ahead_mode_but_not_on_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mode() -> str:
+        cache = RatingCache(tmp_path)
+        assert cache.fetch("key", lambda: "seven", NEVER) == "seven"
+        cache.close()
+        with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    assert mode() == "wal"
+    monkeypatch.setattr(rating_cache, "_mounts", lambda: {"/": "nfs4"})
+    assert mode() == "delete"
 
 
 def test_the_default_folder_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
