@@ -16,6 +16,8 @@ _ROOMS = {
     "ExactMatch": "swarm_lightning.objectives",
     "JudgeRating": "swarm_lightning.objectives",
     "MultipleChoice": "swarm_lightning.objectives",
+    "RewardModel": "swarm_lightning.objectives",
+    "Safety": "swarm_lightning.objectives",
 }
 
 __all__ = ["__version__", *_ROOMS]

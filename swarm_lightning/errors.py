@@ -1,4 +1,4 @@
-"""The error for what a user can mend.
+"""The errors for what a user can mend.
 
 Everything that is wrong with an input (a path, a file, a value in a config) is raised as `InputError`, with a message
 that says what was expected, what came, where, and what to do. Any other exception is a fault of this package.
@@ -13,3 +13,7 @@ class InputError(ValueError):
     """
 
     shared = False
+
+
+class ServiceError(InputError):
+    """A service that scores replies does not answer; a run that has a checkpoint can go on once it does."""

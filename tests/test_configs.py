@@ -24,6 +24,8 @@ def test_there_are_configs() -> None:
         "mathematics",
         "own_experts",
         "quickstart",
+        "reward_model",
+        "safety",
     ]
 
 

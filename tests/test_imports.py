@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "swarm": set(),
     "data": GROUND,
     "experts": GROUND,
-    "objectives": GROUND | {"data"},
+    "objectives": GROUND | {"data", "experts"},  # models that score are read as carefully as bases
     "evaluation": GROUND | {"data", "experts", "objectives"},
     "search": MATHEMATICS_AND_PARTS,
     "callbacks": MATHEMATICS_AND_PARTS | {"search"},

@@ -150,6 +150,7 @@ class ParticleRows:
                 chat template; `crowd` where not given.
         """
         self.tokenizer = engine.tokenizer
+        self.device = engine.adapted.model.device
         self._engine = engine
         self._crowds = {True: crowd, False: bare_crowd or crowd}
         self._particles = tuple(particles)

@@ -7,7 +7,8 @@ is the objective's; which particles are due, and what follows from the scores, i
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,17 @@ class Evaluator:
         """
         with self._adapted.base_only():
             return self._evaluate(None, 1, [0], examples, None, True)
+
+    @contextmanager
+    def base_alone(self, rows: int) -> Iterator[ParticleRows]:
+        """Lend the base model without any expert, for the length of a `with` block.
+
+        Args:
+            rows: How many rows its calls have.
+        """
+        self._adapted.model.eval()
+        with self._adapted.base_only(), torch.inference_mode():
+            yield ParticleRows(self.engine, Crowd(self._adapted, None), [0] * rows, whole_replies=True)
 
     def _evaluate(
         self,

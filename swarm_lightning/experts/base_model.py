@@ -47,10 +47,10 @@ def load_base(
         raise InputError(f"Expected dtype to be one of {', '.join(DTYPES)}, but got {dtype!r}.")
     folder = local_folder(source, "a base model", bare_names=True)
     if folder is not None:
-        _check_folder(folder, trust_remote_code)
+        check_model_folder(folder, "a base model", trust_remote_code)
     place = source if folder is None else str(folder)
     model = _load_model(place, dtype, trust_remote_code, folder is None)
-    tokenizer = _load_tokenizer(place, trust_remote_code, folder is None)
+    tokenizer = load_tokenizer(place, trust_remote_code, folder is None)
     tokenizer.padding_side = "left"
     _choose_pad_token(tokenizer, model)
     torch.nn.Module.to(model, device or "cpu")
@@ -73,17 +73,29 @@ def base_fingerprint(model: "PreTrainedModel") -> str:
     return digest.hexdigest()
 
 
-def _check_folder(folder: Path, trust_remote_code: bool) -> None:
+def check_model_folder(folder: Path, what: str, trust_remote_code: bool) -> None:
+    """Refuse a folder that can't hold a whole model, before anything large is read.
+
+    Args:
+        folder: Where the model is said to be.
+        what: What is looked for, for the message: "a base model", "a reward model".
+        trust_remote_code: Whether Python code that comes with the model may run.
+
+    Raises:
+        InputError: If it lacks a config, weights as safetensors or a tokenizer, or holds something else.
+    """
     names = {entry.name for entry in folder.iterdir()}
     if ADAPTER_CONFIG_FILE in names:
+        advice = "Name the base the adapter was trained on, and give this folder as an expert."
+        if what != "a base model":
+            advice = "Merge the adapter into its base (PEFT: merge_and_unload), and save the whole model."
         raise InputError(
-            f"Expected a base model in {str(folder)!r}, but it holds an adapter ({ADAPTER_CONFIG_FILE}). Name the base "
-            "the adapter was trained on, and give this folder as an expert."
+            f"Expected {what} in {str(folder)!r}, but it holds an adapter ({ADAPTER_CONFIG_FILE}). {advice}"
         )
     if "config.json" not in names:
         seen = ", ".join(sorted(names)[:8]) or "nothing"
         raise InputError(
-            f"Expected a base model in {str(folder)!r}, but there is no config.json; it holds: {seen}. Name a folder "
+            f"Expected {what} in {str(folder)!r}, but there is no config.json; it holds: {seen}. Name a folder "
             "as save_pretrained writes it."
         )
     path = folder / "config.json"
@@ -130,7 +142,7 @@ def _load_model(place: str, dtype: str, trust_remote_code: bool, from_hub: bool)
         )
         model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as cause:
-        raise InputError(_load_message(place, "a base model", cause, from_hub)) from cause
+        raise InputError(load_message(place, "a base model", cause, from_hub)) from cause
     missing = sorted(report["missing_keys"])
     if missing:  # transformers fills them with random numbers
         raise InputError(
@@ -142,16 +154,27 @@ def _load_model(place: str, dtype: str, trust_remote_code: bool, from_hub: bool)
     return model
 
 
-def _load_tokenizer(place: str, trust_remote_code: bool, from_hub: bool) -> "PreTrainedTokenizerBase":
+def load_tokenizer(place: str, trust_remote_code: bool, from_hub: bool) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer.
+
+    Args:
+        place: Folder or hub id.
+        trust_remote_code: Whether Python code that comes with it may run.
+        from_hub: Whether the place is a hub id.
+
+    Raises:
+        InputError: If it can't be loaded.
+    """
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
     except Exception as cause:  # tokenizers raises bare Exception for a broken tokenizer.json
-        raise InputError(_load_message(place, "a tokenizer", cause, from_hub)) from cause
+        raise InputError(load_message(place, "a tokenizer", cause, from_hub)) from cause
 
 
-def _load_message(place: str, what: str, cause: Exception, from_hub: bool) -> str:
+def load_message(place: str, what: str, cause: Exception, from_hub: bool) -> str:
+    """Return what to say when something could not be loaded."""
     if from_hub and isinstance(cause, OSError):
         return hub_message(place, what, cause)
     reason = " ".join(f"{type(cause).__name__}: {cause}".split())

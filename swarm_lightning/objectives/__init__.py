@@ -1,6 +1,7 @@
 """What to ask a model and how to score its replies: one file per objective, and the protocol that all of them follow.
 
-Nothing here imports torch or transformers, and nothing knows of particles; `evaluation/` brings both together.
+Nothing here imports torch or transformers before it is used, and nothing knows of particles; `evaluation/` brings both
+together.
 """
 
 from swarm_lightning.objectives.abstention import Abstention
@@ -8,6 +9,7 @@ from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
+from swarm_lightning.objectives.perspective_settings import PerspectiveSettings
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import (
     ComparesReplies,
@@ -18,6 +20,8 @@ from swarm_lightning.objectives.protocol import (
     Outcome,
     RepliesOnly,
 )
+from swarm_lightning.objectives.reward_model import RewardModel
+from swarm_lightning.objectives.safety import Safety
 
 __all__ = [
     "Abstention",
@@ -31,6 +35,9 @@ __all__ = [
     "MultipleChoice",
     "Objective",
     "Outcome",
+    "PerspectiveSettings",
     "PromptTemplate",
     "RepliesOnly",
+    "RewardModel",
+    "Safety",
 ]

@@ -8,13 +8,14 @@ call, and an objective must treat every row by itself: no score may depend on an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.checks import check_at_least_one
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 
@@ -95,9 +96,15 @@ def score_all(
 
 
 class LanguageModel(Protocol):
-    """What an objective talks to: row i of the arguments belongs to row i of the result."""
+    """What an objective talks to: row i of the arguments belongs to row i of the result.
+
+    Attributes:
+        tokenizer: The base model's.
+        device: Where the base model computes.
+    """
 
     tokenizer: "PreTrainedTokenizerBase"
+    device: "torch.device"
 
     def generate(
         self,
@@ -142,6 +149,8 @@ class LanguageModel(Protocol):
 class Objective(Protocol):
     """What to ask and how to score; anything with these four members is an objective.
 
+    An objective may follow `ComparesReplies`, `RepliesOnly`, `MeasuresTheBase` and `KeepsState` as well.
+
     Attributes:
         bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
     """
@@ -176,6 +185,35 @@ class RepliesOnly(Protocol):
 
     def replies_only(self) -> Objective:
         """Return an objective that asks the same and scores nothing; predictions are made with it."""
+        ...
+
+
+@runtime_checkable
+class MeasuresTheBase(Protocol):
+    """An objective that has to see the base model's replies before it can score; optional."""
+
+    def prepare(self, examples: Sequence[Example], model: LanguageModel) -> None:
+        """Measure what scoring needs; called once in a search, before its first evaluation, in one process.
+
+        What is found must be part of `state_dict`: that is how the other processes and a resumed search get it.
+
+        Args:
+            examples: The examples that guide the search.
+            model: The base without any expert; row i of a call belongs to example i.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """An objective with something that belongs into the checkpoint and is no setting; optional."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values by name."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned, or raise an InputError where it belongs to another objective."""
         ...
 
 

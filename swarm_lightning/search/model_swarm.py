@@ -23,6 +23,7 @@ from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.metrics import finite, measure
+from swarm_lightning.search.objective_state import load_objective_state, objective_state, prepare_objective
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
 from swarm_lightning.search.score_memory import ScoreMemory
@@ -254,6 +255,7 @@ class ModelSwarm(L.LightningModule):
         if self.particle_swarm.begun:
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
+        prepare_objective(self, examples)
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self._generator)
         self.metrics = measure(self)
@@ -392,6 +394,7 @@ class ModelSwarm(L.LightningModule):
             "evaluations": self.evaluations,
             "generated_tokens": self.generated_tokens,
             "scores": self.score_memory.state_dict(),
+            "objective": objective_state(self.objective),
             "examples": self.examples,
             "base": self.base,
             "task": self.task,
@@ -438,6 +441,8 @@ class ModelSwarm(L.LightningModule):
         for name in ("seconds", "evaluations", "generated_tokens", "examples", "seed"):
             setattr(self, name, record[name])
         self.score_memory.load_state_dict(record["scores"])
+        if saved["objective"]["class"] == present["objective"]["class"]:
+            load_objective_state(self.objective, record.get("objective", {}))
         if self.trainer.state.fn != "fit":
             self.record = record
             others = {name: saved[name] for name in ("data", "objective")}

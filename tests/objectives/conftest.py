@@ -23,6 +23,7 @@ class BaseAlone:
 
     def __init__(self, engine: Engine) -> None:
         self.tokenizer = engine.tokenizer
+        self.device = engine.adapted.model.device
         self._engine = engine
         self._crowd = Crowd(engine.adapted, None)
 
