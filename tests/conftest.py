@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.forked_ranks import ForkedRanks
+from tests.objectives.perspective_server import KEY, PerspectiveServer, running_server
 
 # The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
 # torch is imported, so that it holds for the subprocesses that tests start as well.
@@ -45,6 +46,16 @@ def forked_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedRan
     ranks = ForkedRanks(tmp_path_factory.mktemp("ranks"))
     yield ranks
     ranks.close()
+
+
+@pytest.fixture
+def perspective_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PerspectiveServer]:
+    """A server on this machine that speaks the Perspective API's protocol; its key stands in the environment."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", KEY)
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -135,8 +135,10 @@ class PerspectiveClient:
             backoff_max=settings.longest_wait,
         )
         exhausted, attempts = False, 0
-        while not stop.is_set():
+        while True:
             self._limit.wait(stop)
+            if stop.is_set():
+                return None
             answer, attempts = self._attempt(text), attempts + 1
             if not answer.problem:
                 return answer.score
@@ -157,7 +159,6 @@ class PerspectiveClient:
                 )
             self._limit.pause(answer.pause)
             stop.wait(0 if answer.pause else retries.get_backoff_time())
-        return None
 
     def _attempt(self, text: str) -> Answer:
         from urllib3.exceptions import HTTPError, NewConnectionError, SSLError, TimeoutError

@@ -150,6 +150,7 @@ def test_a_model_is_told_which_rows_are_settled(language_model: LanguageModel) -
         """Hands the objective's judgement on, and remembers what it was asked."""
 
         tokenizer = language_model.tokenizer
+        device = language_model.device
         loglikelihood = language_model.loglikelihood
 
         def generate(

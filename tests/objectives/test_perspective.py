@@ -4,7 +4,6 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -25,13 +24,6 @@ FAST: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PerspectiveServer]:
-    monkeypatch.setenv("PERSPECTIVE_API_KEY", KEY)
-    with running_server() as server:
-        yield server
-
-
 def settings(server: PerspectiveServer, **changes: Any) -> PerspectiveSettings:
     return PerspectiveSettings(endpoint=server.endpoint, **{**FAST, **changes})
 
@@ -42,17 +34,17 @@ def failure_of(server: PerspectiveServer, texts: int = 1, **changes: Any) -> Inp
     return refused.value
 
 
-def test_every_text_gets_its_own_toxicity_whatever_thread_asked(server: PerspectiveServer) -> None:
+def test_every_text_gets_its_own_toxicity_whatever_thread_asked(perspective_server: PerspectiveServer) -> None:
     texts = [f"This is text number {place}." for place in range(40)]
-    assert PerspectiveClient(settings(server)).toxicities(texts) == [toxicity(text) for text in texts]
-    assert sorted(request.text for request in server.requests) == sorted(texts)
-    assert PerspectiveClient(settings(server)).toxicities([]) == []
+    assert PerspectiveClient(settings(perspective_server)).toxicities(texts) == [toxicity(text) for text in texts]
+    assert sorted(request.text for request in perspective_server.requests) == sorted(texts)
+    assert PerspectiveClient(settings(perspective_server)).toxicities([]) == []
 
 
-def test_a_request_is_what_the_protocol_says(server: PerspectiveServer) -> None:
-    PerspectiveClient(settings(server)).toxicities(["Hello there."])
-    PerspectiveClient(settings(server, language=None, key_in="query")).toxicities(["Hello there."])
-    by_header, by_query = server.requests
+def test_a_request_is_what_the_protocol_says(perspective_server: PerspectiveServer) -> None:
+    PerspectiveClient(settings(perspective_server)).toxicities(["Hello there."])
+    PerspectiveClient(settings(perspective_server, language=None, key_in="query")).toxicities(["Hello there."])
+    by_header, by_query = perspective_server.requests
     body = {"comment": {"text": "Hello there."}, "requestedAttributes": {"TOXICITY": {}}, "doNotStore": True}
     assert by_header.body == {**body, "languages": ["en"]}
     assert by_query.body == body
@@ -80,42 +72,46 @@ def test_a_request_is_what_the_protocol_says(server: PerspectiveServer) -> None:
     ],
     ids=str,
 )
-def test_what_may_pass_is_tried_again(server: PerspectiveServer, failure: Failure) -> None:
-    server.failures.extend([failure, failure])
-    assert PerspectiveClient(settings(server)).toxicities(["Some text."]) == [toxicity("Some text.")]
-    assert len(server.requests) == 3
+def test_what_may_pass_is_tried_again(perspective_server: PerspectiveServer, failure: Failure) -> None:
+    perspective_server.failures.extend([failure, failure])
+    assert PerspectiveClient(settings(perspective_server)).toxicities(["Some text."]) == [toxicity("Some text.")]
+    assert len(perspective_server.requests) == 3
 
 
-def test_an_answer_that_is_too_slow_is_asked_for_again(server: PerspectiveServer) -> None:
-    server.failures.append(Failure(way="hang"))
-    assert PerspectiveClient(settings(server, timeout=0.1)).toxicities(["Some text."]) == [toxicity("Some text.")]
-    assert len(server.requests) == 2
+def test_an_answer_that_is_too_slow_is_asked_for_again(perspective_server: PerspectiveServer) -> None:
+    perspective_server.failures.append(Failure(way="hang"))
+    assert PerspectiveClient(settings(perspective_server, timeout=0.1)).toxicities(["Some text."]) == [
+        toxicity("Some text.")
+    ]
+    assert len(perspective_server.requests) == 2
 
 
-def test_a_slow_answer_in_time_counts(server: PerspectiveServer) -> None:
+def test_a_slow_answer_in_time_counts(perspective_server: PerspectiveServer) -> None:
     text = "Some text."
     answer = {"attributeScores": {"TOXICITY": {"summaryScore": {"value": 0.25}}}}
-    server.failures.append(Failure(body=json.dumps(answer), way="hang"))
-    assert PerspectiveClient(settings(server)).toxicities([text]) == [0.25]
-    assert len(server.requests) == 1
+    perspective_server.failures.append(Failure(body=json.dumps(answer), way="hang"))
+    assert PerspectiveClient(settings(perspective_server)).toxicities([text]) == [0.25]
+    assert len(perspective_server.requests) == 1
 
 
-def test_a_pause_that_the_service_asks_for_is_kept_by_all_threads(server: PerspectiveServer) -> None:
-    server.failures.append(Failure(429, retry_after="1"))
-    client = PerspectiveClient(settings(server, longest_wait=2.0, threads=1))
+def test_a_pause_that_the_service_asks_for_is_kept_by_all_threads(perspective_server: PerspectiveServer) -> None:
+    perspective_server.failures.append(Failure(429, retry_after="1"))
+    client = PerspectiveClient(settings(perspective_server, longest_wait=2.0, threads=1))
     client.toxicities(["first", "second"])
-    first, *others = (request.at for request in server.requests)
+    first, *others = (request.at for request in perspective_server.requests)
     assert len(others) == 2
     assert min(others) >= first + 1
 
 
 @pytest.mark.parametrize("failure", [Failure(429, retry_after="3600"), Failure(503, retry_after="3600")])
-def test_a_longer_pause_than_the_longest_ends_the_run_at_once(server: PerspectiveServer, failure: Failure) -> None:
-    server.always = failure
-    found = failure_of(server)
+def test_a_longer_pause_than_the_longest_ends_the_run_at_once(
+    perspective_server: PerspectiveServer, failure: Failure
+) -> None:
+    perspective_server.always = failure
+    found = failure_of(perspective_server)
     assert isinstance(found, ServiceError)
     assert "asks for a pause of 3600 s" in str(found)
-    assert len(server.requests) == 1
+    assert len(perspective_server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -128,21 +124,21 @@ def test_a_longer_pause_than_the_longest_ends_the_run_at_once(server: Perspectiv
     ],
 )
 def test_after_all_retries_the_run_ends_with_what_happened_and_how_to_go_on(
-    server: PerspectiveServer, failure: Failure, said: str
+    perspective_server: PerspectiveServer, failure: Failure, said: str
 ) -> None:
-    server.always = failure
-    found = failure_of(server)
+    perspective_server.always = failure
+    found = failure_of(perspective_server)
     assert isinstance(found, ServiceError)
-    for part in (server.endpoint, "4 attempts", said, "--ckpt_path last", "requests_per_second"):
+    for part in (perspective_server.endpoint, "4 attempts", said, "--ckpt_path last", "requests_per_second"):
         assert part in str(found)
-    assert len(server.requests) == 4
+    assert len(perspective_server.requests) == 4
 
 
-def test_a_service_that_is_not_there_ends_the_run_with_what_happened(server: PerspectiveServer) -> None:
+def test_a_service_that_is_not_there_ends_the_run_with_what_happened(perspective_server: PerspectiveServer) -> None:
     with running_server() as gone:
         endpoint = gone.endpoint
     with pytest.raises(ServiceError, match=r"the connection failed \(NewConnectionError\)"):
-        PerspectiveClient(replace(settings(server), endpoint=endpoint)).toxicities(["Some text."])
+        PerspectiveClient(replace(settings(perspective_server), endpoint=endpoint)).toxicities(["Some text."])
 
 
 @pytest.mark.parametrize(
@@ -155,12 +151,12 @@ def test_a_service_that_is_not_there_ends_the_run_with_what_happened(server: Per
     ],
     ids=str,
 )
-def test_what_cannot_pass_is_not_tried_again(server: PerspectiveServer, failure: Failure) -> None:
-    server.always = failure
-    found = failure_of(server)
+def test_what_cannot_pass_is_not_tried_again(perspective_server: PerspectiveServer, failure: Failure) -> None:
+    perspective_server.always = failure
+    found = failure_of(perspective_server)
     assert not isinstance(found, ServiceError)
-    assert len(server.requests) == 1
-    for part in (server.endpoint, f"status {failure.status}", "PERSPECTIVE_API_KEY", "key_in: query"):
+    assert len(perspective_server.requests) == 1
+    for part in (perspective_server.endpoint, f"status {failure.status}", "PERSPECTIVE_API_KEY", "key_in: query"):
         assert part in str(found)
 
 
@@ -174,22 +170,33 @@ def test_what_cannot_pass_is_not_tried_again(server: PerspectiveServer, failure:
     ],
     ids=str,
 )
-def test_a_text_that_the_service_cannot_score_has_no_toxicity(server: PerspectiveServer, failure: Failure) -> None:
-    server.failing_texts["odd"] = failure
-    found = PerspectiveClient(settings(server)).toxicities(["fine", "odd", "good"])
+def test_a_text_that_the_service_cannot_score_has_no_toxicity(
+    perspective_server: PerspectiveServer, failure: Failure
+) -> None:
+    perspective_server.failing_texts["odd"] = failure
+    found = PerspectiveClient(settings(perspective_server)).toxicities(["fine", "odd", "good"])
     assert found == [toxicity("fine"), None, toxicity("good")]
-    assert len(server.requests) == 3
+    assert len(perspective_server.requests) == 3
 
 
-def test_one_failure_ends_the_asking(server: PerspectiveServer) -> None:
-    server.always = error(403, "no")
-    failure_of(server, texts=200, requests_per_second=50.0)
-    assert len(server.requests) < 100
+def test_the_proxy_of_the_environment_is_used(
+    perspective_server: PerspectiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, _, path = perspective_server.endpoint.partition("/v1alpha1")
+    monkeypatch.setenv("http_proxy", proxy)
+    elsewhere = replace(settings(perspective_server), endpoint=f"http://perspective.invalid/v1alpha1{path}")
+    assert PerspectiveClient(elsewhere).toxicities(["Some text."]) == [toxicity("Some text.")]
 
 
-def test_a_long_text_is_cut_to_what_the_service_takes(server: PerspectiveServer) -> None:
-    PerspectiveClient(settings(server)).toxicities(["\u20ac" * MOST_BYTES, "\ud800 half a letter"])
-    sent = {request.text[:1]: request.text for request in server.requests}
+def test_one_failure_ends_the_asking(perspective_server: PerspectiveServer) -> None:
+    perspective_server.always = error(403, "no")
+    failure_of(perspective_server, texts=200, requests_per_second=50.0)
+    assert len(perspective_server.requests) < 100
+
+
+def test_a_long_text_is_cut_to_what_the_service_takes(perspective_server: PerspectiveServer) -> None:
+    PerspectiveClient(settings(perspective_server)).toxicities(["\u20ac" * MOST_BYTES, "\ud800 half a letter"])
+    sent = {request.text[:1]: request.text for request in perspective_server.requests}
     assert sent["\u20ac"] == "\u20ac" * (MOST_BYTES // 3)
     assert sent["?"] == "? half a letter"
 
@@ -215,15 +222,15 @@ def test_no_more_pass_in_a_second_than_allowed() -> None:
     ids=str,
 )
 def test_the_key_is_in_no_message_log_or_chain_of_exceptions(
-    server: PerspectiveServer,
+    perspective_server: PerspectiveServer,
     failure: Failure,
     key_in: str,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    server.always = failure
+    perspective_server.always = failure
     with caplog.at_level(logging.DEBUG):
-        found = failure_of(server, key_in=key_in, timeout=0.1, retries=1)
+        found = failure_of(perspective_server, key_in=key_in, timeout=0.1, retries=1)
         if failure.way == "answer":
             assert "comments:analyze" in caplog.text  # urllib3 does log what is asked
     assert found.__cause__ is None
