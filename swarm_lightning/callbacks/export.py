@@ -35,8 +35,8 @@ class ExportBest(L.Callback):
         for particle in self.particles:
             check_particle(particle, pl_module.particles)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Export when the search has ended."""
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export when the search has ended, or had: Lightning calls no `on_train_end` where nothing is left to do."""
         assert isinstance(pl_module, ModelSwarm)
         test = pl_module.result(pl_module.held_back).test  # scored by all ranks, if it was not
         if not trainer.is_global_zero:

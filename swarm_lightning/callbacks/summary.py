@@ -24,8 +24,12 @@ SUMMARY = "summary.json"
 class Summary(L.Callback):
     """Prints and writes the outcome of a search, of a validation or of a test."""
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score the best initial and the best found expert on the test split, and sum the search up."""
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score the best initial and the best found expert on the test split, and sum the search up.
+
+        Not in `on_train_end`, which Lightning leaves out where a resumed search has no iteration left: it may be
+        resumed just because this had failed.
+        """
         assert isinstance(pl_module, ModelSwarm)
         result = pl_module.result(pl_module.held_back)
         if not trainer.is_global_zero:

@@ -3,8 +3,8 @@
 Rewards have no scale of their own. They are mapped by two bounds: those the user gives, or the lowest and the highest
 that the base model gets on the examples that guide the search, measured once before it and kept in its checkpoint.
 
-Source: google-research/google-research, model_swarm/reward_modeling.py. There the bounds are constants, `reverse` is the
-negative reward, and lengths are counted by the reward model's tokenizer, which adds one token (10 to 201).
+Source: google-research/google-research, model_swarm/reward_modeling.py. There the bounds are constants, `reverse` is
+the negative reward, and lengths (10 to 201) are counted by the reward model's tokenizer, which adds one token.
 """
 
 import math

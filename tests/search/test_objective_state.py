@@ -122,9 +122,15 @@ def safe(server: PerspectiveServer, **changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("key_in", ["header", "query"])
+@pytest.mark.parametrize(("key_in", "fails", "iterations"), [("header", 0.6, {1, 2}), ("query", 0.97, {3})])
 def test_a_search_whose_service_fails_goes_on_where_it_was_and_shows_the_key_nowhere(
-    world: World, perspective_server: PerspectiveServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], key_in: str
+    world: World,
+    perspective_server: PerspectiveServer,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    key_in: str,
+    fails: float,
+    iterations: set[int],
 ) -> None:
     whole = config_of(world, tmp_path / "whole", "Safety", safe(perspective_server, key_in=key_in))
     printed = run_swarm(whole, "fit", tmp_path)
@@ -132,14 +138,14 @@ def test_a_search_whose_service_fails_goes_on_where_it_was_and_shows_the_key_now
     rows = read_rows(tmp_path / "whole" / "version_0" / "history.csv")
     assert len({row["personal_best_mean"] for row in rows}) > 2, "a swarm that stands still proves nothing"
 
-    perspective_server.always, perspective_server.fails_from = error(503, f"down, {KEY}"), needed + needed - 3
+    perspective_server.always, perspective_server.fails_from = error(503, f"down, {KEY}"), needed + int(fails * needed)
     config = config_of(world, tmp_path / "failed", "Safety", safe(perspective_server, key_in=key_in))
     with pytest.raises(SystemExit) as ended:
         run_swarm(config, "fit", tmp_path)
     assert ended.value.code == 2
     assert isinstance(ended.value.__cause__, ServiceError)
     folder = tmp_path / "failed" / "version_0"
-    assert 0 < len(read_rows(folder / "history.csv")) < ITERATIONS + 1
+    assert len(read_rows(folder / "history.csv")) - 1 in iterations  # in one, or in the final test
     said = capfd.readouterr()
     assert "--ckpt_path last" in said.err
     assert "3 attempts" in said.err
