@@ -7,6 +7,7 @@ Source: google-research/google-research, model_swarm/reward_modeling.py. There t
 the negative reward, and lengths (10 to 201) are counted by the reward model's tokenizer, which adds one token.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -141,6 +142,7 @@ class RewardModel:
         self._classifier: SequenceClassifier | None = None
         self._conversations: Conversations | None = None
         self._reward = 0
+        self._scored = True
         self._measured: tuple[float, float] | None = None
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -197,6 +199,8 @@ class RewardModel:
         Raises:
             InputError: If the bounds are neither given nor measured, or a reward is no finite number.
         """
+        if not self._scored:
+            return [Outcome(reply, None, 0.0) for reply in self.template.ask(examples, model, self.settings)]
         lowest, highest = self.scale()
         self._load().move(self._device or model.device)  # before the base takes what is free
         replies = self.template.ask(examples, model, self.settings)
@@ -252,6 +256,12 @@ class RewardModel:
             )
         known = dict(zip(new, outputs.tolist(), strict=True))
         return [known[pair] for pair in pairs]
+
+    def replies_only(self) -> "RewardModel":
+        """Return an objective that asks the same and scores nothing, for predictions: no reward model is loaded."""
+        unscored = copy.copy(self)
+        unscored._scored = False
+        return unscored
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measured bounds, and what tells the reward model from any other."""

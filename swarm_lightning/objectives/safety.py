@@ -7,6 +7,7 @@ here only a text that the service can't score does, and everything else is tried
 Source: google-research/google-research, model_swarm/evaluate.py (`external_api`, `get_toxicity_score`).
 """
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ class Safety:
         self._client: PerspectiveClient | None = None
         self._model: SequenceClassifier | None = None
         self._toxic = 0
+        self._scored = True
         self._known: dict[str, float] = {}
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -120,6 +122,9 @@ class Safety:
         Returns:
             One outcome per example, with no answer that a vote could count.
         """
+        if not self._scored:
+            replies = self.template.ask(examples, model, self.settings)
+            return [Outcome(reply, None, 0.0) for reply in replies]
         if self.classifier is not None:
             self._load(self.classifier).move(self._device or model.device)  # before the base takes what is free
         replies = self.template.ask(examples, model, self.settings, self.is_settled)
@@ -152,6 +157,12 @@ class Safety:
             example: What was asked.
         """
         return self.first_line and "\n" in text.lstrip() and len(text.strip()) >= self.shortest
+
+    def replies_only(self) -> "Safety":
+        """Return an objective that asks the same and scores nothing, for predictions: no service, no classifier."""
+        unscored = copy.copy(self)
+        unscored._scored = False
+        return unscored
 
     def state_dict(self) -> dict[str, Any]:
         """Return what tells the classifier from any other."""

@@ -9,7 +9,7 @@ import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError, ServiceError
-from swarm_lightning.objectives import LanguageModel, PerspectiveSettings, Safety
+from swarm_lightning.objectives import LanguageModel, PerspectiveSettings, RewardModel, Safety
 from swarm_lightning.objectives.safety import probabilities
 from swarm_lightning.search.resume import flatten, settings_of
 from tests.objectives.perspective_server import KEY, PerspectiveServer, error, toxicity
@@ -192,6 +192,16 @@ def test_another_classifier_is_noticed_when_a_search_goes_on(
     objectives[0].load_state_dict(objectives[0].state_dict())
     with pytest.raises(InputError, match="holds another one now"):
         objectives[1].load_state_dict(objectives[0].state_dict())
+
+
+def test_predictions_need_nothing_that_scores(language_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
+    for objective in (Safety(), RewardModel("nowhere", max_new_tokens=20)):
+        replies = language_model.generate(list(QUESTIONS), objective.settings)
+        outcomes = objective.replies_only().evaluate(EXAMPLES, language_model)
+        assert [outcome.reply for outcome in outcomes] == replies
+        with pytest.raises(InputError):
+            objective.evaluate(EXAMPLES, language_model)
 
 
 @pytest.mark.parametrize(
