@@ -97,6 +97,10 @@ class Crowd:
         layers = zip(*(self._prefixes[particle] for particle in particles), strict=True)
         return [tuple(torch.stack(parts) for parts in zip(*layer, strict=True)) for layer in layers]  # type: ignore[misc]
 
+    def forget(self) -> None:
+        """Let go of the keys and values of the prefix; they are computed again where needed."""
+        self._prefixes.clear()
+
     def _compute_prefixes(self, particles: tuple[int, ...]) -> None:
         from transformers.cache_utils import Cache, DynamicLayer
 

@@ -233,6 +233,9 @@ class ParticleRows:
                 group = set(present[start : start + most])
                 places = [place for place, particle in enumerate(self._particles) if particle in group]
                 found.update(zip(places, work(places, rows), strict=True))
+                if len(group) < len(present):  # the next group needs the memory
+                    for crowd in self._crowds.values():
+                        crowd.forget()
             return [found[place] for place in range(len(self._particles))]
 
         return self._engine.run(attempt, tokens)

@@ -21,6 +21,7 @@ from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.tokens import positions_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from swarm_lightning.experts.adapted import AdaptedModel
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
-LEAST_PAIRS = 128  # of a lot, where a forward pass holds so many, and of a round
+LEAST_PAIRS = 64  # of a lot, where a forward pass holds so many; a round has two such lots or more
 Pair = tuple[int, int]
 
 
@@ -101,8 +102,7 @@ class Evaluator:
         Raises:
             InputError: If a prompt leaves no room for a single token.
         """
-        config = self._adapted.model.config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None)
+        positions = positions_of(self._adapted.model)
         if positions is None:
             return
         lengths = [len(sequence) for sequence in self._tokens(examples)]
@@ -159,6 +159,7 @@ class Evaluator:
         Returns:
             An evaluation with P = 1.
         """
+        self._adapted.unload()
         with self._adapted.base_only():
             return self._evaluate(None, 1, [0], examples, None, True)
 
@@ -223,7 +224,7 @@ class Evaluator:
         """Return what to ask of whom in the next round; nothing when all is decided."""
         asked: dict[int, list[int]] = {}
         # Rounds of a few rows would take longer than the questions that they save.
-        chunk = self.engine.settings.chunk or math.ceil(LEAST_PAIRS / max(len(running), 1))
+        chunk = self.engine.settings.chunk or math.ceil(2 * LEAST_PAIRS / max(len(running), 1))
         for particle in running:
             scores = table[particle].tolist()
             if stakes is None:
@@ -307,7 +308,7 @@ def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: in
         asked: Places of the examples to ask, by particle.
         lengths: Length of every example's prompt.
         rows: Rows of one forward pass.
-        lots: How many lots there should be, where there is enough to ask.
+        lots: How many lots there are at most; fewer where each would have less than a pass or 64 pairs.
 
     Returns:
         Lots of (particle, example) pairs; every pair stands in one.
@@ -316,10 +317,11 @@ def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: in
     [[(0, 1), (2, 1)], [(0, 0), (2, 0)]]
     """
     queues = {particle: deque(sorted(places, key=lambda place: -lengths[place])) for particle, places in asked.items()}
-    total = sum(len(places) for places in asked.values())
-    size = max(math.ceil(total / lots), min(rows, LEAST_PAIRS))
-    cut = []
+    left = sum(len(places) for places in asked.values())
+    count = max(min(lots, left // min(rows, LEAST_PAIRS)), 1)
+    cut: list[list[Pair]] = []
     while any(queues.values()):
+        size = math.ceil(left / max(count - len(cut), 1))
         waiting = [particle for particle, queue in queues.items() if queue][:size]
         height = math.ceil(size / len(waiting))
         cut.append(
@@ -329,4 +331,5 @@ def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: in
                 for _ in range(min(height, len(queues[particle])))
             ]
         )
+        left -= len(cut[-1])
     return cut

@@ -108,6 +108,25 @@ def padding_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     return 0
 
 
+def positions_of(model: "PreTrainedModel") -> int | None:
+    """Return how many tokens a model reads so that no row's numbers depend on the length of another; None: any.
+
+    That is the number of its positions, or where rotary positions are stretched for a longer batch (`dynamic` and
+    `longrope`), the number up to which they are not: beyond it, a reply would depend on what shares its batch.
+
+    Args:
+        model: Its config says so.
+    """
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None)]
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    for settings in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
+        if settings.get("rope_type", settings.get("type")) in ("dynamic", "longrope"):
+            limits.append(settings.get("original_max_position_embeddings"))
+            limits.append(getattr(config, "original_max_position_embeddings", None))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def check_lengths(
     model: "PreTrainedModel", sequences: Sequence[Sequence[int]], texts: Sequence[str], room: int
 ) -> None:
@@ -122,8 +141,7 @@ def check_lengths(
     Raises:
         InputError: If a sequence is too long.
     """
-    config = model.config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = positions_of(model)
     if positions is None:
         return
     for place, sequence in enumerate(sequences):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,9 +22,10 @@ from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.metrics import finite, measure
-from swarm_lightning.search.objective_state import load_objective_state, objective_state, prepare_objective
+from swarm_lightning.search.objective_state import prepare_objective
+from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.results import Row, SearchResult
-from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
+from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.score_memory import ScoreMemory
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -386,21 +386,7 @@ class ModelSwarm(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the positions belong to, so that they can be resumed and exported."""
-        pool = self.pool
-        checkpoint[KEY] = {
-            "format": FORMAT,
-            "identity": identity_of(self),
-            "seconds": self.seconds,
-            "evaluations": self.evaluations,
-            "generated_tokens": self.generated_tokens,
-            "scores": self.score_memory.state_dict(),
-            "objective": objective_state(self.objective),
-            "examples": self.examples,
-            "base": self.base,
-            "task": self.task,
-            "seed": self.seed,
-            "experts": list(pool.names),
-        }
+        checkpoint[KEY] = record_of(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint belongs to this search, and take the swarm out of it where no trainer does.
@@ -411,7 +397,7 @@ class ModelSwarm(L.LightningModule):
         if self.trainer.state.fn != "fit":
             self.restore(checkpoint)
         else:
-            self._take_record(checkpoint)
+            take_record(self, checkpoint)
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take positions and memory of the swarm out of a checkpoint, to score or export them.
@@ -422,29 +408,7 @@ class ModelSwarm(L.LightningModule):
         Raises:
             InputError: If the checkpoint is not one of a swarm, or of other experts.
         """
-        self._take_record(checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
+        take_record(self, checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
         self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
         self._particle_swarm = self.optimizer_factory([self.positions])
         self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])
-
-    def _take_record(self, checkpoint: dict[str, Any], compared: Iterable[str] | None = None) -> None:
-        record = checkpoint.get(KEY)
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise InputError(
-                f"Expected a checkpoint of a swarm in format {FORMAT}, but this one holds "
-                f"{'nothing of a swarm' if record is None else record.get('format')}. "
-                "Give the last.ckpt of a run folder of this version of swarm-lightning."
-            )
-        saved, present = record["identity"], identity_of(self)
-        compared = present.keys() if compared is None else compared
-        check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
-        for name in ("seconds", "evaluations", "generated_tokens", "examples", "seed"):
-            setattr(self, name, record[name])
-        self.score_memory.load_state_dict(record["scores"])
-        if saved["objective"]["class"] == present["objective"]["class"]:
-            load_objective_state(self.objective, record.get("objective", {}))
-        if self.trainer.state.fn != "fit":
-            self.record = record
-            others = {name: saved[name] for name in ("data", "objective")}
-            for difference in differences_between(others, {name: present[name] for name in others}):
-                rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

@@ -44,19 +44,15 @@ def move_fused(swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_len
     # Without a repel term its share is zero whatever stands in the worst's place: w is not read.
     worst = swarm.global_worst if coefficients.repel else swarm.global_best
     matrices = (swarm.positions, swarm.velocities, swarm.personal_bests)
-    dimensions, on_cpu = swarm.positions.shape[1], swarm.positions.device.type == "cpu"
+    dimensions = swarm.positions.shape[1]
     count = (dimensions - 1) // BLOCK  # something is always left: with whole rows it would be another kernel
-    if on_cpu and count < 2:
+    if count < 2:
         count = 0
     whole, rest = slice(0, count * BLOCK), slice(count * BLOCK, dimensions)
     if count:
         rows = (matrix[:, whole].unflatten(1, (count, BLOCK)).transpose(0, 1) for matrix in matrices)
         _run(*rows, *(row[whole].view(count, 1, BLOCK) for row in (swarm.global_best, worst)), shares, length)
-    if rest.start < dimensions and on_cpu:  # less than a block is not worth another kernel
-        move_block(swarm, shares.tolist(), step_length, rest)
-    elif rest.start < dimensions:
-        rows = (matrix[:, rest].unsqueeze(0) for matrix in matrices)
-        _run(*rows, swarm.global_best[rest], worst[rest], shares, length)
+    move_block(swarm, shares.tolist(), step_length, rest)  # less than two blocks are not worth another kernel
 
 
 def worth_compiling(positions: Tensor) -> bool:

@@ -164,7 +164,7 @@ class ParticleSwarm(Optimizer):
                 those of the particles in `due` are read.
 
         Returns:
-            The last known utility of every particle [N] float64.
+            The utility of every particle when it was last evaluated [N] float64; NaN where it was left open.
 
         Raises:
             RuntimeError: If the search has not begun, or the kernel is `compiled` and can't be compiled.

@@ -177,8 +177,10 @@ def test_there_are_as_many_lots_as_wanted_unless_they_would_be_small() -> None:
     many = {0: list(range(1000))}
     assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=4096, lots=4)] == [250] * 4
     assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=5, lots=4)] == [250] * 4
-    assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=256, lots=20)] == [128] * 7 + [104]
+    assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=256, lots=20)] == [67] * 10 + [66] * 5  # 64 or more
     assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=50, lots=20)] == [50] * 20
+    ragged = {0: list(range(90)), 1: list(range(40)), 2: [0]}
+    assert [len(lot) for lot in lots_of(ragged, [1] * 90, rows=256, lots=4)] == [67, 64]
 
 
 def test_more_particles_than_a_lot_holds_are_cut_too() -> None:

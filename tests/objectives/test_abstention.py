@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
@@ -29,6 +30,8 @@ class Spoken:
 
     Real models can't be made to say every pair of replies that has to be told apart.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *turns: Sequence[str]) -> None:
         self.tokenizer = tokenizer

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.readers import read_splits
@@ -29,6 +30,7 @@ class Writer:
     """A language model that answers a prompt by its words in reverse order."""
 
     tokenizer: "PreTrainedTokenizerBase" = None  # type: ignore[assignment]
+    device = torch.device("cpu")
 
     def generate(
         self,
