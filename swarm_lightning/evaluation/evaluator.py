@@ -323,7 +323,15 @@ def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: in
     while any(queues.values()):
         size = math.ceil(left / max(count - len(cut), 1))
         waiting = [particle for particle, queue in queues.items() if queue][:size]
-        height = math.ceil(size / len(waiting))
+        longest = max(len(queues[particle]) for particle in waiting)
+        height = next(
+            (
+                height
+                for height in range(math.ceil(size / len(waiting)), longest)
+                if sum(min(height, len(queues[particle])) for particle in waiting) >= size
+            ),
+            longest,
+        )
         cut.append(
             [
                 (particle, queues[particle].popleft())
