@@ -151,7 +151,7 @@ class Frail(ExactMatch):
 FRAIL: dict[str, Any] = {
     "model": {
         "objective": {"class_path": "own_frail.Frail", "init_args": {"max_new_tokens": 6}},
-        "engine": {"rows": 5, "exact_stop": False},
+        "engine": {"rows": 5, "lots": 8, "exact_stop": False},
     }
 }
 
