@@ -227,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser_kwargs={"description": "Adapt a language model: a particle swarm searches between your experts."},
             args=None if arguments is None else list(arguments),
         )
+        _part()
     except (InputError, MisconfigurationException) as error:
         _tell(str(error), getattr(error, "shared", False))
         raise SystemExit(2) from error
@@ -238,6 +239,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RankError as error:
         _tell(str(error), error.shared)
         raise SystemExit(1) from error
+
+
+def _part() -> None:
+    """Leave the other ranks in order: threads of a group that is still there can abort a process that ends."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _tell(message: str, shared: bool) -> None:
