@@ -68,12 +68,13 @@ def test_a_search_on_a_real_model_finds_what_plain_peft_confirms(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    likelihood = {"method": "likelihood", "scored": "text", "batch_size": 16}
+    likelihood = {"method": "likelihood", "scored": "text"}
     config = {
         "model": {
             "base": str(base),
             "experts": str(experts),
             "particles": 6,
+            "engine": {"rows": 16},
             "objective": {"class_path": "swarm_lightning.objectives.MultipleChoice", "init_args": likelihood},
         },
         "data": {"dataset": str(dataset)},
@@ -82,9 +83,9 @@ def test_a_search_on_a_real_model_finds_what_plain_peft_confirms(
     run_swarm(config, "fit", tmp_path)
     run = tmp_path / "runs" / "version_0"
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    tables = [load_file(path)["scores"] for path in sorted((run / "score_tables").iterdir())]
-    assert [tuple(table.shape) for table in tables] == [(6, 24)] * 4
-    assert max(float(table.mean(dim=1).max()) for table in tables) == summary["validation"][1]["utility"]
+    tables = [load_file(path)["utilities"] for path in sorted((run / "score_tables").iterdir())]
+    assert [tuple(table.shape) for table in tables] == [(6,)] * 4
+    assert max(float(table.nan_to_num(-1).max()) for table in tables) == summary["validation"][1]["utility"]
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     records = json.loads(dataset.read_text(encoding="utf-8"))
