@@ -9,14 +9,19 @@ import yaml
 from swarm_lightning.cli import main
 from tests.search.tiny_search import calm_process
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-# The others need models of the user or services of others.
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+# The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
-ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.stem not in ELSEWHERE]
+ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in ELSEWHERE]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
 
 
 def test_there_are_configs() -> None:
-    assert [path.stem for path in CONFIGS] == [
+    assert [path.stem for path in CONFIGS if path.parent == FOLDER] == [
         "abstention",
         "exact_match",
         "human_interests",
@@ -29,7 +34,7 @@ def test_there_are_configs() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_config_parses_and_keeps_its_values(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,26 +45,26 @@ def test_a_config_parses_and_keeps_its_values(
     assert_contains(yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_config_opens_with_its_launch_command(path: Path) -> None:
     opening = path.read_text(encoding="utf-8").split("\nseed_everything", 1)[0].splitlines()
     assert all(line.startswith("#") for line in opening)
-    assert any(f"swarm fit --config configs/{path.name}" in line for line in opening)
+    assert any(f"swarm fit --config configs/{name_of(path)}" in line for line in opening)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_every_value_of_a_config_is_explained(path: Path) -> None:
     # These say what they are by their own name, or are explained by the comment of the line above.
     known = {"seed_everything", "class_path", "validation_size", "test_split", "test_size", "question", "answer"}
     known |= {"name", "template"}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").replace("\\\n", "").splitlines():
         key, _, rest = line.strip().partition(":")
         if line.lstrip().startswith("#") or not rest.strip() or "#" in rest:
             continue
         assert key in known, f"{path.name}: {line}"
 
 
-@pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=name_of)
 def test_a_config_searches(path: Path, tmp_path: Path) -> None:
     experts = ["demo:experts/scribe", "demo:experts/shepherd"]
     with calm_process():
