@@ -35,6 +35,11 @@ class Example:
     in_context_prompt: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 in hex over the content; the same in every process, and wherever the example stands."""
+        return hashlib.sha256(json.dumps(_content(self), default=_stable_text).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class ExampleSplits:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd
@@ -17,6 +18,7 @@ from swarm_lightning.evaluation.generation import Decoding, generate_tokens
 from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.memory import is_out_of_memory, rows_that_fit
 from swarm_lightning.evaluation.row_stops import StopCheck, cut
+from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.tokens import (
     Continuation,
@@ -138,6 +140,7 @@ class ParticleRows:
         particles: Sequence[int],
         whole_replies: bool = False,
         bare_crowd: Crowd | None = None,
+        noise: RowNoise | None = None,
     ) -> None:
         """Say which particle answers which row.
 
@@ -148,6 +151,7 @@ class ParticleRows:
             whole_replies: Whether replies go on when their score is settled.
             bare_crowd: The same particles with the prefix of prompts to which no special tokens are added, as behind a
                 chat template; `crowd` where not given.
+            noise: Where replies are sampled, what seeds the draws of every row.
         """
         self.tokenizer = engine.tokenizer
         self.device = engine.adapted.model.device
@@ -155,6 +159,8 @@ class ParticleRows:
         self._crowds = {True: crowd, False: bare_crowd or crowd}
         self._particles = tuple(particles)
         self._row_stops = engine.settings.row_stops and not whole_replies
+        self._noise = noise
+        self._turns = 0
 
     def generate(
         self,
@@ -173,6 +179,8 @@ class ParticleRows:
         ends, padding = frozenset(end_of_text_ids(model, self.tokenizer)), padding_id(self.tokenizer)
         crowd = self._crowds[add_special_tokens]
         skip = crowd.shared(sequences)
+        keys = self._keys() if settings.sampled else None
+        self._turns += 1
 
         def work(places: Sequence[int], rows: int) -> list[list[int]]:
             decoding = Decoding(
@@ -182,6 +190,7 @@ class ParticleRows:
                 slots=rows,
                 skip=skip,
                 over=(lambda some, tokens: check([places[row] for row in some], tokens)) if check.needed else None,
+                choose=None if keys is None else Sampler(settings, keys[list(places)]),
             )
             owners = [self._particles[place] for place in places]
             replies = generate_tokens(crowd, owners, [sequences[place] for place in places], decoding)
@@ -239,6 +248,15 @@ class ParticleRows:
             return [found[place] for place in range(len(self._particles))]
 
         return self._engine.run(attempt, tokens)
+
+    def _keys(self) -> Tensor:
+        """Return the streams of random numbers for the next turn [rows]."""
+        if self._noise is None or len(self._noise.particles) != len(self._particles):
+            raise ValueError(
+                f"Expected noise for each of {len(self._particles)} rows where replies are sampled, but got "
+                f"{'none' if self._noise is None else len(self._noise.particles)}."
+            )
+        return self._noise.keys(self._turns)
 
     def _check_rows(self, prompts: Sequence[str]) -> None:
         if len(prompts) != len(self._particles):

@@ -6,8 +6,7 @@ is the objective's; which particles are due, and what follows from the scores, i
 """
 
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +19,9 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
+from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_of
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.tokens import positions_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from swarm_lightning.experts.adapted import AdaptedModel
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
-LEAST_PAIRS = 64  # of a lot, where a forward pass holds so many; a round has two such lots or more
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Evaluator:
         engine: The resident model, and how batches are made.
         objective: What is asked, and how it is scored.
         ranks: The processes that share the work.
+        seed: The run's, which the noise of sampled replies belongs to.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Evaluator:
         self.engine = Engine(adapted, tokenizer, settings)
         self.objective = objective
         self.ranks = Ranks() if ranks is None else ranks
+        self.seed = 0
         self._adapted = adapted
         self._rendered: tuple[tuple[Example, ...], list[str]] = ((), [])
 
@@ -122,6 +123,7 @@ class Evaluator:
         due: Tensor | None = None,
         stakes: Stakes | None = None,
         whole_replies: bool = False,
+        numbers: Sequence[int] | None = None,
     ) -> Evaluation:
         """Score particles.
 
@@ -132,6 +134,8 @@ class Evaluator:
             stakes: What has to be found out about them; everything where not given, where the settings have no exact
                 stop, and where the objective's scores have no bounds.
             whole_replies: Whether the replies matter: then none ends before its end, and all ranks get all outcomes.
+            numbers: The particle of the search that each of them is, whose noise its replies are sampled with [P]; 0 to
+                P - 1 where not given.
 
         Returns:
             The score table, the outcomes, and what they say of the utilities.
@@ -140,15 +144,18 @@ class Evaluator:
             ValueError: If the shapes do not fit each other.
             InputError: If the objective can't serve an example, or gives a score outside its bounds.
         """
+        numbers = range(len(positions)) if numbers is None else numbers
         if positions.dim() != 2 or (due is not None and due.shape != positions.shape[:1]):
             raise ValueError(
                 f"Expected positions [P, D] and due [P], but got {tuple(positions.shape)} and "
                 f"{None if due is None else tuple(due.shape)}."
             )
+        if len(numbers) != len(positions):
+            raise ValueError(f"Expected a number for each of {len(positions)} particles, but got {len(numbers)}.")
         asked = range(len(positions)) if due is None else due.nonzero().flatten().tolist()
         if not self.engine.settings.exact_stop or not all(map(math.isfinite, self.objective.bounds)):
             stakes = None
-        return self._evaluate(positions, len(positions), list(asked), examples, stakes, whole_replies)
+        return self._evaluate(positions, numbers, list(asked), examples, stakes, whole_replies)
 
     def evaluate_base(self, examples: Sequence[Example]) -> Evaluation:
         """Score the base model without any expert, as one particle.
@@ -161,30 +168,31 @@ class Evaluator:
         """
         self._adapted.unload()
         with self._adapted.base_only():
-            return self._evaluate(None, 1, [0], examples, None, True)
+            return self._evaluate(None, [BASE], [0], examples, None, True)
 
     @contextmanager
-    def base_alone(self, rows: int) -> Iterator[ParticleRows]:
+    def base_alone(self, examples: Sequence[Example]) -> Iterator[ParticleRows]:
         """Lend the base model without any expert, for the length of a `with` block.
 
         Args:
-            rows: How many rows its calls have.
+            examples: What the rows of its calls belong to.
         """
         self._adapted.model.eval()
         with self._adapted.base_only(), torch.inference_mode():
-            yield ParticleRows(self.engine, Crowd(self._adapted, None), [0] * rows, whole_replies=True)
+            noise = RowNoise(self.seed, (BASE,) * len(examples), tuple(examples))
+            yield ParticleRows(self.engine, Crowd(self._adapted, None), [0] * len(examples), True, noise=noise)
 
     def _evaluate(
         self,
         positions: Tensor | None,
-        count: int,
+        numbers: Sequence[int],
         due: Sequence[int],
         examples: Sequence[Example],
         stakes: Stakes | None,
         whole_replies: bool,
     ) -> Evaluation:
-        table = torch.full((count, len(examples)), math.nan, dtype=torch.float64)
-        outcomes: list[list[Outcome | None]] = [[None] * len(examples) for _ in range(count)]
+        table = torch.full((len(numbers), len(examples)), math.nan, dtype=torch.float64)
+        outcomes: list[list[Outcome | None]] = [[None] * len(examples) for _ in numbers]
         crowds = [Crowd(self._adapted, positions, prefix) for prefix in self._prefixes(examples)]
         lengths = [len(sequence) for sequence in self._tokens(examples)]
         running = [particle for particle in due if stakes is None or math.isnan(stakes.known[particle])]
@@ -196,7 +204,7 @@ class Evaluator:
                 found: list[tuple[Pair, Outcome]] = []
                 with self.ranks.together():
                     for lot in self.ranks.share(lots_of(asked, lengths, rows, self._lots)):
-                        found.extend(zip(lot, self._ask(crowds, lot, examples, whole_replies), strict=True))
+                        found.extend(zip(lot, self._ask(crowds, lot, examples, numbers, whole_replies), strict=True))
                 table = self._merge(table, found)
                 for (particle, place), outcome in self.ranks.gather_objects(found) if whole_replies else found:
                     outcomes[particle][place] = outcome
@@ -243,12 +251,18 @@ class Evaluator:
         return asked
 
     def _ask(
-        self, crowds: Sequence[Crowd], lot: Sequence[Pair], examples: Sequence[Example], whole_replies: bool
+        self,
+        crowds: Sequence[Crowd],
+        lot: Sequence[Pair],
+        examples: Sequence[Example],
+        numbers: Sequence[int],
+        whole_replies: bool,
     ) -> list[Outcome]:
         self._adapted.model.eval()
         asked = [examples[place] for _, place in lot]
         crowd, bare_crowd = crowds
-        rows = ParticleRows(self.engine, crowd, [particle for particle, _ in lot], whole_replies, bare_crowd)
+        noise = RowNoise(self.seed, tuple(numbers[particle] for particle, _ in lot), tuple(asked))
+        rows = ParticleRows(self.engine, crowd, [particle for particle, _ in lot], whole_replies, bare_crowd, noise)
         with torch.inference_mode():
             outcomes = self.objective.evaluate(asked, rows)
         self._check(asked, outcomes)
@@ -297,47 +311,3 @@ class Evaluator:
             return [(), ()]
         prompts = self._prompts(examples)
         return [common_prefix(self.engine.encode(prompts, special)) for special in (True, False)]
-
-
-def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: int, lots: int) -> list[list[Pair]]:
-    """Cut pairs of particles and examples into lots of about the same size, the longest prompts first.
-
-    A lot holds equally many examples of each of its particles, of similar lengths, as far as they go round.
-
-    Args:
-        asked: Places of the examples to ask, by particle.
-        lengths: Length of every example's prompt.
-        rows: Rows of one forward pass.
-        lots: How many lots there are at most; fewer where each would have less than a pass or 64 pairs.
-
-    Returns:
-        Lots of (particle, example) pairs; every pair stands in one.
-
-    >>> lots_of({0: [0, 1], 2: [1, 0]}, [5, 9], rows=2, lots=4)
-    [[(0, 1), (2, 1)], [(0, 0), (2, 0)]]
-    """
-    queues = {particle: deque(sorted(places, key=lambda place: -lengths[place])) for particle, places in asked.items()}
-    left = sum(len(places) for places in asked.values())
-    count = max(min(lots, left // min(rows, LEAST_PAIRS)), 1)
-    cut: list[list[Pair]] = []
-    while any(queues.values()):
-        size = math.ceil(left / max(count - len(cut), 1))
-        waiting = [particle for particle, queue in queues.items() if queue][:size]
-        longest = max(len(queues[particle]) for particle in waiting)
-        height = next(
-            (
-                height
-                for height in range(math.ceil(size / len(waiting)), longest)
-                if sum(min(height, len(queues[particle])) for particle in waiting) >= size
-            ),
-            longest,
-        )
-        cut.append(
-            [
-                (particle, queues[particle].popleft())
-                for particle in waiting
-                for _ in range(min(height, len(queues[particle])))
-            ]
-        )
-        left -= len(cut[-1])
-    return cut

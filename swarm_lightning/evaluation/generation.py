@@ -1,4 +1,4 @@
-"""Greedy replies of many particles to many prompts, by one loop over a causal language model with a key-value cache.
+"""Replies of many particles to many prompts, by one loop over a causal language model with a key-value cache.
 
 A reply is the same whatever shares its batch: padding is masked and takes no position, and every row ends by itself.
 A row that is finished leaves; when half of the slots are free, waiting prompts take them, and when none waits, the
@@ -18,6 +18,8 @@ from swarm_lightning.evaluation.crowd import Crowd
 
 # Given rows and the new tokens of each, tells which of them are over.
 RowsOver = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[bool]]
+# Given logits [B, V], their rows and how many new tokens each has, chooses the next token of each [B].
+Choose = Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Decoding:
         slots: Rows of one forward pass at most, >= 1; with fewer slots than particles, one row of each.
         skip: Tokens at the beginning of all prompts that are the crowd's prefix and are not fed; 0 for none.
         over: Asked after every new token which rows need no further one.
+        choose: Chooses tokens; the most likely ones where not given.
     """
 
     limit: int
@@ -39,6 +42,7 @@ class Decoding:
     slots: int
     skip: int = 0
     over: RowsOver | None = None
+    choose: Choose | None = None
 
 
 @dataclass
@@ -66,13 +70,13 @@ class Replies:
 def generate_tokens(
     crowd: Crowd, particles: Sequence[int], prompts: Sequence[Sequence[int]], decoding: Decoding
 ) -> Replies:
-    """Choose the most likely tokens after prompts.
+    """Choose tokens after prompts.
 
     Args:
         crowd: The particles on the resident model.
         particles: The particle of every row.
         prompts: The token ids of every row's prompt.
-        decoding: Length, ends and number of slots.
+        decoding: Length, ends, number of slots and choice.
 
     Returns:
         For every row the new tokens up to the end of text (without it), or to the one after which it was over.
@@ -176,7 +180,7 @@ class _Run:
         )
         mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
         logits = self.crowd.forward(batch.particles, batch.tokens, mask, batch.positions, 1, self.cache)
-        return logits[sources, -1].argmax(dim=-1)
+        return self._choose(logits[sources, -1], [row for row in batch.rows if row is not None])
 
     def _step(self) -> None:
         """Choose one more token of every running row."""
@@ -197,13 +201,20 @@ class _Run:
             self.cache,
         )
         self.cache.end = end + 1
-        self.pending = logits[:, -1].argmax(dim=-1)
+        # Of a free slot any: row 0 stands for it.
+        self.pending = self._choose(logits[:, -1], [slot.row or 0 for slot in self.slots])
         # The token in a free slot means nothing, but its position must be one that the model has.
         self.positions.add_(1).clamp_(max=self.longest + self.decoding.limit - 1)
         for place in running:
             self.slots[place].columns += 1
         chosen = self.pending.tolist()
         self._take_in(running, [chosen[place] for place in running])
+
+    def _choose(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Choose the next token of rows [B] from their logits [B, V]."""
+        if self.decoding.choose is None:
+            return logits.argmax(dim=-1)
+        return self.decoding.choose(logits, rows, [len(self.replies.tokens[row]) for row in rows])
 
     def _take_in(self, places: Sequence[int], chosen: Sequence[int]) -> None:
         """Write down new tokens, and free the slots of rows that are done."""

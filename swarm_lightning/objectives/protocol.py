@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.checks import check_at_least_one
+from swarm_lightning.objectives.generation_settings import GenerationSettings
 
 if TYPE_CHECKING:
     import torch
@@ -21,28 +20,6 @@ if TYPE_CHECKING:
 
 # Given a row and the beginning of its reply, tells whether the row's score is the same however the reply goes on.
 RowDecided = Callable[[int, str], bool]
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How a reply is generated; decoding is greedy.
-
-    Attributes:
-        max_new_tokens: The most tokens of a reply, >= 1.
-        stop: Strings that end a reply; it is cut before the first of them. Kept as a tuple.
-    """
-
-    max_new_tokens: int = 10
-    stop: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse values that can't be meant."""
-        check_at_least_one("max_new_tokens", self.max_new_tokens)
-        if isinstance(self.stop, str):
-            raise InputError(f"Expected stop to be a list of strings, but got the string {self.stop!r}: put it in [ ].")
-        object.__setattr__(self, "stop", tuple(self.stop))
-        if not all(isinstance(text, str) and text for text in self.stop):
-            raise InputError(f"Expected stop to hold strings of one character or more, but got {list(self.stop)!r}.")
 
 
 @dataclass(frozen=True)
@@ -117,7 +94,7 @@ class LanguageModel(Protocol):
 
         Args:
             prompts: The texts the model sees, one for each example of the call.
-            settings: Length and stop strings.
+            settings: Length, stop strings and sampling.
             add_special_tokens: Whether the tokenizer adds its special tokens; a chat template has put them in already.
             decided: Given a row and the beginning of its reply, tells whether its score is settled: then the reply may
                 end there. Without it, replies end by themselves only.

@@ -39,7 +39,9 @@ def compare(
     candidates = [pool.vectors[initial].to(swarm.global_best), swarm.global_best]
     if ensemble:
         candidates += list(swarm.personal_bests[chosen.to(swarm.personal_bests.device)])
-    evaluation = module.evaluator.evaluate(torch.stack(candidates), examples, whole_replies=True)
+    # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
+    numbers = [initial, int(swarm.best_particle), *(chosen.tolist() if ensemble else [])]
+    evaluation = module.evaluator.evaluate(torch.stack(candidates), examples, whole_replies=True, numbers=numbers)
     rows = [
         Row("best initial expert", pool.names[initial], float(evaluation.utilities[0]), count),
         Row("best found expert", f"particle {int(swarm.best_particle)}", float(evaluation.utilities[1]), count),

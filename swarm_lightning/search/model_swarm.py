@@ -145,6 +145,7 @@ class ModelSwarm(L.LightningModule):
         """What scores positions; there after `setup`."""
         if self._evaluator is None:
             raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
+        self._evaluator.seed = self.seed or 0  # which a checkpoint may have brought along
         return self._evaluator
 
     @property
@@ -371,7 +372,8 @@ class ModelSwarm(L.LightningModule):
             One mapping per prompt: `id`, `question`, `prompt` as the model saw it, `reply`.
         """
         best = self.swarm.global_best.unsqueeze(0)
-        outcomes = self.evaluator.evaluate(best, batch, whole_replies=True).outcomes[0]
+        numbers = [int(self.swarm.best_particle)]
+        outcomes = self.evaluator.evaluate(best, batch, whole_replies=True, numbers=numbers).outcomes[0]
         return [
             {
                 "id": example.identifier,

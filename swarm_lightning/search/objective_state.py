@@ -30,7 +30,7 @@ def prepare_objective(module: "ModelSwarm", examples: Sequence[Example]) -> None
     objective, ranks = module.objective, module.ranks
     with ranks.together():
         if isinstance(objective, MeasuresTheBase) and ranks.index == 0:
-            with module.evaluator.base_alone(len(examples)) as model:
+            with module.evaluator.base_alone(examples) as model:
                 objective.prepare(examples, model)
     state = ranks.first(objective_state(objective))
     with ranks.together():
