@@ -6,7 +6,8 @@ is the objective's; which particles are due, and what follows from the scores, i
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
-from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_of
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.tokens import positions_of
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from swarm_lightning.experts.adapted import AdaptedModel
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
+LEAST_PAIRS = 64  # of a lot, where a forward pass holds so many; a round has two such lots or more
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -311,3 +313,47 @@ class Evaluator:
             return [(), ()]
         prompts = self._prompts(examples)
         return [common_prefix(self.engine.encode(prompts, special)) for special in (True, False)]
+
+
+def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: int, lots: int) -> list[list[Pair]]:
+    """Cut pairs of particles and examples into lots of about the same size, the longest prompts first.
+
+    A lot holds equally many examples of each of its particles, of similar lengths, as far as they go round.
+
+    Args:
+        asked: Places of the examples to ask, by particle.
+        lengths: Length of every example's prompt.
+        rows: Rows of one forward pass.
+        lots: How many lots there are at most; fewer where each would have less than a pass or 64 pairs.
+
+    Returns:
+        Lots of (particle, example) pairs; every pair stands in one.
+
+    >>> lots_of({0: [0, 1], 2: [1, 0]}, [5, 9], rows=2, lots=4)
+    [[(0, 1), (2, 1)], [(0, 0), (2, 0)]]
+    """
+    queues = {particle: deque(sorted(places, key=lambda place: -lengths[place])) for particle, places in asked.items()}
+    left = sum(len(places) for places in asked.values())
+    count = max(min(lots, left // min(rows, LEAST_PAIRS)), 1)
+    cut: list[list[Pair]] = []
+    while any(queues.values()):
+        size = math.ceil(left / max(count - len(cut), 1))
+        waiting = [particle for particle, queue in queues.items() if queue][:size]
+        longest = max(len(queues[particle]) for particle in waiting)
+        height = next(
+            (
+                height
+                for height in range(math.ceil(size / len(waiting)), longest)
+                if sum(min(height, len(queues[particle])) for particle in waiting) >= size
+            ),
+            longest,
+        )
+        cut.append(
+            [
+                (particle, queues[particle].popleft())
+                for particle in waiting
+                for _ in range(min(height, len(queues[particle])))
+            ]
+        )
+        left -= len(cut[-1])
+    return cut
