@@ -5,6 +5,7 @@ together.
 """
 
 from swarm_lightning.objectives.abstention import Abstention
+from swarm_lightning.objectives.asking import Asks, Prompts
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
@@ -25,6 +26,7 @@ from swarm_lightning.objectives.safety import Safety
 
 __all__ = [
     "Abstention",
+    "Asks",
     "ComparesReplies",
     "ExactMatch",
     "GenerationSettings",
@@ -37,6 +39,7 @@ __all__ = [
     "Outcome",
     "PerspectiveSettings",
     "PromptTemplate",
+    "Prompts",
     "RepliesOnly",
     "RewardModel",
     "Safety",

@@ -189,7 +189,6 @@ def test_the_base_alone_draws_as_no_particle_does(
 
 
 def test_every_turn_has_noise_of_its_own(
-    engine: Engine,
     adapted: AdaptedModel,
     pool: ExpertPool,
     plain: PlainPeft,
