@@ -15,6 +15,7 @@ _ROOMS = {
     "SwarmData": "swarm_lightning.data.module",
     "ExactMatch": "swarm_lightning.objectives",
     "JudgeRating": "swarm_lightning.objectives",
+    "MultiTask": "swarm_lightning.objectives",
     "MultipleChoice": "swarm_lightning.objectives",
     "RewardModel": "swarm_lightning.objectives",
     "Safety": "swarm_lightning.objectives",

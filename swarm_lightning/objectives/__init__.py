@@ -8,10 +8,12 @@ from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
+from swarm_lightning.objectives.multi_task import MultiTask
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.perspective_settings import PerspectiveSettings
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import (
+    CombinesScores,
     ComparesReplies,
     GenerationSettings,
     LanguageModel,
@@ -25,6 +27,7 @@ from swarm_lightning.objectives.safety import Safety
 
 __all__ = [
     "Abstention",
+    "CombinesScores",
     "ComparesReplies",
     "ExactMatch",
     "GenerationSettings",
@@ -32,6 +35,7 @@ __all__ = [
     "LanguageModel",
     "Likelihood",
     "MeanLogLikelihood",
+    "MultiTask",
     "MultipleChoice",
     "Objective",
     "Outcome",

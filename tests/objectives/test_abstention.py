@@ -55,6 +55,9 @@ class Spoken:
     def loglikelihood(self, *args: object, **kwargs: object) -> list[list[Likelihood]]:
         raise AssertionError("abstention asks for replies")
 
+    def select(self, places: Sequence[int]) -> "Spoken":
+        raise AssertionError("abstention asks all rows")
+
 
 @pytest.mark.parametrize(
     ("reply", "verdict", "score", "vote"),
