@@ -5,6 +5,7 @@ together.
 """
 
 from swarm_lightning.objectives.abstention import Abstention
+from swarm_lightning.objectives.custom import Custom
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
@@ -29,6 +30,7 @@ __all__ = [
     "Abstention",
     "CombinesScores",
     "ComparesReplies",
+    "Custom",
     "ExactMatch",
     "GenerationSettings",
     "JudgeRating",
