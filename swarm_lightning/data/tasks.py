@@ -85,7 +85,7 @@ def join_tasks(splits: Mapping[str, ExampleSplits]) -> tuple[ExampleSplits, list
         notices += [_about(task, notice) for notice in leaks]
     grave_first = {"error": 0, "warning": 1, "info": 2}
     joined = ExampleSplits(
-        name=", ".join(f"{task}: {one.name}" for task, one in splits.items()),
+        name=", ".join(f"{task}: {one.name.rsplit('/', 1)[-1]}" for task, one in splits.items()),
         validation=tuple(example for task, one in splits.items() for example in _named(task, one.validation)),
         test=tuple(example for task, one in splits.items() for example in _named(task, one.test)),
     )

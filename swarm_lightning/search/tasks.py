@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example, ExampleSplits
@@ -76,10 +77,35 @@ def note_parts(module: "ModelSwarm", examples: Sequence[Example]) -> None:
     if not isinstance(module.objective, HasTasks):
         return
     if not module.parts:
-        initial = parts_in(module.objective, module.score_memory.best[module.best_initial], examples)
-        module.parts[INITIAL] = initial
+        module.parts[INITIAL] = parts_in(module.objective, module.score_memory.best[module.best_initial], examples)
+        at_0 = tasks_at_0(module.objective, module.swarm.initial_utilities, module.score_memory.best, examples)
+        if at_0:
+            rank_zero_warn(
+                f"Every particle begins with utility 0, because none scores above 0 on {', '.join(at_0)}: until one "
+                "does, nothing guides the search. Look at the prompt and the reply, bring an expert that can do it, or "
+                "set combine: mean.",
+                stacklevel=2,
+            )
     best = module.score_memory.best[int(module.swarm.best_particle)]
     module.parts[FOUND] = parts_in(module.objective, best, examples)
+
+
+def tasks_at_0(objective: Objective, utilities: Tensor, scores: Tensor, examples: Sequence[Example]) -> list[str]:
+    """Name the tasks that keep every utility at 0, as one that nobody can do does in a harmonic mean.
+
+    Args:
+        objective: What was asked.
+        utilities: Utility of every particle [N].
+        scores: Their scores [N, M].
+        examples: What was asked, M of them.
+
+    Returns:
+        Names of tasks; none where any utility is another than 0.
+    """
+    if bool((utilities != 0).any()):
+        return []
+    parts = [parts_in(objective, row, examples) for row in scores]
+    return [task for task in parts[0] if all(part.get(task, 0.0) == 0 for part in parts)]
 
 
 def named_parts(parts: Mapping[str, float], prefix: str) -> dict[str, float]:
