@@ -27,6 +27,7 @@ def test_there_are_configs() -> None:
         "human_interests",
         "likelihood",
         "mathematics",
+        "multi_task",
         "own_experts",
         "quickstart",
         "reward_model",
@@ -77,7 +78,10 @@ def test_a_config_searches(path: Path, tmp_path: Path) -> None:
         )
     summary = json.loads((tmp_path / "version_0" / "summary.json").read_text(encoding="utf-8"))
     assert summary["iterations"] == 2
-    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == [6, 6, 4, 4]
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    tasks = len(data["dataset"]) if isinstance(data["dataset"], dict) else 1
+    sizes = [6 * tasks, 6 * tasks, 4 * tasks, 4 * tasks]
+    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == sizes
 
 
 def assert_contains(whole: object, part: object) -> None:

@@ -4,6 +4,7 @@ The engine turns texts into tokens, decides how many rows and particles share a 
 with smaller batches where memory runs out. How rows run is in `generation.py` and `likelihood.py`.
 """
 
+import copy
 import gc
 import warnings
 from collections.abc import Callable, Sequence
@@ -231,6 +232,13 @@ class ParticleRows:
             ]
             for row in zip(logarithms, encoded, continuations, strict=True)
         ]
+
+    def select(self, places: Sequence[int]) -> "ParticleRows":
+        """Return the same particles for some of the rows; see `LanguageModel.select`."""
+        selected = copy.copy(self)
+        selected._particles = tuple(self._particles[place] for place in places)
+        selected._noise = None if self._noise is None else self._noise.select(places)
+        return selected
 
     def _in_groups(self, work: Callable[[Sequence[int], int], list[Result]], tokens: int) -> list[Result]:
         """Do work on the rows of as many particles at a time as fit, and put the results into the rows' order."""

@@ -6,10 +6,10 @@ is the objective's; which particles are due, and what follows from the scores, i
 """
 
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,10 +20,14 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
+from swarm_lightning.evaluation.lengths import check_fits
+from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.tokens import positions_of
+from swarm_lightning.evaluation.utility_rule import UtilityRule, rule_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
+from swarm_lightning.objectives.utility import bounds_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
     from swarm_lightning.experts.adapted import AdaptedModel
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
-LEAST_PAIRS = 64  # of a lot, where a forward pass holds so many; a round has two such lots or more
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Evaluation:
         scores: The score table [P, M], float64 on the CPU; NaN where nothing was asked.
         outcomes: Replies, answers and scores [P][M]; None where nothing was asked, or where another rank asked and
             whole replies were not wanted.
-        utilities: Mean score of every particle [P], float64; NaN where it is not known to the last digit.
+        utilities: Utility of every particle [P], float64, by default its mean score; NaN where it is not known to the
+            last digit.
         reach: The lowest and the highest utility that every particle can have [P, 2], float64; equal where it is
             known, NaN where nothing was asked.
         generated: Number of tokens that were generated.
@@ -100,23 +103,16 @@ class Evaluator:
         """Refuse examples whose prompt alone fills the model, all at once and before any of them is asked.
 
         Args:
-            examples: What will be asked. Whether a reply or a choice fits as well is seen when it is asked.
+            examples: What will be asked. Whether a reply or a choice fits as well is seen when it is asked, unless the
+                objective follows `CountsTokens`.
 
         Raises:
-            InputError: If a prompt leaves no room for a single token.
+            InputError: If a prompt leaves no room for a single token, or one of a later turn can get too long.
         """
         positions = positions_of(self._adapted.model)
-        if positions is None:
-            return
-        lengths = [len(sequence) for sequence in self._tokens(examples)]
-        too_long = [example for example, length in zip(examples, lengths, strict=True) if length >= positions]
-        if too_long:
-            named = ", ".join(repr(example.identifier) for example in too_long[:10])
-            raise InputError(
-                f"Expected prompts of fewer than {positions} tokens, the model's positions, but those of "
-                f"{len(too_long)} of {len(examples)} examples are longer, up to {max(lengths)} (id {named}). Shorten "
-                "the template or the in-context prompt, leave these examples out, or use another base."
-            )
+        if positions is not None:
+            lengths = [len(sequence) for sequence in self._tokens(examples)]
+            check_fits(self.objective, examples, lengths, positions, self.engine.tokenizer)
 
     def evaluate(
         self,
@@ -155,8 +151,6 @@ class Evaluator:
         if len(numbers) != len(positions):
             raise ValueError(f"Expected a number for each of {len(positions)} particles, but got {len(numbers)}.")
         asked = range(len(positions)) if due is None else due.nonzero().flatten().tolist()
-        if not self.engine.settings.exact_stop or not all(map(math.isfinite, self.objective.bounds)):
-            stakes = None
         return self._evaluate(positions, numbers, list(asked), examples, stakes, whole_replies)
 
     def evaluate_base(self, examples: Sequence[Example]) -> Evaluation:
@@ -195,18 +189,30 @@ class Evaluator:
     ) -> Evaluation:
         table = torch.full((len(numbers), len(examples)), math.nan, dtype=torch.float64)
         outcomes: list[list[Outcome | None]] = [[None] * len(examples) for _ in numbers]
-        crowds = [Crowd(self._adapted, positions, prefix) for prefix in self._prefixes(examples)]
+        rule = rule_of(self.objective, examples)
+        if not self.engine.settings.exact_stop or not rule.finite:
+            stakes = None
+        tasks = [example.task for example in examples]
+        crowds = {
+            task: [Crowd(self._adapted, positions, prefix) for prefix in self._prefixes(examples, task)]
+            for task in dict.fromkeys(tasks)
+        }
         lengths = [len(sequence) for sequence in self._tokens(examples)]
         running = [particle for particle in due if stakes is None or math.isnan(stakes.known[particle])]
         # The first rank says how large lots are: free memory may differ between them.
         rows = self.ranks.first(self.engine.rows(max(lengths, default=1)))
         before = self.engine.generated
         try:
-            while asked := self._next(table, running, stakes):
+            while asked := self._next(table, running, stakes, rule):
                 found: list[tuple[Pair, Outcome]] = []
                 with self.ranks.together():
-                    for lot in self.ranks.share(lots_of(asked, lengths, rows, self._lots)):
-                        found.extend(zip(lot, self._ask(crowds, lot, examples, numbers, whole_replies), strict=True))
+                    share = self.ranks.share(lots_by_task(asked, tasks, lengths, rows, self._lots))
+                    for task, lots in groupby(share, key=lambda lot: tasks[lot[0][1]]):
+                        for lot in lots:
+                            answers = self._ask(crowds[task], lot, examples, numbers, whole_replies)
+                            found.extend(zip(lot, answers, strict=True))
+                        for crowd in crowds[task] if len(crowds) > 1 else ():  # the next task needs the memory
+                            crowd.forget()
                 table = self._merge(table, found)
                 for (particle, place), outcome in self.ranks.gather_objects(found) if whole_replies else found:
                     outcomes[particle][place] = outcome
@@ -214,7 +220,7 @@ class Evaluator:
         finally:
             self._adapted.unload()
         generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before)))
-        reaches = self._reaches(table, due, stakes)
+        reaches = self._reaches(table, due, stakes, rule)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)
 
@@ -230,7 +236,9 @@ class Evaluator:
             news[pair] = outcome.score
         return torch.where(table.isnan(), self.ranks.gather_scores(news), table)
 
-    def _next(self, table: Tensor, running: Sequence[int], stakes: Stakes | None) -> dict[int, list[int]]:
+    def _next(
+        self, table: Tensor, running: Sequence[int], stakes: Stakes | None, rule: UtilityRule
+    ) -> dict[int, list[int]]:
         """Return what to ask of whom in the next round; nothing when all is decided."""
         asked: dict[int, list[int]] = {}
         # Rounds of a few rows would take longer than the questions that they save.
@@ -245,7 +253,7 @@ class Evaluator:
                     stakes.expected[particle].tolist(),
                     float(stakes.personal_bests[particle]),
                     stakes.floor,
-                    self.objective.bounds,
+                    rule,
                     chunk,
                 )
             if places:
@@ -276,8 +284,8 @@ class Evaluator:
             raise InputError(
                 f"Expected one outcome per example from {name}, but got {len(outcomes)} for {len(examples)} examples."
             )
-        lowest, highest = self.objective.bounds
         for example, outcome in zip(examples, outcomes, strict=True):
+            lowest, highest = bounds_of(self.objective, example)
             if math.isnan(outcome.score) or not lowest <= outcome.score <= highest:
                 raise InputError(
                     f"Expected scores between {lowest} and {highest} from {name}, as its bounds say, but got "
@@ -285,15 +293,13 @@ class Evaluator:
                     "scored, or widen the bounds."
                 )
 
-    def _reaches(self, table: Tensor, due: Sequence[int], stakes: Stakes | None) -> Tensor:
+    def _reaches(self, table: Tensor, due: Sequence[int], stakes: Stakes | None, rule: UtilityRule) -> Tensor:
         reaches = torch.full((len(table), 2), math.nan, dtype=torch.float64)
         for particle in due if table.shape[1] else ():
             if stakes is not None and not math.isnan(stakes.known[particle]):
                 reaches[particle] = stakes.known[particle]
             else:
-                reaches[particle] = torch.tensor(
-                    reach(table[particle].tolist(), self.objective.bounds), dtype=torch.float64
-                )
+                reaches[particle] = torch.tensor(reach(table[particle].tolist(), rule), dtype=torch.float64)
         return reaches
 
     def _prompts(self, examples: Sequence[Example]) -> list[str]:
@@ -307,53 +313,10 @@ class Evaluator:
     def _tokens(self, examples: Sequence[Example]) -> list[list[int]]:
         return self.engine.encode(self._prompts(examples))
 
-    def _prefixes(self, examples: Sequence[Example]) -> list[tuple[int, ...]]:
-        """Return what all prompts begin with, with special tokens and without: an objective may ask either way."""
+    def _prefixes(self, examples: Sequence[Example], task: str) -> list[tuple[int, ...]]:
+        """Return what all prompts of a task begin with, with special tokens and without: objectives ask either way."""
         if not self.engine.settings.shared_prefix:
             return [(), ()]
-        prompts = self._prompts(examples)
+        both = zip(examples, self._prompts(examples), strict=True)
+        prompts = [prompt for example, prompt in both if example.task == task]
         return [common_prefix(self.engine.encode(prompts, special)) for special in (True, False)]
-
-
-def lots_of(asked: Mapping[int, Sequence[int]], lengths: Sequence[int], rows: int, lots: int) -> list[list[Pair]]:
-    """Cut pairs of particles and examples into lots of about the same size, the longest prompts first.
-
-    A lot holds equally many examples of each of its particles, of similar lengths, as far as they go round.
-
-    Args:
-        asked: Places of the examples to ask, by particle.
-        lengths: Length of every example's prompt.
-        rows: Rows of one forward pass.
-        lots: How many lots there are at most; fewer where each would have less than a pass or 64 pairs.
-
-    Returns:
-        Lots of (particle, example) pairs; every pair stands in one.
-
-    >>> lots_of({0: [0, 1], 2: [1, 0]}, [5, 9], rows=2, lots=4)
-    [[(0, 1), (2, 1)], [(0, 0), (2, 0)]]
-    """
-    queues = {particle: deque(sorted(places, key=lambda place: -lengths[place])) for particle, places in asked.items()}
-    left = sum(len(places) for places in asked.values())
-    count = max(min(lots, left // min(rows, LEAST_PAIRS)), 1)
-    cut: list[list[Pair]] = []
-    while any(queues.values()):
-        size = math.ceil(left / max(count - len(cut), 1))
-        waiting = [particle for particle, queue in queues.items() if queue][:size]
-        longest = max(len(queues[particle]) for particle in waiting)
-        height = next(
-            (
-                height
-                for height in range(math.ceil(size / len(waiting)), longest)
-                if sum(min(height, len(queues[particle])) for particle in waiting) >= size
-            ),
-            longest,
-        )
-        cut.append(
-            [
-                (particle, queues[particle].popleft())
-                for particle in waiting
-                for _ in range(min(height, len(queues[particle])))
-            ]
-        )
-        left -= len(cut[-1])
-    return cut

@@ -40,6 +40,11 @@ class RowNoise:
     particles: tuple[int, ...]
     examples: tuple[Example, ...]
 
+    def select(self, places: Sequence[int]) -> "RowNoise":
+        """Return what seeds the draws of some of the rows."""
+        particles = tuple(self.particles[place] for place in places)
+        return RowNoise(self.seed, particles, tuple(self.examples[place] for place in places))
+
     def keys(self, turn: int) -> Tensor:
         """Return a key for the stream of every row [rows], int64.
 

@@ -19,11 +19,15 @@ MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@])")
 
 @dataclass(frozen=True)
 class Utilities:
-    """The utility before and after the search on one split: the best initial expert's, and the exported adapter's."""
+    """The utility before and after the search on one split: the best initial expert's, and the exported adapter's.
+
+    Of a search with several tasks, `tasks` holds both on each of them, by the name of the task.
+    """
 
     best_initial: float | None
     found: float | None
     examples: int | None = None
+    tasks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,17 @@ def _introduction(facts: CardFacts) -> list[str]:
     ]
 
 
+def _rows(split: str, utilities: Utilities) -> list[str]:
+    count = "" if utilities.examples is None else utilities.examples
+    return [
+        f"| {split} | {count} | {_number(utilities.best_initial)} | {_number(utilities.found)} |",
+        *(
+            f"| {split}, task {escape(task)} | | {_number(before)} | {_number(after)} |"
+            for task, (before, after) in utilities.tasks.items()
+        ),
+    ]
+
+
 def _scores(facts: CardFacts) -> list[str]:
     splits = [("validation (guided the search)", facts.validation), ("test (held back)", facts.test)]
     known = [(split, utilities) for split, utilities in splits if utilities is not None]
@@ -142,11 +157,7 @@ def _scores(facts: CardFacts) -> list[str]:
         "",
         f"| split | examples | before: best initial expert{best} | after: this adapter |",
         "| --- | ---: | ---: | ---: |",
-        *(
-            f"| {split} | {'' if utilities.examples is None else utilities.examples} | "
-            f"{_number(utilities.best_initial)} | {_number(utilities.found)} |"
-            for split, utilities in known
-        ),
+        *(line for split, utilities in known for line in _rows(split, utilities)),
         "",
     ]
 

@@ -100,6 +100,30 @@ class Abstention(Asks):
         super().check(examples, tokenizer)
         self.reflection.check([self.proposal(example, Outcome("", None, 0.0)) for example in examples], tokenizer)
 
+    def tokens_needed(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> int:
+        """Return the most tokens that the prompt of either turn and the reply to it take together.
+
+        The prompt of the second turn is the longest where the first reply is as long as it may be, and has no answer:
+        then the whole of it is shown. A reply of T tokens is counted as T tokens of the second prompt; in another
+        place, a tokenizer may need one more or less for the same text.
+
+        Args:
+            example: What will be asked.
+            tokenizer: The base model's.
+        """
+        first, second = self.template, self.reflection
+        reply = self.settings.max_new_tokens
+        shown = reply
+        if self.rule == "choice":
+            choices = [f"{letter}: {text}" for letter, text in (example.choices or {}).items()]
+            shown = max([reply, *(_tokens(tokenizer, text, special=False) for text in choices)])
+        bare = second.render(replace(example, extras={**example.extras, "reply": "", "answer": ""}), tokenizer)
+        holds = reply * second.template.count("{reply}") + shown * second.template.count("{answer}")
+        return max(
+            _tokens(tokenizer, first.render(example, tokenizer), first.add_special_tokens) + reply,
+            _tokens(tokenizer, bare, second.add_special_tokens) + holds + self.reflection_settings.max_new_tokens,
+        )
+
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Ask a model, show it its answers, and score those that it stands by.
 
@@ -155,3 +179,7 @@ class Abstention(Asks):
         if abstains:
             return Outcome(said, ABSTAINED, 0.0)
         return Outcome(said, answer.answer, 1.0 if answer.score == 1.0 else -1.0)
+
+
+def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> int:
+    return len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])

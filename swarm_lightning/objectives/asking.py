@@ -4,6 +4,7 @@
 on one of them has `check` and `prompt`, takes its settings beside its own ones, and says itself how replies are scored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,15 +111,16 @@ class Asks(Prompts):
 
 
 class Unscored:
-    """Asks what an objective asks and scores nothing, for predictions: every reply gets the lowest score."""
+    """Asks what an objective asks and scores nothing, for predictions: every reply gets the same score."""
 
     def __init__(self, asking: Asks) -> None:
         """Take what is asked.
 
         Args:
-            asking: The objective; its lowest score is finite.
+            asking: The objective.
         """
         self.bounds = asking.bounds
+        self._score = next(score for score in (*asking.bounds, 0.0) if math.isfinite(score))
         self._asking = asking
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -131,4 +133,4 @@ class Unscored:
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Return the replies of a model, one per example."""
-        return [Outcome(reply, None, self.bounds[0]) for reply in self._asking.ask(examples, model)]
+        return [Outcome(reply, None, self._score) for reply in self._asking.ask(examples, model)]

@@ -6,7 +6,7 @@ language model whose row i answers for example i. So the caller is free to put t
 call, and an objective must treat every row by itself: no score may depend on another row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -122,11 +122,16 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def select(self, places: Sequence[int]) -> "LanguageModel":
+        """Return the same model for some of the rows: row i of its calls belongs to row `places[i]` of this one's."""
+        ...
+
 
 class Objective(Protocol):
     """What to ask and how to score; anything with these four members is an objective.
 
-    An objective may follow `ComparesReplies`, `RepliesOnly`, `MeasuresTheBase` and `KeepsState` as well.
+    An objective may follow `CombinesScores`, `HasTasks`, `ComparesReplies`, `RepliesOnly`, `CountsTokens`,
+    `MeasuresTheBase` and `KeepsState` as well.
 
     Attributes:
         bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
@@ -148,11 +153,48 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class CombinesScores(Protocol):
+    """An objective whose utility is another one than the mean score; optional."""
+
+    def utility(self, scores: Sequence[float], examples: Sequence[Example]) -> float:
+        """Return the utility of one particle from its scores, one per example, in order.
+
+        It must never fall where a score rises, not even by rounding: the exact early stop relies on it. See `means.py`.
+        """
+        ...
+
+
+@runtime_checkable
+class HasTasks(Protocol):
+    """An objective made of one for each task; optional.
+
+    Attributes:
+        tasks: The objectives by the tasks that examples name (`Example.task`).
+    """
+
+    tasks: Mapping[str, Objective]
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An objective that asks in several turns and can tell before the first how long the longest gets; optional."""
+
+    def tokens_needed(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> int:
+        """Return the most tokens that the prompt of any turn and the reply to it take together."""
+        ...
+
+
+@runtime_checkable
 class ComparesReplies(Protocol):
     """What an objective may offer beside its scores: to say how often one model's replies beat those of another."""
 
-    def win_rate(self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> float:
-        """Return the share of examples on which `outcomes` beat `others`, ties counted half; the lists are in order."""
+    def win_rate(
+        self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]
+    ) -> float | None:
+        """Return the share of examples on which `outcomes` beat `others`, ties counted half; the lists are in order.
+
+        None where none of these examples can be compared.
+        """
         ...
 
 

@@ -20,14 +20,16 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
+from swarm_lightning.search.answers import answer_prompts
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.record import record_of, take_record
-from swarm_lightning.search.results import Row, SearchResult
+from swarm_lightning.search.results import FOUND, INITIAL, Row, SearchResult
 from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.score_memory import ScoreMemory
 from swarm_lightning.search.strategy import ranks_of
+from swarm_lightning.search.tasks import check_tasks, named_parts, note_parts
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import grow_population
 from swarm_lightning.swarm.state import Swarm
@@ -122,6 +124,8 @@ class ModelSwarm(L.LightningModule):
         self._generator = torch.Generator()
         self._particle_swarm: ParticleSwarm | None = None
         self.score_memory = ScoreMemory()
+        # The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
+        self.parts: dict[str, dict[str, float]] = {}
         self.scoring_seconds = 0.0
         self._result: SearchResult | None = None
 
@@ -130,6 +134,7 @@ class ModelSwarm(L.LightningModule):
     def prepare_data(self) -> None:
         """Read the experts and check them against each other, before anything is written."""
         _ = self.pool
+        check_tasks(self.objective, self._splits)
 
     @property
     def pool(self) -> "ExpertPool":
@@ -213,6 +218,7 @@ class ModelSwarm(L.LightningModule):
         positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
         self.positions = torch.nn.Parameter(positions, requires_grad=False)
         self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
+        self.parts = {}
 
     @property
     def task(self) -> str:
@@ -259,6 +265,7 @@ class ModelSwarm(L.LightningModule):
         prepare_objective(self, examples)
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self._generator)
+        note_parts(self, examples)
         self.metrics = measure(self)
         for logger in self.loggers:
             logger.log_metrics(finite(self.metrics), step=0)
@@ -275,6 +282,7 @@ class ModelSwarm(L.LightningModule):
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         schedule.step()
+        note_parts(self, batch)
         self.seconds += time.perf_counter() - started - self.scoring_seconds
         self.metrics = measure(self)
         self.log_dict(finite(self.metrics), batch_size=len(batch))
@@ -330,11 +338,12 @@ class ModelSwarm(L.LightningModule):
         if self._result is None:
             swarm, initial = self.swarm, self.best_initial
             found = f"particle {int(swarm.best_particle)}"
-            before = float(swarm.initial_utilities[initial])
+            before, parts, count = float(swarm.initial_utilities[initial]), self.parts.get, self.examples
+            best = float(swarm.global_best_utility)
             self._result = SearchResult(
                 validation=(
-                    Row("best initial expert", self.pool.names[initial], before, self.examples),
-                    Row("best found expert", found, float(swarm.global_best_utility), self.examples),
+                    Row(INITIAL, self.pool.names[initial], before, count, parts=parts(INITIAL, {})),
+                    Row(FOUND, found, best, count, parts=parts(FOUND, {})),
                 ),
                 test=compare(self, test) if test else (),
                 particle=int(swarm.best_particle),
@@ -358,6 +367,7 @@ class ModelSwarm(L.LightningModule):
         named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
         metrics = {name: row.utility for name, row in named.items()}
         metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
+        metrics |= {part: value for name, row in named.items() for part, value in named_parts(row.parts, name).items()}
         self.log_dict(metrics, batch_size=rows[0].examples)
         self.rows = rows
 
@@ -369,20 +379,9 @@ class ModelSwarm(L.LightningModule):
             batch_idx: Index of the batch.
 
         Returns:
-            One mapping per prompt: `id`, `question`, `prompt` as the model saw it, `reply`.
+            One mapping per prompt; see `answer_prompts`.
         """
-        best = self.swarm.global_best.unsqueeze(0)
-        numbers = [int(self.swarm.best_particle)]
-        outcomes = self.evaluator.evaluate(best, batch, whole_replies=True, numbers=numbers).outcomes[0]
-        return [
-            {
-                "id": example.identifier,
-                "question": example.question,
-                "prompt": self.objective.prompt(example, self.tokenizer),
-                "reply": outcome.reply if outcome is not None else "",
-            }
-            for example, outcome in zip(batch, outcomes, strict=True)
-        ]
+        return answer_prompts(self, batch)
 
     # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
 

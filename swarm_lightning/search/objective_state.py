@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.protocol import KeepsState, MeasuresTheBase, Objective
+from swarm_lightning.search.resume import flatten
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -36,7 +37,7 @@ def prepare_objective(module: "ModelSwarm", examples: Sequence[Example]) -> None
     with ranks.together():
         load_objective_state(objective, state)
     if isinstance(objective, MeasuresTheBase) and state:
-        shown = ", ".join(f"{name} {value}" for name, value in state.items())
+        shown = ", ".join(f"{name} {value}" for name, value in flatten(state).items())
         rank_zero_info(f"{type(objective).__name__} begins with: {shown}.")
 
 

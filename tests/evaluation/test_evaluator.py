@@ -16,7 +16,7 @@ from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, Objective, Outcome
+from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, MultiTask, Objective, Outcome
 from tests.evaluation.plain_peft import PlainPeft
 
 if TYPE_CHECKING:
@@ -308,3 +308,28 @@ def test_shapes_that_do_not_fit_are_refused(
         evaluator.evaluate(pool.vectors[0], examples[:2])
     with pytest.raises(ValueError, match=r"due \[P\]"):
         evaluator.evaluate(pool.vectors, examples[:2], torch.tensor([True]))
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_tasks_have_beginnings_of_their_own_and_reply_as_each_does_alone(
+    shared_prefix: bool,
+    adapted: AdaptedModel,
+    tiny_tokenizer: "PreTrainedTokenizerBase",
+    pool: ExpertPool,
+    examples: list[Example],
+) -> None:
+    shots = {"one": "Question: red?\nAnswer: fox\n" * 4, "other": "Question: seven plus seven?\nAnswer: town\n" * 5}
+    parts: dict[str, Objective] = {"one": ExactMatch(max_new_tokens=5), "other": ExactMatch("exact", max_new_tokens=3)}
+    asked = {
+        task: [replace(example, in_context_prompt=shot, task=task) for example in examples[:7]]
+        for task, shot in shots.items()
+    }
+    settings = EngineSettings(shared_prefix=shared_prefix)
+    mixed = [example for pair in zip(asked["one"], asked["other"], strict=True) for example in pair]
+    together = Evaluator(adapted, tiny_tokenizer, MultiTask(parts), settings)
+    assert [len(together._prefixes(mixed, task)[0]) > 16 for task in shots] == [shared_prefix] * 2
+    found = together.evaluate(pool.vectors, mixed, whole_replies=True)
+    for place, task in enumerate(shots):
+        alone = Evaluator(adapted, tiny_tokenizer, parts[task]).evaluate(pool.vectors, asked[task], whole_replies=True)
+        assert found.scores[:, place::2].equal(alone.scores)
+        assert [row[place::2] for row in found.outcomes] == alone.outcomes
