@@ -68,11 +68,13 @@ class Likelihood:
         logarithm: Natural logarithm of the probability, summed over the continuation's tokens.
         tokens: Number of tokens that were summed.
         characters: Length of the continuation without white space around it.
+        greedy: Whether every token of it is the likeliest at its place: a greedy reply would begin with it.
     """
 
     logarithm: float
     tokens: int
     characters: int
+    greedy: bool = False
 
 
 def score_all(
