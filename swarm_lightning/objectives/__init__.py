@@ -6,6 +6,7 @@ together.
 
 from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.harness_task import HarnessTask
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
@@ -28,6 +29,7 @@ __all__ = [
     "ComparesReplies",
     "ExactMatch",
     "GenerationSettings",
+    "HarnessTask",
     "JudgeRating",
     "LanguageModel",
     "Likelihood",
