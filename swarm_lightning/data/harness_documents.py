@@ -85,7 +85,9 @@ def _describe(task: Any, document: Mapping[str, Any]) -> tuple[str, str]:
 def _notice(source: str, tasks: Sequence[LoadedTask]) -> Notice:
     kinds = tasks[0].kinds
     if "" in kinds:
-        message = f"{source} has {kinds['']} documents only: the validation and the test split are both drawn from them."
+        message = (
+            f"{source} has {kinds['']} documents only: the validation and the test split are both drawn from them."
+        )
         return Notice("one split", "warning", message)
     message = (
         f"In {source} the {kinds['validation']} documents are the split that guides the search, and the "

@@ -48,7 +48,7 @@ class LoadedTask:
             InputError: If the task's dataset has no such split, or the task's own code fails.
         """
         if split not in self._documents:
-            with quiet(), fixed_randomness(), task_code(f"the {self.kinds[split]} documents of {self.name!r}"):
+            with calm(), task_code(f"the {self.kinds[split]} documents of {self.name!r}"):
                 self._documents[split] = list(self.readers[split]())
         return self._documents[split]
 
@@ -68,7 +68,7 @@ def load_tasks(spec: str) -> Mapping[str, LoadedTask]:
         InputError: If the harness is not installed, there is nothing of that name, or it can't be loaded.
     """
     _check_installed()
-    with quiet(), fixed_randomness():
+    with calm():
         path = Path(locate(spec)).expanduser()
         if path.exists():
             loaded = _load_path(path, spec)
@@ -80,35 +80,35 @@ def load_tasks(spec: str) -> Mapping[str, LoadedTask]:
 
 
 @contextmanager
-def fixed_randomness() -> Iterator[None]:
-    """Let what a task draws not depend on what was drawn before, and leave the process's random numbers alone."""
+def calm() -> Iterator[None]:
+    """Let tasks work: with random numbers of their own, and without hints and bars on the screen.
+
+    What a task draws does not depend on what was drawn before, and the process's random numbers stay as they are.
+    """
     import numpy
-
-    states = random.getstate(), numpy.random.get_state()
-    random.seed(PYTHON_SEED)
-    numpy.random.seed(NUMPY_SEED)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the harness's hints on its own settings, and bars for what takes milliseconds, off the screen."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     logger, shown = logging.getLogger("lm_eval"), not are_progress_bars_disabled()
-    level = logger.level
+    level, states = logger.level, (random.getstate(), numpy.random.get_state())
     logger.setLevel(logging.ERROR)
     disable_progress_bars()
+    reseed()
     try:
         yield
     finally:
         logger.setLevel(level)
         if shown:
             enable_progress_bars()
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
+
+
+def reseed() -> None:
+    """Begin the random numbers of tasks anew; only inside of `calm`, which gives the process's own back."""
+    import numpy
+
+    random.seed(PYTHON_SEED)
+    numpy.random.seed(NUMPY_SEED)
 
 
 @contextmanager
@@ -204,10 +204,14 @@ def _sort_splits(name: str, task: Any) -> LoadedTask:
         if has()
     }
     evaluated = next(kind for kind in there if kind in ("test", "validation"))  # the harness refuses tasks without
-    others = [kind for kind in there if kind != evaluated]
+    stored = {kind: getattr(task.config, f"{kind}_split") for kind in there}
+    # Some tasks read the same documents under two of these words.
+    others = [kind for kind in there if kind != evaluated and (stored[kind] or kind) != stored[evaluated]]
     if not others:
         return LoadedTask(name, task, {"": there[evaluated]}, {"": evaluated})
-    kinds = {"validation": others[0], "test": evaluated} | {"training": "training" for _ in others[1:]}
+    kinds = {"validation": others[0], "test": evaluated}
+    if len(others) > 1:
+        kinds["training"] = others[1]
     return LoadedTask(name, task, {split: there[kind] for split, kind in kinds.items()}, kinds)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.harness_documents import DOCUMENT, INDEX, SPEC, SPLIT, TASK
-from swarm_lightning.data.harness_tasks import LoadedTask, fixed_randomness, load_tasks, quiet, task_code
+from swarm_lightning.data.harness_tasks import LoadedTask, calm, load_tasks, task_code
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import GenerationSettings
 
@@ -79,7 +79,7 @@ class DocumentPrompts:
         loaded = task_of(example)
         key = (loaded.name, example.extras[SPLIT], example.extras[INDEX])
         if key not in self._known:
-            with quiet(), fixed_randomness(), task_code(f"the prompt of document {example.identifier!r}"):
+            with calm(), task_code(f"the prompt of document {example.identifier!r}"):
                 self._known[key] = self._build(loaded, example, tokenizer)
         return self._known[key]
 
@@ -115,7 +115,7 @@ class DocumentPrompts:
         """Draw the in-context examples of all documents of a split, in the order of the harness."""
         key = (loaded.name, split)
         if key not in self._shots:
-            sampler = getattr(loaded.task, "sampler", None)
+            sampler: Any = getattr(loaded.task, "sampler", None)
             everything = [] if sampler is None else list(sampler.df)
             asked = self._asked.get(loaded.name, set())
             pool = [document for document in everything if _content(document) not in asked]
@@ -148,7 +148,7 @@ class _Drawn:
 def generation_settings(
     arguments: Mapping[str, Any], name: str, max_new_tokens: int | None, greedy: bool
 ) -> GenerationSettings:
-    """Read how a task wants replies to be generated.
+    r"""Read how a task wants replies to be generated.
 
     Args:
         arguments: The task's `generation_kwargs`.
@@ -159,8 +159,8 @@ def generation_settings(
     Raises:
         InputError: If the task samples and `greedy` is off, or it wants something else that is not done here.
 
-    >>> generation_settings({"until": ["\\n\\n", ""], "max_gen_toks": 32, "do_sample": False}, "a", None, False)
-    GenerationSettings(max_new_tokens=32, stop=('\\n\\n',))
+    >>> generation_settings({"until": ["\n\n", ""], "max_gen_toks": 32, "do_sample": False}, "a", None, False)
+    GenerationSettings(max_new_tokens=32, stop=('\n\n',))
 
     Source: lm-evaluation-harness, lm_eval/models/utils.py, `normalize_gen_kwargs`.
     """

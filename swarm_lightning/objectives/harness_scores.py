@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_lightning.data.harness_tasks import LoadedTask, fixed_randomness, quiet, task_code
+from swarm_lightning.data.harness_tasks import LoadedTask, calm, reseed, task_code
 from swarm_lightning.errors import InputError
 
 # The harness's own metrics that are 0 or 1 for a document, or a share.
@@ -61,22 +61,24 @@ class Scoring:
 
 
 def measure(loaded: LoadedTask, filter_: str, requests: Sequence[Any], results: Sequence[Any]) -> dict[str, Any]:
-    """Filter the results of one document's requests and return all of the task's metrics for it."""
+    """Filter the results of one document's requests and return all of the task's metrics for it; only inside `calm`."""
     filtered = apply_filter(loaded, filter_, requests, results)
-    with quiet(), fixed_randomness(), task_code(f"the score of document {requests[0].doc_id} of {loaded.name!r}"):
+    with task_code(f"the score of document {requests[0].doc_id} of {loaded.name!r}"):
         return dict(loaded.task.process_results(copy.deepcopy(requests[0].doc), filtered))
 
 
 def apply_filter(loaded: LoadedTask, filter_: str, requests: Sequence[Any], results: Sequence[Any]) -> list[Any]:
-    """Return what one of the task's pipelines of filters makes of the results of one document's requests."""
+    """Return what a pipeline of filters makes of the results of one document's requests; only inside of `calm`."""
     from lm_eval.api.instance import Instance
 
     ensemble = next(one for one in loaded.task._filters if one.name == filter_)
+    document = copy.deepcopy(requests[0].doc)
     instances = [
-        Instance(one.request_type, copy.deepcopy(one.doc), one.arguments, one.idx, one.metadata, [result] * one.repeats)
+        Instance(one.request_type, document, one.arguments, one.idx, one.metadata, [result] * one.repeats)
         for one, result in zip(requests, results, strict=True)
     ]
-    with fixed_randomness(), task_code(f"the filtered replies to document {requests[0].doc_id} of {loaded.name!r}"):
+    reseed()
+    with task_code(f"the filtered replies to document {requests[0].doc_id} of {loaded.name!r}"):
         ensemble.apply(instances)
         return [one.filtered_resps[filter_] for one in instances]
 
@@ -108,7 +110,8 @@ def choose_scoring(
         raise InputError(f"Expected filter to be one of {', '.join(filters)} ({name!r}), but got {filter_!r}.")
     chosen_filter = filters[0] if filter_ is None else filter_
     made_up = ["" if one.request_type == "generate_until" else (-1.0 - one.idx, False) for one in requests]
-    values = measure(loaded, chosen_filter, requests, made_up)
+    with calm():
+        values = measure(loaded, chosen_filter, requests, made_up)
     chosen = _choose_metric(loaded, values, metric)
     higher = task.higher_is_better().get(chosen) if higher_is_better is None else higher_is_better
     if higher is None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.data.harness_tasks import calm
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.checks import check_at_least_one
 from swarm_lightning.objectives.harness_prompts import DocumentPrompts, generation_settings, task_of
@@ -149,11 +150,12 @@ class HarnessTask:
             self._measure(requests, results, model)
         known: dict[tuple[int, tuple[Any, ...]], Outcome] = {}  # many particles reply alike
         outcomes = []
-        for example, row, found in zip(examples, requests, results, strict=True):
-            key = (id(example), tuple(found))
-            if key not in known:
-                known[key] = self._outcome(self._scoring_of(example, row), row, found)
-            outcomes.append(known[key])
+        with calm():
+            for example, row, found in zip(examples, requests, results, strict=True):
+                key = (id(example), tuple(found))
+                if key not in known:
+                    known[key] = self._outcome(self._scoring_of(example, row), row, found)
+                outcomes.append(known[key])
         return outcomes
 
     def _generate(
@@ -172,17 +174,15 @@ class HarnessTask:
         for found, place, reply in zip(results, places, replies, strict=True):
             found[place] = reply
 
-    def _measure(
-        self, requests: Sequence[Sequence[Any]], results: Sequence[list[Any]], model: LanguageModel
-    ) -> None:
+    def _measure(self, requests: Sequence[Sequence[Any]], results: Sequence[list[Any]], model: LanguageModel) -> None:
         """Measure likelihoods: the continuations of one prompt of every document at a time, as far as there are any."""
         contexts: list[list[tuple[str, list[int]]]] = []
         for row in requests:
-            places: dict[str, list[int]] = {}
+            by_context: dict[str, list[int]] = {}
             for place, request in enumerate(row):
                 if request.request_type == "loglikelihood":
-                    places.setdefault(str(request.args[0]), []).append(place)
-            contexts.append(list(places.items()))
+                    by_context.setdefault(str(request.args[0]), []).append(place)
+            contexts.append(list(by_context.items()))
         for turn in range(max(map(len, contexts))):
             asked = [row[turn] if turn < len(row) else ("", []) for row in contexts]
             prompts = [context or _beginning(model.tokenizer) for context, _ in asked]
@@ -209,8 +209,8 @@ class HarnessTask:
         if loaded.name not in self._scoring:
             if getattr(loaded.task, "UNSAFE_CODE", False) and not self.unsafe_code:
                 raise InputError(
-                    f"Expected a task that runs no code of the model's, but {loaded.name!r} does. Set unsafe_code: true "
-                    "where that can do no harm."
+                    f"Expected a task that runs no code of the model's, but {loaded.name!r} does. Where that can do no "
+                    "harm, set unsafe_code: true."
                 )
             self._scoring[loaded.name] = choose_scoring(
                 loaded, requests, self.metric, self.filter, self.higher_is_better, (self.lowest, self.highest)

@@ -43,7 +43,9 @@ def test_likelihoods_are_those_of_single_passes_whatever_shares_the_batch(
 ) -> None:
     owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
     found = loglikelihoods(Crowd(adapted, pool.vectors), owners, continuations, slots, 0)
-    assert [logarithm for logarithm, _ in found] == pytest.approx([expected(plain, particle, one) for particle, one in rows], rel=1e-5)
+    assert [logarithm for logarithm, _ in found] == pytest.approx(
+        [expected(plain, particle, one) for particle, one in rows], rel=1e-5
+    )
 
 
 def test_the_base_alone_has_its_own(adapted: AdaptedModel, plain: PlainPeft) -> None:
@@ -121,7 +123,9 @@ def test_a_shared_prefix_changes_no_likelihood_and_is_not_fed_again(
     owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
     found = loglikelihoods(crowd, owners, continuations, slots, 0, skip=len(prefix))
     hook.remove()
-    assert [logarithm for logarithm, _ in found] == pytest.approx([expected(plain, particle, one) for particle, one in rows], rel=1e-5)
+    assert [logarithm for logarithm, _ in found] == pytest.approx(
+        [expected(plain, particle, one) for particle, one in rows], rel=1e-5
+    )
     assert columns.count(len(prefix)) <= 2
     assert max(columns) <= max(len(prefix), max(len(one.ids) for one in continuations) - 1 - len(prefix))
 

@@ -60,9 +60,7 @@ REPLY = {
 }
 
 
-def write_task(
-    folder: Path, name: str, settings: Mapping[str, Any], splits: Documents, **changes: Any
-) -> str:
+def write_task(folder: Path, name: str, settings: Mapping[str, Any], splits: Documents, **changes: Any) -> str:
     """Write a task's YAML and its documents, and return what names it as a dataset.
 
     Args:
