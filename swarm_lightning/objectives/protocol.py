@@ -157,7 +157,10 @@ class Objective(Protocol):
         bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
     """
 
-    bounds: tuple[float, float]
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """A plain attribute will do."""
+        ...
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Raise an InputError for examples or a template that can't be served, before any work starts."""
