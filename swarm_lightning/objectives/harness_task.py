@@ -30,11 +30,12 @@ _LENGTHS = {"acc": lambda _: 1, "acc_norm": len, "acc_bytes": lambda text: len(t
 class HarnessTask:
     """Score a document by a metric of its task: the value that the harness itself gives for this document.
 
-    The utility of a particle is the mean of these, which is what `lm_eval` reports for the same documents. Metrics that
-    are no mean over documents (perplexities, bleu, f1 over all documents) are refused. A metric of which lower is
-    better is negated. The harness's `acc`, `acc_norm`, `acc_bytes`, `acc_mutual_info` and `exact_match` lie between 0
-    and 1; any other metric counts as unbounded, so that every particle is asked everything, unless `lowest` and
-    `highest` say otherwise. Likelihoods that are no number, as those of a particle with broken weights, score lowest.
+    The utility of a particle is the mean of these, which is what `lm_eval` reports for the same documents; of a group
+    of tasks every document counts alike, as where the harness weights tasks by size. Metrics that are no mean over
+    documents (perplexities, bleu, f1 over all documents) are refused. A metric of which lower is better is negated. The
+    harness's `acc`, `acc_norm`, `acc_bytes`, `acc_mutual_info` and `exact_match` lie between 0 and 1; any other metric
+    counts as unbounded, so that every particle is asked everything, unless `lowest` and `highest` say otherwise.
+    Likelihoods that are no number, as those of a particle with broken weights, score lowest.
 
     Three things differ from the harness: a prompt that is too long for the model is refused and not cut; where a
     tokenizer merges the end of a prompt with the beginning of a continuation, the merged token counts to the
@@ -126,7 +127,7 @@ class HarnessTask:
 
     def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
         """Return the text that the model sees first for a document; some tasks have a text for each choice."""
-        return str(self._prompts.requests(example, tokenizer)[0].args[0])
+        return str(self._prompts.requests(example, tokenizer)[0].args[0]) or _beginning(tokenizer)
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Put the documents' requests to a model and score its replies.

@@ -368,6 +368,20 @@ def test_greedy_replies_stand_in_for_sampled_and_repeated_ones(
     assert [outcome.reply for outcome in objective.evaluate(splits.test, language_model)] == replies
 
 
+def test_a_text_without_a_prompt_begins_as_in_the_harness(
+    folder: Path, tiny_base_folder: Path, language_model: LanguageModel
+) -> None:
+    # As in blimp: nothing stands before the choices. Without a token that begins a text, the one that ends it does.
+    from transformers import AutoTokenizer
+
+    spec = write_task(folder, "pairs", {**CHOICE, "doc_to_text": ""}, SPLITS)
+    example = read_splits(spec).test[0]
+    assert HarnessTask("acc").prompt(example, language_model.tokenizer) == ""
+    without = AutoTokenizer.from_pretrained(tiny_base_folder)
+    without.bos_token = None
+    assert HarnessTask("acc").prompt(example, without) == "</s>"
+
+
 def test_an_example_that_is_no_document_is_refused(language_model: LanguageModel) -> None:
     with pytest.raises(InputError, match=r"Set data\.dataset: lm_eval:TASK"):
         HarnessTask().check([Example("1 + 1?", "2", identifier="7")], language_model.tokenizer)
