@@ -41,7 +41,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "errors": set(),
     "paths": set(),
     "swarm": {"torch"},
-    "data": {"datasets", "lightning", "torch"},
+    "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},
 }
 HEAVY = ("torch", "lightning", "transformers", "peft", "datasets")
 NAMES_THAT_SAY_NOTHING = {"utils", "misc", "helpers", "common", "base"}

@@ -217,7 +217,7 @@ class ParticleRows:
         crowd = self._crowds[add_special_tokens]
         skip = crowd.shared([one.ids[: one.split] for one in everything])
 
-        def work(places: Sequence[int], rows: int) -> list[list[float]]:
+        def work(places: Sequence[int], rows: int) -> list[list[tuple[float, bool]]]:
             flat = [one for place in places for one in encoded[place]]
             owners = [self._particles[place] for place in places for _ in encoded[place]]
             values = iter(loglikelihoods(crowd, owners, flat, rows, padding, skip))
@@ -227,8 +227,8 @@ class ParticleRows:
         logarithms = self._in_groups(work, longest)
         return [
             [
-                Likelihood(logarithm, len(one.ids) - one.split, len(text.strip()))
-                for logarithm, one, text in zip(*row, strict=True)
+                Likelihood(logarithm, len(one.ids) - one.split, len(text.strip()), greedy)
+                for (logarithm, greedy), one, text in zip(*row, strict=True)
             ]
             for row in zip(logarithms, encoded, continuations, strict=True)
         ]

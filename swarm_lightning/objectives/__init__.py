@@ -8,6 +8,7 @@ from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.asking import Asks, Prompts
 from swarm_lightning.objectives.custom import Custom
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.harness_task import HarnessTask
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
 from swarm_lightning.objectives.multi_task import MultiTask
@@ -35,6 +36,7 @@ __all__ = [
     "Custom",
     "ExactMatch",
     "GenerationSettings",
+    "HarnessTask",
     "JudgeRating",
     "LanguageModel",
     "Likelihood",

@@ -45,11 +45,13 @@ class Likelihood:
         logarithm: Natural logarithm of the probability, summed over the continuation's tokens.
         tokens: Number of tokens that were summed.
         characters: Length of the continuation without white space around it.
+        greedy: Whether every token of it is the likeliest at its place: a greedy reply would begin with it.
     """
 
     logarithm: float
     tokens: int
     characters: int
+    greedy: bool = False
 
 
 def score_all(
@@ -137,7 +139,10 @@ class Objective(Protocol):
         bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
     """
 
-    bounds: tuple[float, float]
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """A plain attribute will do."""
+        ...
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Raise an InputError for examples or a template that can't be served, before any work starts."""
