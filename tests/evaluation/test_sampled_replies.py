@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +14,19 @@ from swarm_lightning.evaluation.crowd import Crowd
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.sampling import BASE
+from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.objectives import Abstention, ExactMatch, GenerationSettings, LanguageModel, Outcome
+from swarm_lightning.objectives import (
+    Abstention,
+    ExactMatch,
+    GenerationSettings,
+    LanguageModel,
+    MultiTask,
+    Objective,
+    Outcome,
+)
 from tests.evaluation.plain_peft import PlainPeft
 
 if TYPE_CHECKING:
@@ -293,3 +302,22 @@ def test_there_is_a_number_for_every_particle(
 ) -> None:
     with pytest.raises(ValueError, match="number for each of 4 particles, but got 3"):
         evaluator(adapted, tiny_tokenizer, asking(WARM)).evaluate(pool.vectors, examples, numbers=[0, 1, 2])
+
+
+def test_a_task_among_several_is_sampled_as_alone(
+    adapted: AdaptedModel, pool: ExpertPool, tiny_tokenizer: "PreTrainedTokenizerBase", examples: list[Example]
+) -> None:
+    asking = ExactMatch(template="{question}", max_new_tokens=8, temperature=0.9)
+    mixed = [replace(example, task="ab"[place % 2]) for place, example in enumerate(examples)]
+    particles = (0, 1) * (len(mixed) // 2)
+
+    def ask(objective: Objective) -> list[str]:
+        crowd = Crowd(adapted, pool.vectors[:2])
+        rows = ParticleRows(
+            Engine(adapted, tiny_tokenizer), crowd, particles, noise=RowNoise(SEED, particles, tuple(mixed))
+        )
+        return [outcome.reply for outcome in objective.evaluate(mixed, rows)]
+
+    alone = ask(asking)
+    assert ask(MultiTask({"a": asking, "b": asking})) == alone
+    assert len(set(alone)) > 6
