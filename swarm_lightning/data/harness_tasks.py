@@ -41,6 +41,19 @@ class LoadedTask:
     kinds: Mapping[str, str]
     _documents: dict[str, list[Any]] = field(default_factory=dict, repr=False)
 
+    def stored(self, split: str) -> str | None:
+        """Return what the dataset calls a split; None where the task's own code reads it from elsewhere."""
+        name = getattr(self.task.config, f"{self.kinds[split]}_split")
+        return None if name is None else str(name)
+
+    @property
+    def shown(self) -> str | None:
+        """What the dataset calls the split with the task's in-context examples; None where they are written down."""
+        settings, config = self.task.fewshot_cfg, self.task.config
+        if settings.split is not None or settings.samples is not None:
+            return None if settings.split is None else str(settings.split)
+        return config.training_split or config.validation_split or config.test_split
+
     def documents(self, split: str) -> list[Any]:
         """Return the documents of a split, in the harness's order; read on first use.
 

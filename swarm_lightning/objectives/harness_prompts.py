@@ -55,14 +55,17 @@ class DocumentPrompts:
         self._num_fewshot = num_fewshot
         self._chat = chat
         self._system = system
-        self._asked: dict[str, set[str]] = {}
+        # By task: the content of a document, and its place in the stored split.
+        self._asked: dict[str, set[str | tuple[str | None, int]]] = {}
         self._shots: dict[tuple[str, str], list[Any]] = {}
         self._known: dict[tuple[str, str, int], list[Any]] = {}
 
     def ask(self, examples: Sequence[Example]) -> None:
         """Say which documents are asked, besides those said before: none of them becomes an in-context example."""
         for example in examples:
-            self._asked.setdefault(task_of(example).name, set()).add(_content(example.extras[DOCUMENT]))
+            loaded = task_of(example)
+            place = (loaded.stored(example.extras[SPLIT]), example.extras[INDEX])
+            self._asked.setdefault(loaded.name, set()).update((_content(example.extras[DOCUMENT]), place))
         self._shots.clear()
         self._known.clear()
 
@@ -118,7 +121,13 @@ class DocumentPrompts:
             sampler: Any = getattr(loaded.task, "sampler", None)
             everything = [] if sampler is None else list(sampler.df)
             asked = self._asked.get(loaded.name, set())
-            pool = [document for document in everything if _content(document) not in asked]
+            # A task that shuffles the choices whenever it reads a document has it here in another form.
+            stored = loaded.shown
+            pool = [
+                document
+                for place, document in enumerate(everything)
+                if _content(document) not in asked and (stored is None or (stored, place) not in asked)
+            ]
             if len(pool) < count:
                 raise InputError(
                     f"Expected {count} documents or more for in-context examples of {loaded.name!r}, but of its "

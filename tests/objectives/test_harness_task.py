@@ -205,6 +205,27 @@ def test_no_document_that_is_asked_is_an_in_context_example(folder: Path, langua
         assert sum(question in prompt for question in shown) == 3
 
 
+def test_a_document_that_is_shuffled_at_every_reading_is_still_the_same(
+    tmp_path: Path, language_model: LanguageModel
+) -> None:
+    # As in gpqa; the few documents that are left over come in every prompt.
+    (tmp_path / "shuffling.py").write_text(
+        "import random, time\ndef change(row):\n"
+        "    return {'choices': random.sample(row['choices'], 3), 'read': time.perf_counter_ns()}\n"
+        "def shuffle(rows):\n    return rows.map(change, load_from_cache_file=False)\n"
+    )
+    spec = write_task(tmp_path, "shuffled", CHOICE, {"test": documents(20)})
+    path = tmp_path / "shuffled.yaml"
+    path.write_text(path.read_text() + "process_docs: !function shuffling.shuffle\n")
+    splits = read_splits(spec, validation_size=8, test_size=10, seed=3)
+    objective = HarnessTask(num_fewshot=2)
+    check(objective, splits, language_model)
+    asked = [example.extras["lm_eval_document"]["question"] for example in (*splits.validation, *splits.test)]
+    for example, own in zip((*splits.validation, *splits.test), asked, strict=True):
+        prompt = objective.prompt(example, language_model.tokenizer)
+        assert [question in prompt for question in asked] == [question == own for question in asked]
+
+
 def test_too_few_documents_for_in_context_examples_are_refused(folder: Path, language_model: LanguageModel) -> None:
     spec = write_task(folder, "too-few", CHOICE, {"training": documents(5), "test": documents(4, 20)})
     objective = HarnessTask(num_fewshot=3)
