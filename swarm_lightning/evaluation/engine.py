@@ -5,6 +5,7 @@ with smaller batches where memory runs out. How rows run is in `generation.py` a
 """
 
 import gc
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -129,7 +130,13 @@ class Engine:
 
 
 class ParticleRows:
-    """Particles of one evaluation as a language model, row by row; follows the protocol `LanguageModel`."""
+    """Particles of one evaluation as a language model, row by row; follows the protocol `LanguageModel`.
+
+    Attributes:
+        tokenizer: The base model's.
+        device: Where the base model computes.
+        broken: Rows for which the model gave NaN or infinity.
+    """
 
     def __init__(
         self,
@@ -151,6 +158,7 @@ class ParticleRows:
         """
         self.tokenizer = engine.tokenizer
         self.device = engine.adapted.model.device
+        self.broken: set[int] = set()
         self._engine = engine
         self._crowds = {True: crowd, False: bare_crowd or crowd}
         self._particles = tuple(particles)
@@ -185,6 +193,7 @@ class ParticleRows:
             )
             owners = [self._particles[place] for place in places]
             replies = generate_tokens(crowd, owners, [sequences[place] for place in places], decoding)
+            self.broken.update(places[row] for row in replies.broken)
             engine.generated += replies.generated
             return replies.tokens
 
@@ -211,7 +220,9 @@ class ParticleRows:
             flat = [one for place in places for one in encoded[place]]
             owners = [self._particles[place] for place in places for _ in encoded[place]]
             values = iter(loglikelihoods(crowd, owners, flat, rows, padding, skip))
-            return [[next(values) for _ in encoded[place]] for place in places]
+            found = [[next(values) for _ in encoded[place]] for place in places]
+            self.broken.update(place for place, row in zip(places, found, strict=True) if any(map(math.isnan, row)))
+            return found
 
         longest = max((len(one.ids) for one in everything), default=0)
         logarithms = self._in_groups(work, longest)

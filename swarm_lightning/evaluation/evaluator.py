@@ -17,6 +17,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.asking import BROKEN, ask, prompts_of
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
@@ -40,10 +41,11 @@ class Evaluation:
     """What P particles made of M examples.
 
     Attributes:
-        scores: The score table [P, M], float64 on the CPU; NaN where nothing was asked.
+        scores: The score table [P, M], float64 on the CPU; NaN where nothing was asked, -inf where the particle broke.
         outcomes: Replies, answers and scores [P][M]; None where nothing was asked, or where another rank asked and
             whole replies were not wanted.
-        utilities: Mean score of every particle [P], float64; NaN where it is not known to the last digit.
+        utilities: Mean score of every particle [P], float64; NaN where it is not known to the last digit, -inf where
+            the particle broke.
         reach: The lowest and the highest utility that every particle can have [P, 2], float64; equal where it is
             known, NaN where nothing was asked.
         generated: Number of tokens that were generated.
@@ -227,6 +229,8 @@ class Evaluator:
         chunk = self.engine.settings.chunk or math.ceil(2 * LEAST_PAIRS / max(len(running), 1))
         for particle in running:
             scores = table[particle].tolist()
+            if BROKEN in scores:
+                continue
             if stakes is None:
                 places = [place for place, score in enumerate(scores) if math.isnan(score)]
             else:
@@ -246,33 +250,21 @@ class Evaluator:
         self, crowds: Sequence[Crowd], lot: Sequence[Pair], examples: Sequence[Example], whole_replies: bool
     ) -> list[Outcome]:
         self._adapted.model.eval()
-        asked = [examples[place] for _, place in lot]
         crowd, bare_crowd = crowds
-        rows = ParticleRows(self.engine, crowd, [particle for particle, _ in lot], whole_replies, bare_crowd)
-        with torch.inference_mode():
-            outcomes = self.objective.evaluate(asked, rows)
-        self._check(asked, outcomes)
-        return list(outcomes)
 
-    def _check(self, examples: Sequence[Example], outcomes: Sequence[Outcome]) -> None:
-        name = type(self.objective).__name__
-        if len(outcomes) != len(examples):
-            raise InputError(
-                f"Expected one outcome per example from {name}, but got {len(outcomes)} for {len(examples)} examples."
-            )
-        lowest, highest = self.objective.bounds
-        for example, outcome in zip(examples, outcomes, strict=True):
-            if math.isnan(outcome.score) or not lowest <= outcome.score <= highest:
-                raise InputError(
-                    f"Expected scores between {lowest} and {highest} from {name}, as its bounds say, but got "
-                    f"{outcome.score} for example {example.identifier!r}. Give the lowest score where a reply can't be "
-                    "scored, or widen the bounds."
-                )
+        def rows_of(particles: Sequence[int]) -> ParticleRows:
+            return ParticleRows(self.engine, crowd, particles, whole_replies, bare_crowd)
+
+        with torch.inference_mode():
+            asked = [examples[place] for _, place in lot]
+            return ask(self.objective, asked, [particle for particle, _ in lot], rows_of)
 
     def _reaches(self, table: Tensor, due: Sequence[int], stakes: Stakes | None) -> Tensor:
         reaches = torch.full((len(table), 2), math.nan, dtype=torch.float64)
         for particle in due if table.shape[1] else ():
-            if stakes is not None and not math.isnan(stakes.known[particle]):
+            if (table[particle] == BROKEN).any():
+                reaches[particle] = BROKEN
+            elif stakes is not None and not math.isnan(stakes.known[particle]):
                 reaches[particle] = stakes.known[particle]
             else:
                 reaches[particle] = torch.tensor(
@@ -284,7 +276,7 @@ class Evaluator:
         """Return the prompts; those of the examples asked last are remembered."""
         known, prompts = self._rendered
         if len(known) != len(examples) or any(one is not other for one, other in zip(known, examples, strict=True)):
-            prompts = [self.objective.prompt(example, self.engine.tokenizer) for example in examples]
+            prompts = prompts_of(self.objective, examples, self.engine.tokenizer)
             self._rendered = (tuple(examples), prompts)
         return prompts
 

@@ -18,6 +18,7 @@ from swarm_lightning.evaluation.crowd import Crowd
 
 # Given rows and the new tokens of each, tells which of them are over.
 RowsOver = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[bool]]
+NO_TOKEN = -1  # where the logits are NaN or infinite
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class Replies:
     Attributes:
         tokens: The new tokens of every row, without the one that ends the text.
         generated: Number of tokens that were computed for rows, those that end a text included.
+        broken: Rows that ended because the model gave NaN or infinity.
     """
 
     tokens: list[list[int]]
     generated: int = field(default=0)
+    broken: set[int] = field(default_factory=set)
 
 
 @torch.inference_mode()
@@ -81,6 +84,22 @@ def generate_tokens(
     if prompts:
         _Run(crowd, particles, prompts, decoding, replies).finish()
     return replies
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """Choose tokens.
+
+    Args:
+        logits: Logits [B, vocabulary].
+
+    Returns:
+        The most likely token of every row [B]; -1 where there is none, because a logit is NaN or the largest infinite.
+
+    >>> most_likely(torch.tensor([[0.0, 2.0, 1.0], [0.0, torch.nan, 1.0], [0.0, torch.inf, 1.0]])).tolist()
+    [1, -1, -1]
+    """
+    tokens = logits.argmax(dim=-1, keepdim=True)  # a NaN counts as the largest
+    return torch.where(logits.gather(-1, tokens).isfinite(), tokens, NO_TOKEN).squeeze(-1)
 
 
 class _Run:
@@ -149,7 +168,7 @@ class _Run:
         chosen = self._first_tokens(batch, sources, taken)
         slots = torch.tensor(taken, device=self.crowd.device)
         lengths = [len(self.prompts[row]) for row in batch.rows if row is not None]
-        self.pending[slots] = chosen
+        self.pending[slots] = chosen.clamp(min=0)
         self.positions[slots] = torch.tensor(lengths, device=self.crowd.device)
         end, width = self.cache.end, batch.mask.shape[1]
         self.mask[slots] = 0
@@ -176,7 +195,7 @@ class _Run:
         )
         mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
         logits = self.crowd.forward(batch.particles, batch.tokens, mask, batch.positions, 1, self.cache)
-        return logits[sources, -1].argmax(dim=-1)
+        return most_likely(logits[sources, -1])
 
     def _step(self) -> None:
         """Choose one more token of every running row."""
@@ -197,12 +216,13 @@ class _Run:
             self.cache,
         )
         self.cache.end = end + 1
-        self.pending = logits[:, -1].argmax(dim=-1)
+        found = most_likely(logits[:, -1])
+        self.pending = found.clamp(min=0)
         # The token in a free slot means nothing, but its position must be one that the model has.
         self.positions.add_(1).clamp_(max=self.longest + self.decoding.limit - 1)
         for place in running:
             self.slots[place].columns += 1
-        chosen = self.pending.tolist()
+        chosen = found.tolist()
         self._take_in(running, [chosen[place] for place in running])
 
     def _take_in(self, places: Sequence[int], chosen: Sequence[int]) -> None:
@@ -213,6 +233,10 @@ class _Run:
             row = self.slots[place].row
             assert row is not None
             tokens = self.replies.tokens[row]
+            if token == NO_TOKEN:
+                self.replies.broken.add(row)
+                self.slots[place].row = None
+                continue
             if token in self.decoding.ends:
                 self.slots[place].row = None
                 continue
