@@ -6,6 +6,7 @@ with smaller batches where memory runs out. How rows run is in `generation.py` a
 
 import copy
 import gc
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -132,7 +133,13 @@ class Engine:
 
 
 class ParticleRows:
-    """Particles of one evaluation as a language model, row by row; follows the protocol `LanguageModel`."""
+    """Particles of one evaluation as a language model, row by row; follows the protocol `LanguageModel`.
+
+    Attributes:
+        tokenizer: The base model's.
+        device: Where the base model computes.
+        broken: Rows for which the model gave NaN or infinity.
+    """
 
     def __init__(
         self,
@@ -156,9 +163,11 @@ class ParticleRows:
         """
         self.tokenizer = engine.tokenizer
         self.device = engine.adapted.model.device
+        self.broken: set[int] = set()
         self._engine = engine
         self._crowds = {True: crowd, False: bare_crowd or crowd}
         self._particles = tuple(particles)
+        self._rows = tuple(range(len(particles)))
         self._row_stops = engine.settings.row_stops and not whole_replies
         self._noise = noise
         self._turns = 0
@@ -195,6 +204,7 @@ class ParticleRows:
             )
             owners = [self._particles[place] for place in places]
             replies = generate_tokens(crowd, owners, [sequences[place] for place in places], decoding)
+            self.broken.update(self._rows[places[row]] for row in replies.broken)
             engine.generated += replies.generated
             return replies.tokens
 
@@ -221,7 +231,10 @@ class ParticleRows:
             flat = [one for place in places for one in encoded[place]]
             owners = [self._particles[place] for place in places for _ in encoded[place]]
             values = iter(loglikelihoods(crowd, owners, flat, rows, padding, skip))
-            return [[next(values) for _ in encoded[place]] for place in places]
+            found = [[next(values) for _ in encoded[place]] for place in places]
+            nothing = [any(math.isnan(value) for value, _ in row) for row in found]
+            self.broken.update(self._rows[place] for place, broken in zip(places, nothing, strict=True) if broken)
+            return found
 
         longest = max((len(one.ids) for one in everything), default=0)
         logarithms = self._in_groups(work, longest)
@@ -234,8 +247,12 @@ class ParticleRows:
         ]
 
     def select(self, places: Sequence[int]) -> "ParticleRows":
-        """Return the same particles for some of the rows; see `LanguageModel.select`."""
+        """Return the same particles for some of the rows; see `LanguageModel.select`.
+
+        What breaks there is noted here, by this model's row.
+        """
         selected = copy.copy(self)
+        selected._rows = tuple(self._rows[place] for place in places)
         selected._particles = tuple(self._particles[place] for place in places)
         selected._noise = None if self._noise is None else self._noise.select(places)
         return selected

@@ -16,18 +16,17 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
+from swarm_lightning.evaluation.objective_call import BROKEN, ask, prompts_of
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.tokens import positions_of
 from swarm_lightning.evaluation.utility_rule import UtilityRule, rule_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
-from swarm_lightning.objectives.utility import bounds_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,11 +42,11 @@ class Evaluation:
     """What P particles made of M examples.
 
     Attributes:
-        scores: The score table [P, M], float64 on the CPU; NaN where nothing was asked.
+        scores: The score table [P, M], float64 on the CPU; NaN where nothing was asked, -inf where the particle broke.
         outcomes: Replies, answers and scores [P][M]; None where nothing was asked, or where another rank asked and
             whole replies were not wanted.
         utilities: Utility of every particle [P], float64, by default its mean score; NaN where it is not known to the
-            last digit.
+            last digit, -inf where the particle broke.
         reach: The lowest and the highest utility that every particle can have [P, 2], float64; equal where it is
             known, NaN where nothing was asked.
         generated: Number of tokens that were generated.
@@ -245,6 +244,8 @@ class Evaluator:
         chunk = self.engine.settings.chunk or math.ceil(2 * LEAST_PAIRS / max(len(running), 1))
         for particle in running:
             scores = table[particle].tolist()
+            if BROKEN in scores:
+                continue
             if stakes is None:
                 places = [place for place, score in enumerate(scores) if math.isnan(score)]
             else:
@@ -269,34 +270,20 @@ class Evaluator:
         whole_replies: bool,
     ) -> list[Outcome]:
         self._adapted.model.eval()
-        asked = [examples[place] for _, place in lot]
         crowd, bare_crowd = crowds
-        noise = RowNoise(self.seed, tuple(numbers[particle] for particle, _ in lot), tuple(asked))
-        rows = ParticleRows(self.engine, crowd, [particle for particle, _ in lot], whole_replies, bare_crowd, noise)
+        particles = [particle for particle, _ in lot]
+        asked = [examples[place] for _, place in lot]
+        noise = RowNoise(self.seed, tuple(numbers[particle] for particle in particles), tuple(asked))
+        rows = ParticleRows(self.engine, crowd, particles, whole_replies, bare_crowd, noise)
         with torch.inference_mode():
-            outcomes = self.objective.evaluate(asked, rows)
-        self._check(asked, outcomes)
-        return list(outcomes)
-
-    def _check(self, examples: Sequence[Example], outcomes: Sequence[Outcome]) -> None:
-        name = type(self.objective).__name__
-        if len(outcomes) != len(examples):
-            raise InputError(
-                f"Expected one outcome per example from {name}, but got {len(outcomes)} for {len(examples)} examples."
-            )
-        for example, outcome in zip(examples, outcomes, strict=True):
-            lowest, highest = bounds_of(self.objective, example)
-            if math.isnan(outcome.score) or not lowest <= outcome.score <= highest:
-                raise InputError(
-                    f"Expected scores between {lowest} and {highest} from {name}, as its bounds say, but got "
-                    f"{outcome.score} for example {example.identifier!r}. Give the lowest score where a reply can't be "
-                    "scored, or widen the bounds."
-                )
+            return ask(self.objective, asked, particles, rows)
 
     def _reaches(self, table: Tensor, due: Sequence[int], stakes: Stakes | None, rule: UtilityRule) -> Tensor:
         reaches = torch.full((len(table), 2), math.nan, dtype=torch.float64)
         for particle in due if table.shape[1] else ():
-            if stakes is not None and not math.isnan(stakes.known[particle]):
+            if (table[particle] == BROKEN).any():
+                reaches[particle] = BROKEN
+            elif stakes is not None and not math.isnan(stakes.known[particle]):
                 reaches[particle] = stakes.known[particle]
             else:
                 reaches[particle] = torch.tensor(reach(table[particle].tolist(), rule), dtype=torch.float64)
@@ -306,7 +293,7 @@ class Evaluator:
         """Return the prompts; those of the examples asked last are remembered."""
         known, prompts = self._rendered
         if len(known) != len(examples) or any(one is not other for one, other in zip(known, examples, strict=True)):
-            prompts = [self.objective.prompt(example, self.engine.tokenizer) for example in examples]
+            prompts = prompts_of(self.objective, examples, self.engine.tokenizer)
             self._rendered = (tuple(examples), prompts)
         return prompts
 

@@ -20,6 +20,7 @@ from swarm_lightning.evaluation.crowd import Crowd
 RowsOver = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[bool]]
 # Given logits [B, V], their rows and how many new tokens each has, chooses the next token of each [B].
 Choose = Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
+NO_TOKEN = -1  # where the logits are NaN or infinite
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ class Replies:
     Attributes:
         tokens: The new tokens of every row, without the one that ends the text.
         generated: Number of tokens that were computed for rows, those that end a text included.
+        broken: Rows that ended because the model gave NaN or infinity.
     """
 
     tokens: list[list[int]]
     generated: int = field(default=0)
+    broken: set[int] = field(default_factory=set)
 
 
 @torch.inference_mode()
@@ -85,6 +88,22 @@ def generate_tokens(
     if prompts:
         _Run(crowd, particles, prompts, decoding, replies).finish()
     return replies
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """Choose tokens.
+
+    Args:
+        logits: Logits [B, vocabulary].
+
+    Returns:
+        The most likely token of every row [B]; -1 where there is none, because a logit is NaN or the largest infinite.
+
+    >>> most_likely(torch.tensor([[0.0, 2.0, 1.0], [0.0, torch.nan, 1.0], [0.0, torch.inf, 1.0]])).tolist()
+    [1, -1, -1]
+    """
+    tokens = logits.argmax(dim=-1, keepdim=True)  # a NaN counts as the largest
+    return torch.where(logits.gather(-1, tokens).isfinite(), tokens, NO_TOKEN).squeeze(-1)
 
 
 class _Run:
@@ -153,7 +172,7 @@ class _Run:
         chosen = self._first_tokens(batch, sources, taken)
         slots = torch.tensor(taken, device=self.crowd.device)
         lengths = [len(self.prompts[row]) for row in batch.rows if row is not None]
-        self.pending[slots] = chosen
+        self.pending[slots] = chosen.clamp(min=0)
         self.positions[slots] = torch.tensor(lengths, device=self.crowd.device)
         end, width = self.cache.end, batch.mask.shape[1]
         self.mask[slots] = 0
@@ -202,19 +221,22 @@ class _Run:
         )
         self.cache.end = end + 1
         # Of a free slot any: row 0 stands for it.
-        self.pending = self._choose(logits[:, -1], [slot.row or 0 for slot in self.slots])
+        found = self._choose(logits[:, -1], [slot.row or 0 for slot in self.slots])
+        self.pending = found.clamp(min=0)
         # The token in a free slot means nothing, but its position must be one that the model has.
         self.positions.add_(1).clamp_(max=self.longest + self.decoding.limit - 1)
         for place in running:
             self.slots[place].columns += 1
-        chosen = self.pending.tolist()
+        chosen = found.tolist()
         self._take_in(running, [chosen[place] for place in running])
 
     def _choose(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
-        """Choose the next token of rows [B] from their logits [B, V]."""
+        """Choose the next token of rows [B] from their logits [B, V]; -1 where there is none."""
+        likely = most_likely(logits)
         if self.decoding.choose is None:
-            return logits.argmax(dim=-1)
-        return self.decoding.choose(logits, rows, [len(self.replies.tokens[row]) for row in rows])
+            return likely
+        drawn = self.decoding.choose(logits, rows, [len(self.replies.tokens[row]) for row in rows])
+        return drawn.where(likely != NO_TOKEN, NO_TOKEN)
 
     def _take_in(self, places: Sequence[int], chosen: Sequence[int]) -> None:
         """Write down new tokens, and free the slots of rows that are done."""
@@ -224,6 +246,10 @@ class _Run:
             row = self.slots[place].row
             assert row is not None
             tokens = self.replies.tokens[row]
+            if token == NO_TOKEN:
+                self.replies.broken.add(row)
+                self.slots[place].row = None
+                continue
             if token in self.decoding.ends:
                 self.slots[place].row = None
                 continue

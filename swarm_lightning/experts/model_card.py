@@ -38,6 +38,7 @@ class CardFacts:
         name: The adapter's name: its heading, and its folder in the code that loads it.
         base: Path or hub id of the base model, as it was given.
         experts: Names of the initial experts.
+        notes: How the experts' files were changed to get one form; empty where they had one.
         task: Name or path of the dataset whose validation split guided the search.
         best_initial_expert: Name of the initial expert with the highest utility on the validation split.
         exported: What this is: "the best found expert", "the personal best of particle 3".
@@ -63,6 +64,7 @@ class CardFacts:
     seed: int | None = None
     iterations: int | None = None
     dtype: str = "auto"
+    notes: Sequence[str] = ()
 
 
 def render_card(facts: CardFacts) -> str:
@@ -132,6 +134,7 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         *(f"- {escape(name)}" for name in facts.experts),
         "",
+        *(line for note in facts.notes for line in (escape(note), "")),
     ]
 
 

@@ -69,6 +69,7 @@ def export_expert(
         swarm=flatten({name: identity[name] for name in ("particles", "child_span", "optimizer", "scheduler")}),
         seed=module.seed,
         iterations=int(swarm.iterations),
+        notes=module.pool.notes,
     )
     return export_adapter(folder, vector, module.pool, render_card(facts), overwrite, base=record["base"])
 

@@ -15,8 +15,8 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
     """Measure the iteration that has just ended.
 
     A utility that the evaluation left open is NaN, and `at_least` and `at_most` say where it lies; they are equal where
-    it is known. The global worst is NaN where the search does not ask for it. With several tasks, `best/<task>` is the
-    utility of the global best on one of them.
+    it is known, and all are -inf where the particle is broken. The global worst is NaN where the search does not ask
+    for it. With several tasks, `best/<task>` is the utility of the global best on one of them.
 
     Args:
         module: The search.
@@ -36,6 +36,7 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
         "personal_best_mean": float(bests[bests.isfinite()].mean()),
         "step_length": float(module.particle_swarm.param_groups[0]["lr"]),
         "restarts": float(swarm.restarts.sum()),
+        "broken": float(module.broken.sum()),
         "diversity": diversity(swarm.positions),
         "evaluations": float(evaluation.evaluated),
         "generated_tokens": float(evaluation.generated),

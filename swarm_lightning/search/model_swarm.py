@@ -21,6 +21,7 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.answers import answer_prompts
+from swarm_lightning.search.broken import report_broken
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
@@ -127,6 +128,7 @@ class ModelSwarm(L.LightningModule):
         # The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
         self.parts: dict[str, dict[str, float]] = {}
         self.scoring_seconds = 0.0
+        self.broken = torch.zeros(particles, dtype=torch.bool)
         self._result: SearchResult | None = None
 
     # Loading: everything the user gave is checked before any work starts.
@@ -295,15 +297,17 @@ class ModelSwarm(L.LightningModule):
 
         Returns:
             Utilities [N] float64; NaN for a particle that is not due, and for one whose utility is left open because it
-            neither rises above its personal best nor falls below the global worst.
+            neither rises above its personal best nor falls below the global worst; -inf for a broken one.
         """
         started = time.perf_counter()
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
         self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes)
+        self.broken = report_broken(self, self.evaluation, examples)
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
+            memory.reach[optimizer.lost] = -torch.inf
         else:
             memory.begin(self.evaluation)
         self.scoring_seconds = time.perf_counter() - started

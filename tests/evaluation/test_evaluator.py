@@ -208,7 +208,7 @@ def test_dropout_of_the_experts_never_adds_noise(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
-def test_a_particle_that_flew_away_is_scored_like_any_other(
+def test_a_particle_that_flew_away_touches_no_other_and_is_broken_where_nothing_is_finite(
     value: float,
     adapted: AdaptedModel,
     tiny_tokenizer: "PreTrainedTokenizerBase",
@@ -221,6 +221,9 @@ def test_a_particle_that_flew_away_is_scored_like_any_other(
         evaluator = Evaluator(adapted, tiny_tokenizer, objective)
         asked = with_letters(examples[:8])
         evaluation = evaluator.evaluate(positions, asked)
+        if not math.isfinite(value):
+            assert evaluation.scores[0].eq(-math.inf).all()
+            assert evaluation.reach[0].tolist() == [-math.inf, -math.inf]
         assert not evaluation.scores.isnan().any()
         assert evaluation.outcomes[1] == evaluator.evaluate(pool.vectors[1:2], asked).outcomes[0]
 
@@ -266,7 +269,6 @@ class Scores:
             (0.5, 2.0),
             "between 0.0 and 1.0 from Scores.*got 2.0 for example '0'",
         ),  # the longer question, 1, is asked first
-        ((math.nan, 0.5), "nan"),
         ((1.0,), "1 for 2"),
     ],
 )

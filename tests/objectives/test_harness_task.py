@@ -264,6 +264,9 @@ def answering(language_model: LanguageModel, likelihoods: Sequence[float]) -> La
         ) -> list[list[Likelihood]]:
             return [[Likelihood(value, 1, 1) for value in likelihoods] for _ in prompts]
 
+        def select(self, places: Sequence[int]) -> LanguageModel:
+            return self
+
     return Fixed()
 
 
