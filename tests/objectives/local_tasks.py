@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+from swarm_lightning.data.examples import ExampleSplits
+from swarm_lightning.objectives import HarnessTask, LanguageModel
+
 COLOURS = ("red", "dark green", "blue", "pale yellow", "a shade of grey", "black")
 THINGS = ("sky", "rose", "stone", "river", "fox", "bear", "town", "story")
 Documents = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -86,3 +89,9 @@ def write_task(folder: Path, name: str, settings: Mapping[str, Any], splits: Doc
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
     return f"lm_eval:{path}"
+
+
+def check(objective: HarnessTask, splits: ExampleSplits, model: LanguageModel) -> None:
+    """Let an objective see what it will be asked, as a search does before it begins."""
+    objective.check(splits.validation, model.tokenizer)
+    objective.check(splits.test, model.tokenizer)

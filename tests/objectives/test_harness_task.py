@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from swarm_lightning.data.examples import Example, ExampleSplits
+from swarm_lightning.data.examples import Example
 from swarm_lightning.data.readers import read_splits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
@@ -16,7 +16,7 @@ from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import GenerationSettings, HarnessTask, LanguageModel, Likelihood, Objective
 from swarm_lightning.search.resume import settings_of
-from tests.objectives.local_tasks import CHOICE, LAST_WORD, REPLY, documents, write_task
+from tests.objectives.local_tasks import CHOICE, LAST_WORD, REPLY, check, documents, write_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -48,11 +48,6 @@ def scores_of(spec: str, objective: HarnessTask, model: LanguageModel) -> list[f
     splits = read_splits(spec)
     check(objective, splits, model)
     return [outcome.score for outcome in objective.evaluate(splits.test, model)]
-
-
-def check(objective: HarnessTask, splits: ExampleSplits, model: LanguageModel) -> None:
-    objective.check(splits.validation, model.tokenizer)
-    objective.check(splits.test, model.tokenizer)
 
 
 def column(samples: Sequence[Mapping[str, Any]], metric: str, filter_: str = "none") -> list[float]:
@@ -189,48 +184,6 @@ def test_a_task_written_in_python_may_ask_in_two_ways(
     found = scores_of(spec, HarnessTask(), language_model)
     assert found == pytest.approx([-value for value in column(samples, "doubt")], rel=1e-4)
     assert len({round(value) for value in found}) > 3
-
-
-def test_no_document_that_is_asked_is_an_in_context_example(folder: Path, language_model: LanguageModel) -> None:
-    # All documents are of one kind: without care, test documents would stand in the prompts of the search.
-    spec = write_task(folder, "one-kind", CHOICE, {"test": documents(20)})
-    splits = read_splits(spec, validation_size=6, test_size=8, seed=3)
-    objective = HarnessTask(num_fewshot=3)
-    check(objective, splits, language_model)
-    asked = [example.extras["lm_eval_document"]["question"] for example in (*splits.validation, *splits.test)]
-    shown = {row["question"] for row in documents(20)} - set(asked)
-    for example, own in zip((*splits.validation, *splits.test), asked, strict=True):
-        prompt = objective.prompt(example, language_model.tokenizer)
-        assert [question in prompt for question in asked] == [question == own for question in asked]
-        assert sum(question in prompt for question in shown) == 3
-
-
-def test_a_document_that_is_shuffled_at_every_reading_is_still_the_same(
-    tmp_path: Path, language_model: LanguageModel
-) -> None:
-    # As in gpqa; the few documents that are left over come in every prompt.
-    (tmp_path / "shuffling.py").write_text(
-        "import random, time\ndef change(row):\n"
-        "    return {'choices': random.sample(row['choices'], 3), 'read': time.perf_counter_ns()}\n"
-        "def shuffle(rows):\n    return rows.map(change, load_from_cache_file=False)\n"
-    )
-    spec = write_task(tmp_path, "shuffled", CHOICE, {"test": documents(20)})
-    path = tmp_path / "shuffled.yaml"
-    path.write_text(path.read_text() + "process_docs: !function shuffling.shuffle\n")
-    splits = read_splits(spec, validation_size=8, test_size=10, seed=3)
-    objective = HarnessTask(num_fewshot=2)
-    check(objective, splits, language_model)
-    asked = [example.extras["lm_eval_document"]["question"] for example in (*splits.validation, *splits.test)]
-    for example, own in zip((*splits.validation, *splits.test), asked, strict=True):
-        prompt = objective.prompt(example, language_model.tokenizer)
-        assert [question in prompt for question in asked] == [question == own for question in asked]
-
-
-def test_too_few_documents_for_in_context_examples_are_refused(folder: Path, language_model: LanguageModel) -> None:
-    spec = write_task(folder, "too-few", CHOICE, {"training": documents(5), "test": documents(4, 20)})
-    objective = HarnessTask(num_fewshot=3)
-    with pytest.raises(InputError, match="of its 5 there are 1 that are not asked"):
-        check(objective, read_splits(spec, validation_size=4), language_model)
 
 
 def test_particles_score_alone_as_in_company(
@@ -390,20 +343,6 @@ def test_greedy_replies_stand_in_for_sampled_and_repeated_ones(
     stop = changes.get("generation_kwargs", REPLY["generation_kwargs"])["until"]
     replies = language_model.generate(prompts, GenerationSettings(5, stop))
     assert [outcome.reply for outcome in objective.evaluate(splits.test, language_model)] == replies
-
-
-def test_a_text_without_a_prompt_begins_as_in_the_harness(
-    folder: Path, tiny_base_folder: Path, language_model: LanguageModel
-) -> None:
-    # As in blimp: nothing stands before the choices. Without a token that begins a text, the one that ends it does.
-    from transformers import AutoTokenizer
-
-    spec = write_task(folder, "pairs", {**CHOICE, "doc_to_text": ""}, SPLITS)
-    example = read_splits(spec).test[0]
-    assert HarnessTask("acc").prompt(example, language_model.tokenizer) == ""
-    without = AutoTokenizer.from_pretrained(tiny_base_folder)
-    without.bos_token = None
-    assert HarnessTask("acc").prompt(example, without) == "</s>"
 
 
 def test_an_example_that_is_no_document_is_refused(language_model: LanguageModel) -> None:
