@@ -17,10 +17,12 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.score_journal import Pair, ScoreJournal
 from swarm_lightning.evaluation.tokens import positions_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
 LEAST_PAIRS = 64  # of a lot, where a forward pass holds so many; a round has two such lots or more
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Evaluator:
         due: Tensor | None = None,
         stakes: Stakes | None = None,
         whole_replies: bool = False,
+        journal: ScoreJournal | None = None,
     ) -> Evaluation:
         """Score particles.
 
@@ -132,6 +134,7 @@ class Evaluator:
             stakes: What has to be found out about them; everything where not given, where the settings have no exact
                 stop, and where the objective's scores have no bounds.
             whole_replies: Whether the replies matter: then none ends before its end, and all ranks get all outcomes.
+            journal: What is known already of this evaluation, and where to note what it finds.
 
         Returns:
             The score table, the outcomes, and what they say of the utilities.
@@ -148,7 +151,7 @@ class Evaluator:
         asked = range(len(positions)) if due is None else due.nonzero().flatten().tolist()
         if not self.engine.settings.exact_stop or not all(map(math.isfinite, self.objective.bounds)):
             stakes = None
-        return self._evaluate(positions, len(positions), list(asked), examples, stakes, whole_replies)
+        return self._evaluate(positions, len(positions), list(asked), examples, stakes, whole_replies, journal)
 
     def evaluate_base(self, examples: Sequence[Example]) -> Evaluation:
         """Score the base model without any expert, as one particle.
@@ -182,7 +185,9 @@ class Evaluator:
         examples: Sequence[Example],
         stakes: Stakes | None,
         whole_replies: bool,
+        journal: ScoreJournal | None = None,
     ) -> Evaluation:
+        journal = journal or ScoreJournal()
         table = torch.full((count, len(examples)), math.nan, dtype=torch.float64)
         outcomes: list[list[Outcome | None]] = [[None] * len(examples) for _ in range(count)]
         crowds = [Crowd(self._adapted, positions, prefix) for prefix in self._prefixes(examples)]
@@ -193,17 +198,23 @@ class Evaluator:
         before = self.engine.generated
         try:
             while asked := self._next(table, running, stakes):
-                found: list[tuple[Pair, Outcome]] = []
                 with self.ranks.together():
-                    for lot in self.ranks.share(lots_of(asked, lengths, rows, self._lots)):
-                        found.extend(zip(lot, self._ask(crowds, lot, examples, whole_replies), strict=True))
+                    interruption.check()
+                    known, lots = journal.recall(lots_of(asked, lengths, rows, self._lots))
+                    found = known if self.ranks.index == 0 else []
+                    for lot in self.ranks.share(lots):
+                        tokens = self.engine.generated
+                        answers = self._ask(crowds, lot, examples, whole_replies)
+                        journal.keep(lot, answers, self.engine.generated - tokens)
+                        found.extend(zip(lot, answers, strict=True))
+                        interruption.check()
                 table = self._merge(table, found)
                 for (particle, place), outcome in self.ranks.gather_objects(found) if whole_replies else found:
                     outcomes[particle][place] = outcome
                 running = list(asked)
         finally:
             self._adapted.unload()
-        generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before)))
+        generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before))) + journal.recalled
         reaches = self._reaches(table, due, stakes)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)

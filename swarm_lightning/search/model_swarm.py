@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
@@ -26,6 +27,7 @@ from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
+from swarm_lightning.search.running_scores import journal_for
 from swarm_lightning.search.score_memory import ScoreMemory
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -122,6 +124,8 @@ class ModelSwarm(L.LightningModule):
         self._generator = torch.Generator()
         self._particle_swarm: ParticleSwarm | None = None
         self.score_memory = ScoreMemory()
+        # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
+        self.journal = ScoreJournal()
         self.scoring_seconds = 0.0
         self._result: SearchResult | None = None
 
@@ -292,7 +296,8 @@ class ModelSwarm(L.LightningModule):
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes)
+        journal = journal_for(self, examples)
+        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes, journal=journal)
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
         else:
