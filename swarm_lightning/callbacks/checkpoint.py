@@ -88,6 +88,11 @@ class SwarmCheckpoint(ModelCheckpoint):
         if trainer.global_step % self.every_n_iterations:
             self._save_now(trainer, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave no scores behind: a search that was killed when they were saved and not yet gone has no further one."""
+        assert isinstance(pl_module, ModelSwarm)
+        pl_module.journal.clear()
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Let others have the folder."""
         super().on_exception(trainer, pl_module, exception)

@@ -64,7 +64,7 @@ def has_iterations(folder: Path) -> bool:
     """Tell whether a search in a folder has done an iteration, by its `history.csv`."""
     path = folder / HISTORY
     rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
-    return any(not row.startswith("0,") for row in rows)
+    return any(row.split(",")[0] not in ("", "0") for row in rows)
 
 
 def remove_if_empty(folder: Path) -> None:
