@@ -78,6 +78,8 @@ class SwarmCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the iteration if it is due; the checkpoint then holds its scores."""
         assert isinstance(pl_module, ModelSwarm)
+        if pl_module.evaluation is None:
+            return  # Lightning ends the epoch of the checkpoint once more when it resumes; nothing has been scored yet
         super().on_train_epoch_end(trainer, pl_module)
         if self._last_global_step_saved == trainer.global_step:
             pl_module.journal.clear()

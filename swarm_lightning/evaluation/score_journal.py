@@ -53,6 +53,7 @@ class ScoreJournal:
         self._folder = folder
         self._ranks = Ranks()
         self._file: IO[bytes] | None = None
+        self._made = False
         self._key = ""
         self._known: dict[Pair, Outcome] = {}
         self._tokens = 0
@@ -116,7 +117,9 @@ class ScoreJournal:
         path = self._path(self._ranks.index)
         with storage_errors(path):
             if self._file is None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                if not self._made:  # a folder that vanishes later is not made anew
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._made = True
                 self._file = path.open("ab", buffering=0)
                 line = b"\n" + line  # the last line of an earlier process may be cut short
             self._file.write(line)
@@ -179,7 +182,7 @@ def decode_line(line: bytes) -> tuple[str, Line] | None:
 
 def _read(folder: Path) -> dict[str, list[Line]]:
     found: dict[str, list[Line]] = {}
-    for path in sorted(folder.glob(f"{PREFIX}*{SUFFIX}")):
+    for path in filter(Path.is_file, sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))):
         for key, line in filter(None, map(decode_line, path.read_bytes().splitlines())):
             found.setdefault(key, []).append(line)
     return found

@@ -119,6 +119,7 @@ def asked(world: World, whole: Path, tmp_path_factory: pytest.TempPathFactory) -
     [
         ("3 SIGKILL 0", -9, 1),
         ("8 SIGKILL 0", -9, 1),
+        ("12 SIGKILL 0", -9, 1),
         ("3 SIGTERM 0", 143, 1),
         ("8 SIGUSR1 0", 138, 1),
         ("8 SIGINT 0", 130, 1),
@@ -142,6 +143,8 @@ def test_what_was_answered_before_a_signal_is_not_asked_again(
         assert f"Go on with --ckpt_path {tmp_path / 'runs' / 'version_0'}" in ended[0].out
         assert not any("Traceback" in rank.err for rank in ended)
     before = questions_in(tmp_path / "asked")
+    saved = len(read_rows(tmp_path / "runs" / "version_0" / "history.csv")) if int(at_call.split()[0]) > 4 else 0
+    assert saved == {3: 0, 8: 1, 12: 2}[int(at_call.split()[0])]
     assert 0 < sum(before.values()) < sum(asked.values())
     (ended_again,) = forked_ranks.swarm([environment], "fit", "--config", str(path), "--ckpt_path", "last")
     assert ended_again.code == 0, ended_again.err
