@@ -153,6 +153,24 @@ def test_what_was_answered_before_a_signal_is_not_asked_again(
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
 
 
+def test_between_rare_checkpoints_no_score_is_lost_either(
+    world: World, asked: "Counter[str]", forked_ranks: ForkedRanks, tmp_path: Path
+) -> None:
+    config = config_of(world, tmp_path / "runs", checkpoint={"every_n_iterations": 5})
+    config["model"]["objective"] = COUNTED
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(config))
+    environment = {"ASKED": str(tmp_path / "asked")}
+    killed = {**environment, "AT_CALL": "12 SIGKILL 0"}  # in iteration 2; the checkpoint holds the first positions
+    (ended,) = forked_ranks.swarm([killed], "fit", "--config", str(path))
+    assert ended.code == -signal.SIGKILL
+    checkpoint = torch.load(tmp_path / "runs" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert int(checkpoint["optimizer_states"][0]["state"][0]["iterations"]) == 0
+    (ended,) = forked_ranks.swarm([environment], "fit", "--config", str(path), "--ckpt_path", "last")
+    assert ended.code == 0, ended.err
+    assert questions_in(tmp_path / "asked") == asked
+
+
 def test_a_search_that_is_killed_again_and_again_goes_on_to_the_same_end(
     world: World, whole: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:
