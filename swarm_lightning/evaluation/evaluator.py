@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
@@ -24,6 +25,7 @@ from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import BROKEN, ask, prompts_of
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
+from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.tokens import positions_of
 from swarm_lightning.evaluation.utility_rule import UtilityRule, rule_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
@@ -121,6 +123,7 @@ class Evaluator:
         stakes: Stakes | None = None,
         whole_replies: bool = False,
         numbers: Sequence[int] | None = None,
+        journal: ScoreJournal | None = None,
     ) -> Evaluation:
         """Score particles.
 
@@ -133,6 +136,7 @@ class Evaluator:
             whole_replies: Whether the replies matter: then none ends before its end, and all ranks get all outcomes.
             numbers: The particle of the search that each of them is, whose noise its replies are sampled with [P]; 0 to
                 P - 1 where not given.
+            journal: What is known already of this evaluation, and where to note what it finds.
 
         Returns:
             The score table, the outcomes, and what they say of the utilities.
@@ -150,7 +154,7 @@ class Evaluator:
         if len(numbers) != len(positions):
             raise ValueError(f"Expected a number for each of {len(positions)} particles, but got {len(numbers)}.")
         asked = range(len(positions)) if due is None else due.nonzero().flatten().tolist()
-        return self._evaluate(positions, numbers, list(asked), examples, stakes, whole_replies)
+        return self._evaluate(positions, numbers, list(asked), examples, stakes, whole_replies, journal)
 
     def evaluate_base(self, examples: Sequence[Example]) -> Evaluation:
         """Score the base model without any expert, as one particle.
@@ -185,7 +189,9 @@ class Evaluator:
         examples: Sequence[Example],
         stakes: Stakes | None,
         whole_replies: bool,
+        journal: ScoreJournal | None = None,
     ) -> Evaluation:
+        journal = journal or ScoreJournal()
         table = torch.full((len(numbers), len(examples)), math.nan, dtype=torch.float64)
         outcomes: list[list[Outcome | None]] = [[None] * len(examples) for _ in numbers]
         rule = rule_of(self.objective, examples)
@@ -203,13 +209,17 @@ class Evaluator:
         before = self.engine.generated
         try:
             while asked := self._next(table, running, stakes, rule):
-                found: list[tuple[Pair, Outcome]] = []
                 with self.ranks.together():
-                    share = self.ranks.share(lots_by_task(asked, tasks, lengths, rows, self._lots))
-                    for task, lots in groupby(share, key=lambda lot: tasks[lot[0][1]]):
-                        for lot in lots:
+                    interruption.check()
+                    known, lots = journal.recall(lots_by_task(asked, tasks, lengths, rows, self._lots))
+                    found = known if self.ranks.index == 0 else []
+                    for task, share in groupby(self.ranks.share(lots), key=lambda lot: tasks[lot[0][1]]):
+                        for lot in share:
+                            tokens = self.engine.generated
                             answers = self._ask(crowds[task], lot, examples, numbers, whole_replies)
+                            journal.keep(lot, answers, self.engine.generated - tokens)
                             found.extend(zip(lot, answers, strict=True))
+                            interruption.check()
                         for crowd in crowds[task] if len(crowds) > 1 else ():  # the next task needs the memory
                             crowd.forget()
                 table = self._merge(table, found)
@@ -218,7 +228,7 @@ class Evaluator:
                 running = list(asked)
         finally:
             self._adapted.unload()
-        generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before)))
+        generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before))) + journal.recalled
         reaches = self._reaches(table, due, stakes, rule)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)

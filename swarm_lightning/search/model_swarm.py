@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
@@ -28,6 +29,7 @@ from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.results import FOUND, INITIAL, Row, SearchResult
 from swarm_lightning.search.resume import KEY
+from swarm_lightning.search.running_scores import journal_for
 from swarm_lightning.search.score_memory import ScoreMemory
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.search.tasks import check_tasks, named_parts, note_parts
@@ -127,6 +129,8 @@ class ModelSwarm(L.LightningModule):
         self.score_memory = ScoreMemory()
         # The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
         self.parts: dict[str, dict[str, float]] = {}
+        # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
+        self.journal = ScoreJournal()
         self.scoring_seconds = 0.0
         self.broken = torch.zeros(particles, dtype=torch.bool)
         self._result: SearchResult | None = None
@@ -303,7 +307,8 @@ class ModelSwarm(L.LightningModule):
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes)
+        journal = journal_for(self, examples)
+        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes, journal=journal)
         self.broken = report_broken(self, self.evaluation, examples)
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
