@@ -43,7 +43,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "files": set(),
     "paths": set(),
     "swarm": {"torch"},
-    "data": {"datasets", "lightning", "torch"},
+    "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},
 }
 HEAVY = ("torch", "lightning", "transformers", "peft", "datasets")
 NAMES_THAT_SAY_NOTHING = {"utils", "misc", "helpers", "common", "base"}

@@ -2,9 +2,9 @@
 
 `history.csv` has one row per iteration, without gaps or doubles across resumes, and row 0 for the first positions.
 A utility that was left open, because it could change nothing, is an empty cell; `at_least` and `at_most` say where it
-lies. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where nothing was asked), M in the order of
-the validation split, `utilities` [N] (NaN where left open) and `reach` [N, 2], the lowest and the highest they can be.
-Whatever is reported later is made from these files.
+lies; of a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
+nothing was asked, -inf where a particle broke), M in the order of the validation split, `utilities` [N] (NaN where left
+open) and `reach` [N, 2], the lowest and the highest they can be. Whatever is reported later is made from these files.
 """
 
 import csv

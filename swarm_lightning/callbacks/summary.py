@@ -67,12 +67,17 @@ class Summary(L.Callback):
         path = free_path(_made(Path(trainer.default_root_dir)) / f"{split}.csv")
         compared = any(row.win_rate is not None for row in module.rows)
         columns = ["name", "detail", f"{split}_utility", "examples", "dataset", "objective"]
+        tasks = [f"{split}_utility/{task}" for task in module.rows[0].parts]
         asked = [module.task, type(module.objective).__name__]
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow([*columns, *(["win_rate"] if compared else [])])
+        writer.writerow([*columns, *(["win_rate"] if compared else []), *tasks])
         writer.writerows(
-            [row.name, row.detail, row.utility, row.examples, *asked, *([row.win_rate] if compared else [])]
+            [
+                *(row.name, row.detail, row.utility, row.examples, *asked),
+                *([row.win_rate] if compared else []),
+                *row.parts.values(),
+            ]
             for row in module.rows
         )
         write_whole(path, text.getvalue())
@@ -122,4 +127,10 @@ def _table(splits: dict[str, tuple[Row, ...]]) -> Table:
     for entries in zip(*splits.values(), strict=True):
         rates = ["" if entry.win_rate is None else f"{entry.win_rate:.4f}" for entry in entries[-1:] if compared]
         table.add_row(entries[0].name, entries[0].detail, *(f"{entry.utility:.4f}" for entry in entries), *rates)
+        for task in entries[-1].parts:
+            table.add_row(f"  {task}", "", *(_cell(entry.parts.get(task)) for entry in entries))
     return table
+
+
+def _cell(utility: float | None) -> str:
+    return "" if utility is None else f"{utility:.4f}"

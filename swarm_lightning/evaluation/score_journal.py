@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from swarm_lightning.evaluation.lots import Pair
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.files import storage_errors
 from swarm_lightning.objectives.protocol import Outcome
 
 PREFIX, SUFFIX = "scores_", ".jsonl"
 PLAIN = (bool, int, float, str, type(None))
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
