@@ -43,6 +43,9 @@ from swarm_lightning.search.strategy import external_launch
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
 
+# Commands that are no search: they have configs of their own.
+OTHER_COMMANDS = {"experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row."}
+
 TRAINER_DEFAULTS = {
     "max_steps": 50,
     "devices": 1,
@@ -99,6 +102,13 @@ class SwarmCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
         return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Show the commands that are no search beside the subcommands; `main` runs them."""
+        super()._add_subcommands(parser, **kwargs)
+        assert parser._subcommands_action is not None
+        for name, description in OTHER_COMMANDS.items():
+            parser._subcommands_action.add_subcommand(name, self.init_parser(), help=description)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every part of a search that is a callback a key of its own in the config."""
@@ -190,6 +200,7 @@ def _silence() -> None:
         "transfer_batch_to_device",
         "infer the batch indices",
         "Checkpoint directory .* exists and is not empty",
+        "smaller than the logging interval",  # one batch is one epoch
         "sync_dist=True",  # what is logged is the same on all ranks
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
@@ -213,7 +224,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _silence()
     # So that an objective in the current folder is found by its import path; last, so that it hides no package.
     sys.path.append(str(Path.cwd()))
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if arguments[:1] == ["experts"]:
+            from swarm_lightning.cli.experts import make_experts
+
+            make_experts(arguments[1:])
+            return
         SwarmCLI(
             ModelSwarm,
             SwarmData,
@@ -225,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             load_from_checkpoint_support=False,
             parser_class=SwarmParser,
             parser_kwargs={"description": "Adapt a language model: a particle swarm searches between your experts."},
-            args=None if arguments is None else list(arguments),
+            args=None if arguments == sys.argv[1:] else arguments,
         )
         _part()
     except (InputError, MisconfigurationException) as error:
