@@ -78,8 +78,8 @@ def tokenize(
             lost.append(conversation.identifier)
     if not examples:
         raise InputError(
-            f"Expected responses within the first {length} tokens in {where}, but none of {len(conversations)} examples "
-            "has any there: their prompts alone are longer. Raise text.max_length, or shorten the prompts."
+            f"Expected responses within the first {length} tokens in {where}, but none of {len(conversations)} "
+            "examples has any there: their prompts alone are longer. Raise text.max_length, or shorten the prompts."
         )
     notices = []
     if cut:
