@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": GROUND | {"data", "experts", "objectives"},
     "search": MATHEMATICS_AND_PARTS,
     "callbacks": MATHEMATICS_AND_PARTS | {"search"},
+    "sweep": MATHEMATICS_AND_PARTS | {"search"},
     "baselines": MATHEMATICS_AND_PARTS | {"search", "tuning"},
     "report": GROUND,
     "demo": GROUND | {"data", "experts", "tuning"},
-    "cli": MATHEMATICS_AND_PARTS | {"search", "callbacks", "baselines", "report", "demo", "tuning"},
+    "cli": MATHEMATICS_AND_PARTS | {"search", "callbacks", "baselines", "report", "demo", "tuning", "sweep"},
     "__main__": {"cli"},
 }
 # The rooms whose other imports are limited too; the standard library is always free.

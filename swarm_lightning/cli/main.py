@@ -15,6 +15,7 @@ from pickle import UnpicklingError
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -39,10 +40,12 @@ from swarm_lightning.evaluation.ranks import RankError, Ranks
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import find_checkpoint, next_run_folder, remove_if_empty, run_folder_of
 from swarm_lightning.search.strategy import external_launch
+from swarm_lightning.sweep.settings import SweepSettings
 
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
 
+SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
 # Commands that are no search: they have configs of their own.
 OTHER_COMMANDS = {"experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row."}
 
@@ -104,9 +107,17 @@ class SwarmCLI(LightningCLI):
         return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        """Show the commands that are no search beside the subcommands; `main` runs them."""
         super()._add_subcommands(parser, **kwargs)
+        self._add_other_commands(parser)
+
+    def _add_other_commands(self, parser: LightningArgumentParser) -> None:
+        """Add the commands that are no method of the trainer; those with configs of their own are only listed here."""
         assert parser._subcommands_action is not None
+        sweeps = self.init_parser(description=SWEEP)
+        self._add_arguments(sweeps)
+        sweeps.add_class_arguments(SweepSettings, "sweep")
+        self._subcommand_parsers["sweep"] = sweeps
+        parser._subcommands_action.add_subcommand("sweep", sweeps, help=SWEEP)
         for name, description in OTHER_COMMANDS.items():
             parser._subcommands_action.add_subcommand(name, self.init_parser(), help=description)
 
@@ -122,6 +133,8 @@ class SwarmCLI(LightningCLI):
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
         with self.ranks.together():
             super().parse_arguments(parser, args)
+            if self.config.subcommand == "sweep":  # its searches have folders of their own
+                return
             folder = self._choose_files()
         settings = self.config[self.config.subcommand]
         folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
@@ -149,15 +162,29 @@ class SwarmCLI(LightningCLI):
         )
 
     def instantiate_classes(self) -> None:
-        """Make all parts of the search, on every rank."""
+        """Make all parts of the search, on every rank; each search of a sweep makes its own."""
+        if self.subcommand == "sweep":
+            return
         with self.ranks.together():
             super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand != "sweep":
+            super()._run_subcommand(subcommand)
+            return
+        from swarm_lightning.cli.sweep import run_sweep
+
+        run_sweep(self)
+
+    def further_callbacks(self) -> list[Callback]:
+        """Return what shows a search to the user and writes down what came out."""
+        return [FirstLook(), Summary(), PredictionWriter()]
 
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self._get(self.config_init, "trainer")
         bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
-        added = [*bar, FirstLook(), Summary(), PredictionWriter()]  # the bar is closed before the summary is printed
+        added = [*bar, *self.further_callbacks()]  # the bar is closed before the summary is printed
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and CSVLogger(settings["default_root_dir"], name="logs")
@@ -166,6 +193,20 @@ class SwarmCLI(LightningCLI):
             if isinstance(callback, SaveConfigCallback):
                 callback.config = self.config_as_given[str(self.subcommand)]
         return trainer  # type: ignore[return-value]
+
+
+# Arguments of the command line whatever is searched.
+COMMON: dict[str, Any] = {
+    "datamodule_class": SwarmData,
+    "save_config_callback": SaveConfig,
+    "trainer_class": SwarmTrainer,
+    "trainer_defaults": TRAINER_DEFAULTS,
+    "seed_everything_default": 0,
+    "auto_configure_optimizers": False,
+    "load_from_checkpoint_support": False,
+    "parser_class": SwarmParser,
+    "parser_kwargs": {"description": "Adapt a language model: a particle swarm searches between your experts."},
+}
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -231,19 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             make_experts(arguments[1:])
             return
-        SwarmCLI(
-            ModelSwarm,
-            SwarmData,
-            save_config_callback=SaveConfig,
-            trainer_class=SwarmTrainer,
-            trainer_defaults=TRAINER_DEFAULTS,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_class=SwarmParser,
-            parser_kwargs={"description": "Adapt a language model: a particle swarm searches between your experts."},
-            args=None if arguments == sys.argv[1:] else arguments,
-        )
+        SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
         _part()
     except (InputError, MisconfigurationException) as error:
         _tell(str(error), getattr(error, "shared", False))
