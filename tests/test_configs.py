@@ -14,7 +14,7 @@ CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 # The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
 # Configs of other commands than `swarm fit`.
-COMMANDS = {"experts": "experts"}
+COMMANDS = {"experts": "experts", "sweep": "sweep"}
 ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in (*ELSEWHERE, *COMMANDS)]
 
 
@@ -34,6 +34,7 @@ def test_there_are_configs() -> None:
         "quickstart",
         "reward_model",
         "safety",
+        "sweep",
     ]
 
 
@@ -102,6 +103,20 @@ def test_the_config_of_experts_makes_experts_that_a_search_takes(tmp_path: Path)
             ]
         )
     assert (tmp_path / "runs" / "version_0" / "best_expert" / "adapter_model.safetensors").is_file()
+
+
+def test_the_config_of_a_sweep_sweeps(tmp_path: Path) -> None:
+    experts = ["demo:experts/scribe", "demo:experts/shepherd"]
+    with calm_process():
+        main(
+            [
+                *("sweep", "--config", str(FOLDER / "sweep.yaml"), "--model.experts", json.dumps(experts)),
+                *("--model.particles", "3", "--data.validation_size", "6", "--data.test_size", "4"),
+                *("--trainer.max_steps", "1", "--sweep.trials", "2", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path)),
+            ]
+        )
+    assert "2 searches: 2 ended." in (tmp_path / "coefficients" / "sweep.md").read_text(encoding="utf-8")
 
 
 def assert_contains(whole: object, part: object) -> None:

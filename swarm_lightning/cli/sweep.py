@@ -213,13 +213,19 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
         raise InputError(
             f"Expected at most {grid_size(space)} trials, the combinations of the grid, but got {settings.trials}."
         )
-    for key, value in samples(space):
+    parser = cli._parser("fit")
+    for together in samples(space):
         try:
-            cli._parser("fit").parse_object(put(config, {key: value}))
-        except InputError as error:
-            raise InputError(
-                f"Expected values that {key!r} takes in sweep.space, but {value!r} is none: {error}"
-            ) from error
+            parser.parse_object(put(config, together))
+        except InputError:
+            for key, value in together.items():  # which of them is it?
+                try:
+                    parser.parse_object(put(config, {key: value}))
+                except InputError as error:
+                    raise InputError(
+                        f"Expected values in sweep.space that {key!r} takes, but {value!r} is none: {error}"
+                    ) from error
+            raise
     trainer = config["trainer"]
     if needs_ranks(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(

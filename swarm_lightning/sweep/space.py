@@ -5,7 +5,6 @@ Pure functions on plain nested mappings. A key may leave out `init_args`, as fla
 
 import copy
 import difflib
-import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -165,9 +164,16 @@ def grid_size(space: Space) -> int:
     return math.prod(len(values.grid) for values in space.values())
 
 
-def samples(space: Space) -> list[tuple[str, Any]]:
-    """Return values of every key that show whether the config takes them."""
-    return list(itertools.chain.from_iterable(((key, value) for value in of.samples) for key, of in space.items()))
+def samples(space: Space) -> list[dict[str, Any]]:
+    """Return settings in which every value of every list, and both ends of every range, stand at least once.
+
+    >>> samples({"a": Choice((1, 2, 3)), "b": Range(0.5, 1.0)})
+    [{'a': 1, 'b': 0.5}, {'a': 2, 'b': 1.0}, {'a': 3, 'b': 0.5}]
+    """
+    longest = max(len(values.samples) for values in space.values())
+    return [
+        {key: values.samples[place % len(values.samples)] for key, values in space.items()} for place in range(longest)
+    ]
 
 
 def _values(key: str, values: Any) -> Choice | Range:

@@ -140,7 +140,7 @@ def test_the_experts_scores_serve_searches_of_other_seeds(world: World, tmp_path
 def test_searches_below_the_median_are_pruned(world: World, tmp_path: Path) -> None:
     seeds = list(range(9))
     sweep = {"sampler": "grid", "space": {"seed_everything": seeds}, "pruner": "median", "pruner_warmup": 0}
-    run_swarm(config_of(world, tmp_path, trials=9, **sweep), "sweep", tmp_path, "--trainer.max_steps", "3")
+    run_swarm(config_of(world, tmp_path, trials=9, **sweep), "sweep", tmp_path, "--trainer.max_steps", "2")
     ended: list[list[float]] = []
     pruned = 0
     for row in table(tmp_path):
@@ -154,7 +154,7 @@ def test_searches_below_the_median_are_pruned(world: World, tmp_path: Path) -> N
                 below = step
                 break
         assert row["state"] == ("ended" if below is None else "pruned")
-        assert len(bests) == (3 if below is None else below + 1)
+        assert len(bests) == (2 if below is None else below + 1)
         pruned += below is not None
         if below is None:
             ended.append(bests)
@@ -178,9 +178,9 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
 
 
 def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_path: Path) -> None:
-    undisturbed, shared = (config_of(world, tmp_path / name, trials=4) for name in ("alone", "shared"))
+    undisturbed, shared = (config_of(world, tmp_path / name, trials=3) for name in ("alone", "shared"))
     for config in (undisturbed, shared):
-        config["trainer"]["max_steps"] = 12
+        config["trainer"]["max_steps"] = 8
         config["stop"] = {"patience": None}
     run_swarm(undisturbed, "sweep", tmp_path)
 
@@ -200,7 +200,7 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
 
     storage = f"sqlite:///{tmp_path / 'shared' / 'small' / 'study.db'}"
     study = optuna.load_study(study_name="small", storage=storage)
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     rows = table(tmp_path / "shared")
     names = [name for name in FACTS if name not in ("evaluations", "taken")]
     assert [[row[name] for name in names] for row in rows] == [
@@ -209,8 +209,8 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
     assert sum(bool(row["test_utility"]) for row in rows) == 1
     for row in rows:
         iterations = [int(line["iteration"]) for line in read_rows(Path(row["folder"]) / "history.csv")]
-        assert iterations == list(range(13))
-    assert json.loads((interrupted / "summary.json").read_text())["iterations"] == 12
+        assert iterations == list(range(9))
+    assert json.loads((interrupted / "summary.json").read_text())["iterations"] == 8
 
 
 @pytest.mark.parametrize(
