@@ -5,7 +5,6 @@ Every search is run as `swarm fit` runs it, with a config and a run folder of it
 
 import gc
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -18,7 +17,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.cli.main import COMMON, SwarmCLI
-from swarm_lightning.errors import InputError, ServiceError
+from swarm_lightning.errors import InputError, ServiceError, StorageError
+from swarm_lightning.evaluation import interruption
+from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.files import storage_errors, whole_folder, write_whole
 from swarm_lightning.locks import lock
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
@@ -47,7 +49,7 @@ class TrialSummary(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         result = pl_module.result(pl_module.held_back)
         path = Path(trainer.default_root_dir) / SUMMARY
-        path.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(result.to_dict(), indent=2) + "\n")
 
 
 class TrialCLI(SwarmCLI):
@@ -82,9 +84,9 @@ class TrialCLI(SwarmCLI):
         state = self._folder / CHECKPOINTS / LAST
         if state.is_file():
             self.config["fit"].ckpt_path = str(state)
-        elif self._folder.exists():
-            shutil.rmtree(self._folder)  # it was interrupted before there was anything to go on from
-        return str(self._folder)
+        else:
+            self.new_folder = self._folder
+        return self._take(self._folder)
 
     def further_callbacks(self) -> list[L.Callback]:
         """Return what goes on beside the search."""
@@ -113,6 +115,7 @@ def run_sweep(cli: SwarmCLI) -> None:
     study = SweepStudy(folder, settings, space, _identity(whole, space))
     shared = Shared(FirstScores(folder / "first_scores"))
     while True:
+        interruption.check()
         with study.next_trial() as claimed:
             if claimed is None:
                 break
@@ -130,15 +133,15 @@ def _run_trial(
     report = ReportToStudy(trial)
     try:
         TrialCLI(put(config, settings), folder, shared, report)
-    except ServiceError:
-        raise
+    except (ServiceError, StorageError):
+        raise  # no search can go on now
     except (InputError, MisconfigurationException) as error:
         trial.set_user_attr("error", str(error))
         trial.set_user_attr("evaluations", report.evaluations)
         study.tell(trial, "FAIL")
         print(f"Trial {trial.number} failed: {error}", flush=True)
         return
-    except (SystemExit, SIGTERMException):  # Lightning's answer to Ctrl-C, and to SIGTERM
+    except (SystemExit, KeyboardInterrupt, SIGTERMException, Interrupted):
         print("Interrupted. The same command goes on with this search.", flush=True)
         raise
     finally:
@@ -200,11 +203,8 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
 
 def _copy_expert(source: Path, target: Path) -> None:
     """Put a copy in place of an earlier one, whole or not at all."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial, target)
+    with storage_errors(target), whole_folder(target) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
 def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> Space:
@@ -239,6 +239,8 @@ def _rehearse(cli: SwarmCLI) -> None:
     """Read experts and data once, so that what is wrong with them comes up before there is a study."""
     parts = cli._parser("sweep").instantiate_classes(cli.config["sweep"])
     L.seed_everything(int(cli.config["sweep"].seed_everything), verbose=False)
+    trainer = L.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    parts.model.trainer, trainer.datamodule = trainer, parts.data  # type: ignore[attr-defined]
     parts.model.prepare_data()
     parts.data.prepare_data()
 

@@ -6,8 +6,6 @@ trial takes what belongs to exactly its own positions, and asks the rest.
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.files import storage_errors, whole_file
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,19 @@ class FirstScores:
         """
         self.folder = folder
 
-    def keys(self, positions: Tensor, what: Mapping[str, Any]) -> list[str]:
+    def keys(self, positions: Tensor, what: Mapping[str, Any], numbered: bool = False) -> list[str]:
         """Return under what the scores of every position are filed.
 
         Args:
             positions: Weights [N, D] float32.
             what: Everything else that the scores depend on, as nested plain values.
+            numbered: Whether they depend on the place of a position in the swarm too.
         """
         common = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
         keys = []
-        for row in positions.detach().cpu().contiguous():
+        for place, row in enumerate(positions.detach().cpu().contiguous()):
             digest = common.copy()
+            digest.update(str(place if numbered else "").encode())
             digest.update(memoryview(row.numpy()).cast("B"))
             keys.append(digest.hexdigest())
         return keys
@@ -75,16 +76,16 @@ class FirstScores:
         """
         from safetensors.torch import save_file
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         for place in asked.nonzero().flatten().tolist():
-            partial = self.folder / f".{uuid.uuid4().hex}.partial"
             tensors = {
                 "scores": evaluation.scores[place].clone(),
                 "utility": evaluation.utilities[place].clone().reshape(1),
                 "reach": evaluation.reach[place].clone(),
             }
-            save_file(tensors, partial)
-            os.replace(partial, self._path(keys[place]))
+            with whole_file(self._path(keys[place])) as partial:
+                save_file(tensors, partial)
 
     def complete(self, keys: Sequence[str], evaluation: Evaluation, asked: Tensor) -> SharedEvaluation:
         """Return an evaluation with the scores that were filed in the places of those that were not asked.

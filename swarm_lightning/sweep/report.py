@@ -4,8 +4,8 @@ Made from the study and the summaries in the run folders, so it can be made at a
 """
 
 import csv
+import io
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.experts.model_card import escape
+from swarm_lightning.files import write_whole
 from swarm_lightning.sweep.space import Space
 
 if TYPE_CHECKING:
@@ -107,18 +108,16 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int
         best: Number of the best search; None while others are running, or where none has ended.
         first: Evaluations of first positions that all searches made together.
     """
-    _write(folder / "sweep.md", render(rows, space, best, first))
-    partial = folder / ".sweep.csv.partial"
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = ["trial", "state", "validation_utility", "test_utility", *FACTS, *space, "why", "folder"]
-        writer.writerow(columns)
-        for row in rows:
-            facts = [row.facts.get(name, "") for name in FACTS]
-            drawn = [row.settings.get(key, "") for key in space]
-            scores = ["" if score is None else score for score in (row.validation, row.test)]
-            writer.writerow([row.number, row.state, *scores, *facts, *drawn, row.why, row.folder])
-    os.replace(partial, folder / "sweep.csv")
+    write_whole(folder / "sweep.md", render(rows, space, best, first))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["trial", "state", "validation_utility", "test_utility", *FACTS, *space, "why", "folder"])
+    for row in rows:
+        facts = [row.facts.get(name, "") for name in FACTS]
+        drawn = [row.settings.get(key, "") for key in space]
+        scores = ["" if score is None else score for score in (row.validation, row.test)]
+        writer.writerow([row.number, row.state, *scores, *facts, *drawn, row.why, row.folder])
+    write_whole(folder / "sweep.csv", text.getvalue())
 
 
 def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
@@ -158,9 +157,3 @@ def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int)
         cells = [str(row.number), row.state, *scores, *facts, *drawn, escape(row.why) if row.why else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

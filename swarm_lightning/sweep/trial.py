@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.objective_state import objective_state
 from swarm_lightning.search.resident import Resident
-from swarm_lightning.search.resume import identity_of
+from swarm_lightning.search.resume import flatten, identity_of, settings_of
 from swarm_lightning.sweep.first_scores import FirstScores, SharedEvaluation
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class TrialSwarm(ModelSwarm):
         """The test split, which only the best search of a sweep is scored on."""
         return super().held_back if self.shared is None or self.shared.with_test else ()
 
-    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None") -> "Evaluation":
+    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
         """Ask the particles, but of first positions only those that no search of the sweep has asked."""
         if self.shared is None or self.particle_swarm.begun:
-            return super().evaluate(examples, stakes)
+            return super().evaluate(examples, stakes, journal)
         filed, positions = self.shared.first_scores, self.positions.data
-        keys = filed.keys(positions, self._asked_of_all())
+        keys = filed.keys(positions, self._asked_of_all(), numbered=samples_replies(self.objective))
         missing = filed.missing(keys)
-        found = self.evaluator.evaluate(positions, examples, missing)
+        found = self.evaluator.evaluate(positions, examples, missing, journal=journal)
         filed.keep(keys, found, missing)
         return filed.complete(keys, found, missing)
 
@@ -77,9 +78,22 @@ class TrialSwarm(ModelSwarm):
         return {
             **{name: identity[name] for name in ("base", "experts", "data", "objective")},
             "state": objective_state(self.objective),
+            "seed": self.seed if samples_replies(self.objective) else None,
             "dtype": self.base_dtype,
             "device": self.trainer.strategy.root_device.type,
         }
+
+
+def samples_replies(objective: object) -> bool:
+    """Tell whether replies may be drawn: then they depend on the seed and the place of a particle in the swarm too.
+
+    Args:
+        objective: One of this package says so by a temperature; one of the user's own may do anything.
+    """
+    if not type(objective).__module__.startswith("swarm_lightning."):
+        return True
+    settings = flatten(settings_of(objective))
+    return any(name.endswith("temperature") and value for name, value in settings.items())
 
 
 class ReportToStudy(L.Callback):

@@ -1,6 +1,5 @@
 """What happens beside the training of an adapter: checkpoints that are whole at any moment, and one progress bar."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from tqdm import tqdm
 
+from swarm_lightning.files import storage_errors, whole_file
 from swarm_lightning.tuning.module import AdapterTraining
 
 
@@ -29,12 +29,10 @@ class KeepState(Checkpoint):
         """Save, if it is time: the end of an epoch, which is one step, is a state that can be resumed."""
         if trainer.global_step % self.every:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial, weights_only=False)  # the optimizer too
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+        with storage_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.path) as partial:
+            trainer.save_checkpoint(partial, weights_only=False)  # the optimizer too
 
 
 class TrainingProgress(ProgressBar):

@@ -5,8 +5,6 @@ is trained its state lies in a hidden folder beside its place, which no search t
 """
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +13,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, WEIGHTS_FILE
 from swarm_lightning.experts.export import CARD_FILE
 from swarm_lightning.experts.model_card import escape, public_name
+from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.paths import DEMO_PREFIX
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def write_expert(folder: Path, adapted: "PeftModel", base: str, record: Mapping[
         record: What the expert was made of and what came out: nested plain values with `identity`.
 
     Raises:
-        InputError: If it can't be written.
+        StorageError: If it can't be written; the same command goes on from the last checkpoint then.
     """
     from peft import LoraConfig
 
@@ -86,22 +85,10 @@ def write_expert(folder: Path, adapted: "PeftModel", base: str, record: Mapping[
     config.base_model_name_or_path = base
     # A set in the configuration would be written in an order that changes from run to run.
     config.target_modules = sorted(config.target_modules or ())
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with storage_errors(folder), whole_folder(folder) as partial:
         adapted.save_pretrained(str(partial), save_embedding_layers=False)
         (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (partial / CARD_FILE).write_text(render_card(folder.name, base, record), encoding="utf-8")
-        for path in partial.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        partial.rename(folder)
-    except OSError as cause:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(
-            f"Expected to write the expert to {str(folder)!r}, but: {cause}. Free some space or choose another output; "
-            "the same command goes on from the last checkpoint."
-        ) from cause
 
 
 def render_card(name: str, base: str, record: Mapping[str, Any]) -> str:
