@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.callbacks import (
     ExportBest,
     FirstLook,
@@ -31,6 +32,7 @@ from swarm_lightning.callbacks import (
     SwarmCheckpoint,
     SwarmProgress,
 )
+from swarm_lightning.cli.compare import comparison_folder
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData
@@ -43,6 +45,7 @@ from swarm_lightning.search.strategy import external_launch
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
 
+PARTS = {"model", "datamodule"}
 TRAINER_DEFAULTS = {
     "max_steps": 50,
     "devices": 1,
@@ -74,7 +77,7 @@ class SwarmParser(LightningArgumentParser):
 
 
 class SwarmCLI(LightningCLI):
-    """`swarm fit|validate|test|predict|export --config FILE`."""
+    """`swarm fit|validate|test|predict|export|compare --config FILE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
@@ -98,7 +101,17 @@ class SwarmCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
-        return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if subcommand != "compare":
+            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        # Lightning would make a group with the method's name, and jsonargparse refuses a second one of that name.
+        parser = self.init_parser(**kwargs)
+        self._add_arguments(parser)
+        parser.add_class_arguments(CompareSettings, "compare")
+        self._subcommand_method_arguments[subcommand] = ["compare"]
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every part of a search that is a callback a key of its own in the config."""
@@ -115,7 +128,7 @@ class SwarmCLI(LightningCLI):
             folder = self._choose_files()
         settings = self.config[self.config.subcommand]
         folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
-        if settings.ckpt_path is None:
+        if settings.ckpt_path is None and not Path(folder).exists():
             self.new_folder = Path(folder)
         settings.trainer.default_root_dir = folder
         settings.trainer.logger = _put_into(settings.trainer.logger, folder)
@@ -125,6 +138,8 @@ class SwarmCLI(LightningCLI):
         # The config that is saved keeps the words of the user, so that it starts the same search anew.
         self.config_as_given = self.config.clone()
         root = settings.trainer.default_root_dir
+        if self.config.subcommand == "compare":
+            return str(comparison_folder(settings.compare.output, root))
         if settings.get("ckpt_path") is not None:
             checkpoint = find_checkpoint(settings.ckpt_path, root)
             settings.ckpt_path = str(checkpoint)
@@ -147,7 +162,8 @@ class SwarmCLI(LightningCLI):
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self._get(self.config_init, "trainer")
         bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
-        added = [*bar, FirstLook(), Summary(), PredictionWriter()]  # the bar is closed before the summary is printed
+        closing = [] if self.subcommand == "compare" else [FirstLook(), Summary(), PredictionWriter()]
+        added = [*bar, *closing]  # the bar is closed before the summary is printed
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and CSVLogger(settings["default_root_dir"], name="logs")

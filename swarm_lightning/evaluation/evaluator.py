@@ -68,6 +68,7 @@ class Evaluator:
         engine: The resident model, and how batches are made.
         objective: What is asked, and how it is scored.
         ranks: The processes that share the work.
+        asked: (particle, example) pairs asked so far, by all ranks.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Evaluator:
         self.engine = Engine(adapted, tokenizer, settings)
         self.objective = objective
         self.ranks = Ranks() if ranks is None else ranks
+        self.asked = 0
         self._adapted = adapted
         self._rendered: tuple[tuple[Example, ...], list[str]] = ((), [])
 
@@ -203,6 +205,7 @@ class Evaluator:
                 running = list(asked)
         finally:
             self._adapted.unload()
+        self.asked += int((~table.isnan()).sum())
         generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before)))
         reaches = self._reaches(table, due, stakes)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
