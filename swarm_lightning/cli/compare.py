@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.baselines.comparison import Comparison
+from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, reference_of
@@ -72,6 +73,7 @@ def run_comparison(
     Raises:
         InputError: If anything that the user gave can't be used.
     """
+    chosen_methods(settings)  # refuses what can't be meant
     folder = Path(trainer.default_root_dir)
     given: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     # Those that score the test split or write what a single search leaves do not go along.
@@ -113,7 +115,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
         folder: Where it was written to.
     """
     console, reference = Console(), reference_of(rows)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # fits 80 columns
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # fits 80 columns
     name = "reference" if reference is None else reference.title
     table.add_column("", no_wrap=True)
     for column in ("validation", "test", "95% interval", f"less\n{name}", "asked", "seconds"):
