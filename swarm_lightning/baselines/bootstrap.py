@@ -31,12 +31,11 @@ def resampled_means(scores: Tensor, resamples: int, seed: int = 0) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def interval(means: Tensor, level: float = 0.95) -> tuple[float, float]:
-    """Return the middle part of resampled means [B].
+def interval(means: Tensor) -> tuple[float, float]:
+    """Return the ends of the middle 95% of resampled means [B].
 
-    >>> interval(torch.arange(101.0).double(), 0.9)
-    (5.0, 95.0)
+    >>> interval(torch.arange(401.0).double())
+    (10.0, 390.0)
     """
-    rest = (1 - level) / 2
-    low, high = torch.quantile(means, torch.tensor([rest, 1 - rest], dtype=means.dtype)).tolist()
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     return float(low), float(high)

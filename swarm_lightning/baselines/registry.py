@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from swarm_lightning.baselines.base_model import BaseModel
 from swarm_lightning.baselines.best_expert import BestExpert
+from swarm_lightning.baselines.cbtm import CBTM
 from swarm_lightning.baselines.dare_ties import DareTies
 from swarm_lightning.baselines.data_merge import DataMerge
 from swarm_lightning.baselines.evolmerge import EvolMerge
@@ -12,6 +13,7 @@ from swarm_lightning.baselines.greedy_soup import GreedySoup
 from swarm_lightning.baselines.lorahub import LoraHub
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.model_stock import ModelStock
+from swarm_lightning.baselines.pack_of_llms import PackOfLLMs
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.random_search import RandomSearch
 from swarm_lightning.baselines.settings import CompareSettings
@@ -35,6 +37,8 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "model_stock": lambda settings: ModelStock(),
     "greedy_soup": lambda settings: GreedySoup(),
     "lorahub": lambda settings: LoraHub(),
+    "cbtm": lambda settings: CBTM(settings.domain_texts),
+    "pack_of_llms": lambda settings: PackOfLLMs(),
     "evolmerge": lambda settings: EvolMerge(),
     "random_search": lambda settings: RandomSearch(),
     "genome": lambda settings: Genome(),
