@@ -48,6 +48,7 @@ def export_expert(
     # A checkpoint knows which search it belongs to better than the config of the moment.
     record = module.record or {"base": module.base, "task": module.task, "identity": identity_of(module)}
     identity = record["identity"]
+    named = ("particles", "child_span", "start", "optimizer", "scheduler")
     facts = CardFacts(
         name=folder.name,
         base=record["base"],
@@ -58,7 +59,9 @@ def export_expert(
         validation=Utilities(float(swarm.initial_utilities[initial]), float(found), module.examples),
         test=Utilities(test[0].utility, test[1].utility, test[0].examples) if test and particle is None else None,
         objective=flatten(identity["objective"]),
-        swarm=flatten({name: identity[name] for name in ("particles", "child_span", "optimizer", "scheduler")}),
+        swarm=flatten(
+            {name: identity[name] for name in ("particles", "child_span", "start", "optimizer", "scheduler")}
+        ),
         seed=module.seed,
         iterations=int(swarm.iterations),
     )
