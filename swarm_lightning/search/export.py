@@ -59,9 +59,7 @@ def export_expert(
         validation=Utilities(float(swarm.initial_utilities[initial]), float(found), module.examples),
         test=Utilities(test[0].utility, test[1].utility, test[0].examples) if test and particle is None else None,
         objective=flatten(identity["objective"]),
-        swarm=flatten(
-            {name: identity[name] for name in ("particles", "child_span", "start", "optimizer", "scheduler")}
-        ),
+        swarm=flatten({name: identity[name] for name in named}),
         seed=module.seed,
         iterations=int(swarm.iterations),
     )
