@@ -1,14 +1,14 @@
-"""Every way to compose experts that `swarm compare` knows, on every task of the demo world, and what pools do to a search.
+"""Every way to compose experts that `swarm compare` knows, on the demo world, and what pools do to a search.
 
     python benchmarks/methods.py --seeds 5 --runs runs/methods --output benchmarks/results/methods.md
 
 What limits it is arithmetic: every search asks as many (particle, example) pairs as the swarm, on each task with each
 seed. All numbers of the first part come from the files of `swarm compare --config configs/compare.yaml`: test scores
-of what each method chose on the validation split, in points (100 x score). A rank is a method's place by test score on a
-task, 1 the best, equals sharing the mean of their places. The swarm's gain is over the best other method of that task
+of what each method chose on the validation split, in points (100 x score). A rank is a method's place by test score on
+a task, 1 the best, equals sharing the mean of their places. The swarm's gain is over the best other method of that task
 *by test score*, which no user could have known: the hardest comparison there is, shown as it comes out.
 
-The other parts, weak-to-strong and diversity, are in `expert_pools.py`. With `--runs`, an interrupted benchmark goes on.
+The other parts, weak-to-strong and diversity, are in `expert_pools.py`. With `--runs`, an interrupted one goes on.
 """
 
 import argparse

@@ -31,9 +31,11 @@ def test_there_are_configs() -> None:
         "abstention",
         "compare",
         "exact_match",
+        "harness_task",
         "human_interests",
         "likelihood",
         "mathematics",
+        "multi_task",
         "own_experts",
         "quickstart",
         "reward_model",
@@ -73,6 +75,8 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=name_of)
 def test_a_config_searches(path: Path, tmp_path: Path) -> None:
+    if path.stem == "harness_task":
+        pytest.importorskip("lm_eval")
     experts = ["demo:experts/scribe", "demo:experts/shepherd"]
     with calm_process():
         main(
@@ -84,7 +88,10 @@ def test_a_config_searches(path: Path, tmp_path: Path) -> None:
         )
     summary = json.loads((tmp_path / "version_0" / "summary.json").read_text(encoding="utf-8"))
     assert summary["iterations"] == 2
-    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == [6, 6, 4, 4]
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    tasks = len(data["dataset"]) if isinstance(data["dataset"], dict) else 1
+    sizes = [6 * tasks, 6 * tasks, 4 * tasks, 4 * tasks]
+    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == sizes
 
 
 def assert_contains(whole: object, part: object) -> None:

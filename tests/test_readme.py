@@ -103,8 +103,10 @@ def test_every_room_of_the_house_is_named() -> None:
 def test_the_settings_that_the_readme_names_exist(setting: str) -> None:
     import inspect
 
-    from swarm_lightning import ExactMatch, MultipleChoice
+    from swarm_lightning.objectives import Asks, ExactMatch, MultipleChoice, Prompts
 
-    names = {*inspect.signature(ExactMatch).parameters, *inspect.signature(MultipleChoice).parameters}
+    names = {
+        name for kind in (ExactMatch, MultipleChoice, Asks, Prompts) for name in inspect.signature(kind).parameters
+    }
     assert setting in names
     assert f"`{setting}" in README

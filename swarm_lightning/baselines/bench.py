@@ -12,7 +12,8 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.exact_stop import Stakes, mean_score
+from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.objectives.utility import utility_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -76,17 +77,16 @@ class Bench:
         assert self.budget is not None
         return max(0, self.budget - self.spent) // len(self.examples)
 
-    def evaluate(self, vectors: Tensor, whole_replies: bool = False) -> Evaluation:
-        """Ask every vector every validation example.
+    def evaluate(self, vectors: Tensor) -> Evaluation:
+        """Ask every vector every validation example; where replies are sampled, all with the same random numbers.
 
         Args:
             vectors: Weights [P, D].
-            whole_replies: Whether the replies matter.
         """
-        return self.module.evaluator.evaluate(vectors, self.examples, whole_replies=whole_replies)
+        return self.module.evaluator.evaluate(vectors, self.examples, numbers=[0] * len(vectors))
 
     def utilities(self, vectors: Tensor) -> Tensor:
-        """Return the mean validation score of every vector.
+        """Return the validation utility of every vector.
 
         Args:
             vectors: Weights [P, D].
@@ -97,7 +97,7 @@ class Bench:
         return self.evaluate(vectors).utilities
 
     def utility(self, vector: Tensor) -> float:
-        """Return the mean validation score of one vector [D]."""
+        """Return the validation utility of one vector [D]."""
         return float(self.utilities(vector.unsqueeze(0))[0])
 
     def above(self, vectors: Tensor, utility: float, expected: Tensor) -> Evaluation:
@@ -118,11 +118,11 @@ class Bench:
             expected=expected.expand(count, -1),
             known=torch.full((count,), math.nan, dtype=torch.float64),
         )
-        return self.module.evaluator.evaluate(vectors, self.examples, stakes=stakes)
+        return self.module.evaluator.evaluate(vectors, self.examples, stakes=stakes, numbers=[0] * count)
 
-    def mean(self, scores: Tensor) -> float:
-        """Return the utility that these scores [M] make, summed as the engine does."""
-        return mean_score(scores.tolist())
+    def worth(self, scores: Tensor) -> float:
+        """Return the utility that these scores of the validation examples [M] make."""
+        return utility_of(self.module.objective, scores.tolist(), self.examples)
 
 
 def combine(experts: Tensor, weights: Tensor) -> Tensor:

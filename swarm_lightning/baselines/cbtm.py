@@ -137,4 +137,4 @@ class CBTM:
             return mixture_scores(evaluator, experts, weigh, "probabilities", examples)
 
         detail = f"{len(experts)} experts by tf-idf distance to {sum(map(len, texts))} texts"
-        return Composition(bench.mean(scores(bench.examples)), detail, scores=scores)
+        return Composition(bench.worth(scores(bench.examples)), detail, scores=scores)

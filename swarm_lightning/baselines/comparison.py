@@ -4,6 +4,7 @@ The model swarm comes first, because its evaluations are what every search may s
 there; the test split is asked once a composition is finished, never before.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.baselines.adapter_card import export_composition
 from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.method import Absent, Composition, Method
 from swarm_lightning.baselines.picture import draw
 from swarm_lightning.baselines.registry import SWARM, chosen_methods
@@ -21,6 +23,9 @@ from swarm_lightning.baselines.results import Result, agree, read_result, write_
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.data.examples import Example
+from swarm_lightning.files import write_whole
+from swarm_lightning.objectives.protocol import CombinesScores
+from swarm_lightning.objectives.utility import utility_of
 from swarm_lightning.search.resume import identity_of
 
 if TYPE_CHECKING:
@@ -64,6 +69,7 @@ class Comparison:
         self.methods = chosen_methods(settings)
         self.rows: list[TableRow] = []
         self._protocol, self._search, self._say = protocol, search, say
+        self._sampling = Resampling(settings.resamples, [example.task for example in test], _worth_of(module, test))
         self._results: dict[str, list[Result]] = {}
         self._absent: dict[str, str] = {}
 
@@ -88,7 +94,7 @@ class Comparison:
                     kept = ranks.first(read_result(self.folder, name, seed))
                     result = kept or self._make(name, method, seed)
                     self._results.setdefault(name, []).append(result)
-                    self._say(_line(method.title, result, kept is not None))
+                    self._say(self._line(method.title, result, kept is not None))
             except Absent as reason:
                 self._results.pop(name, None)
                 self._absent[name] = str(reason)
@@ -101,6 +107,7 @@ class Comparison:
         if count < method.least:
             raise Absent(f"it needs {method.least} experts or more, and there are {count}")
         budget = self._budget(seed) if method.kind == "search" and name != SWARM else None
+        self.module.evaluator.seed = seed or 0  # of sampled replies; the model swarm's search sets the same
         bench = Bench(self.module, self.validation, seed or 0, budget, self._search)
         if budget is not None and bench.affordable < 2:
             raise Absent(
@@ -111,12 +118,15 @@ class Comparison:
         seconds, spent = time.perf_counter() - started, bench.spent
         if composition.vector is not None and not torch.isfinite(composition.vector).all():
             raise Absent("what it made of the experts has weights that are not finite")
+        test = self._score(composition)
+        if not all(map(math.isfinite, (composition.utility, *test))):
+            raise Absent("what it made of the experts breaks the model: its outputs are not finite")
         parts = [ADAPTERS, name, *([] if seed is None else [f"seed_{seed}"])]
         result = Result(
             method=name,
             seed=seed,
             validation=composition.utility,
-            test=self._score(composition),
+            test=test,
             evaluations=spent if composition.evaluations is None else composition.evaluations,
             seconds=seconds if composition.seconds is None else composition.seconds,
             detail=composition.detail,
@@ -154,20 +164,35 @@ class Comparison:
         return {**identity_of(self.module), **self._protocol, "compare": own}
 
     def _write_table(self) -> None:
-        self.rows = make_rows(self.methods, self._results, self._absent, self.settings.resamples, SWARM)
+        self.rows = make_rows(self.methods, self._results, self._absent, self._sampling, SWARM)
         if self.module.ranks.index > 0:
             return
         text = markdown(self.rows, (len(self.validation), len(self.test)))
-        (self.folder / "compare.md").write_text(f"# Comparison\n\n{text}\n", encoding="utf-8")
+        write_whole(self.folder / "compare.md", f"# Comparison\n\n{text}\n")
         write_csv(self.rows, self.folder / "compare.csv")
         try:
             draw(self.rows, self.folder / "compare.png")
         except Absent as reason:
             rank_zero_warn(f"There is no picture: it {reason}", stacklevel=2)
 
+    def _line(self, title: str, result: Result, kept: bool) -> str:
+        seed = "" if result.seed is None else f", seed {result.seed}"
+        test = ""
+        if result.test:
+            test = f", test {self._sampling.utility(torch.tensor(result.test, dtype=torch.float64)):.4f}"
+        done = "kept from before" if kept else f"{result.evaluations} evaluations, {result.seconds:.1f} s"
+        return f"{title}{seed}: validation {result.validation:.4f}{test} ({done})"
 
-def _line(title: str, result: Result, kept: bool) -> str:
-    seed = "" if result.seed is None else f", seed {result.seed}"
-    test = "" if not result.test else f", test {sum(result.test) / len(result.test):.4f}"
-    done = "kept from before" if kept else f"{result.evaluations} evaluations, {result.seconds:.1f} s"
-    return f"{title}{seed}: validation {result.validation:.4f}{test} ({done})"
+
+def _worth_of(
+    module: "ModelSwarm", test: Sequence[Example]
+) -> Callable[[Sequence[float], Sequence[int]], float] | None:
+    """Return what turns scores of test examples into a utility, where that is not their mean."""
+    objective = module.objective
+    if not isinstance(objective, CombinesScores):
+        return None
+
+    def worth(scores: Sequence[float], places: Sequence[int]) -> float:
+        return utility_of(objective, scores, [test[place] for place in places])
+
+    return worth

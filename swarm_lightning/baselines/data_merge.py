@@ -36,10 +36,11 @@ class DataMerge:
             raise Absent("no training data given: fine-tune an adapter on all of it and name it in compare.data_merge")
         pool = bench.module.pool
         try:
-            pair = load_pool([pool.sources[0], self.adapter])
+            both = load_pool([*pool.sources, self.adapter])
         except InputError as error:
             raise Absent(str(error)) from error
-        if pair.layout != pool.layout:
-            raise Absent(f"{self.adapter!r} has other tensors than the experts")
-        vector = pair.vectors[1]
+        # A pool brings its adapters into one form; with one that differs, it would be another form than the experts'.
+        if both.layout != pool.layout or not both.vectors[:-1].equal(pool.vectors):
+            raise Absent(f"{self.adapter!r} has another rank, scaling or other targets than the experts")
+        vector = both.vectors[-1]
         return Composition(bench.utility(vector), self.adapter, vector)

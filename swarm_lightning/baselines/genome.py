@@ -162,7 +162,7 @@ class Genome:
         """Evolve until the budget is spent.
 
         Raises:
-            Absent: If the budget does not hold the first population.
+            Absent: If the budget does not hold the first population, or nobody in it gives numbers.
         """
         size, generator = bench.module.particles, bench.generator
         if bench.affordable < size:
@@ -173,7 +173,9 @@ class Genome:
         weights = grow_population(bench.experts, size, bench.module.child_span, generator)
         population = Population(weights, bench.utilities(weights))
         utilities = population.utilities
-        best, worst = best_of(utilities), best_of(-utilities)
+        if not utilities.isfinite().any():
+            raise Absent("every individual of its first population breaks the model")
+        best, worst = best_of(utilities), best_of(-utilities)  # what is not finite is neither
         found, floor = float(utilities[best]), float(utilities[worst])
         champion, last = weights[best].clone(), weights[worst].clone()
         generations = 0

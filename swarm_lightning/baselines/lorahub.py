@@ -18,6 +18,7 @@ from swarm_lightning.baselines.method import Composition, Kind
 
 BOUND = 1.5
 PENALTY = 0.05
+LARGEST = 1e30  # of a combination that breaks the model
 
 
 def loss(utility: float, weights: Tensor) -> float:
@@ -30,7 +31,7 @@ def loss(utility: float, weights: Tensor) -> float:
     >>> round(loss(0.5, torch.tensor([1.0, -1.0, 0.0, 0.0])), 4)
     -0.475
     """
-    return -utility + PENALTY * float(weights.abs().mean())
+    return min(-utility, LARGEST) + PENALTY * float(weights.abs().mean())
 
 
 class LoraHub:

@@ -53,4 +53,4 @@ class PackOfLLMs:
         def scores(examples: Sequence[Example]) -> Tensor:
             return mixture_scores(evaluator, experts, weigh, "logits", examples)
 
-        return Composition(bench.mean(scores(bench.examples)), f"{len(experts)} experts by perplexity", scores=scores)
+        return Composition(bench.worth(scores(bench.examples)), f"{len(experts)} experts by perplexity", scores=scores)

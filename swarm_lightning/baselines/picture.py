@@ -5,6 +5,7 @@ from pathlib import Path
 
 from swarm_lightning.baselines.libraries import installed
 from swarm_lightning.baselines.table import TableRow, reference_of
+from swarm_lightning.files import whole_file
 
 
 def draw(rows: Sequence[TableRow], path: Path) -> None:
@@ -36,4 +37,5 @@ def draw(rows: Sequence[TableRow], path: Path) -> None:
     axes.set_yticks(list(heights), [row.title for row in shown])
     axes.set_xlabel("test score with 95% interval (dot); validation utility (grey line)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150, format=path.suffix.removeprefix("."))

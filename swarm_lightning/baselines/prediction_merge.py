@@ -28,17 +28,18 @@ class PredictionMerge:
         Raises:
             Absent: If the objective reads no answers out of replies that could be counted.
         """
-        evaluation = bench.evaluate(bench.experts, whole_replies=True)
+        evaluator, experts = bench.module.evaluator, bench.experts
+        evaluation = evaluator.evaluate(experts, bench.examples, whole_replies=True)
         if all(outcome is None or outcome.answer is None for row in evaluation.outcomes for outcome in row):
             name = type(bench.module.objective).__name__
             raise Absent(f"{name} reads no answers out of replies: open text has nothing to vote on")
-        utilities, evaluator, experts = evaluation.utilities, bench.module.evaluator, bench.experts
+        utilities = evaluation.utilities
 
         def scores(examples: Sequence[Example]) -> Tensor:
             outcomes = evaluator.evaluate(experts, examples, whole_replies=True).outcomes
             return _scores(vote(outcomes, utilities))
 
-        utility = bench.mean(_scores(vote(evaluation.outcomes, utilities)))
+        utility = bench.worth(_scores(vote(evaluation.outcomes, utilities)))
         return Composition(utility, f"{len(experts)} experts vote", scores=scores)
 
 

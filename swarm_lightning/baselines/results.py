@@ -4,13 +4,13 @@ A file is written whole or not at all. Methods that are absent leave none: the n
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.search.resume import differences_between
 
 RESULTS = "results"
@@ -93,7 +93,6 @@ def agree(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(content, indent=1) + "\n")

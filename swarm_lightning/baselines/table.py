@@ -1,6 +1,7 @@
 """The table of a comparison: results to rows, rows to Markdown and CSV. Losses stand in it as plainly as gains."""
 
 import csv
+import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from swarm_lightning.baselines.bootstrap import interval, resampled_means
+from swarm_lightning.baselines.bootstrap import Resampling, interval
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.results import Result
+from swarm_lightning.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def make_rows(
     methods: Mapping[str, Method],
     results: Mapping[str, Sequence[Result]],
     absent: Mapping[str, str],
-    resamples: int,
+    sampling: Resampling,
     reference: str | None,
 ) -> list[TableRow]:
     """Sum the results up.
@@ -69,7 +71,7 @@ def make_rows(
         methods: By name, in the order of the table.
         results: The runs of every method that has any.
         absent: For every other method, why.
-        resamples: Number of bootstrap samples.
+        sampling: How test examples are drawn again, and what scores are worth.
         reference: Method that the others are compared with; None: the best on validation.
 
     Returns:
@@ -78,9 +80,12 @@ def make_rows(
     present = [name for name in methods if results.get(name)]
     if reference not in present:
         reference = max(present, key=lambda name: _mean(results[name], "validation"), default=None)
-    scores = [torch.tensor([run.test for run in results[name]], dtype=torch.float64).mean(dim=0) for name in present]
-    tested = bool(scores) and scores[0].numel() > 0
-    means = resampled_means(torch.stack(scores), resamples) if tested else None
+    runs_of = [torch.tensor([run.test for run in results[name]], dtype=torch.float64) for name in present]
+    tested = bool(runs_of) and runs_of[0].numel() > 0
+    # Of every run, averaged over the runs of a method.
+    found = [statistics.fmean(map(sampling.utility, runs)) for runs in runs_of] if tested else []
+    drawn = sampling.utilities(torch.cat(runs_of)).split([len(runs) for runs in runs_of]) if tested else ()
+    means = [runs.mean(dim=0) for runs in drawn]
     rows = []
     for name, method in methods.items():
         if name not in present:
@@ -89,14 +94,14 @@ def make_rows(
             continue
         runs, place = results[name], present.index(name)
         numbers: dict[str, float | bool | None] = {}
-        if means is not None and reference is not None:
-            numbers["test"] = float(scores[place].mean())
+        if tested and reference is not None:
+            numbers["test"] = found[place]
             numbers["test_low"], numbers["test_high"] = interval(means[place])
             if len(runs) > 1:
-                numbers["spread"] = statistics.stdev(statistics.fmean(run.test) for run in runs)
+                numbers["spread"] = statistics.stdev(map(sampling.utility, runs_of[place]))
             if name != reference:
                 other = present.index(reference)
-                numbers["difference"] = float((scores[place] - scores[other]).mean())
+                numbers["difference"] = found[place] - found[other]
                 low, high = interval(means[place] - means[other])
                 numbers |= {"difference_low": low, "difference_high": high, "within_noise": low <= 0 <= high}
         rows.append(
@@ -167,10 +172,11 @@ def write_csv(rows: Sequence[TableRow], path: Path) -> None:
         rows: Of the table.
         path: Where it goes.
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(TableRow)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(TableRow)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_whole(path, text.getvalue())
 
 
 def _cell(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -23,12 +24,13 @@ from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, reference_of
-from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.objective_state import prepare_objective
-from swarm_lightning.search.run_folder import CHECKPOINTS, LAST, next_run_folder
+from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
 
 if TYPE_CHECKING:
     from swarm_lightning.cli.trainer import SwarmTrainer
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 SEARCHES = "model_swarm"
 
 
-def comparison_folder(output: str | None, root: str) -> Path:
-    """Return the folder that a comparison writes to.
+def comparison_folder(output: str | None, root: str) -> Path | None:
+    """Return the folder that a comparison writes to; None where it gets a new one.
 
     Args:
         output: `compare.output`.
@@ -47,7 +49,7 @@ def comparison_folder(output: str | None, root: str) -> Path:
         InputError: If the newest comparison is wanted and there is none.
     """
     if output is None:
-        return next_run_folder(root)
+        return None
     if output != "last":
         return Path(output)
     found = [path.parent for path in Path(root).glob(f"version_*/{COMPARISON}")]
@@ -100,7 +102,7 @@ def run_comparison(
             module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(print)
         )
         rows = comparison.run()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):  # Lightning makes an exit of Ctrl-C
         _tell_how_to_go_on(folder)
         raise
     if module.ranks.index == 0:
@@ -137,7 +139,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
     console.print(f"Comparison: {folder}", highlight=False, soft_wrap=True)
 
 
-_FOLLOWERS = (RestartStagnant, StopOnPlateau, SwarmCheckpoint, History, ProgressBar)
+_FOLLOWERS = (OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint, History, ProgressBar)
 
 
 def _is_users(callback: L.Callback) -> bool:

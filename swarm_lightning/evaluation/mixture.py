@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swarm_lightning.evaluation.batches import Batch, lay_out
 from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.generation import Decoding, Replies
+from swarm_lightning.evaluation.generation import NO_TOKEN, Decoding, Replies, most_likely
 from swarm_lightning.evaluation.tokens import Continuation
 
 # probabilities: the weighted mean of the distributions. logits: the weighted mean of the logits, which is the weighted
@@ -73,7 +73,7 @@ def mixed_loglikelihoods(
     space: Space,
     slots: int,
     padding: int,
-) -> list[float]:
+) -> list[tuple[float, bool]]:
     """Sum the log-probabilities that a mixture gives to continuations' tokens, in float32.
 
     Args:
@@ -86,9 +86,9 @@ def mixed_loglikelihoods(
         padding: Id that fills short rows.
 
     Returns:
-        One natural logarithm per continuation.
+        For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
     """
-    sums = [0.0] * len(continuations)
+    results = [(0.0, True)] * len(continuations)
     fed = [one.ids[:-1] for one in continuations]  # the last token is only predicted
     for batch, rows in _batches(fed, particles, slots, padding, crowd):
         keep = max(len(continuations[row].ids) - continuations[row].split for row in rows)
@@ -96,9 +96,10 @@ def mixed_loglikelihoods(
         logarithms = mix(logits.view(particles, len(rows), keep, -1), weights[rows], space)
         for place, row in enumerate(rows):
             tokens = torch.tensor(continuations[row].ids[continuations[row].split :], device=logarithms.device)
-            found = logarithms[place, keep - len(tokens) :].gather(1, tokens[:, None])
-            sums[row] = float(found.double().sum())
-    return sums
+            found = logarithms[place, keep - len(tokens) :]
+            greedy = bool((found.argmax(dim=-1) == tokens).all())
+            results[row] = (float(found.gather(1, tokens[:, None]).double().sum()), greedy)
+    return results
 
 
 def _batches(
@@ -131,8 +132,13 @@ def _generate_batch(
     running, done = list(rows), set[int]()
     while True:
         logits = crowd.forward(batch.particles, tokens, mask, positions, 1, cache)
-        chosen = mix(logits.view(count, len(running), 1, -1), weights[running], space)[:, 0].argmax(dim=-1)
+        mixed = mix(logits.view(count, len(running), 1, -1), weights[running], space)[:, 0]
+        chosen = most_likely(mixed)
+        if decoding.choose is not None:
+            drawn = decoding.choose(mixed, running, [len(replies.tokens[row]) for row in running])
+            chosen = drawn.where(chosen != NO_TOKEN, NO_TOKEN)
         _take_in(running, chosen.tolist(), done, decoding, replies)
+        chosen = chosen.clamp_min(0)
         alive = [place for place, row in enumerate(running) if row not in done]
         if not alive:
             return
@@ -154,7 +160,9 @@ def _take_in(running: list[int], chosen: list[int], done: set[int], decoding: De
         if row in done:
             continue
         replies.generated += 1
-        if token in decoding.ends:
+        if token == NO_TOKEN:
+            replies.broken.add(row)
+        if token == NO_TOKEN or token in decoding.ends:
             done.add(row)
             continue
         replies.tokens[row].append(token)

@@ -26,6 +26,7 @@ def record_of(module: "ModelSwarm") -> dict[str, Any]:
         **{name: getattr(module, name) for name in COUNTS},
         "scores": module.score_memory.state_dict(),
         "objective": objective_state(module.objective),
+        "parts": module.parts,
         "base": module.base,
         "task": module.task,
         "experts": list(module.pool.names),
@@ -55,6 +56,7 @@ def take_record(module: "ModelSwarm", checkpoint: dict[str, Any], compared: Iter
     check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
     for name in COUNTS:
         setattr(module, name, record[name])
+    module.parts = record.get("parts", {})
     module.score_memory.load_state_dict(record["scores"])
     if saved["objective"]["class"] == present["objective"]["class"]:
         load_objective_state(module.objective, record.get("objective", {}))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from swarm_lightning.swarm.broken import finite_rows, revive
 from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
 from swarm_lightning.swarm.population import FirstVelocity, first_velocities
 from swarm_lightning.swarm.rules import Coefficients, due, move, remember, restart
@@ -101,6 +102,8 @@ class ParticleSwarm(Optimizer):
         particles = self.positions.shape[0]
         # Set by every step before it calls the closure: the particles [N] whose utilities it will read.
         self.due = torch.ones(particles, dtype=torch.bool)
+        # And those whose weights the move has made NaN or infinite [N]: there is nothing to evaluate.
+        self.lost = torch.zeros(particles, dtype=torch.bool)
 
     @property
     def positions(self) -> Tensor:
@@ -132,7 +135,8 @@ class ParticleSwarm(Optimizer):
         Velocities and personal bests become new tensors [N, D] beside the positions.
 
         Args:
-            utilities: Utilities of the first positions [N]; higher is better.
+            utilities: Utilities of the first positions [N]; higher is better. Positions that are not finite have none,
+                and become that of the best.
             generator: Source of all random numbers of the search, on the CPU; its state is part of the swarm's.
 
         Raises:
@@ -140,6 +144,13 @@ class ParticleSwarm(Optimizer):
         """
         self._check_utilities(utilities)
         group = self.param_groups[0]
+        lost = ~finite_rows(self.positions)
+        utilities = utilities.detach().to("cpu", torch.float64)
+        utilities = utilities.masked_fill(lost | utilities.isinf(), -torch.inf)
+        if lost.any() and utilities.isfinite().any():
+            best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+            for index in lost.nonzero().flatten().tolist():
+                self.positions[index].copy_(self.positions[best])
         velocities = first_velocities(self.positions, utilities, group["first_velocity"], generator)
         swarm = first_state(self.positions, velocities, utilities)
         self.state[group["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
@@ -161,10 +172,11 @@ class ParticleSwarm(Optimizer):
 
         Args:
             closure: Returns the utilities [N] of the current positions; it is called once, after the move. Only
-                those of the particles in `due` are read.
+                those of the particles in `due` are read. NaN leaves a utility open; an infinite one breaks a particle.
 
         Returns:
-            The utility of every particle when it was last evaluated [N] float64; NaN where it was left open.
+            The utility of every particle when it was last evaluated [N] float64; NaN where it was left open, -inf where
+            the particle was broken (see `broken.py`).
 
         Raises:
             RuntimeError: If the search has not begun, or the kernel is `compiled` and can't be compiled.
@@ -179,10 +191,15 @@ class ParticleSwarm(Optimizer):
             draws.fill_(1)
         coefficients = Coefficients(group["inertia"], group["cognitive"], group["social"], group["repel"])
         self._move(swarm, draws, coefficients)
-        self.due = due(particles, group["drop_iteration"], group["drop_particle"], generator)
+        drawn = due(particles, group["drop_iteration"], group["drop_particle"], generator)
+        self.lost = ~finite_rows(swarm.positions)
+        self.due = drawn & ~self.lost
         utilities = closure()
         self._check_utilities(utilities)
-        remember(swarm, utilities.cpu(), self.due, track_worst=group["repel"] > 0)
+        utilities = utilities.detach().to("cpu", torch.float64)
+        broken = self.lost | (self.due & utilities.isinf())
+        remember(swarm, utilities.masked_fill(broken, -torch.inf), self.due | broken, track_worst=group["repel"] > 0)
+        revive(swarm, broken)
         self._memory()["generator"] = generator.get_state()
         return swarm.utilities.clone()
 

@@ -111,9 +111,9 @@ def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, 
 
     Args:
         positions: First positions [N, D].
-        utilities: Their utilities [N]; used by `best` only.
-        mode: `random`: towards another particle drawn at random, x_j - x_i. `zero`: at rest. `best`: towards the
-            best of the first positions, g - x_i.
+        utilities: Their utilities [N]; -inf for a broken particle, towards which none is sent.
+        mode: `random`: towards another particle drawn at random, x_j - x_i; at rest where that is broken. `zero`: at
+            rest. `best`: towards the best of the first positions, g - x_i.
         generator: Source of the random numbers; used by `random` only.
 
     Returns:
@@ -134,7 +134,11 @@ def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, 
         raise ValueError(f"Expected at least 2 particles for random first velocities, but got {count}.")
     velocities = torch.empty_like(positions)
     for index in range(count):
-        torch.sub(positions[other_than(index, count, generator)], positions[index], out=velocities[index])
+        other = other_than(index, count, generator)
+        if utilities[other] == -torch.inf:
+            velocities[index].zero_()
+        else:
+            torch.sub(positions[other], positions[index], out=velocities[index])
     return velocities
 
 

@@ -1,5 +1,8 @@
 """Every method on a real search's bench: what it asks, what it may spend, and what comes out."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -108,9 +111,9 @@ def test_an_early_stop_tells_the_same_best_as_asking_everything(opened: ModelSwa
     assert not (found[utilities <= threshold] > threshold).any()
 
 
-def test_data_merge_reads_an_adapter_of_the_experts_kind(opened: ModelSwarm, world: World) -> None:
-    folder = world.experts / "towns"
-    composition = DataMerge(str(folder)).compose(Bench(opened, examples_of(opened)))
+def test_data_merge_reads_an_adapter_of_the_experts_kind(opened: ModelSwarm, world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.experts / "towns", tmp_path / "everything")
+    composition = DataMerge(str(tmp_path / "everything")).compose(Bench(opened, examples_of(opened)))
     assert composition.vector is not None
     assert composition.vector.equal(opened.pool.vectors[opened.pool.names.index("towns")])
 

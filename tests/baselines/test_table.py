@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import Result, agree, read_result, write_result
@@ -35,7 +36,9 @@ def rows() -> list[TableRow]:
             run("model_swarm", [1.0] * 20 + [0.0] * 20, 1, validation=0.25, evaluations=110, seconds=4.0),
         ],
     }
-    return make_rows(methods(), results, {"random_search": "it needs | luck"}, 2000, "model_swarm")
+    return make_rows(
+        methods(), results, {"random_search": "it needs | luck"}, Resampling(2000, [""] * 40), "model_swarm"
+    )
 
 
 def test_runs_of_several_seeds_are_means(rows: list[TableRow]) -> None:
@@ -89,7 +92,7 @@ def test_csv_has_every_attribute(rows: list[TableRow], tmp_path: Path) -> None:
 
 def test_without_a_test_split_there_are_no_test_scores() -> None:
     results = {"base_model": [run("base_model", [])], "model_swarm": [run("model_swarm", [], 0)]}
-    base, swarm = make_rows(methods(), results, {}, 100, "model_swarm")
+    base, swarm = make_rows(methods(), results, {}, Resampling(100, [""] * 2), "model_swarm")
     assert (base.test, base.difference, swarm.validation) == (None, None, 0.5)
     assert "| base model | 0.5000 |  |" in markdown([base, swarm], (8, 0))
 
@@ -99,7 +102,7 @@ def test_without_the_swarm_the_best_on_validation_is_the_reference() -> None:
         "base_model": [run("base_model", [0.0, 1.0], validation=0.6)],
         "uniform_soup": [run("uniform_soup", [0.0, 0.0])],
     }
-    base, soup = make_rows(methods(), results, {}, 100, "model_swarm")
+    base, soup = make_rows(methods(), results, {}, Resampling(100, [""] * 2), "model_swarm")
     assert (base.difference, soup.difference) == (None, -0.5)
 
 

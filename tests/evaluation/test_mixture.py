@@ -71,10 +71,10 @@ def mixed_logits(plain: "list[PeftModel]", tokens: list[int], weights: tuple[flo
     return weights[0] * logits[0] + weights[1] * logits[1]
 
 
-def rows_of(evaluator: Evaluator, pool: ExpertPool, space: Space) -> MixedRows:
+def rows_of(evaluator: Evaluator, pool: ExpertPool, space: Space, rows: int) -> MixedRows:
     from swarm_lightning.evaluation.crowd import Crowd
 
-    return MixedRows(evaluator.engine, Crowd(evaluator.engine.adapted, pool.vectors), 2, weigh, space)
+    return MixedRows(evaluator.engine, Crowd(evaluator.engine.adapted, pool.vectors), 2, weigh, space, rows=rows)
 
 
 def test_probabilities_are_averaged_by_their_weights() -> None:
@@ -96,7 +96,7 @@ def test_replies_are_those_of_two_peft_models_mixed_token_by_token(
     evaluator: Evaluator, pool: ExpertPool, plain: "list[PeftModel]", space: Space
 ) -> None:
     prompts = [prompt_of(question) for question in QUESTIONS]
-    found = rows_of(evaluator, pool, space).generate(prompts, GenerationSettings(NEW_TOKENS))
+    found = rows_of(evaluator, pool, space, 5).generate(prompts, GenerationSettings(NEW_TOKENS))
     expected = []
     for prompt in prompts:
         tokens = evaluator.engine.tokenizer(prompt)["input_ids"]
@@ -116,7 +116,7 @@ def test_likelihoods_are_those_of_the_mixed_distributions(
     evaluator: Evaluator, pool: ExpertPool, plain: "list[PeftModel]", space: Space
 ) -> None:
     prompts, choices = [prompt_of(question) for question in QUESTIONS[1:4]], [" A red fox", " B", " Paris"]
-    found = rows_of(evaluator, pool, space).loglikelihood(prompts, [choices] * 3)
+    found = rows_of(evaluator, pool, space, 3).loglikelihood(prompts, [choices] * 3)
     for prompt, row in zip(prompts, found, strict=True):
         for choice, likelihood in zip(choices, row, strict=True):
             tokens = evaluator.engine.tokenizer(prompt + choice)["input_ids"]
@@ -133,7 +133,7 @@ def test_perplexities_are_those_of_the_particles_alone(
     evaluator: Evaluator, pool: ExpertPool, plain: "list[PeftModel]"
 ) -> None:
     sequences = [[1], *(evaluator.engine.tokenizer(question)["input_ids"] for question in QUESTIONS[:2])]
-    found = rows_of(evaluator, pool, "logits").mean_loglikelihoods(sequences)
+    found = rows_of(evaluator, pool, "logits", 3).mean_loglikelihoods(sequences)
     assert found[0].tolist() == [0.0, 0.0]
     for row, tokens in enumerate(sequences[1:], start=1):
         for particle, model in enumerate(plain):
