@@ -34,7 +34,7 @@ from swarm_lightning.search.score_memory import ScoreMemory
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.search.tasks import check_tasks, named_parts, note_parts
 from swarm_lightning.swarm.optimizer import ParticleSwarm
-from swarm_lightning.swarm.population import grow_population
+from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
@@ -58,6 +58,7 @@ class ModelSwarm(L.LightningModule):
         objective: Objective,
         particles: int = 20,
         child_span: float = 2.0,
+        start: Start = Start(),  # noqa: B008 - frozen
         optimizer: Callable[[Iterable[Tensor]], ParticleSwarm] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
         ensemble_size: int = 10,
@@ -74,6 +75,7 @@ class ModelSwarm(L.LightningModule):
             particles: Number of particles N >= 2; children of two random experts fill the population up to it.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
+            start: What the population begins with: the experts (published), or the base and sparsified experts too.
             optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
                 learning rate is the step length.
             scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
@@ -99,6 +101,7 @@ class ModelSwarm(L.LightningModule):
         self.objective = objective
         self.particles = particles
         self.child_span = child_span
+        self.start = start
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.ensemble_size = ensemble_size
@@ -189,7 +192,8 @@ class ModelSwarm(L.LightningModule):
     def _check_settings(self) -> None:
         try:
             self.scheduler_factory(self.optimizer_factory([torch.zeros(self.particles, 1)]))
-            grow_population(torch.zeros(len(self.pool.names), 1), self.particles, self.child_span, torch.Generator())
+            points = self.start.points(torch.zeros(len(self.pool.names), 1), torch.Generator())
+            grow_population(points, self.particles, self.child_span, torch.Generator())
         except ValueError as error:
             raise InputError(str(error)) from error
 
@@ -226,7 +230,8 @@ class ModelSwarm(L.LightningModule):
     def _populate(self) -> None:
         self.seed = self.ranks.first(torch.initial_seed())
         self._generator.manual_seed(self.seed)
-        positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
+        points = self.start.points(self.pool.vectors, self._generator)
+        positions = grow_population(points, self.particles, self.child_span, self._generator)
         self.positions = torch.nn.Parameter(positions, requires_grad=False)
         self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
         self.parts = {}

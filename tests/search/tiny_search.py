@@ -32,6 +32,7 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
+from swarm_lightning.swarm.population import Start
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -171,6 +172,7 @@ def search(
     ckpt_path: str | None = None,
     logger: Any = False,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    start: Start = Start(),  # noqa: B008 - frozen
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -182,6 +184,7 @@ def search(
         optimizer=partial(ParticleSwarm, **swarm),
         scheduler=scheduler,
         engine=engine,
+        start=start,
     )
     with calm_process():
         L.seed_everything(seed, verbose=False)
