@@ -32,6 +32,7 @@ SINGLE_TASKS = (
     "realtoxicityprompts",
     "abstainqa",
 )
+DOMAIN_PAIRS = ("legal", "medical", "science", "culture")
 REWARD_MODELS = ("rm_default", "rm_concise", "rm_verbose")
 DOMAINS = (
     "asian_food",
@@ -103,19 +104,26 @@ def search(base: Path, experts: Path, shared_folder: Path, tmp_path: Path, monke
             )
         summary = json.loads((tmp_path / "version_0" / "summary.json").read_text(encoding="utf-8"))
         assert summary["iterations"] == 2
-        assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == [6, 6, 4, 4]
+        tasks = 2 if name in DOMAIN_PAIRS else 1
+        sizes = [row["examples"] for row in (*summary["validation"], *summary["test"])]
+        assert sizes == [6 * tasks, 6 * tasks, 4 * tasks, 4 * tasks]
 
     return run
 
 
 def test_there_is_a_config_for_every_objective_of_the_paper() -> None:
     found = {path.stem for path in FOLDER.glob("*.yaml")}
-    assert found == {*SINGLE_TASKS, *REWARD_MODELS, "human_interests"}
+    assert found == {*SINGLE_TASKS, *DOMAIN_PAIRS, *REWARD_MODELS, "human_interests"}
 
 
 @pytest.mark.parametrize("name", [name for name in SINGLE_TASKS if name != "realtoxicityprompts"])
 def test_a_single_task_searches(search: Search, name: str) -> None:
     search(name, *SHORT)
+
+
+@pytest.mark.parametrize("name", DOMAIN_PAIRS)
+def test_a_pair_of_a_domain_searches(search: Search, name: str) -> None:
+    search(name)
 
 
 def test_real_toxicity_prompts_searches(search: Search, perspective_server: PerspectiveServer) -> None:

@@ -72,8 +72,10 @@ class WholeWriter(ExperimentWriter):
                 "it goes on with a gap. history.csv has the numbers of every iteration."
             )
         self.metrics, self.rows = [], self.rows[:count]
-        self._path.unlink(missing_ok=True)
-        self._write()
+        if self.rows:
+            self._write()  # in the place of the file: without it for an instant, a kill would lose it
+        else:
+            self._path.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write all rows, and the settings where they are new."""
@@ -86,11 +88,10 @@ class WholeWriter(ExperimentWriter):
             self._write()
 
     def _write(self) -> None:
-        if self.rows:
-            with whole_file(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, fieldnames=sorted({name for row in self.rows for name in row}))
-                writer.writeheader()
-                writer.writerows(self.rows)
+        with whole_file(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=sorted({name for row in self.rows for name in row}))
+            writer.writeheader()
+            writer.writerows(self.rows)
 
     def _check_log_dir_exists(self) -> None:
         """Leave what is there."""

@@ -34,12 +34,15 @@ from swarm_lightning.callbacks import (
     SwarmCheckpoint,
     SwarmProgress,
 )
+from swarm_lightning.cli.hints import keys_of, readable
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
+from swarm_lightning.cli.user_code import check_seed, told_as_input
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.ranks import RankError, Ranks
+from swarm_lightning.search.checkpoint_check import check_checkpoint
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import (
     claim_run_folder,
@@ -88,7 +91,7 @@ class SwarmParser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         help_ = f"{self.prog.replace(' [options]', '')} --help"
-        raise InputError(f"{message.strip()}\nFor all settings see: {help_}") from ex
+        raise InputError(f"{readable(message, keys_of(self))}\nFor all settings see: {help_}") from ex
 
 
 class SwarmCLI(LightningCLI):
@@ -145,8 +148,9 @@ class SwarmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
-        with self.ranks.together():
+        with self.ranks.together(), told_as_input():
             super().parse_arguments(parser, args)
+            check_seed(self.config[self.config.subcommand].get("seed_everything"))
             if self.config.subcommand == "sweep":  # its searches have folders of their own
                 return
             folder = self._choose_files()
@@ -169,6 +173,7 @@ class SwarmCLI(LightningCLI):
                 settings.ckpt_path = None
                 return self._take(begun)
             checkpoint = find_checkpoint(settings.ckpt_path, root)
+            check_checkpoint(checkpoint)
             settings.ckpt_path = str(checkpoint)
             folder = run_folder_of(checkpoint)
             return self._take(folder) if fits else str(folder)
@@ -196,7 +201,7 @@ class SwarmCLI(LightningCLI):
         """Make all parts of the search, on every rank; each search of a sweep makes its own."""
         if self.subcommand == "sweep":
             return
-        with self.ranks.together():
+        with self.ranks.together(), told_as_input():
             super().instantiate_classes()
 
     def _run_subcommand(self, subcommand: str) -> None:

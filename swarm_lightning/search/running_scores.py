@@ -1,7 +1,7 @@
 """Says which evaluation the scores of a journal belong to.
 
 A search that goes on from a checkpoint makes the same positions again, so it finds the scores that an earlier process
-had found for them; any other base, dataset, objective or position gets another key, and none of them.
+had found for them; any other base, dataset, objective, seed or position gets another key, and none of them.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,8 @@ def journal_for(module: "ModelSwarm", examples: Sequence[Example]) -> ScoreJourn
     if module.journal.keeps:
         identity = identity_of(module)
         asked = [(example.identifier, example.question, example.answer) for example in examples]
-        state = objective_state(module.objective)
+        iteration = int(module.swarm.iterations) if module.particle_swarm.begun else None
+        state = (module.seed, iteration, objective_state(module.objective))
         marks = marks_of(module.positions.data)
         module.journal.begin(digest(identity, state, asked, marks), module.ranks)
     return module.journal
