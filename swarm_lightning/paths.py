@@ -1,9 +1,10 @@
-"""Turns the names of the packaged demo world into paths.
+"""Turns the names of the packaged demo world into paths, and says where files that outlive a run are kept.
 
 `demo:base`, `demo:experts` and `demo:tasks/<name>.json` name files that ship inside the package; every other path or
 hub id passes through unchanged.
 """
 
+import os
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
@@ -38,6 +39,12 @@ def locate(source: str) -> str:
     return str(path)
 
 
+def cache_folder() -> Path:
+    """Return the folder for what all runs of a user share: below XDG_CACHE_HOME, or `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "swarm-lightning"
+
+
 def _parts() -> list[str]:
     tasks = sorted(path.name for path in (DEMO_FOLDER / "tasks").glob("*.json"))
-    return ["demo:base", "demo:experts", *(f"demo:tasks/{name}" for name in tasks)]
+    return ["demo:base", "demo:experts", "demo:checkpoints", *(f"demo:tasks/{name}" for name in tasks)]

@@ -19,6 +19,7 @@ def test_there_are_configs() -> None:
     assert [path.stem for path in CONFIGS] == [
         "abstention",
         "exact_match",
+        "full_checkpoints",
         "human_interests",
         "likelihood",
         "mathematics",
@@ -61,7 +62,8 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=lambda path: path.stem)
 def test_a_config_searches(path: Path, tmp_path: Path) -> None:
-    experts = ["demo:experts/scribe", "demo:experts/shepherd"]
+    kind = "checkpoints" if path.stem == "full_checkpoints" else "experts"
+    experts = [f"demo:{kind}/scribe", f"demo:{kind}/shepherd"]
     with calm_process():
         main(
             [

@@ -46,8 +46,8 @@ class FirstLook(L.Callback):
         if self._prompt_due:
             self._show_prompt(trainer, pl_module, example)
         best = pl_module.best_initial
-        position = pl_module.pool.vectors[best : best + 1].to(pl_module.swarm.global_best)
-        outcome = pl_module.evaluator.evaluate(position, [example], whole_replies=True).outcomes[0][0]
+        vector = pl_module.pool.vector(best)
+        outcome = pl_module.evaluator.evaluate([vector], [example], whole_replies=True).outcomes[0][0]
         if trainer.is_global_zero and outcome is not None:
             _print(describe_reply(pl_module.pool.names[best], example, outcome, pl_module.objective.bounds))
 

@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -41,30 +43,48 @@ def export_adapter(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
         ValueError: If the vector is not of shape [D], or not finite.
     """
-    folder = Path(folder)
-    if folder.exists() and not overwrite:
-        raise InputError(
-            f"Expected a new folder for the adapter, but {str(folder)!r} exists. Choose another name, or allow it to "
-            "be overwritten."
-        )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"Expected a folder to overwrite with the adapter, but {str(folder)!r} is a file.")
     tensors = _tensors(vector, pool)
     config = {**pool.config, "inference_mode": True}
     if base is not None:
         config["base_model_name_or_path"] = base
+    with whole_folder(Path(folder), overwrite, "adapter") as partial:
+        _write_files(partial, tensors, config, card)
+    return folder
+
+
+@contextmanager
+def whole_folder(folder: Path, overwrite: bool, what: str) -> Iterator[Path]:
+    """Lend a hidden folder that takes the place of `folder` when the `with` block has filled it, and goes if it fails.
+
+    Args:
+        folder: Where it goes; its parents are made.
+        overwrite: Whether an existing folder may be replaced.
+        what: What is written, for messages.
+
+    Raises:
+        InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
+    """
+    if folder.exists() and not overwrite:
+        raise InputError(
+            f"Expected a new folder for the {what}, but {str(folder)!r} exists. Choose another name, or allow it to "
+            "be overwritten."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"Expected a folder to overwrite with the {what}, but {str(folder)!r} is a file.")
     partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         partial.mkdir(parents=True)
-        _write_files(partial, tensors, config, card)
+        yield partial
+        for path in partial.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         _put_in_place(partial, folder)
     except OSError as cause:
         raise InputError(
-            f"Expected to write the adapter to {str(folder)!r}, but: {cause}. Free some space or choose another place."
+            f"Expected to write the {what} to {str(folder)!r}, but: {cause}. Free some space or choose another place."
         ) from cause
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder
 
 
 def _tensors(vector: Tensor, pool: ExpertPool) -> dict[str, Tensor]:
@@ -85,9 +105,6 @@ def _write_files(folder: Path, tensors: dict[str, Tensor], config: dict[str, obj
         raise OSError(str(cause)) from cause
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
 from swarm_lightning.objectives.protocol import ComparesReplies, Outcome
 from swarm_lightning.search.results import Row
 
 if TYPE_CHECKING:
+    from swarm_lightning.experts.vectors import Vector
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 
@@ -34,12 +33,13 @@ def compare(
         One row each.
     """
     swarm, pool, count = module.swarm, module.pool, len(examples)
+    vector_of = module.particle_swarm.vector
     initial = module.best_initial
     chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[: module.ensemble_size]
-    candidates = [pool.vectors[initial].to(swarm.global_best), swarm.global_best]
+    candidates: list[Vector] = [pool.vector(initial), vector_of(swarm.global_best)]
     if ensemble:
-        candidates += list(swarm.personal_bests[chosen.to(swarm.personal_bests.device)])
-    evaluation = module.evaluator.evaluate(torch.stack(candidates), examples, whole_replies=True)
+        candidates += [vector_of(swarm.personal_bests[particle]) for particle in chosen.tolist()]
+    evaluation = module.evaluator.evaluate(candidates, examples, whole_replies=True)
     rows = [
         Row("best initial expert", pool.names[initial], float(evaluation.utilities[0]), count),
         Row("best found expert", f"particle {int(swarm.best_particle)}", float(evaluation.utilities[1]), count),

@@ -3,12 +3,16 @@
 The files are written by `experts/export.py`; this part gathers the facts from a search.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
 from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import CardFacts, Utilities, render_card
+from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.search.loading import base_of, resident_of
 from swarm_lightning.search.results import Row
 from swarm_lightning.search.resume import flatten, identity_of
 
@@ -22,8 +26,11 @@ def export_expert(
     particle: int | None = None,
     test: tuple[Row, ...] = (),
     overwrite: bool = False,
+    max_shard_size: str = SHARD,
 ) -> Path:
-    """Write the best found expert, or the personal best of a particle, as a PEFT adapter folder with a model card.
+    """Write the best found expert, or the personal best of a particle, with a model card.
+
+    It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint.
 
     Args:
         module: The search, with its swarm.
@@ -31,6 +38,7 @@ def export_expert(
         particle: Whose personal best; None for the best found expert.
         test: The best initial and the best found expert on the test split, where they were scored.
         overwrite: Whether an existing folder may be replaced.
+        max_shard_size: Size of a weight file of a full checkpoint at most.
 
     Returns:
         The folder.
@@ -45,8 +53,9 @@ def export_expert(
         check_particle(particle, module.particles)
         vector, found = swarm.personal_bests[particle], swarm.personal_best_utilities[particle]
         what = f"the personal best of particle {particle}"
+    weights = module.particle_swarm.vector(vector)
     # A checkpoint knows which search it belongs to better than the config of the moment.
-    record = module.record or {"base": module.base, "task": module.task, "identity": identity_of(module)}
+    record = module.record or {"base": base_of(module), "task": module.task, "identity": identity_of(module)}
     identity = record["identity"]
     facts = CardFacts(
         name=folder.name,
@@ -62,7 +71,19 @@ def export_expert(
         seed=module.seed,
         iterations=int(swarm.iterations),
     )
-    return export_adapter(folder, vector, module.pool, render_card(facts), overwrite, base=record["base"])
+    if isinstance(module.pool, ExpertPool):
+        return export_adapter(folder, weights[:], module.pool, render_card(facts), overwrite, base=record["base"])
+    facts = replace(facts, whole=True)
+    return export_checkpoint(
+        folder,
+        weights,
+        resident_of(module),
+        base_of(module),
+        render_card(facts),
+        overwrite,
+        max_shard_size,
+        module.trust_remote_code,
+    )
 
 
 def check_particle(particle: int, count: int) -> None:

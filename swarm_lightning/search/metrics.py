@@ -3,8 +3,6 @@
 import math
 from typing import TYPE_CHECKING
 
-from swarm_lightning.swarm.rules import diversity
-
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -32,7 +30,7 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
         "personal_best_mean": float(bests[bests.isfinite()].mean()),
         "step_length": float(module.particle_swarm.param_groups[0]["lr"]),
         "restarts": float(swarm.restarts.sum()),
-        "diversity": diversity(swarm.positions),
+        "diversity": module.particle_swarm.diversity(),
         "evaluations": float(evaluation.evaluated),
         "generated_tokens": float(evaluation.generated),
         "evaluation_seconds": module.scoring_seconds,

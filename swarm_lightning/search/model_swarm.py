@@ -18,18 +18,19 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.objectives.protocol import Objective, RepliesOnly
+from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.comparison import compare
+from swarm_lightning.search.loading import check_settings, first_positions, load_parts
 from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.score_memory import ScoreMemory
+from swarm_lightning.search.storage import RunRows, Storage, check_storage, sweep
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
-from swarm_lightning.swarm.population import grow_population
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from swarm_lightning.data.examples import ExampleSplits
     from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
-    from swarm_lightning.experts.pool import ExpertPool
+    from swarm_lightning.experts.kinds import Pool
 
 
 class ModelSwarm(L.LightningModule):
@@ -46,7 +47,8 @@ class ModelSwarm(L.LightningModule):
 
     def __init__(
         self,
-        base: str,
+        base: str | None = None,
+        *,
         experts: str | list[str],
         objective: Objective,
         particles: int = 20,
@@ -57,12 +59,16 @@ class ModelSwarm(L.LightningModule):
         dtype: str = "auto",
         trust_remote_code: bool = False,
         engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+        storage: Storage = "memory",
+        state_folder: str | None = None,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
-            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package.
-            experts: Folder of PEFT LoRA adapters, or a list of folders or hub ids; `demo:experts` ships.
+            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package. Full
+                checkpoints need none: null takes the first of them.
+            experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
+                hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
             objective: What to ask the model and how to score its replies.
             particles: Number of particles N >= 2; children of two random experts fill the population up to it.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
@@ -75,6 +81,9 @@ class ModelSwarm(L.LightningModule):
                 float32 in any case.
             trust_remote_code: Whether code that comes with the base model may run.
             engine: How particles are evaluated: batches, and what is left unasked because it can't change anything.
+            storage: Where the swarm lies: `memory`, or `disk`, memory-mapped files for swarms larger than memory.
+            state_folder: With `disk`, a folder in which the run gets one of its own for these files; `state` in the run
+                folder if null.
 
         Raises:
             InputError: If a number is out of range.
@@ -98,6 +107,10 @@ class ModelSwarm(L.LightningModule):
         self.base_dtype = dtype
         self.trust_remote_code = trust_remote_code
         self.engine = engine
+        self.storage = storage
+        self.state_folder = state_folder
+        # The rows of a swarm on the disk: positions and memory hold their numbers then.
+        self.stored: RunRows | None = None
         self.seed: int | None = None
         self.base_fingerprint: str | None = None
         # The processes that share the work; all of them after `setup`.
@@ -116,7 +129,7 @@ class ModelSwarm(L.LightningModule):
         # The table of the latest validation or test.
         self.rows: tuple[Row, ...] = ()
         self.positions: torch.nn.Parameter
-        self._pool: ExpertPool | None = None
+        self._pool: Pool | None = None
         self._evaluator: Evaluator | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._generator = torch.Generator()
@@ -132,13 +145,18 @@ class ModelSwarm(L.LightningModule):
         _ = self.pool
 
     @property
-    def pool(self) -> "ExpertPool":
+    def pool(self) -> "Pool":
         """The experts, read from their sources at the first use."""
         if self._pool is None:
-            from swarm_lightning.experts.pool import load_pool
+            from swarm_lightning.experts.kinds import load_experts
 
-            self._pool = load_pool(self.experts)
+            self._pool = load_experts(self.experts)
         return self._pool
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether `setup` has loaded the base."""
+        return self._evaluator is not None
 
     @property
     def evaluator(self) -> "Evaluator":
@@ -165,71 +183,43 @@ class ModelSwarm(L.LightningModule):
                 not all run the same.
         """
         self.ranks = ranks_of(self.trainer)
-        self._check_settings()
+        check_settings(self)
+        check_storage(self)
         if self._evaluator is None:
-            self._load(stage)
+            load_parts(self, stage)
         if stage == "fit" or self._particle_swarm is None:
             self._populate()
         check_same_run(self)
 
-    def _check_settings(self) -> None:
-        try:
-            self.scheduler_factory(self.optimizer_factory([torch.zeros(self.particles, 1)]))
-            grow_population(torch.zeros(len(self.pool.names), 1), self.particles, self.child_span, torch.Generator())
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def _load(self, stage: str) -> None:
-        from swarm_lightning.evaluation.evaluator import Evaluator
-        from swarm_lightning.experts.adapted import AdaptedModel
-        from swarm_lightning.experts.base_model import base_fingerprint, load_base
-        from swarm_lightning.experts.checks import check_base
-
-        if self.ranks.index > 0:  # one bar for all
-            from transformers.utils.logging import disable_progress_bar
-
-            disable_progress_bar()
-        device = self.trainer.strategy.root_device
-        model, tokenizer = load_base(self.base, self.base_dtype, device, self.trust_remote_code)
-        check_base(self.pool.adapters(), model)
-        splits = None if stage == "predict" else self._splits
-        asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
-        for examples in asked:
-            self.objective.check(examples, tokenizer)
-        self.base_fingerprint = base_fingerprint(model)
-        self._tokenizer = tokenizer
-        objective = self.objective
-        if stage == "predict" and isinstance(objective, RepliesOnly):
-            objective = objective.replies_only()
-        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, objective, self.engine, self.ranks)
-        for examples in asked:
-            evaluator.check_lengths(examples)
-        self._evaluator = evaluator
+    def take_parts(self, evaluator: "Evaluator", tokenizer: "PreTrainedTokenizerBase", fingerprint: str) -> None:
+        """Take up what `load_parts` has made."""
+        self._evaluator, self._tokenizer, self.base_fingerprint = evaluator, tokenizer, fingerprint
 
     def _populate(self) -> None:
         self.seed = self.ranks.first(torch.initial_seed())
         self._generator.manual_seed(self.seed)
-        positions = grow_population(self.pool.vectors, self.particles, self.child_span, self._generator)
-        self.positions = torch.nn.Parameter(positions, requires_grad=False)
+        self.positions = torch.nn.Parameter(first_positions(self, self._generator), requires_grad=False)
         self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
 
     @property
     def task(self) -> str:
         """Name of the dataset whose validation split guides the search."""
-        return self._splits.name if self._splits is not None else "examples of the user's own dataloader"
+        return self.splits.name if self.splits is not None else "examples of the user's own dataloader"
 
     @property
     def held_back(self) -> Sequence[Example]:
         """The test split; empty where the trainer's data module has none."""
-        return self._splits.test if self._splits is not None else ()
+        return self.splits.test if self.splits is not None else ()
 
     @property
-    def _splits(self) -> "ExampleSplits | None":
+    def splits(self) -> "ExampleSplits | None":
+        """The examples of the trainer's data module, where it has one."""
         return getattr(getattr(self.trainer, "datamodule", None), "splits", None)
 
     def configure_optimizers(self) -> Any:
         """Make the particle swarm and the schedule of its step length."""
         self._particle_swarm = self.optimizer_factory([self.positions])
+        self._particle_swarm.rows = self.stored
         return [self._particle_swarm], [self.scheduler_factory(self._particle_swarm)]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -270,6 +260,7 @@ class ModelSwarm(L.LightningModule):
             batch_idx: Always 0: one batch is one epoch is one iteration.
         """
         started = time.perf_counter()
+        sweep(self)
         self.optimizers().step(closure=lambda: self.score(batch))  # type: ignore[union-attr]
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
@@ -292,7 +283,9 @@ class ModelSwarm(L.LightningModule):
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes)
+        self.evaluation = self.evaluator.evaluate(
+            optimizer.vectors(self.positions.data), examples, optimizer.due, stakes
+        )
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
         else:
@@ -308,6 +301,10 @@ class ModelSwarm(L.LightningModule):
     def repels(self) -> bool:
         """Whether particles are pushed away from the global worst."""
         return bool(self.particle_swarm.param_groups[0]["repel"] > 0)
+
+    def on_fit_end(self) -> None:
+        """Remove what no checkpoint needs."""
+        sweep(self)
 
     # What comes out of it.
 
@@ -370,8 +367,8 @@ class ModelSwarm(L.LightningModule):
         Returns:
             One mapping per prompt: `id`, `question`, `prompt` as the model saw it, `reply`.
         """
-        best = self.swarm.global_best.unsqueeze(0)
-        outcomes = self.evaluator.evaluate(best, batch, whole_replies=True).outcomes[0]
+        best = self.particle_swarm.vector(self.swarm.global_best)
+        outcomes = self.evaluator.evaluate([best], batch, whole_replies=True).outcomes[0]
         return [
             {
                 "id": example.identifier,
@@ -411,4 +408,5 @@ class ModelSwarm(L.LightningModule):
         take_record(self, checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
         self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
         self._particle_swarm = self.optimizer_factory([self.positions])
+        self._particle_swarm.rows = self.stored
         self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.search.loading import base_of
 from swarm_lightning.search.objective_state import load_objective_state, objective_state
 from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
+from swarm_lightning.search.storage import storage_record, take_storage
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -26,9 +28,10 @@ def record_of(module: "ModelSwarm") -> dict[str, Any]:
         **{name: getattr(module, name) for name in COUNTS},
         "scores": module.score_memory.state_dict(),
         "objective": objective_state(module.objective),
-        "base": module.base,
+        "base": base_of(module),
         "task": module.task,
         "experts": list(module.pool.names),
+        "storage": storage_record(module),
     }
 
 
@@ -53,6 +56,7 @@ def take_record(module: "ModelSwarm", checkpoint: dict[str, Any], compared: Iter
     saved, present = record["identity"], identity_of(module)
     compared = present.keys() if compared is None else compared
     check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
+    take_storage(module, record.get("storage", {}), checkpoint)
     for name in COUNTS:
         setattr(module, name, record[name])
     module.score_memory.load_state_dict(record["scores"])

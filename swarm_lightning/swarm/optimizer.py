@@ -14,8 +14,10 @@ from torch.optim import Optimizer
 
 from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
 from swarm_lightning.swarm.population import FirstVelocity, first_velocities
-from swarm_lightning.swarm.rules import Coefficients, due, move, remember, restart
+from swarm_lightning.swarm.rows import Row, RowStore
+from swarm_lightning.swarm.rules import Coefficients, diversity, due, move, remember, restart
 from swarm_lightning.swarm.state import Swarm, first_state
+from swarm_lightning.swarm.stored_moves import diversity_of_rows, first_velocity_rows, move_rows
 
 # What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
 ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
@@ -101,6 +103,9 @@ class ParticleSwarm(Optimizer):
         particles = self.positions.shape[0]
         # Set by every step before it calls the closure: the particles [N] whose utilities it will read.
         self.due = torch.ones(particles, dtype=torch.bool)
+        # Where the weights lie if positions and memory are numbers of rows [N, 1]; see `rows.py`.
+        self.rows: RowStore | None = None
+        self._diversity: float | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -126,6 +131,22 @@ class ParticleSwarm(Optimizer):
             memory[name] = memory[name].cpu()
         return Swarm(positions=self.positions, **{name: memory[name] for name in memory if name != "generator"})
 
+    def vectors(self, held: Tensor) -> Tensor | list[Row]:
+        """Return the weights behind a matrix of the swarm, such as its positions: itself, or its N rows."""
+        return held if self.rows is None else self.rows.rows(held)
+
+    def vector(self, held: Tensor) -> Tensor | Row:
+        """Return the weights behind a vector of the swarm, such as its global best: itself, or its row."""
+        return held if self.rows is None else self.rows.row(int(held))
+
+    def diversity(self) -> float:
+        """Measure how far the particles are spread; see `rules.diversity`."""
+        if self.rows is None:
+            return diversity(self.positions)
+        if self._diversity is None:  # a move finds it out by the way
+            self._diversity = diversity_of_rows(self.rows, self.positions)
+        return self._diversity
+
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
 
@@ -140,7 +161,11 @@ class ParticleSwarm(Optimizer):
         """
         self._check_utilities(utilities)
         group = self.param_groups[0]
-        velocities = first_velocities(self.positions, utilities, group["first_velocity"], generator)
+        mode = group["first_velocity"]
+        if self.rows is None:
+            velocities = first_velocities(self.positions, utilities, mode, generator)
+        else:
+            velocities = first_velocity_rows(self.rows, self.positions, utilities, mode, generator)
         swarm = first_state(self.positions, velocities, utilities)
         self.state[group["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
         if group["kernel"] == "auto":
@@ -202,6 +227,9 @@ class ParticleSwarm(Optimizer):
 
     def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
         group = self.param_groups[0]
+        if self.rows is not None:
+            self._diversity = move_rows(self.rows, swarm, draws, coefficients, float(group["lr"]))
+            return
         if group["kernel"] == "compiled":
             try:
                 move_fused(swarm, draws, coefficients, float(group["lr"]))

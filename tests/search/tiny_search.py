@@ -175,8 +175,8 @@ def search(
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
     module = ModelSwarm(
         str(world.base),
-        str(world.experts) if experts is None else experts,
-        objective if objective is not None else ExactMatch(max_new_tokens=NEW_TOKENS),
+        experts=str(world.experts) if experts is None else experts,
+        objective=objective if objective is not None else ExactMatch(max_new_tokens=NEW_TOKENS),
         particles=particles,
         optimizer=partial(ParticleSwarm, **swarm),
         scheduler=scheduler,

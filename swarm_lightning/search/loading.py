@@ -1,0 +1,120 @@
+"""Puts the parts of a search together: the resident model, what it is asked, and where the first particles stand.
+
+Everything the user gave is checked here or in the parts, before any long work starts.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.vectors import windows
+from swarm_lightning.objectives.protocol import RepliesOnly
+from swarm_lightning.search.storage import new_rows
+from swarm_lightning.swarm.population import grow_population
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swarm_lightning.experts.resident import ResidentModel
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+
+def base_of(module: "ModelSwarm") -> str:
+    """Return folder or hub id of the base model: the one that was named, or the first of the full checkpoints.
+
+    Raises:
+        InputError: If none was named and the experts are adapters.
+    """
+    base = module.base if module.base is not None else module.pool.base
+    if base is None:
+        raise InputError(
+            "Expected model.base to name the base model that the adapters belong to, but it is not set. Give its "
+            "folder or hub id."
+        )
+    return base
+
+
+def check_settings(module: "ModelSwarm") -> None:
+    """Refuse settings of the swarm that can't be used.
+
+    Raises:
+        InputError: If the optimizer, the scheduler or the population would refuse them.
+    """
+    try:
+        module.scheduler_factory(module.optimizer_factory([torch.zeros(module.particles, 1)]))
+        grow_population(torch.zeros(len(module.pool.names), 1), module.particles, module.child_span, torch.Generator())
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def load_parts(module: "ModelSwarm", stage: str) -> None:
+    """Load the base model, make it the resident model of the experts, and make the evaluator.
+
+    Args:
+        module: The search, attached to a trainer; it gets tokenizer, evaluator and the base's fingerprint.
+        stage: `fit`, `validate`, `test` or `predict`.
+
+    Raises:
+        InputError: If the experts do not fit the base, or the objective can't serve the examples.
+    """
+    from swarm_lightning.evaluation.evaluator import Evaluator
+    from swarm_lightning.experts.base_model import base_fingerprint, load_base
+
+    if module.ranks.index > 0:  # one bar for all
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+    base = base_of(module)
+    device = module.trainer.strategy.root_device
+    model, tokenizer = load_base(base, module.base_dtype, device, module.trust_remote_code)
+    fingerprint = base_fingerprint(model)
+    resident = module.pool.resident(model, base)
+    splits = None if stage == "predict" else module.splits
+    asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
+    for examples in asked:
+        module.objective.check(examples, tokenizer)
+    objective = module.objective
+    if stage == "predict" and isinstance(objective, RepliesOnly):
+        objective = objective.replies_only()
+    evaluator = Evaluator(resident, tokenizer, objective, module.engine, module.ranks)
+    for examples in asked:
+        evaluator.check_lengths(examples)
+    module.take_parts(evaluator, tokenizer, fingerprint)
+
+
+def resident_of(module: "ModelSwarm") -> "ResidentModel":
+    """Return the resident model of a search, loaded on the CPU where the search is not set up."""
+    from swarm_lightning.experts.base_model import load_base
+
+    if module.is_set_up:
+        return module.evaluator.engine.adapted
+    base = base_of(module)
+    return module.pool.resident(load_base(base, module.base_dtype, "cpu", module.trust_remote_code)[0], base)
+
+
+def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":
+    """Return the first positions [N, D]: the experts, and their children behind them.
+
+    Args:
+        module: The search.
+        generator: Source of the children.
+
+    Returns:
+        The positions; with the swarm on the disk numbers of rows [N, 1], zeros where a checkpoint is about to bring
+        them.
+
+    Raises:
+        InputError: If an expert's weights are not finite, or the disk has no room.
+    """
+    if module.storage == "disk":
+        if module.trainer.ckpt_path is not None:
+            return torch.zeros(module.particles, 1, dtype=torch.int64)
+        return new_rows(module, generator)
+    pool, count = module.pool, len(module.pool.names)
+    positions = torch.empty(module.particles, pool.layout.size, dtype=torch.float32)
+    for index in range(count):
+        vector = pool.vector(index)
+        for start, stop in windows(0, pool.layout.size):
+            positions[index, start:stop].copy_(vector[start:stop])
+    return grow_population(positions[:count], module.particles, module.child_span, generator, out=positions)
