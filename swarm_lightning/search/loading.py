@@ -10,7 +10,6 @@ import torch
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.vectors import windows
 from swarm_lightning.objectives.protocol import RepliesOnly
-from swarm_lightning.search.storage import new_rows
 from swarm_lightning.swarm.population import grow_population
 
 if TYPE_CHECKING:
@@ -101,16 +100,13 @@ def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor
         generator: Source of the children.
 
     Returns:
-        The positions; with the swarm on the disk numbers of rows [N, 1], zeros where a checkpoint is about to bring
-        them.
+        The positions; with the swarm on the disk numbers of rows [N, 1], which `configure_optimizers` fills in.
 
     Raises:
-        InputError: If an expert's weights are not finite, or the disk has no room.
+        InputError: If an expert's weights are not finite.
     """
     if module.storage == "disk":
-        if module.trainer.ckpt_path is not None:
-            return torch.zeros(module.particles, 1, dtype=torch.int64)
-        return new_rows(module, generator)
+        return torch.zeros(module.particles, 1, dtype=torch.int64)  # until it is known that no checkpoint brings them
     pool, count = module.pool, len(module.pool.names)
     positions = torch.empty(module.particles, pool.layout.size, dtype=torch.float32)
     for index in range(count):

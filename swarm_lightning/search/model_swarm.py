@@ -28,7 +28,7 @@ from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.score_memory import ScoreMemory
-from swarm_lightning.search.storage import RunRows, Storage, check_storage, sweep
+from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_rows, sweep
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.state import Swarm
@@ -198,6 +198,7 @@ class ModelSwarm(L.LightningModule):
     def _populate(self) -> None:
         self.seed = self.ranks.first(torch.initial_seed())
         self._generator.manual_seed(self.seed)
+        self.stored = None
         self.positions = torch.nn.Parameter(first_positions(self, self._generator), requires_grad=False)
         self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
 
@@ -218,6 +219,8 @@ class ModelSwarm(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make the particle swarm and the schedule of its step length."""
+        if self.storage == "disk" and self.stored is None:  # no checkpoint has brought its rows
+            self.positions.data.copy_(new_rows(self, self._generator))
         self._particle_swarm = self.optimizer_factory([self.positions])
         self._particle_swarm.rows = self.stored
         return [self._particle_swarm], [self.scheduler_factory(self._particle_swarm)]

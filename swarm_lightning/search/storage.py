@@ -97,7 +97,7 @@ def check_storage(module: "ModelSwarm") -> None:
             "Expected kernel to be auto or plain with storage: disk, where the disk limits the move, but got "
             "'compiled'. Leave it out."
         )
-    elif any(getattr(callback, "keep_all", False) for callback in module.trainer.callbacks):  # type: ignore[attr-defined]
+    elif any(callback.save_top_k not in (0, 1) for callback in module.trainer.checkpoint_callbacks):  # type: ignore[attr-defined]
         error = InputError(
             "Expected checkpoint.keep_all to be off with storage: disk, but it is on: the disk holds the rows of the "
             "last checkpoint only. Leave it out, or set storage to memory."

@@ -31,6 +31,7 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.search.storage import Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ def search(
     ckpt_path: str | None = None,
     logger: Any = False,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    dtype: str = "auto",
+    storage: Storage = "memory",
+    state_folder: str | None = None,
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -181,6 +185,9 @@ def search(
         optimizer=partial(ParticleSwarm, **swarm),
         scheduler=scheduler,
         engine=engine,
+        dtype=dtype,
+        storage=storage,
+        state_folder=state_folder,
     )
     with calm_process():
         L.seed_everything(seed, verbose=False)
