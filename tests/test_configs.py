@@ -61,7 +61,8 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=lambda path: path.stem)
-def test_a_config_searches(path: Path, tmp_path: Path) -> None:
+def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where demo:checkpoints are made
     kind = "checkpoints" if path.stem == "full_checkpoints" else "experts"
     experts = [f"demo:{kind}/scribe", f"demo:{kind}/shepherd"]
     with calm_process():

@@ -5,10 +5,12 @@ Weights are copied in pieces from wherever a particle lies into the model's own 
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from swarm_lightning.experts.architecture import Architecture
 from swarm_lightning.experts.stacked_linear import BatchShape
@@ -16,6 +18,8 @@ from swarm_lightning.experts.vectors import Vector, Vectors, windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+THREADS = 3  # pieces of a particle that are read and copied at a time
 
 
 class WholeModel:
@@ -44,6 +48,8 @@ class WholeModel:
         self._base = base
         self._is_base = True
         parameters = dict(model.named_parameters())
+        for parameter in parameters.values():
+            parameter.data = parameter.data.contiguous()
         self._parameters = [parameters[name].data for name in architecture.layout.names]
         model.requires_grad_(False).eval()
 
@@ -65,13 +71,18 @@ class WholeModel:
             )
         self.carried, self._is_base = None, False
         vector, start = vectors[0], 0
+        pieces = []
         for parameter in self._parameters:
-            flat = parameter.view(-1) if parameter.is_contiguous() else parameter.new_empty(parameter.numel())
-            for begin, end in windows(0, parameter.numel()):
-                flat[begin:end].copy_(vector[start + begin : start + end])
-            if not parameter.is_contiguous():
-                parameter.copy_(flat.view(parameter.shape))
+            pieces += [(parameter, begin, end, start) for begin, end in windows(0, parameter.numel())]
             start += parameter.numel()
+
+        def take(piece: tuple[Tensor, int, int, int]) -> None:
+            parameter, begin, end, first = piece
+            parameter.view(-1)[begin:end].copy_(vector[first + begin : first + end])
+
+        with ThreadPoolExecutor(THREADS) as pool:  # the disk reads for one while another is copied
+            for _ in pool.map(take, pieces):
+                pass
 
     def unload(self) -> None:
         """Let go of the particle: its weights are copies, and stay until others are taken up."""

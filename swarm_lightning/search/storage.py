@@ -199,7 +199,7 @@ def take_storage(module: "ModelSwarm", record: dict[str, Any], checkpoint: dict[
         return
     folder = Path(record["folder"]) if record["folder"] else Path(module.trainer.default_root_dir) / STATE
     rows = RunRows(folder, int(record["size"]))
-    memory = next(iter(checkpoint["optimizer_states"][0]["state"].values()))
+    memory: dict[str, Tensor] = next(iter(checkpoint["optimizer_states"][0]["state"].values()), {})
     rows.saved = frozenset(_numbers(checkpoint["state_dict"]["positions"], memory))
     missing = rows.missing(rows.saved)
     if missing:
@@ -218,10 +218,11 @@ def sweep(module: "ModelSwarm") -> None:
 
 
 def _held(module: "ModelSwarm") -> set[int]:
-    swarm = module.particle_swarm.swarm
-    return _numbers(swarm.positions, swarm.memory())
+    optimizer = module.particle_swarm
+    return _numbers(optimizer.positions, optimizer.swarm.memory() if optimizer.begun else {})
 
 
 def _numbers(positions: Tensor, memory: dict[str, Tensor]) -> set[int]:
-    named = (memory[name] for name in ("velocities", "personal_bests", "global_best", "global_worst"))
+    rows = ("velocities", "personal_bests", "global_best", "global_worst")
+    named = (memory[name] for name in rows if name in memory)
     return {int(number) for tensor in (positions, *named) for number in tensor.flatten().tolist()}

@@ -20,7 +20,7 @@ from swarm_lightning.swarm.rows import ZERO, RowStore
 from swarm_lightning.swarm.rules import BLOCK, Coefficients, blocks_of, move_block, squared_distances
 from swarm_lightning.swarm.state import Swarm
 
-NUMBERS = 1 << 21  # of one matrix in one window, 8 MiB, for any number of particles
+NUMBERS = 1 << 22  # of one matrix in one window, 16 MiB, for any number of particles
 THREADS = 3  # windows at a time
 
 
@@ -115,7 +115,7 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
         stacked = [torch.empty(count, size) for _ in matrices]
         for matrix, rows in zip(stacked, matrices, strict=True):
             for values, row in zip(matrix, rows, strict=True):
-                values.copy_(row[window])
+                row.read(window.start, values)
         positions, velocities, personal_bests = stacked
         part = replace(
             swarm,
@@ -162,7 +162,9 @@ def diversity_of_rows(store: RowStore, positions: Tensor) -> float:
     rows = store.rows(positions)
 
     def measure(window: slice) -> list[Tensor]:
-        stacked = torch.stack([row[window] for row in rows])
+        stacked = torch.empty(len(rows), window.stop - window.start)
+        for values, row in zip(stacked, rows, strict=True):
+            row.read(window.start, values)
         return [squared_distances(stacked[:, block]) for block in blocks_of(stacked)]
 
     return _root_mean(_each(measure, _windows(store.size, len(rows))), len(rows))

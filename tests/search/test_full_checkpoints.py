@@ -217,8 +217,9 @@ def photograph(root: Path, copies: Path) -> None:
         shutil.copytree(root, copies / f"copy_{len(list(copies.iterdir())):03d}")
 
 
-def run(world: FullWorld, root: Path, **settings: Any) -> ModelSwarm:
-    callbacks = [RestartStagnant(RESTART_PATIENCE), History(), SwarmCheckpoint(), ExportBest()]
+def run(world: FullWorld, root: Path, every: int = 1, **settings: Any) -> ModelSwarm:
+    saving = SwarmCheckpoint(every_n_iterations=every)
+    callbacks = [RestartStagnant(RESTART_PATIENCE), History(), saving, ExportBest()]
     return search(world, root, callbacks=callbacks, **{"particles": 6, "objective": Photographed(), **settings})
 
 
@@ -241,8 +242,9 @@ def test_a_search_on_the_disk_is_bit_for_bit_the_search_in_memory_and_leaves_wha
     assert {path.read_bytes() for path in (tmp_path / "state").iterdir()} <= named
 
 
+@pytest.mark.parametrize("every", [1, 2])
 def test_a_run_killed_in_a_move_or_an_evaluation_resumes_as_if_it_had_not_been(
-    llama_world: FullWorld, in_memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    llama_world: FullWorld, in_memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     root, copies = tmp_path / "run", tmp_path / "copies"
     monkeypatch.setattr(stored_moves, "THREADS", 1)
@@ -258,7 +260,7 @@ def test_a_run_killed_in_a_move_or_an_evaluation_resumes_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch:
         patch.setattr(RowStore, "write", counted)
-        run(llama_world, root, iterations=3, storage="disk", objective=Photographed(root, copies))
+        run(llama_world, root, every, iterations=4, storage="disk", objective=Photographed(root, copies))
     taken = sorted(copies.iterdir())
     assert len(taken) > 6
     for copy in taken[:: max(len(taken) // 4, 1)]:
