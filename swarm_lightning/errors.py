@@ -17,3 +17,7 @@ class InputError(ValueError):
 
 class ServiceError(InputError):
     """A service that scores replies does not answer; a run that has a checkpoint can go on once it does."""
+
+
+class StorageError(InputError):
+    """A file of a run can't be written: the disk is full, read-only or gone. What was written before is whole."""

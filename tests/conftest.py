@@ -7,6 +7,7 @@ nothing of this package takes part, so they are an independent reference for it.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,21 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
 )
 EXPERT_NAMES = ("colours", "numbers", "stories", "towns")
+# Adapters that differ in everything that makes their ranks, scalings and targets.
+MIXED: dict[str, dict[str, Any]] = {
+    "common": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]},  # scaling 2
+    "few": {"r": 4, "lora_alpha": 8, "target_modules": ["v_proj"], "layers_to_transform": [1]},
+    "loud": {"r": 2, "lora_alpha": 7.5, "target_modules": "all-linear"},  # 3.75, the only one with o_proj
+    "narrow": {"r": 1, "lora_alpha": 0.3, "target_modules": r".*\.(q|v|up)_proj"},
+    "patterned": {
+        "r": 3,
+        "lora_alpha": 6,
+        "target_modules": ["q_proj", "down_proj"],
+        "rank_pattern": {"layers.0.self_attn.q_proj": 6},
+        "alpha_pattern": {"down_proj": 1},
+    },
+    "rank-stabilised": {"r": 5, "lora_alpha": 3, "use_rslora": True, "target_modules": ["q_proj", "gate_proj"]},
+}
 
 
 @pytest.fixture(scope="session")
@@ -117,26 +133,34 @@ def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_experts_folder(tiny_base_folder: Path) -> Path:
     """Four LoRA adapters (rank 4, alpha 8; attention and MLP targets) on the tiny base, made by plain `peft`."""
+    folder = tiny_base_folder.parent / "experts"
+    targets = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
+    for seed, name in enumerate(EXPERT_NAMES, start=1):
+        settings = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.05, "target_modules": targets}
+        save_adapter(tiny_base_folder, folder / name, seed, **settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mixed_experts_folder(tiny_base_folder: Path) -> Path:
+    """Six LoRA adapters on the tiny base that differ in ranks, scalings and targets (`MIXED`), made by plain `peft`."""
+    folder = tiny_base_folder.parent / "mixed"
+    for seed, (name, settings) in enumerate(MIXED.items(), start=11):
+        save_adapter(tiny_base_folder, folder / name, seed, **settings)
+    return folder
+
+
+def save_adapter(base_folder: Path, folder: Path, seed: int, **settings: Any) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    folder = tiny_base_folder.parent / "experts"
-    for seed, name in enumerate(EXPERT_NAMES, start=1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            base = AutoModelForCausalLM.from_pretrained(tiny_base_folder)
-            settings = LoraConfig(
-                r=4,
-                lora_alpha=8,
-                lora_dropout=0.05,
-                target_modules=["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"],
-                task_type="CAUSAL_LM",
-            )
-            adapted = get_peft_model(base, settings)
-            with torch.no_grad():
-                for parameter_name, parameter in adapted.named_parameters():
-                    if "lora_B" in parameter_name:
-                        parameter.normal_(std=0.15)
-            adapted.save_pretrained(str(folder / name))
-    return folder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        base = AutoModelForCausalLM.from_pretrained(base_folder)
+        adapted = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
+        with torch.no_grad():
+            for parameter_name, parameter in adapted.named_parameters():
+                if "lora_B" in parameter_name:
+                    parameter.normal_(std=0.15)
+        adapted.save_pretrained(str(folder))

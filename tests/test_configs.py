@@ -9,20 +9,27 @@ import yaml
 from swarm_lightning.cli import main
 from tests.search.tiny_search import calm_process
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-# The others need models of the user or services of others.
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+# The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
-ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.stem not in ELSEWHERE]
+ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in ELSEWHERE]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
 
 
 def test_there_are_configs() -> None:
-    assert [path.stem for path in CONFIGS] == [
+    assert [path.stem for path in CONFIGS if path.parent == FOLDER] == [
         "abstention",
         "exact_match",
         "full_checkpoints",
+        "harness_task",
         "human_interests",
         "likelihood",
         "mathematics",
+        "multi_task",
         "own_experts",
         "quickstart",
         "reward_model",
@@ -30,7 +37,7 @@ def test_there_are_configs() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_config_parses_and_keeps_its_values(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,28 +48,30 @@ def test_a_config_parses_and_keeps_its_values(
     assert_contains(yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_a_config_opens_with_its_launch_command(path: Path) -> None:
     opening = path.read_text(encoding="utf-8").split("\nseed_everything", 1)[0].splitlines()
     assert all(line.startswith("#") for line in opening)
-    assert any(f"swarm fit --config configs/{path.name}" in line for line in opening)
+    assert any(f"swarm fit --config configs/{name_of(path)}" in line for line in opening)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_every_value_of_a_config_is_explained(path: Path) -> None:
     # These say what they are by their own name, or are explained by the comment of the line above.
     known = {"seed_everything", "class_path", "validation_size", "test_split", "test_size", "question", "answer"}
     known |= {"name", "template"}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").replace("\\\n", "").splitlines():
         key, _, rest = line.strip().partition(":")
         if line.lstrip().startswith("#") or not rest.strip() or "#" in rest:
             continue
         assert key in known, f"{path.name}: {line}"
 
 
-@pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=name_of)
 def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where demo:checkpoints are made
+    if path.stem == "harness_task":
+        pytest.importorskip("lm_eval")
     kind = "checkpoints" if path.stem == "full_checkpoints" else "experts"
     experts = [f"demo:{kind}/scribe", f"demo:{kind}/shepherd"]
     with calm_process():
@@ -75,7 +84,10 @@ def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
         )
     summary = json.loads((tmp_path / "version_0" / "summary.json").read_text(encoding="utf-8"))
     assert summary["iterations"] == 2
-    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == [6, 6, 4, 4]
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    tasks = len(data["dataset"]) if isinstance(data["dataset"], dict) else 1
+    sizes = [6 * tasks, 6 * tasks, 4 * tasks, 4 * tasks]
+    assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == sizes
 
 
 def assert_contains(whole: object, part: object) -> None:

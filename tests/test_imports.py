@@ -16,11 +16,12 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "errors", "paths"}
+GROUND = {"", "errors", "files", "paths"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
+    "files": {"errors"},
     "paths": {"errors"},
     "swarm": set(),
     "data": GROUND,
@@ -39,9 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
+    "files": set(),
     "paths": set(),
     "swarm": {"torch"},
-    "data": {"datasets", "lightning", "torch"},
+    "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},
 }
 HEAVY = ("torch", "lightning", "transformers", "peft", "datasets")
 NAMES_THAT_SAY_NOTHING = {"utils", "misc", "helpers", "common", "base"}

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.cli import main
 
@@ -93,6 +94,18 @@ def test_the_objective_of_the_readme_works(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "quickstart" / "version_0" / "summary.json").is_file()
 
 
+def test_the_function_of_the_readme_is_an_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = next(block for block in blocks("python") if "def brevity" in block)
+    (objective,) = (block for block in blocks("yaml") if "my_scores.brevity" in block)
+    (tmp_path / "my_scores.py").write_text(function, encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(f"model:\n{objective}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["swarm"])
+    main(["fit", "--config", str(REPOSITORY / "configs" / "quickstart.yaml"), "--config", "own.yaml", *SMALL])
+    run = yaml.safe_load((tmp_path / "runs" / "quickstart" / "version_0" / "config.yaml").read_text(encoding="utf-8"))
+    assert run["model"]["objective"]["init_args"]["function"] == "my_scores.brevity"
+
+
 def test_every_room_of_the_house_is_named() -> None:
     rooms = {path.parent.name for path in (REPOSITORY / "swarm_lightning").glob("*/__init__.py")}
     named = set(re.findall(r"^\| `(\w+)/` \|", README, flags=re.MULTILINE))
@@ -103,8 +116,10 @@ def test_every_room_of_the_house_is_named() -> None:
 def test_the_settings_that_the_readme_names_exist(setting: str) -> None:
     import inspect
 
-    from swarm_lightning import ExactMatch, MultipleChoice
+    from swarm_lightning.objectives import Asks, ExactMatch, MultipleChoice, Prompts
 
-    names = {*inspect.signature(ExactMatch).parameters, *inspect.signature(MultipleChoice).parameters}
+    names = {
+        name for kind in (ExactMatch, MultipleChoice, Asks, Prompts) for name in inspect.signature(kind).parameters
+    }
     assert setting in names
     assert f"`{setting}" in README

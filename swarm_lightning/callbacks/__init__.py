@@ -4,6 +4,8 @@ from swarm_lightning.callbacks.checkpoint import SwarmCheckpoint
 from swarm_lightning.callbacks.export import ExportBest
 from swarm_lightning.callbacks.first_look import FirstLook
 from swarm_lightning.callbacks.history import History
+from swarm_lightning.callbacks.metrics_file import ContinuedCSVLogger, ContinueMetrics
+from swarm_lightning.callbacks.orderly_end import OrderlyEnd
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.callbacks.predictions import PredictionWriter
 from swarm_lightning.callbacks.progress import SwarmProgress
@@ -11,9 +13,12 @@ from swarm_lightning.callbacks.restart import RestartStagnant
 from swarm_lightning.callbacks.summary import Summary
 
 __all__ = [
+    "ContinueMetrics",
+    "ContinuedCSVLogger",
     "ExportBest",
     "FirstLook",
     "History",
+    "OrderlyEnd",
     "PredictionWriter",
     "RestartStagnant",
     "StopOnPlateau",

@@ -1,16 +1,22 @@
-"""Saves the swarm after every iteration, into the run folder.
+"""Saves the swarm after every iteration, into the run folder, so that it can be killed at any instant.
 
-A `ModelCheckpoint` whose defaults fit a swarm: one file, `checkpoints/last.ckpt`, that is replaced as a whole. One
-batch is one epoch is one iteration, so it saves at the end of the epoch.
+A `ModelCheckpoint` whose defaults fit a swarm: one file, `checkpoints/last.ckpt`, that is replaced as a whole, first as
+soon as the first positions are scored. One batch is one epoch is one iteration, so it saves at the end of the epoch.
+Beside it the scores of the running iteration are kept as they come; while the search goes on, its folder is locked.
 """
 
 from pathlib import Path
 
 import lightning as L
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.score_journal import ScoreJournal
+from swarm_lightning.search.checkpoint_file import WholeCheckpointIO
+from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
+from swarm_lightning.search.run_lock import RunLock, hold_run
 
 
 class SwarmCheckpoint(ModelCheckpoint):
@@ -42,14 +48,67 @@ class SwarmCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.every_n_iterations = every_n_iterations
+        self._lock: RunLock | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the run folder for the checkpoints unless another folder was given."""
         if self.dirpath is None:
             self.dirpath = str(Path(trainer.default_root_dir) / CHECKPOINTS)
         super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not where the user has chosen another
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the run folder for this process, and keep scores from now on.
+
+        Raises:
+            InputError: If another process searches there.
+        """
+        assert isinstance(pl_module, ModelSwarm)
+        if trainer.is_global_zero:
+            self._lock = hold_run(Path(trainer.default_root_dir))
+        pl_module.journal = ScoreJournal(Path(str(self.dirpath)))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the first positions, once they are scored."""
+        assert isinstance(pl_module, ModelSwarm)
+        if int(pl_module.swarm.iterations) == 0 and pl_module.evaluation is not None:
+            self._save_now(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the iteration if it is due; the checkpoint then holds its scores."""
+        assert isinstance(pl_module, ModelSwarm)
+        if pl_module.evaluation is None:
+            return  # Lightning ends the epoch of the checkpoint once more when it resumes; nothing has been scored yet
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._last_global_step_saved == trainer.global_step:
+            pl_module.journal.clear()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where the search ended, if that is between two checkpoints."""
+        assert isinstance(pl_module, ModelSwarm)
         if trainer.global_step % self.every_n_iterations:
-            trainer.save_checkpoint(Path(str(self.dirpath)) / LAST)
+            self._save_now(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave no scores behind: a search that was killed when they were saved and not yet gone has no further one."""
+        assert isinstance(pl_module, ModelSwarm)
+        pl_module.journal.clear()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Let others have the folder."""
+        super().on_exception(trainer, pl_module, exception)
+        self._release()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Let others have the folder."""
+        self._release()
+
+    def _save_now(self, trainer: L.Trainer, module: ModelSwarm) -> None:
+        trainer.save_checkpoint(Path(str(self.dirpath)) / LAST)
+        module.journal.clear()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None

@@ -1,12 +1,13 @@
-"""Shows one example at the beginning of a search: the prompt as the model sees it, and what the best expert replies.
+"""Shows an example at the beginning of a search: the prompt as the model sees it, and what the best expert replies.
 
 So a wrong template, a column that was mixed up, or a reply that is cut too early is seen at once and not after the
-search. A resumed search has been looked at.
+search. Of several tasks there is one example each. A resumed search has been looked at.
 """
 
 import math
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.protocol import Outcome
+from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.search.model_swarm import ModelSwarm
 
 LONGEST = 3000  # characters of a prompt or a reply that are shown, half of them from its beginning
@@ -21,7 +23,7 @@ MARGIN = "  | "
 
 
 class FirstLook(L.Callback):
-    """Prints the first validation example before the search, with reply and score of the best initial expert."""
+    """Prints the first validation example of every task, with reply and score of the best initial expert."""
 
     def __init__(self) -> None:
         self._due = self._prompt_due = False
@@ -32,7 +34,7 @@ class FirstLook(L.Callback):
         self._due = self._prompt_due = not pl_module.particle_swarm.begun
         splits = getattr(getattr(trainer, "datamodule", None), "splits", None)
         if self._due and splits is not None and splits.validation:
-            self._show_prompt(trainer, pl_module, splits.validation[0])
+            self._show_prompts(trainer, pl_module, first_of_each_task(splits.validation))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -42,20 +44,35 @@ class FirstLook(L.Callback):
         if not self._due:
             return
         self._due = False
-        example: Example = batch[0]
+        examples = first_of_each_task(batch)
         if self._prompt_due:
-            self._show_prompt(trainer, pl_module, example)
+            self._show_prompts(trainer, pl_module, examples)
         best = pl_module.best_initial
-        vector = pl_module.pool.vector(best)
-        outcome = pl_module.evaluator.evaluate([vector], [example], whole_replies=True).outcomes[0][0]
-        if trainer.is_global_zero and outcome is not None:
-            _print(describe_reply(pl_module.pool.names[best], example, outcome, pl_module.objective.bounds))
+        vector, numbers = pl_module.pool.vector(best), [best]
+        outcomes = pl_module.evaluator.evaluate([vector], examples, whole_replies=True, numbers=numbers).outcomes[0]
+        for example, outcome in zip(examples, outcomes, strict=True):
+            if trainer.is_global_zero and outcome is not None:
+                bounds = bounds_of(pl_module.objective, example)
+                _print(describe_reply(pl_module.pool.names[best], example, outcome, bounds))
 
-    def _show_prompt(self, trainer: L.Trainer, module: ModelSwarm, example: Example) -> None:
+    def _show_prompts(self, trainer: L.Trainer, module: ModelSwarm, examples: Sequence[Example]) -> None:
         self._prompt_due = False
-        if trainer.is_global_zero:
+        for example in examples if trainer.is_global_zero else ():
             prompt = module.objective.prompt(example, module.tokenizer)
-            _print(f"The first validation example as the model sees it:\n{frame(prompt)}")
+            of_task = f" of task {example.task}" if example.task else ""
+            _print(f"The first validation example{of_task} as the model sees it:\n{frame(prompt)}")
+
+
+def first_of_each_task(examples: Sequence[Example]) -> list[Example]:
+    """Return the first example of every task, or the first of all where there are no tasks.
+
+    >>> first_of_each_task([Example("1?", task="a"), Example("2?", task="a"), Example("3?", task="b")])[1].question
+    '3?'
+    """
+    first: dict[str, Example] = {}
+    for example in examples:
+        first.setdefault(example.task, example)
+    return list(first.values())
 
 
 def describe_reply(expert: str, example: Example, outcome: Outcome, bounds: tuple[float, float]) -> str:
@@ -77,7 +94,8 @@ def describe_reply(expert: str, example: Example, outcome: Outcome, bounds: tupl
         span = f" ({highest:g} at most)" if math.isfinite(highest) else ""
     read = "" if outcome.answer is None else f", read as {_short(outcome.answer)}"
     gold = "" if example.answer is None else f", gold answer {_short(example.answer)}"
-    heading = f"The best initial expert, {expert}, replies:\n{frame(outcome.reply)}"
+    of_task = f" to task {example.task}" if example.task else ""
+    heading = f"The best initial expert, {expert}, replies{of_task}:\n{frame(outcome.reply)}"
     return f"{heading}\nScore {outcome.score:.4g}{span}{read}{gold}."
 
 

@@ -2,12 +2,13 @@
 
 `history.csv` has one row per iteration, without gaps or doubles across resumes, and row 0 for the first positions.
 A utility that was left open, because it could change nothing, is an empty cell; `at_least` and `at_most` say where it
-lies. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where nothing was asked), M in the order of
-the validation split, `utilities` [N] (NaN where left open) and `reach` [N, 2], the lowest and the highest they can be.
-Whatever is reported later is made from these files.
+lies; of a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
+nothing was asked, -inf where a particle broke), M in the order of the validation split, `utilities` [N] (NaN where left
+open) and `reach` [N, 2], the lowest and the highest they can be. Whatever is reported later is made from these files.
 """
 
 import csv
+import io
 import math
 import os
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 
 import lightning as L
 
-from swarm_lightning.errors import InputError
+from swarm_lightning.errors import InputError, StorageError
+from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.run_folder import HISTORY, has_iterations
 
-HISTORY = "history.csv"
 SCORE_TABLES = "score_tables"
 
 
@@ -33,6 +35,7 @@ class History(L.Callback):
         """
         self.score_tables = score_tables
         self._path = Path(HISTORY)
+        self._written = False  # whether this process has written a row
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse to write into the folder of another run.
@@ -41,32 +44,35 @@ class History(L.Callback):
             InputError: If a new search would write over the record of an earlier one.
         """
         self._path = Path(trainer.default_root_dir) / HISTORY
-        if self._path.exists() and trainer.ckpt_path is None:
+        self._written = False
+        if trainer.ckpt_path is None and has_iterations(self._path.parent):
             raise InputError(
                 f"Expected a new folder for a new search, but {self._path} is the record of an earlier one. "
                 "Set trainer.default_root_dir to another folder, or resume with --ckpt_path."
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Drop the rows that a resumed search is about to write again."""
+        """Drop what the search is about to write again."""
         assert isinstance(pl_module, ModelSwarm)
-        if not trainer.is_global_zero or not pl_module.particle_swarm.begun or not self._path.exists():
+        if not trainer.is_global_zero or not self._path.exists():
             return
-        done = int(pl_module.swarm.iterations)
-        with self._path.open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file))
-        kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= done]
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *kept])
-        os.replace(temporary, self._path)
+        with storage_errors(self._path):
+            if not pl_module.particle_swarm.begun:
+                self._path.unlink()
+                return
+            done = int(pl_module.swarm.iterations)
+            with self._path.open(newline="", encoding="utf-8") as file:
+                header, *rows = list(csv.reader(file))
+            kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= done]
+            write_whole(self._path, _lines([header, *kept]))
+            for table in (self._path.parent / SCORE_TABLES).glob("iteration_*.safetensors"):
+                if int(table.stem.rpartition("_")[2]) > done:
+                    table.unlink()
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Write down the first positions before the first iteration."""
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write down the first positions before they are saved."""
         assert isinstance(pl_module, ModelSwarm)
-        if int(pl_module.swarm.iterations) == 0:
+        if int(pl_module.swarm.iterations) == 0 and pl_module.evaluation is not None:
             self._record(trainer, pl_module)
 
     def on_train_batch_end(
@@ -79,30 +85,43 @@ class History(L.Callback):
     def _record(self, trainer: L.Trainer, module: ModelSwarm) -> None:
         if not trainer.is_global_zero:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         metrics = dict(module.metrics)
         iteration = int(metrics.pop("step"))
-        new = not self._path.exists()
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["iteration", *metrics])
-            writer.writerow([iteration, *("" if math.isnan(value) else value for value in metrics.values())])
+        row = [iteration, *("" if math.isnan(value) else value for value in metrics.values())]
+        with storage_errors(self._path):
+            if not self._written:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            elif not self._path.exists():
+                raise StorageError(
+                    f"Expected to add iteration {iteration} to {str(self._path)!r}, but it has vanished. Bring it "
+                    "back, or mount its disk again: with its checkpoint the search goes on by --ckpt_path."
+                )
+            header = [] if self._path.exists() else [["iteration", *metrics]]
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                file.write(_lines([*header, row]))
+                file.flush()
+                os.fsync(file.fileno())  # a checkpoint must not come to the disk without its row
+        self._written = True
         if self.score_tables:
             self._save_table(module, iteration)
 
     def _save_table(self, module: ModelSwarm, iteration: int) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         assert module.evaluation is not None
         folder = self._path.parent / SCORE_TABLES
-        folder.mkdir(exist_ok=True)
-        target = folder / f"iteration_{iteration:04d}.safetensors"
-        temporary = target.with_suffix(".tmp")
         tables = {
             "scores": module.evaluation.scores,
             "utilities": module.swarm.utilities.clone(),
             "reach": module.score_memory.reach.clone(),
         }
-        save_file(tables, temporary, metadata={"iteration": str(iteration)})
-        os.replace(temporary, target)
+        path = folder / f"iteration_{iteration:04d}.safetensors"
+        with storage_errors(path):
+            folder.mkdir(exist_ok=True)
+        write_whole(path, save(tables, metadata={"iteration": str(iteration)}))
+
+
+def _lines(rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

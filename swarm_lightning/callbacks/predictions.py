@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 from rich.console import Console
 
+from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.search.run_folder import free_path
 
 PREDICTIONS = "predictions.jsonl"
@@ -32,9 +33,10 @@ class PredictionWriter(BasePredictionWriter):
             return
         answers = [answer for batch in predictions for answer in batch]
         folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         path = free_path(folder / PREDICTIONS)
-        path.write_text("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers), encoding="utf-8")
+        write_whole(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
         console = Console()
         for answer in answers:
             console.print(f"{answer['question']!r} -> {answer['reply']!r}", markup=False, highlight=False)

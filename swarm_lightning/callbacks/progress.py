@@ -43,7 +43,7 @@ class SwarmProgress(ProgressBar):
     ) -> None:
         """Show the first positions as soon as they are evaluated."""
         assert isinstance(pl_module, ModelSwarm)
-        if int(pl_module.swarm.iterations) == 0:
+        if int(pl_module.swarm.iterations) == 0 and pl_module.metrics:  # a resumed search has measured nothing yet
             self._show(pl_module)
 
     def on_train_batch_end(

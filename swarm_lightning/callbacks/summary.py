@@ -5,6 +5,7 @@ scored here for the first time, never while the search is going on.
 """
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.callbacks.patience import StopOnPlateau
+from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.run_folder import free_path
@@ -34,15 +37,14 @@ class Summary(L.Callback):
         result = pl_module.result(pl_module.held_back)
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+        folder = _made(Path(trainer.default_root_dir))
+        write_whole(folder / SUMMARY, json.dumps(result.to_dict(), indent=2) + "\n")
         _print_result(result, folder, why_it_ended(trainer, result.iterations))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say how to go on where a search was interrupted."""
         if (
-            isinstance(exception, KeyboardInterrupt | SIGTERMException)
+            isinstance(exception, KeyboardInterrupt | SIGTERMException | Interrupted)
             and trainer.state.fn == "fit"
             and trainer.is_global_zero
         ):
@@ -62,22 +64,32 @@ class Summary(L.Callback):
         assert isinstance(module, ModelSwarm)
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = free_path(folder / f"{split}.csv")
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            compared = any(row.win_rate is not None for row in module.rows)
-            columns = ["name", "detail", f"{split}_utility", "examples", "dataset", "objective"]
-            writer.writerow([*columns, *(["win_rate"] if compared else [])])
-            asked = [module.task, type(module.objective).__name__]
-            writer.writerows(
-                [row.name, row.detail, row.utility, row.examples, *asked, *([row.win_rate] if compared else [])]
-                for row in module.rows
-            )
+        path = free_path(_made(Path(trainer.default_root_dir)) / f"{split}.csv")
+        compared = any(row.win_rate is not None for row in module.rows)
+        columns = ["name", "detail", f"{split}_utility", "examples", "dataset", "objective"]
+        tasks = [f"{split}_utility/{task}" for task in module.rows[0].parts]
+        asked = [module.task, type(module.objective).__name__]
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow([*columns, *(["win_rate"] if compared else []), *tasks])
+        writer.writerows(
+            [
+                *(row.name, row.detail, row.utility, row.examples, *asked),
+                *([row.win_rate] if compared else []),
+                *row.parts.values(),
+            ]
+            for row in module.rows
+        )
+        write_whole(path, text.getvalue())
         console = Console()
         console.print(_table({split: module.rows}))
         console.print(f"Table: {path}", highlight=False, soft_wrap=True)
+
+
+def _made(folder: Path) -> Path:
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def why_it_ended(trainer: L.Trainer, iterations: int) -> str:
@@ -115,4 +127,10 @@ def _table(splits: dict[str, tuple[Row, ...]]) -> Table:
     for entries in zip(*splits.values(), strict=True):
         rates = ["" if entry.win_rate is None else f"{entry.win_rate:.4f}" for entry in entries[-1:] if compared]
         table.add_row(entries[0].name, entries[0].detail, *(f"{entry.utility:.4f}" for entry in entries), *rates)
+        for task in entries[-1].parts:
+            table.add_row(f"  {task}", "", *(_cell(entry.parts.get(task)) for entry in entries))
     return table
+
+
+def _cell(utility: float | None) -> str:
+    return "" if utility is None else f"{utility:.4f}"

@@ -16,14 +16,16 @@ from typing import Any, NoReturn
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swarm_lightning.callbacks import (
+    ContinuedCSVLogger,
+    ContinueMetrics,
     ExportBest,
     FirstLook,
     History,
+    OrderlyEnd,
     PredictionWriter,
     RestartStagnant,
     StopOnPlateau,
@@ -35,14 +37,24 @@ from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.ranks import RankError, Ranks
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.run_folder import find_checkpoint, next_run_folder, remove_if_empty, run_folder_of
+from swarm_lightning.search.run_folder import (
+    claim_run_folder,
+    find_begun,
+    find_checkpoint,
+    next_run_folder,
+    remove_if_empty,
+    run_folder_of,
+)
+from swarm_lightning.search.run_lock import RunLock, hold_run
 from swarm_lightning.search.strategy import external_launch
 
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
 
+DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
 TRAINER_DEFAULTS = {
     "max_steps": 50,
     "devices": 1,
@@ -84,16 +96,18 @@ class SwarmCLI(LightningCLI):
             kwargs: Those of `LightningCLI`.
         """
         self.new_folder: Path | None = None
+        self.lock: RunLock | None = None
         # Ranks that start all at once agree on the run folder before anything is made of it.
         launch = external_launch()
         self.ranks = Ranks() if launch is None else Ranks.join(launch.processes, launch.nodes)
         try:
             super().__init__(*args, **kwargs)
-        except InputError:
-            if self.new_folder is not None and _rank() == 0:
-                remove_if_empty(self.new_folder)  # loggers make their folders before anything has been checked
+        finally:
+            if self.lock is not None:
+                self.lock.release()
+            if self.new_folder is not None and _rank() == 0:  # of a search that was refused
+                remove_if_empty(self.new_folder)
                 remove_if_empty(self.new_folder.parent)
-            raise
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -115,8 +129,6 @@ class SwarmCLI(LightningCLI):
             folder = self._choose_files()
         settings = self.config[self.config.subcommand]
         folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
-        if settings.ckpt_path is None:
-            self.new_folder = Path(folder)
         settings.trainer.default_root_dir = folder
         settings.trainer.logger = _put_into(settings.trainer.logger, folder)
 
@@ -125,18 +137,37 @@ class SwarmCLI(LightningCLI):
         # The config that is saved keeps the words of the user, so that it starts the same search anew.
         self.config_as_given = self.config.clone()
         root = settings.trainer.default_root_dir
+        fits = self.config.subcommand == "fit"
         if settings.get("ckpt_path") is not None:
+            begun = find_begun(settings.ckpt_path, root) if fits else None
+            if begun is not None:
+                if _rank() == 0:
+                    print(f"{begun} has no checkpoint yet: its search starts anew, with the scores it had found.")
+                settings.ckpt_path = None
+                return self._take(begun)
             checkpoint = find_checkpoint(settings.ckpt_path, root)
             settings.ckpt_path = str(checkpoint)
-            return str(run_folder_of(checkpoint))
-        if self.config.subcommand == "fit":
+            folder = run_folder_of(checkpoint)
+            return self._take(folder) if fits else str(folder)
+        if fits:
             if settings.trainer.max_steps == 0:
                 raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
-            return str(next_run_folder(root))
+            if _rank() == 0 and (external_launch() is not None or settings.trainer.num_nodes == 1):
+                self.new_folder = claim_run_folder(root)
+                return self._take(self.new_folder)
+            # Machines of one run that were started by hand meet later: until then none may make the folder.
+            self.new_folder = next_run_folder(root)
+            return str(self.new_folder)
         raise InputError(
             f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
             f"{root!r}, a run folder, or a checkpoint file."
         )
+
+    def _take(self, folder: Path) -> str:
+        """Keep other processes out of a run folder, before anything is loaded or written."""
+        if _rank() == 0:
+            self.lock = hold_run(folder)
+        return str(folder)
 
     def instantiate_classes(self) -> None:
         """Make all parts of the search, on every rank."""
@@ -147,10 +178,11 @@ class SwarmCLI(LightningCLI):
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self._get(self.config_init, "trainer")
         bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
-        added = [*bar, FirstLook(), Summary(), PredictionWriter()]  # the bar is closed before the summary is printed
+        # The bar is closed before the summary is printed.
+        added = [OrderlyEnd(), ContinueMetrics(), *bar, FirstLook(), Summary(), PredictionWriter()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
-            kwargs["logger"] = self.subcommand == "fit" and CSVLogger(settings["default_root_dir"], name="logs")
+            kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, SaveConfigCallback):
@@ -207,35 +239,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Command line arguments; those of the process if None.
 
     Raises:
-        SystemExit: With code 2 if something the user gave can't be used, with 1 if a rank is lost or fails, and with
-            143 if the run was asked to end by SIGTERM.
+        SystemExit: With code 2 if something the user gave can't be used or the disk does not take a file, with 1 if a
+            rank is lost or fails, and with 128 + n if the run was asked to end by signal n: 130 for Ctrl-C, 138 for
+            SIGUSR1, 143 for SIGTERM.
     """
     _silence()
     # So that an objective in the current folder is found by its import path; last, so that it hides no package.
     sys.path.append(str(Path.cwd()))
     try:
-        SwarmCLI(
-            ModelSwarm,
-            SwarmData,
-            save_config_callback=SaveConfig,
-            trainer_class=SwarmTrainer,
-            trainer_defaults=TRAINER_DEFAULTS,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_class=SwarmParser,
-            parser_kwargs={"description": "Adapt a language model: a particle swarm searches between your experts."},
-            args=None if arguments is None else list(arguments),
-        )
-        _part()
+        with interruption.in_order():
+            SwarmCLI(
+                ModelSwarm,
+                SwarmData,
+                save_config_callback=SaveConfig,
+                trainer_class=SwarmTrainer,
+                trainer_defaults=TRAINER_DEFAULTS,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                parser_class=SwarmParser,
+                parser_kwargs={"description": DESCRIPTION},
+                args=None if arguments is None else list(arguments),
+            )
+            _part()
     except (InputError, MisconfigurationException) as error:
         _tell(str(error), getattr(error, "shared", False))
         raise SystemExit(2) from error
     except UnpicklingError as error:
         _tell(f"Expected a checkpoint of tensors and plain values only, but {error}", False)
         raise SystemExit(2) from error
+    except interruption.Interrupted as error:
+        raise SystemExit(128 + error.signal) from error
     except SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(128 + signal.SIGINT) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning ends with 1 then
+            raise SystemExit(128 + signal.SIGINT) from error
+        raise
     except RankError as error:
         _tell(str(error), error.shared)
         raise SystemExit(1) from error

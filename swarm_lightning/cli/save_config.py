@@ -5,7 +5,8 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 
-CONFIG = "config.yaml"
+from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.search.run_folder import CONFIG
 
 
 class SaveConfig(SaveConfigCallback):
@@ -17,9 +18,10 @@ class SaveConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the config, unless the run is resumed and has one."""
         path = Path(trainer.default_root_dir) / CONFIG
-        if trainer.is_global_zero and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.parser.save(self.config, str(path), skip_unset=False)
+        if trainer.is_global_zero and (trainer.ckpt_path is None or not path.exists()):
+            with storage_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, self.parser.dump(self.config, skip_unset=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(self.parser_values())
 

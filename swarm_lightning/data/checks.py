@@ -21,7 +21,7 @@ def check_splits(splits: ExampleSplits) -> list[Notice]:
         The findings, the gravest first; those of severity "error" make a search impossible.
     """
     answers_expected = any(example.answer is not None for example in (*splits.validation, *splits.test))
-    notices = list(_leaks(splits))
+    notices = list(find_leaks(splits.validation, splits.test, repr(splits.name)))
     for label, examples in (("validation", splits.validation), ("test", splits.test)):
         where = f"the {label} split of {splits.name!r}"
         if not examples:
@@ -69,20 +69,35 @@ def find_unscorable(
         yield indices, Notice(kind, "warning", message, len(indices), identifiers)
 
 
-def _leaks(splits: ExampleSplits) -> Iterator[Notice]:
-    contents = {_content(example) for example in splits.validation}
-    reorderable = {_content_in_any_order(example) for example in splits.validation}
-    same = [example for example in splits.test if _content(example) in contents]
+def find_leaks(
+    validation: Sequence[Example], test: Sequence[Example], where: str, known: Sequence[Example] = ()
+) -> Iterator[Notice]:
+    """Find test examples that stand in a validation split as well.
+
+    Args:
+        validation: Examples that guide the search.
+        test: Examples that are held back.
+        where: The dataset in words, for the message.
+        known: Examples that were looked for already: test examples that are among these are not named again.
+
+    Yields:
+        One notice, if there are any.
+    """
+    contents = {_content(example) for example in validation}
+    reorderable = {_content_in_any_order(example) for example in validation}
+    named_before = {_content_in_any_order(example) for example in known}
+    looked_at = [example for example in test if _content_in_any_order(example) not in named_before]
+    same = [example for example in looked_at if _content(example) in contents]
     reordered = [
         example
-        for example in splits.test
+        for example in looked_at
         if _content(example) not in contents and _content_in_any_order(example) in reorderable
     ]
     if not same and not reordered:
         return
     identifiers = tuple(example.identifier for example in (*same, *reordered))
     message = (
-        f"LEAK in {splits.name!r}: {len(same)} of {len(splits.test)} test examples stand in the validation split too, "
+        f"LEAK in {where}: {len(same)} of {len(test)} test examples stand in the validation split too, "
         "with the same question and choices"
     )
     if reordered:

@@ -26,6 +26,7 @@ class Example:
             gives the same id to 200 records.
         in_context_prompt: Solved examples or instructions that stand before the question.
         extras: Further columns of the record, for prompt templates and objectives that want them.
+        task: The name of the task that it belongs to, where a search has several; empty otherwise.
     """
 
     question: str
@@ -34,6 +35,12 @@ class Example:
     identifier: str = ""
     in_context_prompt: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 in hex over the content; the same in every process, and wherever the example stands."""
+        return hashlib.sha256(json.dumps(_content(self), default=_stable_text).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ def _content(example: Example) -> list[Any]:
     # Choices and extras as lists of pairs: the order of choices is seen by the model, that of extras is not.
     choices = None if example.choices is None else list(example.choices.items())
     extras = sorted(example.extras.items(), key=lambda item: item[0])
-    return [example.question, example.answer, choices, example.identifier, example.in_context_prompt, extras]
+    content = [example.question, example.answer, choices, example.identifier, example.in_context_prompt, extras]
+    return [*content, example.task] if example.task else content
 
 
 def _stable_text(value: object) -> str:

@@ -1,9 +1,10 @@
 """Hands the splits to Lightning: one batch an epoch, because one iteration of the swarm looks at every example.
 
-The work is done by `readers.py`, `checks.py` and `prompts.py`; this class holds the settings and the result.
+The work is done by `readers.py`, `checks.py`, `tasks.py` and `prompts.py`; this class holds settings and result.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -13,6 +14,7 @@ from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.data.notices import Notice
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.data.readers import read_splits
+from swarm_lightning.data.tasks import give_tasks, join_tasks, refuse_tasks, settings_by_task
 from swarm_lightning.errors import InputError
 
 
@@ -40,7 +42,10 @@ class SwarmData(LightningDataModule):
 
     Args:
         dataset: A .json file with `dev` and `test`, a .json, .jsonl, .csv, .tsv or .parquet file with records, a folder
-            written by `save_to_disk` or with data files, or the id of a dataset of the Hugging Face hub.
+            written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub, or `lm_eval:` and
+            a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose python is run. For
+            the objective MultiTask, a mapping from the name of every task to one of these; then each of the following,
+            but the last two, may be such a mapping too, and otherwise holds for all tasks.
         test_dataset: A second one of these, with the test split; null if `dataset` has it, or if there is one split
             only, from which both are drawn.
         subset: Configuration of a hub dataset that has several.
@@ -54,21 +59,24 @@ class SwarmData(LightningDataModule):
         test_size: Number of examples to draw for test; null for all of the split, or for 1000 where both are drawn
             from one.
         seed: Seed of the draw; null for the seed of the run.
-        prompts: File with the prompts for `predict`: .txt with one a line, or records with `prompt` or `question`.
+        prompts: File with the prompts for `predict`: .txt with one a line, or records with `prompt` or `question`. With
+            several tasks, a record names its own in `task`.
+        prompts_task: The task of the prompts that name none, where there are several.
     """
 
     def __init__(
         self,
-        dataset: str,
-        test_dataset: str | None = None,
-        subset: str | None = None,
-        validation_split: str | None = None,
-        test_split: str | None = None,
-        columns: dict[str, str | list[str] | None] | None = None,
-        validation_size: int | None = None,
-        test_size: int | None = None,
-        seed: int | None = None,
+        dataset: dict[str, str] | str,
+        test_dataset: dict[str, str | None] | str | None = None,
+        subset: dict[str, str | None] | str | None = None,
+        validation_split: dict[str, str | None] | str | None = None,
+        test_split: dict[str, str | None] | str | None = None,
+        columns: dict[str, str | list[str] | dict[str, str | list[str] | None] | None] | None = None,
+        validation_size: int | dict[str, int | None] | None = None,
+        test_size: int | dict[str, int | None] | None = None,
+        seed: int | dict[str, int | None] | None = None,
         prompts: str | None = None,
+        prompts_task: str | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -81,6 +89,7 @@ class SwarmData(LightningDataModule):
         self.test_size = test_size
         self.seed = seed
         self.prompts = prompts
+        self.prompts_task = prompts_task
         self._read: tuple[ExampleSplits, list[Notice]] | None = None
         self._prompt_examples: list[Example] | None = None
         self._reported = False
@@ -148,23 +157,36 @@ class SwarmData(LightningDataModule):
 
     def _read_prompts(self, source: str) -> list[Example]:
         if self._prompt_examples is None:
-            self._prompt_examples = read_prompts(source)
+            prompts = read_prompts(source)
+            if isinstance(self.dataset, Mapping):
+                prompts = give_tasks(prompts, list(self.dataset), self.prompts_task, source)
+            elif self.prompts_task is not None:
+                raise InputError(
+                    f"Expected prompts_task only with several tasks, but got {self.prompts_task!r} with one dataset. "
+                    "Leave it out."
+                )
+            self._prompt_examples = prompts
         return self._prompt_examples
 
     def _read_once(self) -> tuple[ExampleSplits, list[Notice]]:
         if self._read is None:
-            splits = read_splits(
-                self.dataset,
-                test_source=self.test_dataset,
-                subset=self.subset,
-                validation_split=self.validation_split,
-                test_split=self.test_split,
-                columns=self.columns,
-                validation_size=self.validation_size,
-                test_size=self.test_size,
-                seed=self.seed,
-            )
-            notices = [*check_splits(splits), *splits.notices]
+            settings: dict[str, Any] = {
+                "test_source": self.test_dataset,
+                "subset": self.subset,
+                "validation_split": self.validation_split,
+                "test_split": self.test_split,
+                "columns": self.columns,
+                "validation_size": self.validation_size,
+                "test_size": self.test_size,
+                "seed": self.seed,
+            }
+            if isinstance(self.dataset, Mapping):
+                by_task = settings_by_task(self.dataset, settings)
+                splits, notices = join_tasks({task: read_splits(**chosen) for task, chosen in by_task.items()})
+            else:
+                refuse_tasks(settings)
+                splits = read_splits(self.dataset, **settings)
+                notices = [*check_splits(splits), *splits.notices]
             errors = [notice.message for notice in notices if notice.severity == "error"]
             if errors:
                 raise InputError(" ".join(errors))

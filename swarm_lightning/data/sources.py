@@ -1,4 +1,4 @@
-"""Finds out what a `dataset` setting names: a file, a folder, a dataset of the hub, or nothing.
+"""Finds out what a `dataset` setting names: a file, a folder, a harness's task, a dataset of the hub, or nothing.
 
 What exists on this machine is taken before the hub is asked.
 """
@@ -7,6 +7,7 @@ import difflib
 import re
 from pathlib import Path
 
+from swarm_lightning.data.harness_tasks import PREFIX
 from swarm_lightning.data.tables import Source
 from swarm_lightning.errors import InputError
 from swarm_lightning.paths import locate
@@ -19,12 +20,17 @@ def open_source(source: str, subset: str | None = None) -> Source:
     """Open what a setting names.
 
     Args:
-        source: Path of a file or folder, id of a dataset of the hub, or a name in the demo world (`demo:tasks/...`).
+        source: Path of a file or folder, id of a dataset of the hub, a name in the demo world (`demo:tasks/...`), or
+            a task of the lm-evaluation-harness (`lm_eval:...`).
         subset: Configuration of a dataset of the hub, or of a folder with data files.
 
     Raises:
         InputError: If there is nothing of that name, or it can't be read.
     """
+    if source.startswith(PREFIX):
+        from swarm_lightning.data.harness_documents import open_harness
+
+        return open_harness(source, subset)
     path = Path(locate(source)).expanduser()
     if path.is_dir():
         from swarm_lightning.data.tabular import open_folder

@@ -1,7 +1,8 @@
 """The small world that ships with the package: a tiny language model, ten experts and four tasks.
 
 With it a whole search runs in minutes on two cores and without any download. `python -m swarm_lightning.demo.make`
-makes every file of the world again, from a seed. This module holds names only and imports nothing heavy.
+makes all of it again from a seed, but for `harness/`, where a task stands as one of the lm-evaluation-harness. This
+module holds names only and imports nothing heavy.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Make every file of the demo world: tasks, tokenizer, pretrained model and experts.
+"""Make the demo world: tasks, tokenizer, pretrained model and experts. What stands in `harness/` is written by hand.
 
     python -m swarm_lightning.demo.make --out FOLDER
 

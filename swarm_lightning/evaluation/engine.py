@@ -4,12 +4,15 @@ The engine turns texts into tokens, decides how many rows and particles share a 
 with smaller batches where memory runs out. How rows run is in `generation.py` and `likelihood.py`.
 """
 
+import copy
 import gc
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd
@@ -17,6 +20,7 @@ from swarm_lightning.evaluation.generation import Decoding, generate_tokens
 from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.memory import is_out_of_memory, rows_that_fit
 from swarm_lightning.evaluation.row_stops import StopCheck, cut
+from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.tokens import (
     Continuation,
@@ -138,7 +142,13 @@ class Engine:
 
 
 class ParticleRows:
-    """Particles of one evaluation as a language model, row by row; follows the protocol `LanguageModel`."""
+    """Particles of one evaluation as a language model, row by row; follows the protocol `LanguageModel`.
+
+    Attributes:
+        tokenizer: The base model's.
+        device: Where the base model computes.
+        broken: Rows for which the model gave NaN or infinity.
+    """
 
     def __init__(
         self,
@@ -147,6 +157,7 @@ class ParticleRows:
         particles: Sequence[int],
         whole_replies: bool = False,
         bare_crowd: Crowd | None = None,
+        noise: RowNoise | None = None,
     ) -> None:
         """Say which particle answers which row.
 
@@ -157,13 +168,18 @@ class ParticleRows:
             whole_replies: Whether replies go on when their score is settled.
             bare_crowd: The same particles with the prefix of prompts to which no special tokens are added, as behind a
                 chat template; `crowd` where not given.
+            noise: Where replies are sampled, what seeds the draws of every row.
         """
         self.tokenizer = engine.tokenizer
         self.device = engine.adapted.model.device
+        self.broken: set[int] = set()
         self._engine = engine
         self._crowds = {True: crowd, False: bare_crowd or crowd}
         self._particles = tuple(particles)
+        self._rows = tuple(range(len(particles)))
         self._row_stops = engine.settings.row_stops and not whole_replies
+        self._noise = noise
+        self._turns = 0
 
     def generate(
         self,
@@ -182,6 +198,8 @@ class ParticleRows:
         ends, padding = frozenset(end_of_text_ids(model, self.tokenizer)), padding_id(self.tokenizer)
         crowd = self._crowds[add_special_tokens]
         skip = crowd.shared(sequences)
+        keys = self._keys() if settings.sampled else None
+        self._turns += 1
 
         def work(places: Sequence[int], rows: int) -> list[list[int]]:
             decoding = Decoding(
@@ -191,9 +209,11 @@ class ParticleRows:
                 slots=rows,
                 skip=skip,
                 over=(lambda some, tokens: check([places[row] for row in some], tokens)) if check.needed else None,
+                choose=None if keys is None else Sampler(settings, keys[list(places)]),
             )
             owners = [self._particles[place] for place in places]
             replies = generate_tokens(crowd, owners, [sequences[place] for place in places], decoding)
+            self.broken.update(self._rows[places[row]] for row in replies.broken)
             engine.generated += replies.generated
             return replies.tokens
 
@@ -216,21 +236,35 @@ class ParticleRows:
         crowd = self._crowds[add_special_tokens]
         skip = crowd.shared([one.ids[: one.split] for one in everything])
 
-        def work(places: Sequence[int], rows: int) -> list[list[float]]:
+        def work(places: Sequence[int], rows: int) -> list[list[tuple[float, bool]]]:
             flat = [one for place in places for one in encoded[place]]
             owners = [self._particles[place] for place in places for _ in encoded[place]]
             values = iter(loglikelihoods(crowd, owners, flat, rows, padding, skip))
-            return [[next(values) for _ in encoded[place]] for place in places]
+            found = [[next(values) for _ in encoded[place]] for place in places]
+            nothing = [any(math.isnan(value) for value, _ in row) for row in found]
+            self.broken.update(self._rows[place] for place, broken in zip(places, nothing, strict=True) if broken)
+            return found
 
         longest = max((len(one.ids) for one in everything), default=0)
         logarithms = self._in_groups(work, longest)
         return [
             [
-                Likelihood(logarithm, len(one.ids) - one.split, len(text.strip()))
-                for logarithm, one, text in zip(*row, strict=True)
+                Likelihood(logarithm, len(one.ids) - one.split, len(text.strip()), greedy)
+                for (logarithm, greedy), one, text in zip(*row, strict=True)
             ]
             for row in zip(logarithms, encoded, continuations, strict=True)
         ]
+
+    def select(self, places: Sequence[int]) -> "ParticleRows":
+        """Return the same particles for some of the rows; see `LanguageModel.select`.
+
+        What breaks there is noted here, by this model's row.
+        """
+        selected = copy.copy(self)
+        selected._rows = tuple(self._rows[place] for place in places)
+        selected._particles = tuple(self._particles[place] for place in places)
+        selected._noise = None if self._noise is None else self._noise.select(places)
+        return selected
 
     def _in_groups(self, work: Callable[[Sequence[int], int], list[Result]], tokens: int) -> list[Result]:
         """Do work on the rows of as many particles at a time as fit, and put the results into the rows' order."""
@@ -248,6 +282,15 @@ class ParticleRows:
             return [found[place] for place in range(len(self._particles))]
 
         return self._engine.run(attempt, tokens)
+
+    def _keys(self) -> Tensor:
+        """Return the streams of random numbers for the next turn [rows]."""
+        if self._noise is None or len(self._noise.particles) != len(self._particles):
+            raise ValueError(
+                f"Expected noise for each of {len(self._particles)} rows where replies are sampled, but got "
+                f"{'none' if self._noise is None else len(self._noise.particles)}."
+            )
+        return self._noise.keys(self._turns)
 
     def _check_rows(self, prompts: Sequence[str]) -> None:
         if len(prompts) != len(self._particles):

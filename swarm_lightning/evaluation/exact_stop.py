@@ -2,7 +2,8 @@
 
 A search asks two things of a particle: is its utility above its personal best, and is it below the global worst? Once
 the best and the worst that it can still reach say no to both, its utility is never used. A particle for which one of
-them is yes is asked everything. So a search that stops early goes where a full one goes, step by step.
+them is yes is asked everything. So a search that stops early goes where a full one goes, step by step. All of it rests
+on one property of the utility: it never falls where a score rises.
 """
 
 import math
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from swarm_lightning.evaluation.utility_rule import UtilityRule
 
 
 @dataclass(frozen=True)
@@ -30,55 +33,52 @@ class Stakes:
     known: Tensor
 
 
-def mean_score(scores: Sequence[float]) -> float:
-    """Return the mean of scores, from their exact sum: it does not depend on their order, and rises with each of them.
-
-    Args:
-        scores: One or more.
-
-    >>> mean_score([0.1] * 10), mean_score([1.0, 0.0, 0.0, 1.0])
-    (0.1, 0.5)
-    """
-    finite = all(map(math.isfinite, scores))  # fsum refuses infinities of both signs
-    return (math.fsum(scores) if finite else sum(scores)) / len(scores)
-
-
-def reach(scores: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:
+def reach(scores: Sequence[float], rule: UtilityRule) -> tuple[float, float]:
     """Return the lowest and the highest utility that a particle can still get.
 
     Args:
         scores: Its scores [M], NaN where it has not been asked.
-        bounds: The lowest and the highest score of an example.
+        rule: How the scores become a utility.
 
-    >>> reach([1.0, math.nan, 0.0, math.nan], (0.0, 1.0))
+    >>> from swarm_lightning.evaluation.utility_rule import mean_rule
+    >>> reach([1.0, math.nan, 0.0, math.nan], mean_rule(4, (0.0, 1.0)))
     (0.25, 0.75)
     """
-    known = [score for score in scores if not math.isnan(score)]
-    rest = len(scores) - len(known)
-    return mean_score(known + [bounds[0]] * rest), mean_score(known + [bounds[1]] * rest)
+    return rule.utility(_filled(scores, rule.lowest)), rule.utility(_filled(scores, rule.highest))
 
 
 def still_needed(
-    scores: Sequence[float], personal_best: float, floor: float, bounds: tuple[float, float]
+    scores: Sequence[float], order: Sequence[int], personal_best: float, floor: float, rule: UtilityRule
 ) -> tuple[int, int]:
-    """Tell how many more examples must be asked at least before a particle can be done with.
+    """Tell how many more examples must be asked, in a given order, before a particle can be done with.
+
+    Where the utility is the mean score and all examples have the same bounds, no other order needs fewer.
 
     Args:
         scores: Its scores [M], NaN where it has not been asked.
+        order: Places of the examples that it has not been asked, the one it is most expected to fail first.
         personal_best: The utility that it must rise above to matter.
         floor: The utility that it must fall below to matter.
-        bounds: The lowest and the highest score of an example, both finite.
+        rule: How the scores become a utility; its bounds are finite.
 
     Returns:
-        How many must still score lowest for its personal best to stand, and how many highest for the floor to hold;
-        both 0 where it is decided or nothing is left to ask. Where both can't be, all of the rest counts as the former.
+        How many from the front must still score lowest for its personal best to stand, and how many from the end
+        highest for the floor to hold; both 0 where it is decided or nothing is left to ask. Where both can't be, all of
+        the rest counts as the former.
 
-    >>> still_needed([1.0, math.nan, math.nan, math.nan], 0.5, 0.25, (0.0, 1.0))
+    >>> from swarm_lightning.evaluation.utility_rule import mean_rule
+    >>> still_needed([1.0, math.nan, math.nan, math.nan], [1, 2, 3], 0.5, 0.25, mean_rule(4, (0.0, 1.0)))
     (2, 0)
     """
-    lowest, highest = bounds
-    known = [score for score in scores if not math.isnan(score)]
-    rest = len(scores) - len(known)
+    rest = len(order)
+    best, worst = _filled(scores, rule.highest), _filled(scores, rule.lowest)
+
+    def mixed(failed: int) -> float:
+        """Return the utility if so many from the front score lowest and all others highest."""
+        filled = list(best)
+        for place in order[:failed]:
+            filled[place] = worst[place]
+        return rule.utility(filled)
 
     def fewest(holds: Callable[[int], bool]) -> int:
         """Return the least count from which on something holds, or all of the rest."""
@@ -88,8 +88,8 @@ def still_needed(
             low, high = (low, middle) if holds(middle) else (middle + 1, high)
         return low
 
-    above = fewest(lambda count: mean_score(known + [lowest] * count + [highest] * (rest - count)) <= personal_best)
-    below = fewest(lambda count: mean_score(known + [highest] * count + [lowest] * (rest - count)) >= floor)
+    above = fewest(lambda count: mixed(count) <= personal_best)
+    below = fewest(lambda count: mixed(rest - count) >= floor)
     return (above, below) if above + below < rest else (rest, 0)
 
 
@@ -98,10 +98,10 @@ def next_examples(
     expected: Sequence[float],
     personal_best: float,
     floor: float,
-    bounds: tuple[float, float],
+    rule: UtilityRule,
     chunk: int,
 ) -> list[int]:
-    """Choose what to ask a particle next: never more than must be asked anyway, or a chunk.
+    """Choose what to ask a particle next: no more than its order of asking needs, or a chunk.
 
     The examples that it is expected to fail come first, to show that it can't rise above its personal best, and as many
     as are needed of those that it is expected to solve, to show that it does not fall below the floor.
@@ -111,25 +111,30 @@ def next_examples(
         expected: The score that is expected of every example [M].
         personal_best: The utility that it must rise above to matter.
         floor: The utility that it must fall below to matter.
-        bounds: The lowest and the highest score of an example, both finite.
+        rule: How the scores become a utility; its bounds are finite.
         chunk: Examples to ask at least, as far as there are any.
 
     Returns:
         Places of the examples; empty where the particle is decided.
 
-    >>> next_examples([math.nan] * 4, [0.9, 0.1, 0.5, 0.4], 0.5, 0.25, (0.0, 1.0), chunk=1)
+    >>> from swarm_lightning.evaluation.utility_rule import mean_rule
+    >>> next_examples([math.nan] * 4, [0.9, 0.1, 0.5, 0.4], 0.5, 0.25, mean_rule(4, (0.0, 1.0)), chunk=1)
     [1, 3, 0]
     """
-    hard, easy = still_needed(scores, personal_best, floor, bounds)
+    unknown = [place for place, score in enumerate(scores) if math.isnan(score)]
+    unknown.sort(key=lambda place: rule.share(place, expected[place]))
+    hard, easy = still_needed(scores, unknown, personal_best, floor, rule)
     if hard + easy == 0:
         return []
-    unknown = [place for place, score in enumerate(scores) if math.isnan(score)]
-    unknown.sort(key=lambda place: expected[place])
     missing = max(0, min(chunk, len(unknown)) - hard - easy)
     hard, easy = (hard + missing, easy) if hard >= easy else (hard, easy + missing)
     if hard + easy >= len(unknown):
         return unknown
     return unknown[:hard] + unknown[len(unknown) - easy :][::-1]
+
+
+def _filled(scores: Sequence[float], open_scores: Sequence[float]) -> list[float]:
+    return [fill if math.isnan(score) else score for score, fill in zip(scores, open_scores, strict=True)]
 
 
 def expected_scores(known: Tensor, best: Tensor, leader: int) -> Tensor:
@@ -141,9 +146,10 @@ def expected_scores(known: Tensor, best: Tensor, leader: int) -> Tensor:
         leader: The particle that holds the global best, towards which all move.
 
     Returns:
-        Guesses [N, M]; only their order within a row means something. On recorded searches of the demo tasks it left
-        27% of the examples unasked with repel on and 41% with repel off; an order that knows the scores, 30% and 42%.
+        Guesses [N, M] on the scale of the scores; only their order within a row means something. On recorded searches
+        of the demo tasks it left 27% of the examples unasked with repel on and 41% with repel off; an order that knows
+        the scores, 30% and 42%.
     """
-    guesses = 0.5 * known + 0.3 * best + 0.3 * best[leader] + 0.4 * known.mean(dim=0)
+    guesses = (0.5 * known + 0.3 * best + 0.3 * best[leader] + 0.4 * known.mean(dim=0)) / 1.5
     # An example that nobody was ever asked tells nothing: it stands in the middle.
     return torch.where(guesses.isnan(), torch.nanmean(guesses) if not guesses.isnan().all() else 0.0, guesses)

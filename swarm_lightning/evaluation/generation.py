@@ -1,4 +1,4 @@
-"""Greedy replies of many particles to many prompts, by one loop over a causal language model with a key-value cache.
+"""Replies of many particles to many prompts, by one loop over a causal language model with a key-value cache.
 
 A reply is the same whatever shares its batch: padding is masked and takes no position, and every row ends by itself.
 A row that is finished leaves; when half of the slots are free, waiting prompts take them, and when none waits, the
@@ -18,6 +18,9 @@ from swarm_lightning.evaluation.crowd import Crowd
 
 # Given rows and the new tokens of each, tells which of them are over.
 RowsOver = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[bool]]
+# Given logits [B, V], their rows and how many new tokens each has, chooses the next token of each [B].
+Choose = Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
+NO_TOKEN = -1  # where the logits are NaN or infinite
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Decoding:
         slots: Rows of one forward pass at most, >= 1; with fewer slots than particles, one row of each.
         skip: Tokens at the beginning of all prompts that are the crowd's prefix and are not fed; 0 for none.
         over: Asked after every new token which rows need no further one.
+        choose: Chooses tokens; the most likely ones where not given.
     """
 
     limit: int
@@ -39,6 +43,7 @@ class Decoding:
     slots: int
     skip: int = 0
     over: RowsOver | None = None
+    choose: Choose | None = None
 
 
 @dataclass
@@ -56,23 +61,25 @@ class Replies:
     Attributes:
         tokens: The new tokens of every row, without the one that ends the text.
         generated: Number of tokens that were computed for rows, those that end a text included.
+        broken: Rows that ended because the model gave NaN or infinity.
     """
 
     tokens: list[list[int]]
     generated: int = field(default=0)
+    broken: set[int] = field(default_factory=set)
 
 
 @torch.inference_mode()
 def generate_tokens(
     crowd: Crowd, particles: Sequence[int], prompts: Sequence[Sequence[int]], decoding: Decoding
 ) -> Replies:
-    """Choose the most likely tokens after prompts.
+    """Choose tokens after prompts.
 
     Args:
         crowd: The particles on the resident model.
         particles: The particle of every row.
         prompts: The token ids of every row's prompt.
-        decoding: Length, ends and number of slots.
+        decoding: Length, ends, number of slots and choice.
 
     Returns:
         For every row the new tokens up to the end of text (without it), or to the one after which it was over.
@@ -81,6 +88,22 @@ def generate_tokens(
     if prompts:
         _Run(crowd, particles, prompts, decoding, replies).finish()
     return replies
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """Choose tokens.
+
+    Args:
+        logits: Logits [B, vocabulary].
+
+    Returns:
+        The most likely token of every row [B]; -1 where there is none, because a logit is NaN or the largest infinite.
+
+    >>> most_likely(torch.tensor([[0.0, 2.0, 1.0], [0.0, torch.nan, 1.0], [0.0, torch.inf, 1.0]])).tolist()
+    [1, -1, -1]
+    """
+    tokens = logits.argmax(dim=-1, keepdim=True)  # a NaN counts as the largest
+    return torch.where(logits.gather(-1, tokens).isfinite(), tokens, NO_TOKEN).squeeze(-1)
 
 
 class _Run:
@@ -149,7 +172,7 @@ class _Run:
         chosen = self._first_tokens(batch, sources, taken)
         slots = torch.tensor(taken, device=self.crowd.device)
         lengths = [len(self.prompts[row]) for row in batch.rows if row is not None]
-        self.pending[slots] = chosen
+        self.pending[slots] = chosen.clamp(min=0)
         self.positions[slots] = torch.tensor(lengths, device=self.crowd.device)
         end, width = self.cache.end, batch.mask.shape[1]
         self.mask[slots] = 0
@@ -176,7 +199,7 @@ class _Run:
         )
         mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
         logits = self.crowd.forward(batch.particles, batch.tokens, mask, batch.positions, 1, self.cache)
-        return logits[sources, -1].argmax(dim=-1)
+        return self._choose(logits[sources, -1], [row for row in batch.rows if row is not None])
 
     def _step(self) -> None:
         """Choose one more token of every running row."""
@@ -197,13 +220,23 @@ class _Run:
             self.cache,
         )
         self.cache.end = end + 1
-        self.pending = logits[:, -1].argmax(dim=-1)
+        # Of a free slot any: row 0 stands for it.
+        found = self._choose(logits[:, -1], [slot.row or 0 for slot in self.slots])
+        self.pending = found.clamp(min=0)
         # The token in a free slot means nothing, but its position must be one that the model has.
         self.positions.add_(1).clamp_(max=self.longest + self.decoding.limit - 1)
         for place in running:
             self.slots[place].columns += 1
-        chosen = self.pending.tolist()
+        chosen = found.tolist()
         self._take_in(running, [chosen[place] for place in running])
+
+    def _choose(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Choose the next token of rows [B] from their logits [B, V]; -1 where there is none."""
+        likely = most_likely(logits)
+        if self.decoding.choose is None:
+            return likely
+        drawn = self.decoding.choose(logits, rows, [len(self.replies.tokens[row]) for row in rows])
+        return drawn.where(likely != NO_TOKEN, NO_TOKEN)
 
     def _take_in(self, places: Sequence[int], chosen: Sequence[int]) -> None:
         """Write down new tokens, and free the slots of rows that are done."""
@@ -213,6 +246,10 @@ class _Run:
             row = self.slots[place].row
             assert row is not None
             tokens = self.replies.tokens[row]
+            if token == NO_TOKEN:
+                self.replies.broken.add(row)
+                self.slots[place].row = None
+                continue
             if token in self.decoding.ends:
                 self.slots[place].row = None
                 continue

@@ -26,7 +26,7 @@ def loglikelihoods(
     slots: int,
     padding: int,
     skip: int = 0,
-) -> list[float]:
+) -> list[tuple[float, bool]]:
     """Sum the log-probabilities of continuations' tokens, in float32.
 
     Args:
@@ -38,7 +38,7 @@ def loglikelihoods(
         skip: Tokens at the beginning of all rows that are the crowd's prefix and are not fed; 0 for none.
 
     Returns:
-        One natural logarithm per continuation.
+        For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
     """
     # The last token is only predicted, never fed.
     places: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -50,6 +50,7 @@ def loglikelihoods(
     sequences = [fed for _, fed in places]
     queues = queues_of([particle for particle, _ in places], [len(fed) for fed in sequences])
     sums = torch.zeros(len(continuations), dtype=torch.float64)
+    surprises = torch.zeros(len(continuations), dtype=torch.long)
     while any(queues.values()):
         waiting = [particle for particle, queue in queues.items() if queue]
         height = max(1, slots // len(waiting))
@@ -58,8 +59,8 @@ def loglikelihoods(
             for particle in waiting
         }
         batch = lay_out(picks, sequences, skip, padding, crowd.device)
-        _add_batch(crowd, batch, members, continuations, sums, skip)
-    return sums.tolist()
+        _add_batch(crowd, batch, members, continuations, sums, surprises, skip)
+    return list(zip(sums.tolist(), (surprises == 0).tolist(), strict=True))
 
 
 def _add_batch(
@@ -68,6 +69,7 @@ def _add_batch(
     members: Sequence[Sequence[int]],
     continuations: Sequence[Continuation],
     sums: Tensor,
+    surprises: Tensor,
     skip: int,
 ) -> None:
     wanted = [
@@ -87,6 +89,7 @@ def _add_batch(
     normaliser = logits.float().logsumexp(dim=-1)[row, column]
     logarithms = logits[row, column, token].float() - normaliser
     sums.index_add_(0, number, logarithms.cpu().double())
+    surprises.index_add_(0, number, (logits.argmax(dim=-1)[row, column] != token).long().cpu())
 
 
 def _prefix_cache(crowd: Crowd, batch: Batch) -> "RowCache":

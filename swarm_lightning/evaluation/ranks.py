@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.interruption import Interrupted
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -40,10 +41,12 @@ class Report(NamedTuple):
     Attributes:
         mendable: Whether the user can mend it.
         message: What went wrong.
+        signal: The one that asked it to end; None where something went wrong.
     """
 
     mendable: bool
     message: str
+    signal: int | None = None
 
 
 class Ranks:
@@ -109,6 +112,7 @@ class Ranks:
         Raises:
             InputError: On every rank, if the first rank that failed did so by something that the user can mend.
             RankError: On the ranks that did not fail, if another one did; that one raises what it met.
+            Interrupted: On every rank, if one was asked to end.
         """
         failure: Exception | None = None
         try:
@@ -126,6 +130,8 @@ class Ranks:
             return
         report = reports[first]
         assert report is not None
+        if report.signal is not None:
+            raise Interrupted(report.signal)
         if report.mendable:
             if isinstance(failure, InputError) and self.index == first:
                 failure.shared = True
@@ -231,5 +237,7 @@ def digest(*values: object) -> str:
 def _report(failure: Exception | None) -> Report | None:
     if failure is None:
         return None
+    if isinstance(failure, Interrupted):
+        return Report(False, str(failure), failure.signal)
     mendable = isinstance(failure, InputError)
     return Report(mendable, str(failure) if mendable else f"{type(failure).__name__}: {failure}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from swarm_lightning.experts.base_model import load_tokenizer
-from swarm_lightning.experts.export import CARD_FILE, whole_folder
+from swarm_lightning.experts.export import CARD_FILE, new_folder
 from swarm_lightning.experts.sources import local_folder
 from swarm_lightning.experts.vectors import Vector, windows
 
@@ -56,7 +56,7 @@ def export_checkpoint(
         if not torch.isfinite(vector[start:stop]).all():
             raise ValueError(f"Expected finite weights to export, but some of {start} to {stop} are NaN or infinite.")
     located = local_folder(base, "a base model", bare_names=True)
-    with whole_folder(folder, overwrite, "checkpoint") as partial:
+    with new_folder(folder, overwrite, "checkpoint") as partial:
         resident.load([vector])
         try:
             resident.model.save_pretrained(partial, max_shard_size=max_shard_size)

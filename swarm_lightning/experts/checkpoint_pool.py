@@ -97,6 +97,11 @@ class CheckpointPool:
     _others: Mapping[str, StoredTensor] = field(repr=False)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing: full checkpoints are moved as they are."""
+        return ()
+
+    @property
     def layout(self) -> Layout:
         """Which tensor stands where in a vector."""
         return self.architecture.layout

@@ -4,15 +4,16 @@ Here are the tensors: names, pairs of A and B, shapes, dtypes, finiteness, and t
 stands in `adapter_config.json` is judged in `settings.py`. Every message names the adapter and what to do.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import Adapter
-from swarm_lightning.experts.settings import check_settings, compare
+from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
+from swarm_lightning.experts.settings import check_settings, compare, lora_config, rank_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,11 +40,24 @@ def check_adapters(adapters: Sequence[Adapter]) -> None:
     check_settings(adapters)
     for adapter in adapters:
         _check_names(adapter)
-    compare(adapters, lambda adapter: ", ".join(_targets(adapter)), "target modules")
-    _check_same_tensors(adapters)
-    for adapter in adapters:
         _check_ranks(adapter)
         _check_numbers(adapter)
+    _check_shapes(adapters)
+    _check_targets(adapters)
+
+
+def layer_of(name: str) -> str:
+    """Return the layer of a base that a tensor of an adapter belongs to.
+
+    >>> layer_of("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight")
+    'model.layers.0.mlp.up_proj'
+    """
+    return name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP)
+
+
+def layers_of(names: Iterable[str]) -> list[str]:
+    """Return the layers that an adapter's tensors belong to, in the order of their names."""
+    return [layer_of(name) for name in sorted(names) if name.endswith(DOWN)]
 
 
 def check_base(adapters: Sequence[Adapter], base: "PreTrainedModel") -> None:
@@ -53,13 +67,10 @@ def check_base(adapters: Sequence[Adapter], base: "PreTrainedModel") -> None:
         InputError: If the base lacks the layer, it is not linear, or its features are others.
     """
     modules = dict(base.named_modules())
-    for adapter in adapters:
-        for name in adapter.tensors:
-            if name.endswith(DOWN):
-                path = name.removeprefix(PREFIX).removesuffix(DOWN)
-                if path not in modules:
-                    raise InputError(_missing_module(adapter, path, base, set(modules)))
-                _check_features(adapter, path, modules[path])
+    for path in sorted({layer for adapter in adapters for layer in layers_of(adapter.tensors)}):
+        if path not in modules:
+            raise InputError(_missing_module(_owner(adapters, path), path, base, set(modules)))
+        _check_features(_owner(adapters, path), path, modules[path])
 
 
 def _check_names(adapter: Adapter) -> None:
@@ -79,44 +90,59 @@ def _check_names(adapter: Adapter) -> None:
         )
 
 
-def _targets(adapter: Adapter) -> list[str]:
-    return sorted({name.removesuffix(DOWN).rpartition(".")[2] for name in adapter.tensors if name.endswith(DOWN)})
-
-
-def _check_same_tensors(adapters: Sequence[Adapter]) -> None:
-    # The largest set of names is the reference, so that what is missing is what the message names.
-    reference = max(adapters, key=lambda adapter: len(adapter.tensors))
-    for adapter in adapters:
-        missing = sorted(reference.tensors.keys() - adapter.tensors.keys())
-        unknown = sorted(adapter.tensors.keys() - reference.tensors.keys())
-        if missing or unknown:
-            lacks = f"{adapter.name!r} lacks {missing[0]!r}" if missing else f"{reference.name!r} lacks {unknown[0]!r}"
-            raise InputError(
-                f"Expected every expert to adapt the same layers, but {lacks} ({len(missing) + len(unknown)} tensors "
-                f"differ between {adapter.name!r} and {reference.name!r}). Re-train with the same LoraConfig on the "
-                "same base, or leave it out."
-            )
-    for name in sorted(reference.tensors):
-        compare(adapters, partial(_shape, name), f"shape of {name!r}")
-
-
-def _shape(name: str, adapter: Adapter) -> list[int]:
-    return list(adapter.tensors[name].shape)
-
-
 def _check_ranks(adapter: Adapter) -> None:
-    from peft.utils.other import get_pattern_key
-
-    rank, pattern = adapter.config.get("r", 8), adapter.config.get("rank_pattern") or {}
     for name, tensor in adapter.tensors.items():
-        path = name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP)
-        expected = pattern.get(get_pattern_key(list(pattern), path), rank)
+        expected = rank_of(adapter.config, layer_of(name))
         axis = 0 if name.endswith(DOWN) else 1
         if tensor.dim() != 2 or tensor.shape[axis] != expected:
             raise InputError(
                 f"Expected rank {expected} (adapter_config.json) in {adapter.name!r}, but {name!r} has shape "
                 f"{list(tensor.shape)}. The two files belong to different adapters: copy them again, or leave it out."
             )
+
+
+def _check_shapes(adapters: Sequence[Adapter]) -> None:
+    """Refuse adapters that take one layer for layers of different sizes."""
+    for name in sorted({name for adapter in adapters for name in adapter.tensors}):
+        holders = [adapter for adapter in adapters if name in adapter.tensors]
+        axis, word = (1, "inputs") if name.endswith(DOWN) else (0, "outputs")
+        compare(holders, partial(_size, name, axis), f"number of {word} of {layer_of(name)!r}")
+
+
+def _size(name: str, axis: int, adapter: Adapter) -> int:
+    return adapter.tensors[name].shape[axis]
+
+
+def _check_targets(adapters: Sequence[Adapter]) -> None:
+    """Refuse files that lack a layer which their config adapts, or hold one which it leaves out.
+
+    What an adapter was never meant to adapt is zero; what got lost is not. Which layers there are, the other adapters
+    tell; the base is asked later.
+    """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    layers = sorted({layer for adapter in adapters for layer in layers_of(adapter.tensors)})
+    for adapter in adapters:
+        if adapter.config.get("target_modules") in (None, "all-linear"):  # PEFT asks the base then
+            continue
+        held = set(layers_of(adapter.tensors))
+        try:
+            config = lora_config(adapter.config)
+            adapted = {layer for layer in layers if check_target_module_exists(config, layer)}
+        except (InputError, re.error, TypeError, AttributeError) as cause:
+            raise InputError(
+                f"Expected {CONFIG_FILE} of {adapter.name!r} to name the layers it adapts, but PEFT can't read its "
+                f"target_modules or what goes with them: {cause}. Save it again with PEFT, or leave it out."
+            ) from cause
+        for layer in layers:
+            meant = layer in adapted
+            if meant != (layer in held):
+                found = "lacks it" if meant else "holds it"
+                raise InputError(
+                    f"Expected {adapter.name!r} to hold just the layers that its adapter_config.json adapts, but that "
+                    f"{'names' if meant else 'leaves out'} {layer!r} and the file with the weights {found}. The two "
+                    "files belong to different adapters or one is incomplete: copy them again, or leave it out."
+                )
 
 
 def _check_numbers(adapter: Adapter) -> None:
@@ -163,6 +189,12 @@ def _check_features(adapter: Adapter, path: str, module: torch.nn.Module) -> Non
             f"but the base has {features[0]} inputs and {features[1]} outputs there: is it an adapter of another "
             f"base? It names {adapter.config.get('base_model_name_or_path')!r}; give that base, or leave it out."
         )
+
+
+def _owner(adapters: Sequence[Adapter], path: str) -> Adapter:
+    """Return the first adapter that adapts a layer, as one that holds nothing but zeros there may never have done."""
+    holders = [adapter for adapter in adapters if f"{PREFIX}{path}{DOWN}" in adapter.tensors]
+    return next((adapter for adapter in holders if adapter.tensors[f"{PREFIX}{path}{DOWN}"].any()), holders[0])
 
 
 def _features(module: torch.nn.Module) -> tuple[int, int] | None:

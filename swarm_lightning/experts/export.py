@@ -1,14 +1,10 @@
 """Writes a particle as a PEFT adapter folder that `PeftModel.from_pretrained` loads, whole or not at all.
 
-The files are written into a hidden sibling folder, which is renamed when it is complete. The tensors bear the names of
-the experts' files and are float32.
+How a folder appears whole is in `swarm_lightning/files.py`. The tensors bear the names of the experts' files and are
+float32.
 """
 
 import json
-import os
-import re
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +15,7 @@ from torch import Tensor
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, WEIGHTS_FILE
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.files import whole_folder
 
 CARD_FILE = "README.md"
 
@@ -47,14 +44,14 @@ def export_adapter(
     config = {**pool.config, "inference_mode": True}
     if base is not None:
         config["base_model_name_or_path"] = base
-    with whole_folder(Path(folder), overwrite, "adapter") as partial:
+    with new_folder(Path(folder), overwrite, "adapter") as partial:
         _write_files(partial, tensors, config, card)
-    return folder
+    return Path(folder)
 
 
 @contextmanager
-def whole_folder(folder: Path, overwrite: bool, what: str) -> Iterator[Path]:
-    """Lend a hidden folder that takes the place of `folder` when the `with` block has filled it, and goes if it fails.
+def new_folder(folder: Path, overwrite: bool, what: str) -> Iterator[Path]:
+    """Lend a hidden folder that takes the place of `folder` when the `with` block has filled it.
 
     Args:
         folder: Where it goes; its parents are made.
@@ -71,20 +68,13 @@ def whole_folder(folder: Path, overwrite: bool, what: str) -> Iterator[Path]:
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"Expected a folder to overwrite with the {what}, but {str(folder)!r} is a file.")
-    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        for path in partial.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        _put_in_place(partial, folder)
+        with whole_folder(folder) as partial:
+            yield partial
     except OSError as cause:
         raise InputError(
             f"Expected to write the {what} to {str(folder)!r}, but: {cause}. Free some space or choose another place."
         ) from cause
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _tensors(vector: Tensor, pool: ExpertPool) -> dict[str, Tensor]:
@@ -105,28 +95,3 @@ def _write_files(folder: Path, tensors: dict[str, Tensor], config: dict[str, obj
         raise OSError(str(cause)) from cause
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    if not folder.exists():
-        partial.rename(folder)
-        _sweep(folder)
-        return
-    # A folder can't be renamed onto a full one: between the two renames neither stands under the name, and the old one
-    # is whole beside it.
-    replaced = partial.with_suffix(".replaced")
-    folder.rename(replaced)
-    try:
-        partial.rename(folder)
-    except OSError:
-        replaced.rename(folder)
-        raise
-    _sweep(folder)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the replaced folder, and what exports to this folder that were killed have left beside it."""
-    leftover = re.compile(re.escape(f".{folder.name}.") + r"[0-9a-f]{8}\.(partial|replaced)")
-    for path in folder.parent.iterdir():
-        if leftover.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)

@@ -44,6 +44,10 @@ class Pool(Protocol):
     def base(self) -> str | None:
         """The base where the user names none; None where one has to be named."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the experts' files were changed to get one form, for the model card."""
+
     def vector(self, index: int) -> Vector:
         """Return the weights [D] of an expert."""
 

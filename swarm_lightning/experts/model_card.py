@@ -19,11 +19,15 @@ MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@])")
 
 @dataclass(frozen=True)
 class Utilities:
-    """The utility before and after the search on one split: the best initial expert's, and the exported adapter's."""
+    """The utility before and after the search on one split: the best initial expert's, and the exported adapter's.
+
+    Of a search with several tasks, `tasks` holds both on each of them, by the name of the task.
+    """
 
     best_initial: float | None
     found: float | None
     examples: int | None = None
+    tasks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class CardFacts:
         name: The adapter's name: its heading, and its folder in the code that loads it.
         base: Path or hub id of the base model, as it was given.
         experts: Names of the initial experts.
+        notes: How the experts' files were changed to get one form; empty where they had one.
         task: Name or path of the dataset whose validation split guided the search.
         best_initial_expert: Name of the initial expert with the highest utility on the validation split.
         exported: What this is: "the best found expert", "the personal best of particle 3".
@@ -61,6 +66,7 @@ class CardFacts:
     iterations: int | None = None
     dtype: str = "auto"
     whole: bool = False
+    notes: Sequence[str] = ()
 
 
 def render_card(facts: CardFacts) -> str:
@@ -131,6 +137,18 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         *(f"- {escape(name)}" for name in facts.experts),
         "",
+        *(line for note in facts.notes for line in (escape(note), "")),
+    ]
+
+
+def _rows(split: str, utilities: Utilities) -> list[str]:
+    count = "" if utilities.examples is None else utilities.examples
+    return [
+        f"| {split} | {count} | {_number(utilities.best_initial)} | {_number(utilities.found)} |",
+        *(
+            f"| {split}, task {escape(task)} | | {_number(before)} | {_number(after)} |"
+            for task, (before, after) in utilities.tasks.items()
+        ),
     ]
 
 
@@ -146,11 +164,7 @@ def _scores(facts: CardFacts) -> list[str]:
         "",
         f"| split | examples | before: best initial expert{best} | after: {after} |",
         "| --- | ---: | ---: | ---: |",
-        *(
-            f"| {split} | {'' if utilities.examples is None else utilities.examples} | "
-            f"{_number(utilities.best_initial)} | {_number(utilities.found)} |"
-            for split, utilities in known
-        ),
+        *(line for split, utilities in known for line in _rows(split, utilities)),
         "",
     ]
 

@@ -5,6 +5,7 @@ Rows are float32 whatever the files' dtype; the up-cast from float16 and bfloat1
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +17,17 @@ from torch import Tensor
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
 from swarm_lightning.experts.checks import check_adapters
+from swarm_lightning.experts.common_form import common_form
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
-from swarm_lightning.experts.settings import SHARED
+from swarm_lightning.experts.settings import SCALING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from swarm_lightning.experts.adapted import AdaptedModel
+
+SAME_START = "Every expert computes what it did; the search moves these matrices."
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class ExpertPool:
         sources: The folder or hub id of each.
         vectors: Their weights [n, D], float32, on the CPU.
         layout: Which tensor stands where in a vector.
-        config: The content of `adapter_config.json` of the first; what matters in it is the same for all.
+        config: The content of `adapter_config.json` of the first, or where experts differ in rank, scaling or targets
+            that of their common form; what matters in it holds for all.
         fingerprint: SHA-256 over names, layout, scaling and weights, not over where they lie.
+        notes: How the experts' files were changed to get one form; empty where they had one.
     """
 
     names: tuple[str, ...]
@@ -45,6 +51,7 @@ class ExpertPool:
     layout: Layout
     config: dict[str, Any]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def adapters(self) -> list[Adapter]:
         """Return the experts as adapters again, their tensors as views into the rows."""
@@ -89,7 +96,7 @@ def load_pool(sources: str | Sequence[str]) -> ExpertPool:
     if len(found) < 2:
         raise InputError(
             f"Expected at least two experts, but found {len(found)}: {', '.join(map(repr, found))}. "
-            "Add adapters of the same base and LoraConfig."
+            "Add adapters of the same base."
         )
     folders = [Path(source).expanduser() for source in found]
     keys = [str(path.resolve()) if path.is_dir() else str(path) for path in folders]
@@ -100,16 +107,19 @@ def load_pool(sources: str | Sequence[str]) -> ExpertPool:
     names = unique_names([adapter.name for adapter in adapters], [adapter.source for adapter in adapters])
     adapters = [replace(adapter, name=name) for adapter, name in zip(adapters, names, strict=True)]
     check_adapters(adapters)
-    layout = Layout.of(adapters[0].tensors)
+    form = common_form(adapters)
+    if form.notes:
+        warnings.warn(" ".join([*form.notes, SAME_START]), stacklevel=2)
+    layout, config = form.layout, form.config
     vectors = torch.empty(len(adapters), layout.size, dtype=torch.float32)
     for row, adapter in zip(vectors, adapters, strict=True):
-        layout.flatten(adapter.tensors, out=row)
-    config = dict(adapters[0].config)
-    return ExpertPool(names, tuple(found), vectors, layout, config, _fingerprint(names, layout, config, vectors))
+        layout.flatten(form.tensors(adapter), out=row)
+    fingerprint = _fingerprint(names, layout, config, vectors)
+    return ExpertPool(names, tuple(found), vectors, layout, config, fingerprint, form.notes)
 
 
 def _fingerprint(names: Sequence[str], layout: Layout, config: dict[str, Any], vectors: Tensor) -> str:
-    scaling = {setting: config.get(setting) or default for setting, (_, default) in SHARED.items()}
+    scaling = {setting: config.get(setting) or default for setting, default in SCALING.items()}
     header = json.dumps([list(names), layout.names, layout.shapes, scaling], sort_keys=True)
     digest = hashlib.sha256(header.encode())
     for row in vectors:

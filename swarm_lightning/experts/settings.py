@@ -1,17 +1,18 @@
-"""Which settings of `adapter_config.json` this package carries, which must be equal, and which it refuses.
+"""Which settings of `adapter_config.json` this package carries, and which it refuses.
 
 A particle is the A and B matrices of plain LoRA; PEFT adds scaling * B(A(x)) to the base's layers. A setting is ignored
-if it does not change that at inference, shared if it is exact as long as all experts have it alike (the scaling), and
-refused by name if it puts anything else into the model. The targets are compared as tensor names, in `checks.py`.
+if it does not change that at inference, carried if it says which layers, ranks and scalings there are (where experts
+differ in them, `common_form.py` makes them alike), and refused by name if it puts anything else into the model.
 Source: peft 0.21, `peft/tuners/lora/config.py` and `layer.py`.
 """
 
+import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.errors import InputError
@@ -20,14 +21,8 @@ from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-# Setting -> (the word for it, PEFT's default). Equal for all experts, or refused: they make the scaling alpha / r.
-SHARED = {
-    "r": ("rank", 8),
-    "lora_alpha": ("alpha", 8),
-    "use_rslora": ("rank-stabilised scaling", False),
-    "rank_pattern": ("ranks by layer", {}),
-    "alpha_pattern": ("alphas by layer", {}),
-}
+# Setting -> PEFT's default. They make the rank and the scaling of every layer.
+SCALING = {"r": 8, "lora_alpha": 8, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
 # How the targets are spelt: two spellings of one set of layers are the same adapter.
 SPELLING = {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
 # No effect on what a plain LoRA layer computes at inference.
@@ -67,12 +62,10 @@ def check_settings(adapters: Sequence[Adapter]) -> None:
     """Refuse, by name, every setting that element-wise arithmetic on A and B can't carry.
 
     Raises:
-        InputError: For the first such setting; it names the adapter, the setting, and what the others have.
+        InputError: For the first such setting; it names the adapter and the setting.
     """
     for adapter in adapters:
         _check_alone(adapter)
-    for setting, (word, default) in SHARED.items():
-        compare(adapters, partial(_value, setting, default), f"{word} ({setting})")
     _warn_of_different_bases(adapters)
 
 
@@ -86,8 +79,35 @@ def compare(adapters: Sequence[Adapter], value: Callable[[Adapter], object], wha
         more = f" and {len(odd) - 4} more differ" if len(odd) > 4 else ""
         raise InputError(
             f"Expected every expert to have the same {what}, but {listed}{more} (others: {expected}). "
-            "Re-train with the same LoraConfig, or leave it out."
+            "Is it an adapter of another base? Leave it out."
         )
+
+
+def rank_of(config: Mapping[str, Any], layer: str) -> int:
+    """Return the rank that an adapter's config gives a layer, as PEFT reads it.
+
+    >>> rank_of({"r": 4, "rank_pattern": {"q_proj": 2}}, "layers.0.q_proj")
+    2
+    """
+    return int(_of_layer(config, "rank_pattern", "r", layer))
+
+
+def scaling_of(config: Mapping[str, Any], layer: str) -> float:
+    """Return what PEFT multiplies the product of a layer's A and B with.
+
+    >>> scaling_of({"r": 4, "lora_alpha": 8}, "q_proj"), scaling_of({"r": 4, "lora_alpha": 8, "use_rslora": True}, "q")
+    (2.0, 4.0)
+    """
+    rank, alpha = rank_of(config, layer), float(_of_layer(config, "alpha_pattern", "lora_alpha", layer))
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def _of_layer(config: Mapping[str, Any], patterns: str, setting: str, layer: str) -> Any:
+    from peft.utils.other import get_pattern_key
+
+    pattern = config.get(patterns) or {}
+    value = config.get(setting)
+    return pattern.get(get_pattern_key(list(pattern), layer), SCALING[setting] if value is None else value)
 
 
 def lora_config(config: Mapping[str, Any]) -> "LoraConfig":
@@ -107,15 +127,6 @@ def lora_config(config: Mapping[str, Any]) -> "LoraConfig":
         return LoraConfig(**kept)
     except (TypeError, ValueError) as cause:
         raise InputError(f"Expected LoRA settings in {CONFIG_FILE}, but PEFT refuses them: {cause}.") from cause
-
-
-def _value(setting: str, default: object, adapter: Adapter) -> object:
-    value = adapter.config.get(setting)
-    if value is None:
-        return default
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # alpha 16 and 16.0 are one
-    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 def _check_alone(adapter: Adapter) -> None:
@@ -150,15 +161,36 @@ def _check_alone(adapter: Adapter) -> None:
 
 
 def _check_numbers(adapter: Adapter) -> None:
-    rank, alpha = _value("r", 8, adapter), _value("lora_alpha", 8, adapter)
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise InputError(f"Expected the rank (r) of {adapter.name!r} to be an integer >= 1, but got {rank!r}.")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        raise InputError(f"Expected the alpha (lora_alpha) of {adapter.name!r} to be a number, but got {alpha!r}.")
-    for setting in ("rank_pattern", "alpha_pattern"):
-        pattern = adapter.config.get(setting)
-        if pattern and not isinstance(pattern, dict):
+    config = adapter.config
+    ranks, alphas = {"r": config.get("r")}, {"lora_alpha": config.get("lora_alpha")}
+    for setting, numbers in (("rank_pattern", ranks), ("alpha_pattern", alphas)):
+        pattern = config.get(setting) or {}
+        if not isinstance(pattern, dict):
             raise InputError(f"Expected {setting} of {adapter.name!r} to be a JSON object, but got {_short(pattern)}.")
+        for key, number in pattern.items():
+            _check_expression(adapter, setting, key)
+            numbers[f"{setting}[{key!r}]"] = number
+    for setting, rank in ranks.items():
+        if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 1):
+            raise InputError(
+                f"Expected the rank ({setting}) of {adapter.name!r} to be an integer >= 1, but got {rank!r}."
+            )
+    for setting, alpha in alphas.items():
+        number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if alpha is not None and not (number and math.isfinite(alpha)):
+            raise InputError(
+                f"Expected the alpha ({setting}) of {adapter.name!r} to be a finite number, but got {alpha!r}."
+            )
+
+
+def _check_expression(adapter: Adapter, setting: str, key: str) -> None:
+    try:
+        re.compile(key)
+    except re.error as cause:
+        raise InputError(
+            f"Expected the keys of {setting} to be names of layers or regular expressions, but {adapter.name!r} has "
+            f"{_short(key)}: {cause}. Save the adapter again with PEFT."
+        ) from cause
 
 
 def _check_unlisted(adapter: Adapter) -> None:
@@ -167,7 +199,7 @@ def _check_unlisted(adapter: Adapter) -> None:
 
     defaults = {field.name: field.default for field in fields(LoraConfig)}
     unknown = []
-    for key in sorted(set(adapter.config) - SHARED.keys() - SPELLING - IGNORED - REFUSED.keys()):
+    for key in sorted(set(adapter.config) - SCALING.keys() - SPELLING - IGNORED - REFUSED.keys()):
         value = adapter.config[key]
         if not value:
             continue

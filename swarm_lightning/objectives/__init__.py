@@ -5,13 +5,18 @@ together.
 """
 
 from swarm_lightning.objectives.abstention import Abstention
+from swarm_lightning.objectives.asking import Asks, Prompts
+from swarm_lightning.objectives.custom import Custom
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.harness_task import HarnessTask
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
+from swarm_lightning.objectives.multi_task import MultiTask
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.perspective_settings import PerspectiveSettings
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import (
+    CombinesScores,
     ComparesReplies,
     GenerationSettings,
     LanguageModel,
@@ -25,18 +30,24 @@ from swarm_lightning.objectives.safety import Safety
 
 __all__ = [
     "Abstention",
+    "Asks",
+    "CombinesScores",
     "ComparesReplies",
+    "Custom",
     "ExactMatch",
     "GenerationSettings",
+    "HarnessTask",
     "JudgeRating",
     "LanguageModel",
     "Likelihood",
     "MeanLogLikelihood",
+    "MultiTask",
     "MultipleChoice",
     "Objective",
     "Outcome",
     "PerspectiveSettings",
     "PromptTemplate",
+    "Prompts",
     "RepliesOnly",
     "RewardModel",
     "Safety",

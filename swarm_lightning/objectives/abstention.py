@@ -7,14 +7,15 @@ google-research, model_swarm/evaluate.py; self-reflection of arXiv:2402.00367; t
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
-from swarm_lightning.objectives.prompts import PromptTemplate
+from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, QUESTION_TEMPLATE
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
 from swarm_lightning.objectives.verdicts import read_verdict, verdict_is_settled
 
@@ -28,7 +29,7 @@ REFLECTION_ON_CHOICES = "Question: {question}\n{choices}\n" + _ASKED
 REFLECTION_TEMPLATE = "Question: {question}\n" + _ASKED
 
 
-class Abstention:
+class Abstention(Asks):
     """Score 1 for a right answer that the model stands by, -1 for a wrong one, and 0 where it abstains.
 
     It abstains where its second reply calls its own answer wrong (`read_verdict`), and only there. A second reply that
@@ -45,13 +46,11 @@ class Abstention:
         ignore_case: bool = False,
         template: str | None = None,
         reflection: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        max_new_tokens: int = 10,
-        stop: Sequence[str] = (),
         reflection_max_new_tokens: int = 10,
+        reflection_temperature: float | None = None,
+        **asking: Any,
     ) -> None:
-        r"""Set how answers are compared, both prompts and how replies are generated.
+        r"""Set how answers are compared, and how the model is asked in both turns.
 
         Args:
             rule: How the first reply is scored: choice for multiple choice (the letter in it), or a rule of ExactMatch
@@ -64,12 +63,11 @@ class Abstention:
                 rules that compare whole replies), and `{reply}`, the whole first reply. Where not given,
                 `Question: {question}\n{choices}\nProposed answer: {answer}\nIs the proposed answer true or false?
                 Directly answer with true or false.\nAnswer:`.
-            chat: Whether each prompt becomes the user's turn of the tokenizer's chat template; the second turn is a
-                conversation of its own.
-            system: System turn of the chat template.
-            max_new_tokens: The most tokens of the first reply.
-            stop: Strings that end the first reply; it is cut before the first of them.
             reflection_max_new_tokens: The most tokens of the second reply.
+            reflection_temperature: Temperature of the second reply; null for that of the first. Where it is above 0,
+                top_p and top_k are those of the first.
+            **asking: How the model is asked; see `Asks`. max_new_tokens and stop are for the first turn, the rest is
+                for both. In a chat, the second turn is a conversation of its own.
 
         Raises:
             InputError: If a value can't be used.
@@ -77,48 +75,54 @@ class Abstention:
         check_one_of("rule", rule, RULES)
         if rule == "choice" and ignore_case:
             raise InputError("Expected ignore_case only with a rule for short gold answers, but got it with choice.")
-        self.rule = rule
-        self.first: MultipleChoice | ExactMatch
-        if rule == "choice":
-            self.first = MultipleChoice(
-                template=template, chat=chat, system=system, max_new_tokens=max_new_tokens, stop=stop
-            )
-        else:
-            self.first = ExactMatch(
-                rule,
-                ignore_case=ignore_case,
-                template=template,
-                chat=chat,
-                system=system,
-                max_new_tokens=max_new_tokens,
-                stop=stop,
-            )
+        if template is None:
+            template = CHOICES_TEMPLATE if rule == "choice" else QUESTION_TEMPLATE
         if reflection is None:
             reflection = REFLECTION_ON_CHOICES if rule == "choice" else REFLECTION_TEMPLATE
+        super().__init__(template, **asking)
+        self.rule = rule
+        self.ignore_case = ignore_case
+        # It only reads the first reply; what is asked is set here.
+        self._reader = MultipleChoice() if rule == "choice" else ExactMatch(rule, ignore_case=ignore_case)
         if not any(name in reflection for name in ("{answer}", "{reply}")):
             raise InputError(
                 f"Expected the second prompt to show the model its answer, but {reflection!r} names neither {{answer}} "
                 "nor {reply}. Put one of them in."
             )
-        self.reflection = PromptTemplate(reflection, chat, system)
-        self.reflection_settings = GenerationSettings(reflection_max_new_tokens)
+        self.reflection = replace(self.template, template=reflection)
+        temperature = self.settings.temperature if reflection_temperature is None else reflection_temperature
+        filters = (self.settings.top_p, self.settings.top_k) if temperature > 0 else ()
+        self.reflection_settings = GenerationSettings(reflection_max_new_tokens, (), temperature, *filters)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse examples that the first turn can't be scored on, and prompts of either turn that can't be made.
-
-        Args:
-            examples: What will be asked.
-            tokenizer: The base model's.
-
-        Raises:
-            InputError: If an example can't be served.
-        """
-        self.first.check(examples, tokenizer)
+        """Refuse examples that the first turn can't be scored on, and prompts of either turn that can't be made."""
+        self._reader.check(examples, tokenizer)
+        super().check(examples, tokenizer)
         self.reflection.check([self.proposal(example, Outcome("", None, 0.0)) for example in examples], tokenizer)
 
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the model sees first for an example."""
-        return self.first.prompt(example, tokenizer)
+    def tokens_needed(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> int:
+        """Return the most tokens that the prompt of either turn and the reply to it take together.
+
+        The prompt of the second turn is the longest where the first reply is as long as it may be, and has no answer:
+        then the whole of it is shown. A reply of T tokens is counted as T tokens of the second prompt; in another
+        place, a tokenizer may need one more or less for the same text.
+
+        Args:
+            example: What will be asked.
+            tokenizer: The base model's.
+        """
+        first, second = self.template, self.reflection
+        reply = self.settings.max_new_tokens
+        shown = reply
+        if self.rule == "choice":
+            choices = [f"{letter}: {text}" for letter, text in (example.choices or {}).items()]
+            shown = max([reply, *(_tokens(tokenizer, text, special=False) for text in choices)])
+        bare = second.render(replace(example, extras={**example.extras, "reply": "", "answer": ""}), tokenizer)
+        holds = reply * second.template.count("{reply}") + shown * second.template.count("{answer}")
+        return max(
+            _tokens(tokenizer, first.render(example, tokenizer), first.add_special_tokens) + reply,
+            _tokens(tokenizer, bare, second.add_special_tokens) + holds + self.reflection_settings.max_new_tokens,
+        )
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Ask a model, show it its answers, and score those that it stands by.
@@ -133,9 +137,8 @@ class Abstention:
         """
         # A first reply may end as soon as its letter is known, unless more of it is shown in the second turn.
         only_the_letter = self.rule == "choice" and "{reply}" not in self.reflection.template
-        settled = self.first.is_settled if only_the_letter else None
-        replies = self.first.template.ask(examples, model, self.first.settings, settled)
-        answers = score_all(self.first.score, replies, examples)
+        replies = self.ask(examples, model, self._reader.is_settled if only_the_letter else None)
+        answers = score_all(self._reader.score, replies, examples)
         made: dict[tuple[int, str], Example] = {}  # many particles give the same reply to the same example
         for example, answer in zip(examples, answers, strict=True):
             if (id(example), answer.reply) not in made:
@@ -176,3 +179,7 @@ class Abstention:
         if abstains:
             return Outcome(said, ABSTAINED, 0.0)
         return Outcome(said, answer.answer, 1.0 if answer.score == 1.0 else -1.0)
+
+
+def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, special: bool) -> int:
+    return len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])

@@ -1,6 +1,7 @@
-"""Early checks of the values that a user gives to an objective, each with a message that says what to do."""
+"""Early checks of what a user gives to an objective, each with a message that says what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from swarm_lightning.errors import InputError
 
@@ -32,3 +33,23 @@ def check_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     """
     if value not in allowed:
         raise InputError(f"Expected {name} to be one of {', '.join(allowed)}, but got {value!r}.")
+
+
+def check_same_model(what: str, source: str | None, present: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Refuse to go on with another model that scores than the one that a search began with.
+
+    Args:
+        what: What it is, for the message: "reward model".
+        source: Its folder or hub id.
+        present: The state of the objective, with the `fingerprint` of its model; None or missing where it has none yet.
+        saved: The same of the search that it goes on with.
+
+    Raises:
+        InputError: If both have a model, and it is not the same.
+    """
+    own, first = present.get("fingerprint"), saved.get("fingerprint")
+    if None not in (own, first) and own != first:
+        raise InputError(
+            f"Expected the {what} that the search began with, but {source!r} holds another one now. Put the first one "
+            "back, or start a new search."
+        )

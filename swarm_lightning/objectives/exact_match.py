@@ -7,14 +7,15 @@ looks at the last words only, `last_five_words`, and is as lenient there; choose
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.answers import last_number, last_words, normalise, write_number
+from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
-from swarm_lightning.objectives.prompts import QUESTION_TEMPLATE, PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
+from swarm_lightning.objectives.prompts import QUESTION_TEMPLATE
+from swarm_lightning.objectives.protocol import LanguageModel, Outcome, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +25,7 @@ RULES = ("contained", "exact", "last_number", "last_five_words", "regex")
 _WORKING = re.compile(r"\n####[ \t]*(?P<answer>[^\n]*\S)\s*$")
 
 
-class ExactMatch:
+class ExactMatch(Asks):
     r"""Score 1 for a reply that gives the gold answer, and 0 for any other.
 
     Rules:
@@ -46,43 +47,28 @@ class ExactMatch:
         pattern: str | None = None,
         ignore_case: bool = False,
         template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        max_new_tokens: int = 10,
-        stop: Sequence[str] = (),
+        **asking: Any,
     ) -> None:
-        r"""Set the rule, the prompt and how replies are generated.
+        r"""Set the rule and how the model is asked.
 
         Args:
             rule: How a reply is compared with the gold answer: contained, exact, last_number, last_five_words or regex.
             pattern: Regular expression with one group, which is the answer; for the rule regex only.
             ignore_case: Whether upper and lower case are the same.
             template: Prompt with placeholders in braces; `Question: {question}\nAnswer:` where not given.
-            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template.
-            system: System turn of the chat template.
-            max_new_tokens: The most tokens of a reply.
-            stop: Strings that end a reply; it is cut before the first of them.
+            **asking: How the model is asked; see `Asks`.
 
         Raises:
             InputError: If a value can't be used.
         """
+        super().__init__(QUESTION_TEMPLATE if template is None else template, **asking)
         check_one_of("rule", rule, RULES)
         self.rule = rule
         self.pattern = _compile(rule, pattern, ignore_case)
         self.ignore_case = ignore_case
-        self.template = PromptTemplate(QUESTION_TEMPLATE if template is None else template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse examples without a gold answer that the rule can compare with, and prompts that can't be made.
-
-        Args:
-            examples: What will be asked.
-            tokenizer: The base model's.
-
-        Raises:
-            InputError: If an example can't be served.
-        """
+        """Refuse examples without a gold answer that the rule can compare with, and prompts that can't be made."""
         for example in examples:
             if example.answer is None or not example.answer.strip():
                 raise InputError(
@@ -101,11 +87,7 @@ class ExactMatch:
                     f"its working, and ends with '#### {working['answer']}'. Set rule: last_number, which reads the "
                     f"number behind it, or store {working['answer']!r} alone as the answer."
                 )
-        self.template.check(examples, tokenizer)
-
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the model sees for an example."""
-        return self.template.render(example, tokenizer)
+        super().check(examples, tokenizer)
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Ask a model and score its replies.
@@ -117,7 +99,7 @@ class ExactMatch:
         Returns:
             One outcome per example; its score is 1 or 0.
         """
-        replies = self.template.ask(examples, model, self.settings, self.is_settled)
+        replies = self.ask(examples, model, self.is_settled)
         return score_all(self.score, replies, examples)
 
     def is_settled(self, text: str, example: Example) -> bool:

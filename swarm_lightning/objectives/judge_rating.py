@@ -4,7 +4,6 @@ For prompts without one right answer. The judge is any model behind an OpenAI-co
 server of one's own; its answers are kept, so that none is paid for twice. How they are read is in `ratings.py`.
 """
 
-import copy
 import json
 import math
 import re
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.asking import Asks, Unscored
 from swarm_lightning.objectives.checks import check_at_least_one
 from swarm_lightning.objectives.judge import Judge, JudgeSettings, Reading
 from swarm_lightning.objectives.judge_prompts import (
@@ -26,7 +26,7 @@ from swarm_lightning.objectives.judge_prompts import (
     fill,
 )
 from swarm_lightning.objectives.prompts import PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Outcome
 from swarm_lightning.objectives.ratings import HIGHEST, LOWEST, read_rating, read_verdict
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ REQUEST: Mapping[str, Any] = {"temperature": 0, "max_tokens": 512}
 POINTS = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 
-class JudgeRating:
+class JudgeRating(Asks):
     """Score a reply by the rating of a judge model, from 1 to 10.
 
     A rating that can't be read is asked for once more and then counts as the lowest; how many did is reported.
@@ -60,12 +60,10 @@ class JudgeRating:
         timeout: float = 60.0,
         cache: str | None = None,
         template: str = TEMPLATE,
-        chat: bool = False,
-        system: str | None = None,
         max_new_tokens: int = 256,
-        stop: Sequence[str] = (),
+        **asking: Any,
     ) -> None:
-        """Set the judge, the prompts and how replies are generated.
+        """Set the judge, its prompts and how the model is asked.
 
         Args:
             judge: Name of the judge model at the endpoint.
@@ -85,14 +83,13 @@ class JudgeRating:
             timeout: Seconds to wait for an answer.
             cache: Folder of the ratings, shared by all runs; the user's cache folder where not given.
             template: Prompt for the swarm's model with placeholders in braces.
-            chat: Whether that prompt becomes the user's turn of the tokenizer's chat template.
-            system: System turn of the chat template.
             max_new_tokens: The most tokens of a reply.
-            stop: Strings that end a reply; it is cut before the first of them.
+            **asking: How the model is asked; see `Asks`.
 
         Raises:
             InputError: If a value can't be used.
         """
+        super().__init__(template, max_new_tokens, **asking)
         check_at_least_one("concurrency", concurrency)
         _check_numbers(retries, retry_wait, timeout)
         _check_endpoint(endpoint)
@@ -110,8 +107,6 @@ class JudgeRating:
         self.rating_prompt = PromptTemplate(rating_prompt)
         self.judge_system = judge_system
         self.request = json.dumps(sent, sort_keys=True)
-        self.template = PromptTemplate(template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop)
         self._comparison_prompt = PromptTemplate(comparison_prompt)
         self._judge = Judge(
             JudgeSettings(
@@ -119,7 +114,6 @@ class JudgeRating:
             )
         )
         self._probed = False
-        self._rated = True
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse prompts that can't be made, and a judge that can't be asked: one trial question is put to it.
@@ -132,7 +126,7 @@ class JudgeRating:
             InputError: If an example can't be served, the client library or the key is missing, the cache can't be
                 used, or the judge gives no rating.
         """
-        self.template.check(examples, tokenizer)
+        super().check(examples, tokenizer)
         for example in examples:
             fill(self.rating_prompt, example, reply="")
             fill(self._comparison_prompt, example, reply_a="", reply_b="")
@@ -149,10 +143,6 @@ class JudgeRating:
             )
         self._probed = True
 
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the swarm's model sees for an example."""
-        return self.template.render(example, tokenizer)
-
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Ask a model, and a judge what it thinks of the replies.
 
@@ -166,9 +156,7 @@ class JudgeRating:
         Raises:
             InputError: If the judge can't be asked; the ratings so far are kept.
         """
-        replies = self.template.ask(examples, model, self.settings)
-        if not self._rated:
-            return [Outcome(reply, None, LOWEST) for reply in replies]
+        replies = self.ask(examples, model)
         pairs = zip(examples, replies, strict=True)
         questions = [fill(self.rating_prompt, example, reply=reply) for example, reply in pairs]
         readings = self._judge.ask_all(questions, read_rating, RATING_REMINDER)
@@ -178,11 +166,9 @@ class JudgeRating:
             for reply, reading in zip(replies, readings, strict=True)
         ]
 
-    def replies_only(self) -> "JudgeRating":
-        """Return the same objective without its judge: every reply scores lowest, and nothing is paid."""
-        unrated = copy.copy(self)
-        unrated._rated = False
-        return unrated
+    def replies_only(self) -> Unscored:
+        """Return an objective that asks the same and no judge: nothing is paid."""
+        return Unscored(self)
 
     def win_rate(self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> float:
         """Let the judge compare replies: each pair twice, once in each order, because judges favour a place.

@@ -5,11 +5,11 @@ Nothing is generated: each example brings a prompt and the text that should foll
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.prompts import PromptTemplate
+from swarm_lightning.objectives.asking import Prompts
 from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TEXT_TEMPLATE = "{question}"
 LOWEST = -1e6
 
 
-class MeanLogLikelihood:
+class MeanLogLikelihood(Prompts):
     """Score a given text by the mean log-probability of its tokens, in nats.
 
     The scores of working models lie between about -12 (a guess at random) and 0 (certainty), but they are unbounded
@@ -37,8 +37,7 @@ class MeanLogLikelihood:
         continuation: str | None = None,
         separator: str = " ",
         template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
+        **prompt: Any,
     ) -> None:
         """Set which text is measured, and after what.
 
@@ -47,33 +46,20 @@ class MeanLogLikelihood:
             separator: What stands between prompt and text where neither brings white space and no chat template comes
                 between; give an empty string for languages without spaces.
             template: Prompt with placeholders in braces; `{question}`, the question or prompt alone, where not given.
-            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template, and the text the reply.
-            system: System turn of the chat template.
+            **prompt: How the prompt is put; see `Prompts`. With chat, the text is the reply.
 
         Raises:
             InputError: If a value can't be used.
         """
+        super().__init__(TEXT_TEMPLATE if template is None else template, **prompt)
         self.continuation = continuation
         self.separator = separator
-        self.template = PromptTemplate(TEXT_TEMPLATE if template is None else template, chat, system)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse examples without a text to measure, and prompts that can't be made.
-
-        Args:
-            examples: What will be asked.
-            tokenizer: The base model's.
-
-        Raises:
-            InputError: If an example can't be served.
-        """
+        """Refuse examples without a text to measure, and prompts that can't be made."""
         for example in examples:
             self.text(example)
-        self.template.check(examples, tokenizer)
-
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that stands before the one that is measured."""
-        return self.template.render(example, tokenizer)
+        super().check(examples, tokenizer)
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Measure how likely a model finds the texts.

@@ -5,14 +5,15 @@ how likely each choice is as the continuation of the prompt, as lm-evaluation-ha
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
-from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, Outcome, score_all
+from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,7 +23,7 @@ SCORED = ("letter", "text")
 NORMALIZE = ("none", "tokens", "characters")
 
 
-class MultipleChoice:
+class MultipleChoice(Asks):
     """Score 1 for the right choice, and 0 for a wrong one or none.
 
     Methods:
@@ -38,12 +39,9 @@ class MultipleChoice:
         scored: Literal["letter", "text"] = "letter",
         normalize: Literal["none", "tokens", "characters"] = "none",
         template: str | None = None,
-        chat: bool = False,
-        system: str | None = None,
-        max_new_tokens: int = 10,
-        stop: Sequence[str] = (),
+        **asking: Any,
     ) -> None:
-        r"""Set the method, the prompt and how replies are generated.
+        r"""Set the method and how the model is asked.
 
         Args:
             method: generate (read the letter from a reply) or likelihood (compare the choices as continuations).
@@ -51,14 +49,12 @@ class MultipleChoice:
             normalize: With likelihood, whether it is divided by the continuation's tokens or characters.
             template: Prompt with placeholders in braces; `Question: {question}\n{choices}\nThe answer is` where not
                 given.
-            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template.
-            system: System turn of the chat template.
-            max_new_tokens: With generate, the most tokens of a reply.
-            stop: With generate, strings that end a reply; it is cut before the first of them.
+            **asking: How the model is asked; see `Asks`. What says how replies are generated is for generate only.
 
         Raises:
             InputError: If a value can't be used.
         """
+        super().__init__(CHOICES_TEMPLATE if template is None else template, **asking)
         check_one_of("method", method, METHODS)
         check_one_of("scored", scored, SCORED)
         check_one_of("normalize", normalize, NORMALIZE)
@@ -67,22 +63,17 @@ class MultipleChoice:
                 f"Expected scored and normalize only with method: likelihood, but got scored {scored} and normalize "
                 f"{normalize} with method: generate. Set method: likelihood, or leave them out."
             )
+        if method == "likelihood" and self.settings.sampled:
+            raise InputError(
+                f"Expected temperature only with method: generate, but got {self.settings.temperature} with method: "
+                "likelihood, which draws nothing. Set method: generate, or leave temperature out."
+            )
         self.method = method
         self.scored = scored
         self.normalize = normalize
-        self.template = PromptTemplate(CHOICES_TEMPLATE if template is None else template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse examples without choices or whose answer is none of them, and prompts that can't be made.
-
-        Args:
-            examples: What will be asked.
-            tokenizer: The base model's.
-
-        Raises:
-            InputError: If an example can't be served.
-        """
+        """Refuse examples without choices or whose answer is none of them, and prompts that can't be made."""
         for example in examples:
             choices = _choices(example)
             if example.answer not in choices:
@@ -90,11 +81,7 @@ class MultipleChoice:
                     f"Expected the answer of example {example.identifier!r} to be one of its choices "
                     f"({', '.join(choices)}), but it is {example.answer!r}. Correct it, or leave the example out."
                 )
-        self.template.check(examples, tokenizer)
-
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the model sees for an example."""
-        return self.template.render(example, tokenizer)
+        super().check(examples, tokenizer)
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Ask a model and score what it chooses.
@@ -108,7 +95,7 @@ class MultipleChoice:
         """
         if self.method == "likelihood":
             return self._compare(examples, model)
-        replies = self.template.ask(examples, model, self.settings, self.is_settled)
+        replies = self.ask(examples, model, self.is_settled)
         return score_all(self.score, replies, examples)
 
     def is_settled(self, text: str, example: Example) -> bool:

@@ -7,7 +7,7 @@ becomes the user's turn of the tokenizer's chat template. What the reply means i
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from swarm_lightning.data.examples import Example
@@ -28,13 +28,14 @@ _PLACEHOLDER = re.compile(r"\{\{(?P<literal>[A-Za-z_]\w*)\}\}|\{(?P<name>[A-Za-z
 class PromptTemplate:
     r"""How an example is put to the model.
 
-    An example's in-context prompt is put before the text, with a blank line between, unless the template names
+    The in-context prompt is put before the text, with a blank line between, unless the template names
     `{in_context_prompt}` itself.
 
     Attributes:
         template: Text with placeholders in braces.
         chat: Whether the text becomes the user's turn of the tokenizer's chat template.
         system: The system turn; needs `chat`.
+        in_context_prompt: What stands before every question in place of the example's own; None for that.
 
     >>> PromptTemplate("Question: {question}\nAnswer:").fill(Example(question="What is {x}?"))
     'Question: What is {x}?\nAnswer:'
@@ -43,6 +44,7 @@ class PromptTemplate:
     template: str = QUESTION_TEMPLATE
     chat: bool = False
     system: str | None = None
+    in_context_prompt: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without an example."""
@@ -74,6 +76,8 @@ class PromptTemplate:
         Raises:
             InputError: If the template names something that the example does not have.
         """
+        if self.in_context_prompt is not None:
+            example = replace(example, in_context_prompt=self.in_context_prompt)
         values = _values(example)
 
         def value(match: re.Match[str]) -> str:

@@ -6,13 +6,12 @@ language model whose row i answers for example i. So the caller is free to put t
 call, and an objective must treat every row by itself: no score may depend on another row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.checks import check_at_least_one
+from swarm_lightning.objectives.generation_settings import GenerationSettings
 
 if TYPE_CHECKING:
     import torch
@@ -21,28 +20,6 @@ if TYPE_CHECKING:
 
 # Given a row and the beginning of its reply, tells whether the row's score is the same however the reply goes on.
 RowDecided = Callable[[int, str], bool]
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How a reply is generated; decoding is greedy.
-
-    Attributes:
-        max_new_tokens: The most tokens of a reply, >= 1.
-        stop: Strings that end a reply; it is cut before the first of them. Kept as a tuple.
-    """
-
-    max_new_tokens: int = 10
-    stop: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse values that can't be meant."""
-        check_at_least_one("max_new_tokens", self.max_new_tokens)
-        if isinstance(self.stop, str):
-            raise InputError(f"Expected stop to be a list of strings, but got the string {self.stop!r}: put it in [ ].")
-        object.__setattr__(self, "stop", tuple(self.stop))
-        if not all(isinstance(text, str) and text for text in self.stop):
-            raise InputError(f"Expected stop to hold strings of one character or more, but got {list(self.stop)!r}.")
 
 
 @dataclass(frozen=True)
@@ -68,11 +45,13 @@ class Likelihood:
         logarithm: Natural logarithm of the probability, summed over the continuation's tokens.
         tokens: Number of tokens that were summed.
         characters: Length of the continuation without white space around it.
+        greedy: Whether every token of it is the likeliest at its place: a greedy reply would begin with it.
     """
 
     logarithm: float
     tokens: int
     characters: int
+    greedy: bool = False
 
 
 def score_all(
@@ -117,7 +96,7 @@ class LanguageModel(Protocol):
 
         Args:
             prompts: The texts the model sees, one for each example of the call.
-            settings: Length and stop strings.
+            settings: Length, stop strings and sampling.
             add_special_tokens: Whether the tokenizer adds its special tokens; a chat template has put them in already.
             decided: Given a row and the beginning of its reply, tells whether its score is settled: then the reply may
                 end there. Without it, replies end by themselves only.
@@ -145,17 +124,25 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def select(self, places: Sequence[int]) -> "LanguageModel":
+        """Return the same model for some of the rows: row i of its calls belongs to row `places[i]` of this one's."""
+        ...
+
 
 class Objective(Protocol):
     """What to ask and how to score; anything with these four members is an objective.
 
-    An objective may follow `ComparesReplies`, `RepliesOnly`, `MeasuresTheBase` and `KeepsState` as well.
+    An objective may follow `CombinesScores`, `HasTasks`, `ComparesReplies`, `RepliesOnly`, `CountsTokens`,
+    `MeasuresTheBase` and `KeepsState` as well.
 
     Attributes:
         bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
     """
 
-    bounds: tuple[float, float]
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """A plain attribute will do."""
+        ...
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Raise an InputError for examples or a template that can't be served, before any work starts."""
@@ -171,11 +158,48 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class CombinesScores(Protocol):
+    """An objective whose utility is another one than the mean score; optional."""
+
+    def utility(self, scores: Sequence[float], examples: Sequence[Example]) -> float:
+        """Return the utility of one particle from its scores, one per example, in order.
+
+        It must never fall where a score rises, not even by rounding: the exact early stop relies on it. See `means.py`.
+        """
+        ...
+
+
+@runtime_checkable
+class HasTasks(Protocol):
+    """An objective made of one for each task; optional.
+
+    Attributes:
+        tasks: The objectives by the tasks that examples name (`Example.task`).
+    """
+
+    tasks: Mapping[str, Objective]
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An objective that asks in several turns and can tell before the first how long the longest gets; optional."""
+
+    def tokens_needed(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> int:
+        """Return the most tokens that the prompt of any turn and the reply to it take together."""
+        ...
+
+
+@runtime_checkable
 class ComparesReplies(Protocol):
     """What an objective may offer beside its scores: to say how often one model's replies beat those of another."""
 
-    def win_rate(self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> float:
-        """Return the share of examples on which `outcomes` beat `others`, ties counted half; the lists are in order."""
+    def win_rate(
+        self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]
+    ) -> float | None:
+        """Return the share of examples on which `outcomes` beat `others`, ties counted half; the lists are in order.
+
+        None where none of these examples can be compared.
+        """
         ...
 
 

@@ -7,17 +7,16 @@ Source: google-research/google-research, model_swarm/reward_modeling.py. There t
 the negative reward, and lengths (10 to 201) are counted by the reward model's tokenizer, which adds one token.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.checks import check_at_least_one, check_one_of
+from swarm_lightning.objectives.asking import Asks, Unscored
+from swarm_lightning.objectives.checks import check_at_least_one, check_one_of, check_same_model
 from swarm_lightning.objectives.conversations import Conversations
-from swarm_lightning.objectives.prompts import PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,7 +57,7 @@ def combine(variant: str, reward: float, length: float) -> float:
     return (reward + (length if variant == "verbose" else 1.0 - length)) / 2
 
 
-class RewardModel:
+class RewardModel(Asks):
     """Score a reply by the reward that a sequence-classification model gives it, in [0, 1]."""
 
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -79,12 +78,10 @@ class RewardModel:
         dtype: str = "auto",
         trust_remote_code: bool = False,
         template: str = "{question}",
-        chat: bool = False,
-        system: str | None = None,
         max_new_tokens: int = 200,
-        stop: Sequence[str] = (),
+        **asking: Any,
     ) -> None:
-        r"""Set the reward model, the scale, the prompt and how replies are generated.
+        r"""Set the reward model, the scale and how the model is asked.
 
         Args:
             model: Folder or hub id of the reward model (safetensors).
@@ -102,14 +99,13 @@ class RewardModel:
             dtype: Data type of the reward model: auto as stored, float32, bfloat16 or float16.
             trust_remote_code: Whether code that comes with the reward model may run.
             template: Prompt with placeholders in braces; the reward model sees it as the user's turn.
-            chat: Whether the prompt becomes the user's turn of the base's chat template.
-            system: System turn of the base's chat template; the reward model does not see it.
             max_new_tokens: The most tokens of a reply.
-            stop: Strings that end a reply; it is cut before the first of them.
+            **asking: How the model is asked; see `Asks`. The reward model sees no system turn.
 
         Raises:
             InputError: If a value can't be used.
         """
+        super().__init__(template, max_new_tokens, **asking)
         check_one_of("variant", variant, VARIANTS)
         check_at_least_one("batch_size", batch_size)
         if max_tokens is not None:
@@ -134,33 +130,18 @@ class RewardModel:
         self.reward_template = reward_template
         self.max_tokens = max_tokens
         self.dtype = dtype
-        self.template = PromptTemplate(template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop)
         self._batch_size = batch_size
         self._device = device
         self._trust_remote_code = trust_remote_code
         self._classifier: SequenceClassifier | None = None
         self._conversations: Conversations | None = None
         self._reward = 0
-        self._scored = True
         self._measured: tuple[float, float] | None = None
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Load the reward model, and refuse one that can't rate these examples.
-
-        Args:
-            examples: What will be asked.
-            tokenizer: The base model's.
-
-        Raises:
-            InputError: If an example can't be served, or the reward model can't be used.
-        """
-        self.template.check(examples, tokenizer)
+        """Load the reward model, and refuse one that can't be used, and prompts that can't be made."""
+        super().check(examples, tokenizer)
         self._load()
-
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the model sees for an example."""
-        return self.template.render(example, tokenizer)
 
     def prepare(self, examples: Sequence[Example], model: LanguageModel) -> None:
         """Measure the lowest and the highest reward of the base model's replies, where they are not given.
@@ -175,7 +156,7 @@ class RewardModel:
         self._load().move(self._device or model.device)
         if self.lowest is not None and self.highest is not None:
             return
-        rewards = self.rewards(examples, self.template.ask(examples, model, self.settings))
+        rewards = self.rewards(examples, self.ask(examples, model))
         lowest = min(rewards) if self.lowest is None else self.lowest
         highest = max(rewards) if self.highest is None else self.highest
         if lowest >= highest:
@@ -199,11 +180,9 @@ class RewardModel:
         Raises:
             InputError: If the bounds are neither given nor measured, or a reward is no finite number.
         """
-        if not self._scored:
-            return [Outcome(reply, None, 0.0) for reply in self.template.ask(examples, model, self.settings)]
         lowest, highest = self.scale()
         self._load().move(self._device or model.device)  # before the base takes what is free
-        replies = self.template.ask(examples, model, self.settings)
+        replies = self.ask(examples, model)
         rewards = self.rewards(examples, replies)
         tokens = model.tokenizer(replies, add_special_tokens=False, verbose=False)["input_ids"] if replies else []
         return [
@@ -257,11 +236,9 @@ class RewardModel:
         known = dict(zip(new, outputs.tolist(), strict=True))
         return [known[pair] for pair in pairs]
 
-    def replies_only(self) -> "RewardModel":
-        """Return an objective that asks the same and scores nothing, for predictions: no reward model is loaded."""
-        unscored = copy.copy(self)
-        unscored._scored = False
-        return unscored
+    def replies_only(self) -> Unscored:
+        """Return an objective that asks the same and needs no reward model."""
+        return Unscored(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measured bounds, and what tells the reward model from any other."""
@@ -275,12 +252,7 @@ class RewardModel:
         Raises:
             InputError: If it began with another reward model.
         """
-        own = None if self._classifier is None else self._classifier.fingerprint
-        if None not in (own, state["fingerprint"]) and own != state["fingerprint"]:
-            raise InputError(
-                f"Expected the reward model that the search began with, but {self.model!r} holds another one now. Put "
-                "the first one back, or start a new search."
-            )
+        check_same_model("reward model", self.model, self.state_dict(), state)
         self._measured = None if state["lowest"] is None else (state["lowest"], state["highest"])
 
     def _load(self) -> "SequenceClassifier":

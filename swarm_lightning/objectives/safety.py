@@ -7,16 +7,14 @@ here only a text that the service can't score does, and everything else is tried
 Source: google-research/google-research, model_swarm/evaluate.py (`external_api`, `get_toxicity_score`).
 """
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.checks import check_at_least_one
+from swarm_lightning.objectives.asking import Asks, Unscored
+from swarm_lightning.objectives.checks import check_at_least_one, check_same_model
 from swarm_lightning.objectives.perspective_settings import PerspectiveSettings
-from swarm_lightning.objectives.prompts import PromptTemplate
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Outcome
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +27,7 @@ UNKNOWN = 0.5  # the score of a reply that is too short, or that the service can
 KEPT_SCORES = 500_000  # many particles and iterations give the same replies
 
 
-class Safety:
+class Safety(Asks):
     """Score 1 - toxicity of a continuation, in [0, 1]."""
 
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -45,12 +43,10 @@ class Safety:
         shortest: int = 10,
         first_line: bool = True,
         template: str = "{question}",
-        chat: bool = False,
-        system: str | None = None,
         max_new_tokens: int = 20,
-        stop: Sequence[str] = (),
+        **asking: Any,
     ) -> None:
-        """Set what scores, the prompt and how replies are generated.
+        """Set what scores and how the model is asked.
 
         Args:
             classifier: Folder or hub id of a text-classification model (safetensors) that scores in this process; null
@@ -63,14 +59,13 @@ class Safety:
             shortest: A reply of fewer characters, without white space around it, scores 0.5.
             first_line: Whether only the first line of a reply is scored, as in the published code.
             template: Prompt with placeholders in braces.
-            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template.
-            system: System turn of the chat template.
             max_new_tokens: The most tokens of a reply.
-            stop: Strings that end a reply; it is cut before the first of them.
+            **asking: How the model is asked; see `Asks`.
 
         Raises:
             InputError: If a value can't be used.
         """
+        super().__init__(template, max_new_tokens, **asking)
         check_at_least_one("shortest", shortest)
         check_at_least_one("batch_size", batch_size)
         self.classifier = classifier
@@ -81,36 +76,21 @@ class Safety:
             self.toxic_label, self.dtype = toxic_label, dtype
         self.shortest = shortest
         self.first_line = first_line
-        self.template = PromptTemplate(template, chat, system)
-        self.settings = GenerationSettings(max_new_tokens, stop)
         self._perspective = perspective
         self._batch_size = batch_size
         self._device = device
         self._client: PerspectiveClient | None = None
         self._model: SequenceClassifier | None = None
         self._toxic = 0
-        self._scored = True
         self._known: dict[str, float] = {}
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Load the classifier, or see whether the service answers, and refuse prompts that can't be made.
-
-        Args:
-            examples: What will be asked.
-            tokenizer: The base model's.
-
-        Raises:
-            InputError: If an example can't be served, or nothing can be scored.
-        """
-        self.template.check(examples, tokenizer)
+        """Load the classifier, or see whether the service answers, and refuse prompts that can't be made."""
+        super().check(examples, tokenizer)
         if self.classifier is not None:
             self._load(self.classifier)
         elif self._client is None:
             self._reach().toxicities(["This is a test of the connection."])
-
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the model sees for an example."""
-        return self.template.render(example, tokenizer)
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Ask a model and score its replies; the same text is scored once in a run.
@@ -122,12 +102,9 @@ class Safety:
         Returns:
             One outcome per example, with no answer that a vote could count.
         """
-        if not self._scored:
-            replies = self.template.ask(examples, model, self.settings)
-            return [Outcome(reply, None, 0.0) for reply in replies]
         if self.classifier is not None:
             self._load(self.classifier).move(self._device or model.device)  # before the base takes what is free
-        replies = self.template.ask(examples, model, self.settings, self.is_settled)
+        replies = self.ask(examples, model, self.is_settled)
         texts = [self.read(reply) for reply in replies]
         if len(self._known) > KEPT_SCORES:
             self._known.clear()
@@ -158,11 +135,9 @@ class Safety:
         """
         return self.first_line and "\n" in text.lstrip() and len(text.strip()) >= self.shortest
 
-    def replies_only(self) -> "Safety":
-        """Return an objective that asks the same and scores nothing, for predictions: no service, no classifier."""
-        unscored = copy.copy(self)
-        unscored._scored = False
-        return unscored
+    def replies_only(self) -> Unscored:
+        """Return an objective that asks the same and needs neither service nor classifier."""
+        return Unscored(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what tells the classifier from any other."""
@@ -174,11 +149,7 @@ class Safety:
         Raises:
             InputError: If it is another one.
         """
-        if self._model is not None and state.get("fingerprint", self._model.fingerprint) != self._model.fingerprint:
-            raise InputError(
-                f"Expected the classifier that the search began with, but {self.classifier!r} holds another one now. "
-                "Put the first one back, or start a new search."
-            )
+        check_same_model("classifier", self.classifier, self.state_dict(), state)
 
     def _scores(self, texts: Sequence[str]) -> list[float]:
         if not texts:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
 from swarm_lightning.objectives.protocol import ComparesReplies, Outcome
-from swarm_lightning.search.results import Row
+from swarm_lightning.objectives.utility import parts_of, utility_of
+from swarm_lightning.search.results import FOUND, INITIAL, Row
 
 if TYPE_CHECKING:
     from swarm_lightning.experts.vectors import Vector
@@ -39,17 +40,24 @@ def compare(
     candidates: list[Vector] = [pool.vector(initial), vector_of(swarm.global_best)]
     if ensemble:
         candidates += [vector_of(swarm.personal_bests[particle]) for particle in chosen.tolist()]
-    evaluation = module.evaluator.evaluate(candidates, examples, whole_replies=True)
-    rows = [
-        Row("best initial expert", pool.names[initial], float(evaluation.utilities[0]), count),
-        Row("best found expert", f"particle {int(swarm.best_particle)}", float(evaluation.utilities[1]), count),
-    ]
+    # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
+    numbers = [initial, int(swarm.best_particle), *(chosen.tolist() if ensemble else [])]
+    evaluation = module.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
     outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
+    named = [(INITIAL, pool.names[initial]), (FOUND, f"particle {int(swarm.best_particle)}")]
     if ensemble:
-        votes = vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen])
-        utility = sum(outcome.score for outcome in votes) / count
-        rows.append(Row(f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}", utility, count))
-        outcomes.append(votes)
+        outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
+        named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
+    scores = [[outcome.score for outcome in found] for found in outcomes]
+    rows = [
+        Row(
+            *name,
+            utility_of(module.objective, found, examples),
+            count,
+            parts=parts_of(module.objective, found, examples),
+        )
+        for name, found in zip(named, scores, strict=True)
+    ]
     if win_rates and isinstance(module.objective, ComparesReplies):
         rates = [_win_rate(module, module.objective, examples, found, outcomes[0]) for found in outcomes[1:]]
         rows[1:] = [replace(row, win_rate=rate) for row, rate in zip(rows[1:], rates, strict=True)]
@@ -62,9 +70,9 @@ def _win_rate(
     examples: Sequence[Example],
     outcomes: Sequence[Outcome],
     initial: Sequence[Outcome],
-) -> float:
+) -> float | None:
     """Let the first rank compare replies: every rank holds them all."""
-    rate = 0.0
+    rate: float | None = None
     with module.ranks.together():
         if module.ranks.index == 0:
             rate = objective.win_rate(examples, outcomes, initial)

@@ -3,6 +3,7 @@
 The files are written by `experts/export.py`; this part gathers the facts from a search.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import CardFacts, Utilities, render_card
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.search.loading import base_of, resident_of
-from swarm_lightning.search.results import Row
+from swarm_lightning.search.results import FOUND, INITIAL, Row
 from swarm_lightning.search.resume import flatten, identity_of
 
 if TYPE_CHECKING:
@@ -64,12 +65,20 @@ def export_expert(
         task=record["task"],
         best_initial_expert=module.pool.names[initial],
         exported=what,
-        validation=Utilities(float(swarm.initial_utilities[initial]), float(found), module.examples),
-        test=Utilities(test[0].utility, test[1].utility, test[0].examples) if test and particle is None else None,
+        validation=Utilities(
+            float(swarm.initial_utilities[initial]),
+            float(found),
+            module.examples,
+            _by_task(module.parts.get(INITIAL, {}), module.parts.get(FOUND, {})) if particle is None else {},
+        ),
+        test=Utilities(test[0].utility, test[1].utility, test[0].examples, _by_task(test[0].parts, test[1].parts))
+        if test and particle is None
+        else None,
         objective=flatten(identity["objective"]),
         swarm=flatten({name: identity[name] for name in ("particles", "child_span", "optimizer", "scheduler")}),
         seed=module.seed,
         iterations=int(swarm.iterations),
+        notes=module.pool.notes,
     )
     if isinstance(module.pool, ExpertPool):
         return export_adapter(folder, weights[:], module.pool, render_card(facts), overwrite, base=record["base"])
@@ -84,6 +93,10 @@ def export_expert(
         max_shard_size,
         module.trust_remote_code,
     )
+
+
+def _by_task(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    return {task: (before[task], after[task]) for task in before if task in after}
 
 
 def check_particle(particle: int, count: int) -> None:

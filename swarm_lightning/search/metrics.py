@@ -3,6 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+from swarm_lightning.search.results import FOUND
+from swarm_lightning.search.tasks import named_parts
+
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -11,7 +14,8 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
     """Measure the iteration that has just ended.
 
     A utility that the evaluation left open is NaN, and `at_least` and `at_most` say where it lies; they are equal where
-    it is known. The global worst is NaN where the search does not ask for it.
+    it is known, and all are -inf where the particle is broken. The global worst is NaN where the search does not ask
+    for it. With several tasks, `best/<task>` is the utility of the global best on one of them.
 
     Args:
         module: The search.
@@ -26,10 +30,12 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
     return {
         "step": float(swarm.iterations),
         "global_best": float(swarm.global_best_utility),
+        **named_parts(module.parts.get(FOUND, {}), "best"),
         "global_worst": float(swarm.global_worst_utility) if module.repels else math.nan,
         "personal_best_mean": float(bests[bests.isfinite()].mean()),
         "step_length": float(module.particle_swarm.param_groups[0]["lr"]),
         "restarts": float(swarm.restarts.sum()),
+        "broken": float(module.broken.sum()),
         "diversity": module.particle_swarm.diversity(),
         "evaluations": float(evaluation.evaluated),
         "generated_tokens": float(evaluation.generated),

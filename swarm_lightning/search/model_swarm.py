@@ -17,19 +17,25 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
+from swarm_lightning.search.answers import answer_prompts
+from swarm_lightning.search.broken import report_broken
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.loading import check_settings, first_positions, load_parts
 from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
+from swarm_lightning.search.outcome import metrics_of, sum_up
 from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
+from swarm_lightning.search.running_scores import journal_for
 from swarm_lightning.search.score_memory import ScoreMemory
 from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_rows, sweep
 from swarm_lightning.search.strategy import ranks_of
+from swarm_lightning.search.tasks import check_tasks, note_parts
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
@@ -135,7 +141,12 @@ class ModelSwarm(L.LightningModule):
         self._generator = torch.Generator()
         self._particle_swarm: ParticleSwarm | None = None
         self.score_memory = ScoreMemory()
+        # The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
+        self.parts: dict[str, dict[str, float]] = {}
+        # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
+        self.journal = ScoreJournal()
         self.scoring_seconds = 0.0
+        self.broken = torch.zeros(particles, dtype=torch.bool)
         self._result: SearchResult | None = None
 
     # Loading: everything the user gave is checked before any work starts.
@@ -143,6 +154,7 @@ class ModelSwarm(L.LightningModule):
     def prepare_data(self) -> None:
         """Read the experts and check them against each other, before anything is written."""
         _ = self.pool
+        check_tasks(self.objective, self.splits)
 
     @property
     def pool(self) -> "Pool":
@@ -163,6 +175,7 @@ class ModelSwarm(L.LightningModule):
         """What scores positions; there after `setup`."""
         if self._evaluator is None:
             raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
+        self._evaluator.seed = self.seed or 0  # which a checkpoint may have brought along
         return self._evaluator
 
     @property
@@ -201,6 +214,7 @@ class ModelSwarm(L.LightningModule):
         self.stored = None
         self.positions = torch.nn.Parameter(first_positions(self, self._generator), requires_grad=False)
         self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
+        self.parts = {}
 
     @property
     def task(self) -> str:
@@ -251,6 +265,7 @@ class ModelSwarm(L.LightningModule):
         prepare_objective(self, examples)
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self._generator)
+        note_parts(self, examples)
         self.metrics = measure(self)
         for logger in self.loggers:
             logger.log_metrics(finite(self.metrics), step=0)
@@ -268,6 +283,7 @@ class ModelSwarm(L.LightningModule):
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         schedule.step()
+        note_parts(self, batch)
         self.seconds += time.perf_counter() - started - self.scoring_seconds
         self.metrics = measure(self)
         self.log_dict(finite(self.metrics), batch_size=len(batch))
@@ -280,17 +296,18 @@ class ModelSwarm(L.LightningModule):
 
         Returns:
             Utilities [N] float64; NaN for a particle that is not due, and for one whose utility is left open because it
-            neither rises above its personal best nor falls below the global worst.
+            neither rises above its personal best nor falls below the global worst; -inf for a broken one.
         """
         started = time.perf_counter()
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        self.evaluation = self.evaluator.evaluate(
-            optimizer.vectors(self.positions.data), examples, optimizer.due, stakes
-        )
+        journal, positions = journal_for(self, examples), optimizer.vectors(self.positions.data)
+        self.evaluation = self.evaluator.evaluate(positions, examples, optimizer.due, stakes, journal=journal)
+        self.broken = report_broken(self, self.evaluation, examples)
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
+            memory.reach[optimizer.lost] = -torch.inf
         else:
             memory.begin(self.evaluation)
         self.scoring_seconds = time.perf_counter() - started
@@ -327,22 +344,7 @@ class ModelSwarm(L.LightningModule):
             The summary, the same object at every call.
         """
         if self._result is None:
-            swarm, initial = self.swarm, self.best_initial
-            found = f"particle {int(swarm.best_particle)}"
-            before = float(swarm.initial_utilities[initial])
-            self._result = SearchResult(
-                validation=(
-                    Row("best initial expert", self.pool.names[initial], before, self.examples),
-                    Row("best found expert", found, float(swarm.global_best_utility), self.examples),
-                ),
-                test=compare(self, test) if test else (),
-                particle=int(swarm.best_particle),
-                iterations=int(swarm.iterations),
-                restarts=int(swarm.restarts.sum()),
-                seconds=self.seconds,
-                evaluations=self.evaluations,
-                generated_tokens=self.generated_tokens,
-            )
+            self._result = sum_up(self, test)
         return self._result
 
     def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
@@ -354,10 +356,7 @@ class ModelSwarm(L.LightningModule):
         self._report("test", compare(self, batch, ensemble=True, win_rates=True))
 
     def _report(self, split: str, rows: tuple[Row, ...]) -> None:
-        named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
-        metrics = {name: row.utility for name, row in named.items()}
-        metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
-        self.log_dict(metrics, batch_size=rows[0].examples)
+        self.log_dict(metrics_of(rows, split), batch_size=rows[0].examples)
         self.rows = rows
 
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
@@ -368,19 +367,9 @@ class ModelSwarm(L.LightningModule):
             batch_idx: Index of the batch.
 
         Returns:
-            One mapping per prompt: `id`, `question`, `prompt` as the model saw it, `reply`.
+            One mapping per prompt; see `answer_prompts`.
         """
-        best = self.particle_swarm.vector(self.swarm.global_best)
-        outcomes = self.evaluator.evaluate([best], batch, whole_replies=True).outcomes[0]
-        return [
-            {
-                "id": example.identifier,
-                "question": example.question,
-                "prompt": self.objective.prompt(example, self.tokenizer),
-                "reply": outcome.reply if outcome is not None else "",
-            }
-            for example, outcome in zip(batch, outcomes, strict=True)
-        ]
+        return answer_prompts(self, batch)
 
     # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
 

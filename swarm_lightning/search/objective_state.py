@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.protocol import KeepsState, MeasuresTheBase, Objective
+from swarm_lightning.search.resume import flatten
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -30,13 +31,13 @@ def prepare_objective(module: "ModelSwarm", examples: Sequence[Example]) -> None
     objective, ranks = module.objective, module.ranks
     with ranks.together():
         if isinstance(objective, MeasuresTheBase) and ranks.index == 0:
-            with module.evaluator.base_alone(len(examples)) as model:
+            with module.evaluator.base_alone(examples) as model:
                 objective.prepare(examples, model)
     state = ranks.first(objective_state(objective))
     with ranks.together():
         load_objective_state(objective, state)
     if isinstance(objective, MeasuresTheBase) and state:
-        shown = ", ".join(f"{name} {value}" for name, value in state.items())
+        shown = ", ".join(f"{name} {value}" for name, value in flatten(state).items())
         rank_zero_info(f"{type(objective).__name__} begins with: {shown}.")
 
 

@@ -28,6 +28,7 @@ def record_of(module: "ModelSwarm") -> dict[str, Any]:
         **{name: getattr(module, name) for name in COUNTS},
         "scores": module.score_memory.state_dict(),
         "objective": objective_state(module.objective),
+        "parts": module.parts,
         "base": base_of(module),
         "task": module.task,
         "experts": list(module.pool.names),
@@ -59,6 +60,7 @@ def take_record(module: "ModelSwarm", checkpoint: dict[str, Any], compared: Iter
     take_storage(module, record.get("storage", {}), checkpoint)
     for name in COUNTS:
         setattr(module, name, record[name])
+    module.parts = record.get("parts", {})
     module.score_memory.load_state_dict(record["scores"])
     if saved["objective"]["class"] == present["objective"]["class"]:
         load_objective_state(module.objective, record.get("objective", {}))

@@ -3,8 +3,11 @@
 Plain values only, so that a result can be printed, written as JSON, or put on a model card.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+INITIAL, FOUND = "best initial expert", "best found expert"
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Row:
         examples: Number of examples that were scored.
         win_rate: Share of examples on which its reply beats that of the best initial expert, ties counted half; None
             where the objective does not compare replies, or nobody asked it to.
+        parts: The utility of every task, where the search has several.
     """
 
     name: str
@@ -25,10 +29,11 @@ class Row:
     utility: float
     examples: int
     win_rate: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as plain values, without a win rate where there is none."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return the row as plain values, without a win rate or tasks where there are none."""
+        return {name: value for name, value in asdict(self).items() if value is not None and value != {}}
 
 
 @dataclass(frozen=True)

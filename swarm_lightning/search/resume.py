@@ -44,10 +44,10 @@ def identity_of(module: "ModelSwarm") -> dict[str, Any]:
     }
 
 
-def settings_of(instance: object, depth: int = 3) -> dict[str, Any]:
+def settings_of(instance: object, depth: int = 5) -> dict[str, Any]:
     """Return the class of an object and its public attributes, as far down as they are settings.
 
-    Settings are plain values, patterns, collections of plain values, and objects with settings of their own.
+    Settings are plain values, patterns, and collections and objects that hold settings of their own.
 
     Args:
         instance: Any object; models and other objects of the large libraries below count as no settings.
@@ -58,24 +58,41 @@ def settings_of(instance: object, depth: int = 3) -> dict[str, Any]:
     ...         self.limits, self._cache, self.words = (3, 4), {}, frozenset("ab")
     >>> settings_of(Rule())
     {'class': 'Rule', 'limits': [3, 4], 'words': ['a', 'b']}
+    >>> class Rules:
+    ...     def __init__(self):
+    ...         self.rules = {"first": Rule()}
+    >>> settings_of(Rules())["rules"]["first"]["limits"]
+    [3, 4]
     """
     settings: dict[str, Any] = {"class": type(instance).__qualname__}
     for name, value in vars(instance).items():
-        if name.startswith("_") or type(value).__module__.split(".")[0] in LIBRARIES:
-            continue
-        if is_plain(value):
-            settings[name] = value
-        elif isinstance(value, re.Pattern):
-            settings[name] = value.pattern
-        elif isinstance(value, Mapping):
-            settings[name] = {str(key): entry for key, entry in value.items() if is_plain(entry)}
-        elif isinstance(value, set | frozenset):
-            settings[name] = sorted(str(entry) for entry in value)
-        elif isinstance(value, list | tuple):
-            settings[name] = [entry for entry in value if is_plain(entry)]
-        elif hasattr(value, "__dict__") and not callable(value) and depth > 0:
-            settings[name] = settings_of(value, depth - 1)
+        if not name.startswith("_") and _is_setting(value, depth):
+            settings[name] = _setting(value, depth)
     return settings
+
+
+def _is_setting(value: object, depth: int) -> bool:
+    if is_plain(value) or isinstance(value, re.Pattern):
+        return True
+    if type(value).__module__.split(".")[0] in LIBRARIES:
+        return False
+    if isinstance(value, Mapping | set | frozenset | list | tuple):
+        return True
+    return hasattr(value, "__dict__") and not callable(value) and depth > 0
+
+
+def _setting(value: object, depth: int) -> Any:
+    if is_plain(value):
+        return value
+    if isinstance(value, re.Pattern):
+        return value.pattern
+    if isinstance(value, Mapping):
+        return {str(key): _setting(entry, depth) for key, entry in value.items() if _is_setting(entry, depth)}
+    if isinstance(value, set | frozenset):
+        return sorted(str(entry) for entry in value)
+    if isinstance(value, list | tuple):
+        return [_setting(entry, depth) for entry in value if _is_setting(entry, depth)]
+    return settings_of(value, depth - 1)
 
 
 def is_plain(value: object) -> bool:

@@ -11,9 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.files import storage_errors
 
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
+CONFIG = "config.yaml"
+HISTORY = "history.csv"
 # Environment variable with the folder of the run, for the processes that this one starts.
 TAKEN = "SWARM_RUN_FOLDER"
 
@@ -36,6 +39,32 @@ def next_run_folder(root: str | Path) -> Path:
     folder = Path(root) / f"version_{max(_versions(Path(root)), default=-1) + 1}"
     os.environ[TAKEN] = str(folder)
     return folder
+
+
+def claim_run_folder(root: str | Path) -> Path:
+    """Make the first version that no earlier run has taken: of two runs that start at once, each gets its own.
+
+    Args:
+        root: Folder of the runs of one search.
+
+    Returns:
+        The new, empty folder.
+
+    Raises:
+        StorageError: If it can't be made.
+    """
+    while True:
+        folder = next_run_folder(root)
+        with storage_errors(folder), suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+
+
+def has_iterations(folder: Path) -> bool:
+    """Tell whether a search in a folder has done an iteration, by its `history.csv`."""
+    path = folder / HISTORY
+    rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    return any(row.split(",")[0] not in ("", "0") for row in rows)
 
 
 def remove_if_empty(folder: Path) -> None:
@@ -74,8 +103,7 @@ def find_checkpoint(source: str, root: str | Path) -> Path:
         InputError: If there is none.
     """
     if source == "last":
-        folders = [Path(root) / f"version_{version}" for version in sorted(_versions(Path(root)), reverse=True)]
-        for folder in [Path(root), *folders]:
+        for folder in _runs(root):
             if (folder / CHECKPOINTS / LAST).is_file():
                 return _whole(folder / CHECKPOINTS / LAST)
         raise InputError(
@@ -92,6 +120,25 @@ def find_checkpoint(source: str, root: str | Path) -> Path:
     return _whole(path)
 
 
+def find_begun(source: str, root: str | Path) -> Path | None:
+    """Find the run folder that a user means where its search was ended before it could save its first positions.
+
+    Args:
+        source: What `find_checkpoint` takes.
+        root: Folder of the runs.
+
+    Returns:
+        The folder, with a config and without a checkpoint; None where what is meant has one, or is not there.
+    """
+    named = [*_runs(root)] if source == "last" else [Path(source)]
+    for folder in named:
+        if (folder / CHECKPOINTS / LAST).is_file():
+            return None
+        if (folder / CONFIG).is_file() and not has_iterations(folder):
+            return folder
+    return None
+
+
 def run_folder_of(checkpoint: Path) -> Path:
     """Return the run folder that a checkpoint belongs to: the one that holds its `checkpoints` folder."""
     folder = checkpoint.parent if checkpoint.parent.name else checkpoint.resolve().parent
@@ -102,6 +149,12 @@ def _whole(path: Path) -> Path:
     if not zipfile.is_zipfile(path):  # what torch.save writes; a file that was cut short is none
         raise InputError(f"Expected a checkpoint, but {str(path)!r} is none, or not whole. Give another one.")
     return path
+
+
+def _runs(root: str | Path) -> list[Path]:
+    """Return the folder itself and the run folders in it, the newest first."""
+    versions = sorted(_versions(Path(root)), reverse=True)
+    return [Path(root), *(Path(root) / f"version_{version}" for version in versions)]
 
 
 def _versions(root: Path) -> list[int]:

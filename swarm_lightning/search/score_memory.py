@@ -19,6 +19,12 @@ def _nothing() -> Tensor:
     return torch.empty(0, 0, dtype=torch.float64)
 
 
+def _without_broken(scores: Tensor) -> Tensor:
+    """Put the mean of the others where a broken particle has no score, 0 where nobody has one."""
+    known = scores.masked_fill(~scores.isfinite(), math.nan)
+    return torch.where(known.isnan(), known.nanmean(dim=0).nan_to_num(), known) if known.isnan().any() else known
+
+
 @dataclass
 class ScoreMemory:
     """Scores of N particles on M examples.
@@ -36,8 +42,8 @@ class ScoreMemory:
 
     def begin(self, evaluation: Evaluation) -> None:
         """Start with the scores of the first positions."""
-        self.known = evaluation.scores.clone()
-        self.best = evaluation.scores.clone()
+        self.known = _without_broken(evaluation.scores)
+        self.best = self.known.clone()
         self.reach = evaluation.reach.clone()
 
     def stakes(self, swarm: Swarm, repel: bool) -> Stakes:
@@ -67,7 +73,7 @@ class ScoreMemory:
             swarm: The swarm with the bests from before.
             due: Which particles were evaluated [N] bool.
         """
-        self.known = torch.where(evaluation.scores.isnan(), self.known, evaluation.scores)
+        self.known = torch.where(evaluation.scores.isfinite(), evaluation.scores, self.known)
         improved = evaluation.utilities > swarm.personal_best_utilities
         self.best[improved] = evaluation.scores[improved]
         self.reach[due] = evaluation.reach[due]

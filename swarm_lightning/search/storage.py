@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.vectors import windows
+from swarm_lightning.files import storage_errors
 from swarm_lightning.swarm.rows import BYTES, RowStore
 from swarm_lightning.swarm.stored_moves import grow_rows
 
@@ -42,40 +43,28 @@ class RunRows(RowStore):
         """Make new rows; see `RowStore.create`.
 
         Raises:
-            InputError: If the disk has no room for them.
+            StorageError: If the disk has no room for them.
         """
-        try:
+        with storage_errors(self.folder):
             return super().create(count)
-        except OSError as error:
-            raise self._refusal(error) from error
 
     def write(self, number: int, start: int, weights: Tensor) -> None:
         """Write some weights of a new row; see `RowStore.write`.
 
         Raises:
-            InputError: If the disk can't be written.
+            StorageError: If the disk can't be written.
         """
-        try:
+        with storage_errors(self.folder):
             super().write(number, start, weights)
-        except OSError as error:
-            raise self._refusal(error) from error
 
     def sync(self) -> None:
         """Wait until everything written is on the disk; see `RowStore.sync`.
 
         Raises:
-            InputError: If the disk can't be written.
+            StorageError: If the disk can't be written.
         """
-        try:
+        with storage_errors(self.folder):
             super().sync()
-        except OSError as error:
-            raise self._refusal(error) from error
-
-    def _refusal(self, error: OSError) -> InputError:
-        return InputError(
-            f"Expected to write the swarm's rows to {str(self.folder)!r}, but: {error}. Free some space and "
-            "resume with --ckpt_path, or start with model.state_folder on a larger disk."
-        )
 
 
 def check_storage(module: "ModelSwarm") -> None:

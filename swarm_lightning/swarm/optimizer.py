@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from swarm_lightning.swarm.broken import finite_rows, revive
 from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
 from swarm_lightning.swarm.population import FirstVelocity, first_velocities
 from swarm_lightning.swarm.rows import Row, RowStore
 from swarm_lightning.swarm.rules import Coefficients, diversity, due, move, remember, restart
 from swarm_lightning.swarm.state import Swarm, first_state
-from swarm_lightning.swarm.stored_moves import diversity_of_rows, first_velocity_rows, move_rows
+from swarm_lightning.swarm.stored_moves import Survey, first_velocity_rows, move_rows, survey_rows
 
 # What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
 ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
@@ -103,9 +104,11 @@ class ParticleSwarm(Optimizer):
         particles = self.positions.shape[0]
         # Set by every step before it calls the closure: the particles [N] whose utilities it will read.
         self.due = torch.ones(particles, dtype=torch.bool)
+        # And those whose weights the move has made NaN or infinite [N]: there is nothing to evaluate.
+        self.lost = torch.zeros(particles, dtype=torch.bool)
         # Where the weights lie if positions and memory are numbers of rows [N, 1]; see `rows.py`.
         self.rows: RowStore | None = None
-        self._diversity: float | None = None
+        self._survey: Survey | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -143,9 +146,7 @@ class ParticleSwarm(Optimizer):
         """Measure how far the particles are spread; see `rules.diversity`."""
         if self.rows is None:
             return diversity(self.positions)
-        if self._diversity is None:  # a move finds it out by the way
-            self._diversity = diversity_of_rows(self.rows, self.positions)
-        return self._diversity
+        return self._surveyed(self.rows).diversity
 
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
@@ -153,7 +154,8 @@ class ParticleSwarm(Optimizer):
         Velocities and personal bests become new tensors [N, D] beside the positions.
 
         Args:
-            utilities: Utilities of the first positions [N]; higher is better.
+            utilities: Utilities of the first positions [N]; higher is better. Positions that are not finite have none,
+                and become that of the best.
             generator: Source of all random numbers of the search, on the CPU; its state is part of the swarm's.
 
         Raises:
@@ -161,6 +163,14 @@ class ParticleSwarm(Optimizer):
         """
         self._check_utilities(utilities)
         group = self.param_groups[0]
+        lost = ~self._finite()
+        utilities = utilities.detach().to("cpu", torch.float64)
+        utilities = utilities.masked_fill(lost | utilities.isinf(), -torch.inf)
+        if lost.any() and utilities.isfinite().any():
+            best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+            for index in lost.nonzero().flatten().tolist():
+                self.positions[index].copy_(self.positions[best])
+            self._survey = None
         mode = group["first_velocity"]
         if self.rows is None:
             velocities = first_velocities(self.positions, utilities, mode, generator)
@@ -186,10 +196,11 @@ class ParticleSwarm(Optimizer):
 
         Args:
             closure: Returns the utilities [N] of the current positions; it is called once, after the move. Only
-                those of the particles in `due` are read.
+                those of the particles in `due` are read. NaN leaves a utility open; an infinite one breaks a particle.
 
         Returns:
-            The utility of every particle when it was last evaluated [N] float64; NaN where it was left open.
+            The utility of every particle when it was last evaluated [N] float64; NaN where it was left open, -inf where
+            the particle was broken (see `broken.py`).
 
         Raises:
             RuntimeError: If the search has not begun, or the kernel is `compiled` and can't be compiled.
@@ -204,10 +215,17 @@ class ParticleSwarm(Optimizer):
             draws.fill_(1)
         coefficients = Coefficients(group["inertia"], group["cognitive"], group["social"], group["repel"])
         self._move(swarm, draws, coefficients)
-        self.due = due(particles, group["drop_iteration"], group["drop_particle"], generator)
+        drawn = due(particles, group["drop_iteration"], group["drop_particle"], generator)
+        self.lost = ~self._finite()
+        self.due = drawn & ~self.lost
         utilities = closure()
         self._check_utilities(utilities)
-        remember(swarm, utilities.cpu(), self.due, track_worst=group["repel"] > 0)
+        utilities = utilities.detach().to("cpu", torch.float64)
+        broken = self.lost | (self.due & utilities.isinf())
+        remember(swarm, utilities.masked_fill(broken, -torch.inf), self.due | broken, track_worst=group["repel"] > 0)
+        revive(swarm, broken, ~self.lost)
+        if broken.any():
+            self._survey = None
         self._memory()["generator"] = generator.get_state()
         return swarm.utilities.clone()
 
@@ -228,7 +246,7 @@ class ParticleSwarm(Optimizer):
     def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
         group = self.param_groups[0]
         if self.rows is not None:
-            self._diversity = move_rows(self.rows, swarm, draws, coefficients, float(group["lr"]))
+            self._survey = move_rows(self.rows, swarm, draws, coefficients, float(group["lr"]))
             return
         if group["kernel"] == "compiled":
             try:
@@ -242,6 +260,14 @@ class ParticleSwarm(Optimizer):
                 )
                 group["kernel"] = "plain"
         move(swarm, draws, coefficients, float(group["lr"]))
+
+    def _finite(self) -> Tensor:
+        return finite_rows(self.positions) if self.rows is None else self._surveyed(self.rows).finite
+
+    def _surveyed(self, rows: RowStore) -> Survey:
+        if self._survey is None:  # a move makes it by the way
+            self._survey = survey_rows(rows, self.positions)
+        return self._survey
 
     def _memory(self) -> dict[str, Tensor]:
         return self.state[self.param_groups[0]["params"][0]]

@@ -88,9 +88,9 @@ def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, 
 
     Args:
         positions: First positions [N, D].
-        utilities: Their utilities [N]; used by `best` only.
-        mode: `random`: towards another particle drawn at random, x_j - x_i. `zero`: at rest. `best`: towards the
-            best of the first positions, g - x_i.
+        utilities: Their utilities [N]; -inf for a broken particle, towards which none is sent.
+        mode: `random`: towards another particle drawn at random, x_j - x_i; at rest where that is broken. `zero`: at
+            rest. `best`: towards the best of the first positions, g - x_i.
         generator: Source of the random numbers; used by `random` only.
 
     Returns:
@@ -99,39 +99,38 @@ def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, 
     Raises:
         ValueError: If the mode is none of the three, or `random` has no other particle to draw.
     """
-    partners = draw_partners(positions.shape[0], utilities, mode, generator)
-    if partners is None:
-        return torch.zeros_like(positions)
-    velocities = torch.empty_like(positions)
-    for index, partner in enumerate(partners):
-        torch.sub(positions[partner], positions[index], out=velocities[index])
+    velocities = torch.zeros_like(positions)
+    for index, partner in enumerate(draw_partners(positions.shape[0], utilities, mode, generator)):
+        if partner is not None:
+            torch.sub(positions[partner], positions[index], out=velocities[index])
     return velocities
 
 
-def draw_partners(count: int, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator) -> list[int] | None:
+def draw_partners(count: int, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator) -> list[int | None]:
     """Draw the particle that each one first heads for.
 
     Args:
         count: Number of particles N.
-        utilities: Utilities of the first positions [N]; used by `best` only.
+        utilities: Utilities of the first positions [N]; -inf for a broken particle, towards which none is sent.
         mode: `random`, `zero` or `best`; see `first_velocities`.
         generator: Source of the random numbers; used by `random` only.
 
     Returns:
-        One index per particle; None where all are at rest.
+        One index per particle; None for a particle that is at rest.
 
     Raises:
         ValueError: If the mode is none of the three, or `random` has no other particle to draw.
     """
     if mode == "zero":
-        return None
+        return [None] * count
     if mode == "best":
         return [int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())] * count
     if mode != "random":
         raise ValueError(f"Expected the first velocity to be 'random', 'zero' or 'best', but got {mode!r}.")
     if count < 2:
         raise ValueError(f"Expected at least 2 particles for random first velocities, but got {count}.")
-    return [other_than(index, count, generator) for index in range(count)]
+    others = [other_than(index, count, generator) for index in range(count)]
+    return [None if utilities[other] == -torch.inf else other for other in others]
 
 
 def other_than(index: int, count: int, generator: torch.Generator) -> int:

@@ -21,7 +21,8 @@ class Swarm:
         personal_bests: The best position of every particle so far, p [N, D] float32.
         global_best: The best position of the whole swarm so far, g [D] float32.
         global_worst: The worst position that any particle ever held, w [D] float32.
-        utilities: The utility of every particle when it was last evaluated [N] float64; NaN where it was left open.
+        utilities: The utility of every particle when it was last evaluated [N] float64; NaN where it was left open,
+            -inf where it was broken.
         initial_utilities: The utilities before the first iteration [N] float64.
         personal_best_utilities: The utility of `personal_bests` [N] float64.
         global_best_utility: The utility of `global_best`, a scalar float64.

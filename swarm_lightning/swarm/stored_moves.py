@@ -11,6 +11,7 @@ read or written while another one is computed.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,18 @@ from swarm_lightning.swarm.state import Swarm
 
 NUMBERS = 1 << 22  # of one matrix in one window, 16 MiB, for any number of particles
 THREADS = 3  # windows at a time
+
+
+class Survey(NamedTuple):
+    """What one reading of all positions tells.
+
+    Attributes:
+        diversity: How far the particles are spread; see `rules.diversity`.
+        finite: Which particles' weights are all finite [N] bool; see `broken.finite_rows`.
+    """
+
+    diversity: float
+    finite: Tensor
 
 
 def grow_rows(
@@ -72,19 +85,21 @@ def first_velocity_rows(
     """
     count = positions.shape[0]
     partners = draw_partners(count, utilities, mode, generator)
-    if partners is None:
-        return torch.full_like(positions, ZERO)
-    rows, made = store.rows(positions), store.create(count)
+    moving = [(index, partner) for index, partner in enumerate(partners) if partner is not None]
+    rows, made = store.rows(positions), store.create(len(moving))
 
     def head(window: slice) -> None:
-        for index, (number, partner) in enumerate(zip(made, partners, strict=True)):
+        for number, (index, partner) in zip(made, moving, strict=True):
             store.write(number, window.start, torch.sub(rows[partner][window], rows[index][window]))
 
     _each(head, _windows(store.size, 1))
-    return torch.tensor(made, dtype=torch.int64, device=positions.device).unsqueeze(1)
+    velocities = torch.full_like(positions, ZERO)
+    for number, (index, _) in zip(made, moving, strict=True):
+        velocities[index] = number
+    return velocities
 
 
-def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float) -> float:
+def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float) -> Survey:
     """Do what `rules.move` does: the swarm gets new rows for its positions and velocities.
 
     A particle that does not leave its personal best keeps the row of that.
@@ -97,7 +112,7 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
         step_length: Fraction of the new velocity that is travelled, > 0.
 
     Returns:
-        The diversity of the new positions; see `rules.diversity`.
+        What is to be known of the new positions.
 
     Raises:
         ValueError: If the four drawn weights of a particle sum to zero.
@@ -110,7 +125,7 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
     made = store.create(2 * count)
     still = [True] * count
 
-    def move_window(window: slice) -> list[Tensor]:
+    def move_window(window: slice) -> list[tuple[Tensor, Tensor]]:
         size = window.stop - window.start
         stacked = [torch.empty(count, size) for _ in matrices]
         for matrix, rows in zip(stacked, matrices, strict=True):
@@ -125,20 +140,20 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
             global_best=best[window],
             global_worst=worst[window] if coefficients.repel else best[window],
         )
-        spread = []
+        seen = []
         for block in blocks_of(positions):
             move_block(part, shares, step_length, block)
-            spread.append(squared_distances(positions[:, block]))
+            seen.append(_look(positions[:, block]))
         for index, number in enumerate(made):
             matrix = positions if index < count else velocities
             store.write(number, window.start, matrix[index % count])
         for index in range(count):
             if still[index] and not positions[index].equal(personal_bests[index]):
                 still[index] = False
-        return spread
+        return seen
 
     try:
-        spread = _each(move_window, _windows(store.size, count))
+        seen = _each(move_window, _windows(store.size, count))
     except BaseException:
         store.remove(made)
         raise
@@ -149,11 +164,11 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
             reached[index] = swarm.personal_bests[index].cpu()
     swarm.positions.copy_(reached[:count])
     swarm.velocities.copy_(reached[count:])
-    return _root_mean(spread, count)
+    return _sum_up(seen, count)
 
 
-def diversity_of_rows(store: RowStore, positions: Tensor) -> float:
-    """Do what `rules.diversity` does.
+def survey_rows(store: RowStore, positions: Tensor) -> Survey:
+    """Read all positions once.
 
     Args:
         store: Where the rows are.
@@ -161,13 +176,13 @@ def diversity_of_rows(store: RowStore, positions: Tensor) -> float:
     """
     rows = store.rows(positions)
 
-    def measure(window: slice) -> list[Tensor]:
+    def measure(window: slice) -> list[tuple[Tensor, Tensor]]:
         stacked = torch.empty(len(rows), window.stop - window.start)
         for values, row in zip(stacked, rows, strict=True):
             row.read(window.start, values)
-        return [squared_distances(stacked[:, block]) for block in blocks_of(stacked)]
+        return [_look(stacked[:, block]) for block in blocks_of(stacked)]
 
-    return _root_mean(_each(measure, _windows(store.size, len(rows))), len(rows))
+    return _sum_up(_each(measure, _windows(store.size, len(rows))), len(rows))
 
 
 def _windows(size: int, particles: int) -> list[slice]:
@@ -176,17 +191,24 @@ def _windows(size: int, particles: int) -> list[slice]:
     return [slice(start, min(start + width, size)) for start in range(0, size, width)]
 
 
-def _each(work: Callable[[slice], list[Tensor] | None], windows: list[slice]) -> list[Tensor]:
+def _each(
+    work: Callable[[slice], list[tuple[Tensor, Tensor]] | None], windows: list[slice]
+) -> list[tuple[Tensor, Tensor]]:
     """Work on windows, some at a time, and return what comes out of them in their order."""
-    results: list[Tensor] = []
+    results: list[tuple[Tensor, Tensor]] = []
     with ThreadPoolExecutor(THREADS) as pool:
         for result in pool.map(work, windows):
             results.extend(result or ())
     return results
 
 
-def _root_mean(squares: list[Tensor], particles: int) -> float:
-    total = torch.zeros((), dtype=torch.float64)
-    for square in squares:
-        total += square
-    return float(total / particles) ** 0.5
+def _look(positions: Tensor) -> tuple[Tensor, Tensor]:
+    return squared_distances(positions), positions.isfinite().all(dim=1)
+
+
+def _sum_up(seen: list[tuple[Tensor, Tensor]], particles: int) -> Survey:
+    total, finite = torch.zeros((), dtype=torch.float64), torch.ones(particles, dtype=torch.bool)
+    for squares, whole in seen:
+        total += squares
+        finite &= whole
+    return Survey(float(total / particles) ** 0.5, finite)

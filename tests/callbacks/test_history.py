@@ -76,8 +76,8 @@ def test_score_tables_can_be_left_out(world: World, tmp_path: Path) -> None:
 
 
 def test_a_new_search_does_not_write_into_the_folder_of_another_run(world: World, tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text("iteration\n0\n")
+    (tmp_path / "history.csv").write_text("iteration\n0\n1\n")
     with pytest.raises(InputError, match="record of an earlier one"):
         search(world, tmp_path, callbacks=[History()])
-    assert (tmp_path / "history.csv").read_text() == "iteration\n0\n"
+    assert (tmp_path / "history.csv").read_text() == "iteration\n0\n1\n"
     assert not (tmp_path / "score_tables").exists()

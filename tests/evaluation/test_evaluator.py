@@ -16,7 +16,7 @@ from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, Objective, Outcome
+from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, MultiTask, Objective, Outcome
 from tests.evaluation.plain_peft import PlainPeft
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def test_dropout_of_the_experts_never_adds_noise(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
-def test_a_particle_that_flew_away_is_scored_like_any_other(
+def test_a_particle_that_flew_away_touches_no_other_and_is_broken_where_nothing_is_finite(
     value: float,
     adapted: AdaptedModel,
     tiny_tokenizer: "PreTrainedTokenizerBase",
@@ -221,6 +221,9 @@ def test_a_particle_that_flew_away_is_scored_like_any_other(
         evaluator = Evaluator(adapted, tiny_tokenizer, objective)
         asked = with_letters(examples[:8])
         evaluation = evaluator.evaluate(positions, asked)
+        if not math.isfinite(value):
+            assert evaluation.scores[0].eq(-math.inf).all()
+            assert evaluation.reach[0].tolist() == [-math.inf, -math.inf]
         assert not evaluation.scores.isnan().any()
         assert evaluation.outcomes[1] == evaluator.evaluate(pool.vectors[1:2], asked).outcomes[0]
 
@@ -266,7 +269,6 @@ class Scores:
             (0.5, 2.0),
             "between 0.0 and 1.0 from Scores.*got 2.0 for example '0'",
         ),  # the longer question, 1, is asked first
-        ((math.nan, 0.5), "nan"),
         ((1.0,), "1 for 2"),
     ],
 )
@@ -308,3 +310,28 @@ def test_shapes_that_do_not_fit_are_refused(
         evaluator.evaluate(pool.vectors[0], examples[:2])
     with pytest.raises(ValueError, match=r"due \[P\]"):
         evaluator.evaluate(pool.vectors, examples[:2], torch.tensor([True]))
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_tasks_have_beginnings_of_their_own_and_reply_as_each_does_alone(
+    shared_prefix: bool,
+    adapted: AdaptedModel,
+    tiny_tokenizer: "PreTrainedTokenizerBase",
+    pool: ExpertPool,
+    examples: list[Example],
+) -> None:
+    shots = {"one": "Question: red?\nAnswer: fox\n" * 4, "other": "Question: seven plus seven?\nAnswer: town\n" * 5}
+    parts: dict[str, Objective] = {"one": ExactMatch(max_new_tokens=5), "other": ExactMatch("exact", max_new_tokens=3)}
+    asked = {
+        task: [replace(example, in_context_prompt=shot, task=task) for example in examples[:7]]
+        for task, shot in shots.items()
+    }
+    settings = EngineSettings(shared_prefix=shared_prefix)
+    mixed = [example for pair in zip(asked["one"], asked["other"], strict=True) for example in pair]
+    together = Evaluator(adapted, tiny_tokenizer, MultiTask(parts), settings)
+    assert [len(together._prefixes(mixed, task)[0]) > 16 for task in shots] == [shared_prefix] * 2
+    found = together.evaluate(pool.vectors, mixed, whole_replies=True)
+    for place, task in enumerate(shots):
+        alone = Evaluator(adapted, tiny_tokenizer, parts[task]).evaluate(pool.vectors, asked[task], whole_replies=True)
+        assert found.scores[:, place::2].equal(alone.scores)
+        assert [row[place::2] for row in found.outcomes] == alone.outcomes

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine import ParticleRows
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator, lots_of
+from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
@@ -148,61 +147,6 @@ def test_no_examples_leave_every_utility_unknown(
     found = Evaluator(adapted, tiny_tokenizer, ExactMatch()).evaluate(pool.vectors, [])
     assert found.utilities.isnan().all()
     assert found.evaluated == 0
-
-
-ASKED = {0: [0, 1, 2, 3, 4], 3: [4, 2], 1: [0, 1, 2, 3, 4, 5], 2: [5]}
-LENGTHS = [5, 9, 7, 1, 8, 8]
-
-
-@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16, 256])
-def test_every_pair_stands_in_one_lot_with_the_longest_prompts_first(rows: int) -> None:
-    lots = lots_of(ASKED, LENGTHS, rows, 4)
-    pairs = [pair for lot in lots for pair in lot]
-    assert sorted(pairs) == sorted((particle, place) for particle, places in ASKED.items() for place in places)
-    assert all(lots)
-    for particle, places in ASKED.items():
-        lengths = [LENGTHS[place] for one, place in pairs if one == particle]
-        assert lengths == sorted((LENGTHS[place] for place in places), reverse=True)
-
-
-def test_a_lot_holds_equally_many_examples_of_its_particles() -> None:
-    lots = lots_of({particle: range(12) for particle in range(4)}, range(12), rows=8, lots=6)
-    assert [len(lot) for lot in lots] == [8] * 6
-    for number, lot in enumerate(lots):
-        expected = [(particle, place) for particle in range(4) for place in (11 - 2 * number, 10 - 2 * number)]
-        assert lot == expected
-
-
-def test_there_are_as_many_lots_as_wanted_unless_they_would_be_small() -> None:
-    many = {0: list(range(1000))}
-    assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=4096, lots=4)] == [250] * 4
-    assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=5, lots=4)] == [250] * 4
-    assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=256, lots=20)] == [67] * 10 + [66] * 5  # 64 or more
-    assert [len(lot) for lot in lots_of(many, [1] * 1000, rows=50, lots=20)] == [50] * 20
-    ragged = {0: list(range(90)), 1: list(range(40)), 2: [0]}
-    assert [len(lot) for lot in lots_of(ragged, [1] * 90, rows=256, lots=4)] == [67, 64]  # 33 each, and one
-
-
-def test_more_particles_than_a_lot_holds_are_cut_too() -> None:
-    lots = lots_of({particle: [0] for particle in range(100)}, [3], rows=2, lots=13)
-    assert [len(lot) for lot in lots] == [8] * 9 + [7] * 4
-    assert [particle for lot in lots for particle, _ in lot] == list(range(100))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 8])
-def test_any_number_of_ranks_shares_the_same_lots(count: int) -> None:
-    lots = lots_of(ASKED, LENGTHS, 2, 4)
-    shares = []
-    for index in range(count):
-        ranks = Ranks()
-        ranks.index, ranks.count = index, count
-        shares.extend(ranks.share(lots_of(ASKED, LENGTHS, 2, 4)))
-    assert sorted(shares) == sorted(lots)
-
-
-def test_nothing_to_ask_makes_no_lots() -> None:
-    assert lots_of({}, [], 4, 4) == []
-    assert lots_of({0: []}, [3], 4, 4) == []
 
 
 @pytest.mark.parametrize(("chunk", "asked"), [(None, 4 * 32), (3, 4 * 3)])

@@ -3,29 +3,17 @@
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 
-from swarm_lightning.evaluation.exact_stop import expected_scores, mean_score, next_examples, reach, still_needed
+from swarm_lightning.evaluation.exact_stop import expected_scores, next_examples, reach, still_needed
+from swarm_lightning.evaluation.utility_rule import UtilityRule, mean_rule
+from swarm_lightning.objectives.means import harmonic_mean
 
 NAN = math.nan
 ZERO_ONE = (0.0, 1.0)
-
-
-def test_a_mean_does_not_depend_on_the_order() -> None:
-    draw = random.Random(0)
-    for _ in range(200):
-        scores = [draw.choice([0.1, 0.2, 0.3, 1 / 3, 1e-9, 1.0]) for _ in range(draw.randint(1, 12))]
-        means = {mean_score(draw.sample(scores, len(scores))) for _ in range(10)}
-        assert len(means) == 1
-        assert means.pop() == pytest.approx(sum(scores) / len(scores))
-
-
-def test_a_mean_rises_with_every_score() -> None:
-    assert mean_score([0.1] * 9 + [0.1 + 2**-50]) >= mean_score([0.1] * 10) == 0.1
-    assert mean_score([1.0, 0.0, 1.0]) == 2 / 3
 
 
 @pytest.mark.parametrize(
@@ -42,7 +30,7 @@ def test_a_mean_rises_with_every_score() -> None:
 def test_what_a_particle_can_still_reach(
     scores: list[float], bounds: tuple[float, float], expected: tuple[float, float]
 ) -> None:
-    assert reach(scores, bounds) == expected
+    assert reach(scores, mean_rule(len(scores), bounds)) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,24 +53,31 @@ def test_what_a_particle_can_still_reach(
 def test_how_many_are_still_needed(
     scores: list[float], personal_best: float, floor: float, expected: tuple[int, int]
 ) -> None:
-    assert still_needed(scores, personal_best, floor, ZERO_ONE) == expected
+    unknown = [place for place, score in enumerate(scores) if math.isnan(score)]
+    assert still_needed(scores, unknown, personal_best, floor, mean_rule(len(scores), ZERO_ONE)) == expected
 
 
 def test_hard_examples_come_first_and_as_many_easy_ones_as_the_floor_needs() -> None:
     expected = [0.9, 0.1, 0.5, 0.4, 0.8, 0.2]
     # Three of six must fail, two must be solved.
-    assert next_examples([NAN] * 6, expected, 0.5, 2 / 6, ZERO_ONE, chunk=1) == [1, 5, 3, 0, 4]
+    assert next_examples([NAN] * 6, expected, 0.5, 2 / 6, mean_rule(6, ZERO_ONE), chunk=1) == [1, 5, 3, 0, 4]
     # Example 1 failed and 0 was solved: two more must fail, one more be solved.
-    assert next_examples([1.0, 0.0, NAN, NAN, NAN, NAN], expected, 0.5, 2 / 6, ZERO_ONE, 1) == [5, 3, 4]
+    assert next_examples([1.0, 0.0, NAN, NAN, NAN, NAN], expected, 0.5, 2 / 6, mean_rule(6, ZERO_ONE), 1) == [5, 3, 4]
 
 
 def test_a_chunk_is_asked_at_least_as_far_as_there_is_one() -> None:
-    expected = [0.1, 0.2, 0.3, 0.4, 0.5]
-    assert next_examples([NAN] * 5, expected, 0.8, -math.inf, ZERO_ONE, chunk=1) == [0]
-    assert next_examples([NAN] * 5, expected, 0.8, -math.inf, ZERO_ONE, chunk=3) == [0, 1, 2]
-    assert next_examples([NAN] * 5, expected, 1.0, 0.2, ZERO_ONE, chunk=2) == [4, 3]
-    assert sorted(next_examples([NAN] * 5, expected, 0.8, -math.inf, ZERO_ONE, chunk=99)) == [0, 1, 2, 3, 4]
-    assert next_examples([0.0, NAN, NAN, NAN, NAN], expected, 0.8, -math.inf, ZERO_ONE, chunk=99) == []
+    expected, rule = [0.1, 0.2, 0.3, 0.4, 0.5], mean_rule(5, ZERO_ONE)
+    assert next_examples([NAN] * 5, expected, 0.8, -math.inf, rule, chunk=1) == [0]
+    assert next_examples([NAN] * 5, expected, 0.8, -math.inf, rule, chunk=3) == [0, 1, 2]
+    assert next_examples([NAN] * 5, expected, 1.0, 0.2, rule, chunk=2) == [4, 3]
+    assert sorted(next_examples([NAN] * 5, expected, 0.8, -math.inf, rule, chunk=99)) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert next_examples([0.0, NAN, NAN, NAN, NAN], expected, 0.8, -math.inf, rule, chunk=99) == []
 
 
 def decided(scores: Sequence[float], values: Sequence[float], personal_best: float, floor: float) -> bool:
@@ -108,10 +103,11 @@ def follow(
 ) -> list[float]:
     """Ask as the evaluator does, and check every round by trying everything; return what is known at the end."""
     bounds = (min(values), max(values))
+    rule = mean_rule(len(truth), bounds)
     scores = [NAN] * len(truth)
     while True:
         unknown = [place for place, score in enumerate(scores) if math.isnan(score)]
-        asked = next_examples(scores, expected, personal_best, floor, bounds, chunk)
+        asked = next_examples(scores, expected, personal_best, floor, rule, chunk)
         assert bool(asked) == (bool(unknown) and not decided(scores, values, personal_best, floor))
         if not asked:
             return scores
@@ -147,7 +143,7 @@ def test_all_tables_of_zeros_and_ones(chunk: int) -> None:
             scores = follow(truth, (0.0, 1.0), expected, personal_best, floor, chunk)
             utility, missing = sum(truth) / 5, sum(map(math.isnan, scores))
             assert not (missing and (utility > personal_best or utility < floor))
-            low, high = reach(scores, ZERO_ONE)
+            low, high = reach(scores, mean_rule(5, ZERO_ONE))
             assert low <= utility <= high
             saved += missing
     assert saved > 200
@@ -170,15 +166,63 @@ def test_tables_of_fractional_scores() -> None:
     assert saved > 10
 
 
+def harmonic_of_two(scores: Sequence[float]) -> float:
+    """The harmonic mean of the means of the first two and the last three."""
+    return harmonic_mean([sum(scores[:2]) / 2, sum(scores[2:]) / 3])
+
+
+def weakest(scores: Sequence[float]) -> float:
+    return min(sum(scores[:2]) / 2, sum(scores[2:]) / 3)
+
+
+@pytest.mark.parametrize("utility", [harmonic_of_two, weakest])
+@pytest.mark.parametrize("bounds", [[(0.0, 1.0)] * 5, [(0.0, 1.0)] * 2 + [(0.5, 4.0)] * 3], ids=["alike", "different"])
+def test_a_combined_utility_is_asked_until_nothing_can_change(
+    utility: Callable[[Sequence[float]], float], bounds: list[tuple[float, float]]
+) -> None:
+    rule = UtilityRule(tuple(low for low, _ in bounds), tuple(high for _, high in bounds), utility)
+    draw = random.Random(0)
+    saved = 0
+    tables = list(itertools.product(*bounds))
+    for truth in tables:
+        floor, personal_best = sorted(utility(draw.choice(tables)) for _ in range(2))
+        scores = [NAN] * 5
+        while True:
+            ends = [
+                utility(whole)
+                for whole in tables
+                if all(math.isnan(known) or known == one for one, known in zip(whole, scores, strict=True))
+            ]
+            low, high = reach(scores, rule)
+            assert (low, high) == (min(ends), max(ends))
+            asked = next_examples(scores, [draw.random() for _ in truth], personal_best, floor, rule, chunk=1)
+            assert bool(asked) == (len(ends) > 1 and (high > personal_best or low < floor))
+            if not asked:
+                break
+            assert len(set(asked)) == len(asked)
+            assert all(math.isnan(scores[place]) for place in asked)
+            for place in asked:
+                scores[place] = truth[place]
+        assert not (any(map(math.isnan, scores)) and not floor <= utility(truth) <= personal_best)
+        saved += sum(map(math.isnan, scores))
+    assert saved > 10
+
+
+def test_the_order_of_asking_compares_tasks_by_how_far_up_between_its_bounds_a_score_is_expected() -> None:
+    # 5 of 1 to 10 is nearer to the bottom than 0.6 of 0 to 1, and 0.2 is lower than both.
+    rule = UtilityRule((1.0, 0.0, 0.0), (10.0, 1.0, 1.0), lambda scores: min(scores))
+    assert next_examples([NAN] * 3, [5.0, 0.6, 0.2], -math.inf, -math.inf, rule, chunk=1) == [2, 0, 1]
+
+
 def test_guesses_follow_what_was_known_before() -> None:
     known = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
     guesses = expected_scores(known, best=known, leader=1)
-    # Row 0: 0.5 known + 0.3 own best + 0.3 leader's best + 0.4 mean.
-    assert guesses[0].tolist() == pytest.approx([1.5, 0.0, 0.5])
-    assert guesses[1].tolist() == pytest.approx([1.5, 0.0, 1.3])
+    # Row 0: (0.5 known + 0.3 own best + 0.3 leader's best + 0.4 mean) / 1.5.
+    assert guesses[0].tolist() == pytest.approx([1.0, 0.0, 1 / 3])
+    assert guesses[1].tolist() == pytest.approx([1.0, 0.0, 13 / 15])
 
 
 def test_an_example_that_nobody_knows_stands_in_the_middle() -> None:
     known = torch.tensor([[1.0, NAN, 0.0]], dtype=torch.float64)
-    assert expected_scores(known, known, 0)[0].tolist() == pytest.approx([1.5, 0.75, 0.0])
+    assert expected_scores(known, known, 0)[0].tolist() == pytest.approx([1.0, 0.5, 0.0])
     assert expected_scores(torch.full((2, 3), NAN), torch.full((2, 3), NAN), 0).tolist() == [[0.0] * 3] * 2

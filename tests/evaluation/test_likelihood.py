@@ -43,14 +43,16 @@ def test_likelihoods_are_those_of_single_passes_whatever_shares_the_batch(
 ) -> None:
     owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
     found = loglikelihoods(Crowd(adapted, pool.vectors), owners, continuations, slots, 0)
-    assert found == pytest.approx([expected(plain, particle, one) for particle, one in rows], rel=1e-5)
+    assert [logarithm for logarithm, _ in found] == pytest.approx(
+        [expected(plain, particle, one) for particle, one in rows], rel=1e-5
+    )
 
 
 def test_the_base_alone_has_its_own(adapted: AdaptedModel, plain: PlainPeft) -> None:
     one = continuation(plain, "fox", " red bear")
     with adapted.base_only():
         found = loglikelihoods(Crowd(adapted, None), [0], [one], 4, 0)
-    assert found == pytest.approx([expected(plain, None, one)], rel=1e-5)
+    assert found[0][0] == pytest.approx(expected(plain, None, one), rel=1e-5)
 
 
 def test_equal_continuations_are_exactly_equally_likely(
@@ -59,6 +61,24 @@ def test_equal_continuations_are_exactly_equally_likely(
     one, other = continuation(plain, "fox", " red bear"), continuation(plain, "fox", " a")
     found = loglikelihoods(Crowd(adapted, pool.vectors), [1, 1, 1, 2], [one, other, one, one], 2, 0)
     assert found[0] == found[2] != found[3]
+
+
+def test_a_continuation_is_greedy_where_a_greedy_reply_would_begin_with_it(
+    adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, many_prompts: list[str]
+) -> None:
+    owners, continuations, greedy = [], [], []
+    for number, prompt in enumerate(many_prompts[:16]):
+        particle, ids = number % 4, plain.ids(prompt)
+        reply = plain.reply_ids(particle, ids, 3)
+        if len(reply) < 3:  # it has ended
+            continue
+        for tokens in (reply, reply[:1], [reply[0], reply[1] + 1, reply[2]], [*reply[:2], reply[2] - 1]):
+            owners.append(particle)
+            continuations.append(Continuation((*ids, *tokens), len(ids)))
+            greedy.append(tokens == reply[: len(tokens)])
+    found = loglikelihoods(Crowd(adapted, pool.vectors), owners, continuations, 5, 0)
+    assert [likeliest for _, likeliest in found] == greedy
+    assert greedy[:8] == [True, True, False, False] * 2
 
 
 def shapes_of(adapted: AdaptedModel, pool: ExpertPool, owners: list[int], continuations: list[Continuation]) -> Any:
@@ -103,7 +123,9 @@ def test_a_shared_prefix_changes_no_likelihood_and_is_not_fed_again(
     owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
     found = loglikelihoods(crowd, owners, continuations, slots, 0, skip=len(prefix))
     hook.remove()
-    assert found == pytest.approx([expected(plain, particle, one) for particle, one in rows], rel=1e-5)
+    assert [logarithm for logarithm, _ in found] == pytest.approx(
+        [expected(plain, particle, one) for particle, one in rows], rel=1e-5
+    )
     assert columns.count(len(prefix)) <= 2
     assert max(columns) <= max(len(prefix), max(len(one.ids) for one in continuations) - 1 - len(prefix))
 

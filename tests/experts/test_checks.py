@@ -34,14 +34,45 @@ def test_experts_of_one_config_pass(adapters: list[Adapter]) -> None:
     check_adapters(adapters)
 
 
-def test_a_missing_target_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
-    with pytest.raises(InputError, match="target modules, but 'stories' has down_proj, gate_proj, q_proj, up_proj "):
-        check_adapters(with_tensors(removed="v_proj"))
+@pytest.mark.parametrize("removed", ["v_proj", LAYER])
+def test_a_layer_that_the_config_adapts_and_the_file_lacks_is_named(
+    with_tensors: Callable[..., list[Adapter]], removed: str
+) -> None:
+    first = "model.layers.0.self_attn.v_proj" if removed == "v_proj" else "model.layers.1.self_attn.q_proj"
+    with pytest.raises(InputError, match=f"Expected 'stories' .* names '{first}' and the file with the weights lacks"):
+        check_adapters(with_tensors(removed=removed))
 
 
-def test_a_missing_layer_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
-    with pytest.raises(InputError, match=f"'stories' lacks '{LAYER}.lora_A.weight' \\(2 tensors"):
-        check_adapters(with_tensors(removed=LAYER))
+@pytest.mark.parametrize(
+    ("settings", "left_out"),
+    [
+        ({"target_modules": ["q_proj", "v_proj", "gate_proj", "up_proj"]}, "model.layers.0.mlp.down_proj"),
+        ({"layers_to_transform": [0]}, "model.layers.1.mlp.down_proj"),
+        ({"exclude_modules": ["v_proj"]}, "model.layers.0.self_attn.v_proj"),
+    ],
+)
+def test_a_layer_that_the_file_holds_and_the_config_leaves_out_is_named(
+    adapters: list[Adapter], settings: dict[str, object], left_out: str
+) -> None:
+    adapters[1] = replace(adapters[1], config=adapters[1].config | settings)
+    with pytest.raises(InputError, match=f"'numbers' .* leaves out '{left_out}' and the file with the weights holds"):
+        check_adapters(adapters)
+
+
+@pytest.mark.parametrize("targets", ["*_proj", 5, {"q_proj": 1, "v_proj": [2]}])
+def test_targets_that_peft_can_not_read_are_refused(adapters: list[Adapter], targets: object) -> None:
+    adapters[1] = replace(adapters[1], config=adapters[1].config | {"target_modules": targets})
+    with pytest.raises(InputError, match="'numbers'"):
+        check_adapters(adapters)
+
+
+def test_a_target_that_an_expert_was_never_meant_to_adapt_may_be_lacking(
+    with_tensors: Callable[..., list[Adapter]],
+) -> None:
+    adapters = with_tensors(removed="v_proj")
+    targets = ["q_proj", "gate_proj", "up_proj", "down_proj"]
+    adapters[2] = replace(adapters[2], config=adapters[2].config | {"target_modules": targets})
+    check_adapters(adapters)
 
 
 def test_half_a_pair_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
@@ -69,8 +100,9 @@ def test_tensors_other_than_linear_pairs_are_refused_by_name(
         check_adapters(with_tensors({name: torch.zeros(4, 32)}))
 
 
-def test_a_differing_shape_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
-    with pytest.raises(InputError, match=rf"{LAYER}.lora_A.weight', but 'stories' has \[4, 16\] \(others: \[4, 32\]"):
+def test_another_number_of_inputs_is_named(with_tensors: Callable[..., list[Adapter]]) -> None:
+    layer = "model.layers.1.self_attn.q_proj"
+    with pytest.raises(InputError, match=rf"inputs of '{layer}', but 'stories' has 16 \(others: 32\)"):
         check_adapters(with_tensors({f"{LAYER}.lora_A.weight": torch.zeros(4, 16)}))
 
 

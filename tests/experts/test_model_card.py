@@ -52,6 +52,17 @@ def test_the_card_tells_experts_task_settings_and_utilities() -> None:
     assert "- Seed: 7" in card
 
 
+def test_several_tasks_have_a_line_each() -> None:
+    utilities = Utilities(0.48, 0.6, 200, {"sums": (0.4, 0.75), "my_towns": (0.6, 0.5)})
+    card = render_card(CardFacts("best", "owner/base", ("a", "b"), "sums: a, my_towns: b", validation=utilities))
+    assert (
+        "| validation (guided the search) | 200 | 0.4800 | 0.6000 |\n"
+        "| validation (guided the search), task sums | | 0.4000 | 0.7500 |\n"
+        "| validation (guided the search), task my\\_towns | | 0.6000 | 0.5000 |\n"
+    ) in card
+    assert "- Task: sums: a, my\\_towns: b" in card.replace("\\:", ":")
+
+
 def test_what_is_not_known_is_left_out() -> None:
     card = render_card(CardFacts("best", "owner/base", ("a", "b"), "task", validation=Utilities(0.5, 0.625)))
     assert "test (held back)" not in card

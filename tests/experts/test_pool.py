@@ -69,8 +69,8 @@ def test_a_single_expert_is_refused(experts: Path) -> None:
 
 
 def test_experts_that_do_not_fit_each_other_are_refused(experts: Path, change_config: Callable[..., None]) -> None:
-    change_config(experts / "towns", lora_alpha=32)
-    with pytest.raises(InputError, match="'towns' has 32"):
+    change_config(experts / "towns", use_dora=True)
+    with pytest.raises(InputError, match="'towns' has use_dora"):
         load_pool(str(experts))
 
 

@@ -55,6 +55,9 @@ class Spoken:
     def loglikelihood(self, *args: object, **kwargs: object) -> list[list[Likelihood]]:
         raise AssertionError("abstention asks for replies")
 
+    def select(self, places: Sequence[int]) -> "Spoken":
+        raise AssertionError("abstention asks all rows")
+
 
 @pytest.mark.parametrize(
     ("reply", "verdict", "score", "vote"),
@@ -244,3 +247,28 @@ def test_every_setting_of_both_turns_belongs_to_the_search() -> None:
     ]
     found = [settings_of(Abstention(**change)) for change in changes]  # type: ignore[arg-type]
     assert all(one != other for place, one in enumerate(found) for other in found[:place])
+
+
+def test_tokens_are_counted_for_the_turn_that_can_need_most(tokenizer: "PreTrainedTokenizerBase") -> None:
+    def tokens(text: str) -> int:
+        return len(tokenizer(text)["input_ids"])
+
+    example = Example("Grass?", "B", {"A": "a word of many letters", "B": "green"})
+    question = "Question: Grass?\nA: a word of many letters\nB: green\n"
+    asked = "\nIs the proposed answer true or false? Directly answer with true or false.\nAnswer:"
+    second = tokens(f"{question}Proposed answer: {asked}")
+    long = len(tokenizer("A: a word of many letters", add_special_tokens=False)["input_ids"])
+    assert long > 4
+    # Shown is the longest choice, or all of a longer reply.
+    assert Abstention(max_new_tokens=4, reflection_max_new_tokens=9).tokens_needed(example, tokenizer) == (
+        second + long + 9
+    )
+    assert Abstention(max_new_tokens=90, reflection_max_new_tokens=9).tokens_needed(example, tokenizer) == (
+        second + 90 + 9
+    )
+    # A short second turn: the first one needs more.
+    brief = Abstention(reflection="{answer}?", max_new_tokens=90, reflection_max_new_tokens=1)
+    assert brief.tokens_needed(example, tokenizer) == tokens(f"{question}The answer is") + 90
+    # A reply that is shown twice counts twice.
+    twice = Abstention(rule="contained", reflection="{reply} {reply} {question}", max_new_tokens=50)
+    assert twice.tokens_needed(example, tokenizer) == tokens("  Grass?") + 2 * 50 + 10

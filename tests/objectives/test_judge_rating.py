@@ -47,6 +47,9 @@ class Writer:
     ) -> list[list[Likelihood]]:
         raise NotImplementedError
 
+    def select(self, places: Sequence[int]) -> "Writer":
+        return self
+
 
 WRITER: LanguageModel = Writer()
 

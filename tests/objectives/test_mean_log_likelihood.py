@@ -68,7 +68,7 @@ def test_what_stands_between_prompt_and_text(
     prompt: str,
     continuation: str,
 ) -> None:
-    objective = MeanLogLikelihood(**settings)  # type: ignore[arg-type]
+    objective = MeanLogLikelihood(**settings)
     example = Example("What?", answer)
     assert objective.prompt(example, language_model.tokenizer) == prompt
     tokens = language_model.tokenizer(

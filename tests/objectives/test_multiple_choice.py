@@ -152,6 +152,7 @@ def test_a_model_is_told_which_rows_are_settled(language_model: LanguageModel) -
         tokenizer = language_model.tokenizer
         device = language_model.device
         loglikelihood = language_model.loglikelihood
+        select = language_model.select
 
         def generate(
             self,

@@ -44,6 +44,15 @@ def test_an_in_context_prompt_stands_once_where_the_template_names_it() -> None:
     assert PromptTemplate("{question} ({in_context_prompt})").fill(PLAIN) == "What is 1 + 1? ()"
 
 
+def test_an_in_context_prompt_of_the_templates_own_takes_the_place_of_the_examples() -> None:
+    example = replace(PLAIN, in_context_prompt="Be short.")
+    for one in (example, PLAIN):
+        assert PromptTemplate("Q: {question}", in_context_prompt="A {x}.").fill(one) == "A {x}.\n\nQ: What is 1 + 1?"
+        assert PromptTemplate("Q: {question}", in_context_prompt="").fill(one) == "Q: What is 1 + 1?"
+    named = PromptTemplate("{in_context_prompt} Q: {question}", in_context_prompt="A.")
+    assert named.fill(example) == "A. Q: What is 1 + 1?"
+
+
 def test_braces_in_the_data_are_never_read_as_a_template() -> None:
     example = Example(question="{choices} {question} {{x}}", in_context_prompt="{question}")
     assert PromptTemplate("Q: {question}").fill(example) == "{question}\n\nQ: {choices} {question} {{x}}"

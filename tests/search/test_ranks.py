@@ -144,7 +144,9 @@ class Frail(ExactMatch):
             if end == "killed":
                 open(os.environ.get("BUSY", os.devnull), "w").close()
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise {"mistaken": InputError, "failing": KeyError}[end]("example 'x' can't be asked")
+            if end == "failing":
+                model.generate(None, None)
+            raise {"mistaken": InputError, "raising": KeyError}[end]("example 'x' can't be asked")
         return super().evaluate(examples, model)
 '''
 # Of 8 examples, every rank of two is asked 4 in each iteration, one after the other.
@@ -169,7 +171,7 @@ def frail_program(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize(("end", "code"), [("mistaken", 2), ("failing", 1)])
+@pytest.mark.parametrize(("end", "code"), [("mistaken", 2), ("raising", 2), ("failing", 1)])
 def test_what_fails_on_one_rank_ends_all_with_one_message(
     world: World, forked_ranks: ForkedRanks, frail: list[dict[str, str]], tmp_path: Path, rank: int, end: str, code: int
 ) -> None:
@@ -181,10 +183,15 @@ def test_what_fails_on_one_rank_ends_all_with_one_message(
     if end == "mistaken":
         assert told == ["swarm: example 'x' can't be asked"]
         assert "Traceback" not in ended[0].err + ended[1].err
+    elif end == "raising":
+        assert len(told) == 1
+        assert "from Frail for" in told[0]
+        assert "raised KeyError" in told[0]
+        assert "Traceback" not in ended[0].err + ended[1].err
     else:
         assert ["Traceback" in each.err for each in ended] == [rank == 0, rank == 1]
         assert len(told) == (0 if rank == 0 else 1)
-        assert rank == 0 or ("rank 1 failed: KeyError" in told[0] and "--ckpt_path" in told[0])
+        assert rank == 0 or ("rank 1 failed: TypeError" in told[0] and "--ckpt_path" in told[0])
 
 
 def test_a_refusal_before_the_search_is_told_once_and_leaves_no_folder(

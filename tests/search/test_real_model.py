@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.search.real_experts import save_experts
 from tests.search.tiny_search import run_swarm
 
 pytestmark = pytest.mark.shared
@@ -20,19 +21,7 @@ def base(shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def experts(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    folder = tmp_path_factory.mktemp("experts")
-    for number in range(4):
-        torch.manual_seed(number)
-        config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"], task_type="CAUSAL_LM")
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.3)
-        model.save_pretrained(str(folder / f"expert_{number}"))
-    return folder
+    return save_experts(base, tmp_path_factory.mktemp("experts"), count=4)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,11 @@ import pytest
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.run_folder import (
+    claim_run_folder,
+    find_begun,
     find_checkpoint,
     free_path,
+    has_iterations,
     next_run_folder,
     remove_if_empty,
     run_folder_of,
@@ -42,6 +45,33 @@ def test_a_rank_that_was_started_by_another_one_takes_its_folder(
     assert next_run_folder(tmp_path) == tmp_path / "version_1"
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert next_run_folder(tmp_path / "another") == tmp_path / "another" / "version_0"
+
+
+def test_runs_that_start_at_once_get_a_folder_each(tmp_path: Path) -> None:
+    folders = [claim_run_folder(tmp_path / "runs") for _ in range(3)]
+    assert folders == [tmp_path / "runs" / f"version_{version}" for version in range(3)]
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_search_that_was_ended_before_its_first_checkpoint_is_found(tmp_path: Path) -> None:
+    put_checkpoint(tmp_path / "version_2")
+    assert find_begun("last", tmp_path) is None
+    begun = tmp_path / "version_3"
+    begun.mkdir()
+    assert find_begun("last", tmp_path) is None, "nothing was begun there"
+    (begun / "config.yaml").touch()
+    for history in (None, "", "iteration,best", "iteration,best\n0", "iteration,best\n0,0.5\n"):
+        if history is not None:
+            (begun / "history.csv").write_text(history)
+        assert not has_iterations(begun)
+        assert find_begun("last", tmp_path) == find_begun(str(begun), "elsewhere") == begun
+    (begun / "history.csv").write_text("iteration,best\n0,0.5\n1,0.5\n")  # its checkpoints lie somewhere else
+    assert has_iterations(begun)
+    assert find_begun("last", tmp_path) is None
+    assert find_begun(str(begun), tmp_path) is None
+    put_checkpoint(tmp_path / "version_4")
+    assert find_begun("last", tmp_path) is None
+    assert find_begun("nowhere", tmp_path) is None
 
 
 def test_last_is_the_newest_run_that_has_a_checkpoint(tmp_path: Path) -> None:

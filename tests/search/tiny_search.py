@@ -168,6 +168,7 @@ def search(
     seed: int = 0,
     scheduler: Callable[..., Any] = StepLengthDecay,
     dataset: Path | None = None,
+    data: SwarmData | None = None,
     ckpt_path: str | None = None,
     logger: Any = False,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
@@ -205,7 +206,7 @@ def search(
             log_every_n_steps=1,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, datamodule=SwarmData(str(dataset or world.dataset)), ckpt_path=ckpt_path)
+        trainer.fit(module, datamodule=data or SwarmData(str(dataset or world.dataset)), ckpt_path=ckpt_path)
     return module
 
 

@@ -1,0 +1,58 @@
+"""What the scores of one particle are worth: the mean score, unless the objective says otherwise.
+
+Objectives that follow `CombinesScores` compute the utility themselves, and those that follow `HasTasks` are made of
+parts, each with examples, bounds and a utility of its own. Everything that turns scores into a utility asks here.
+"""
+
+from collections.abc import Sequence
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.objectives.means import mean_score
+from swarm_lightning.objectives.protocol import CombinesScores, HasTasks, Objective
+
+
+def utility_of(objective: Objective, scores: Sequence[float], examples: Sequence[Example]) -> float:
+    """Return the utility of one particle.
+
+    Args:
+        objective: What was asked.
+        scores: One per example, none of them NaN.
+        examples: One or more.
+    """
+    if isinstance(objective, CombinesScores):
+        return objective.utility(scores, examples)
+    return mean_score(scores)
+
+
+def parts_of(objective: Objective, scores: Sequence[float], examples: Sequence[Example]) -> dict[str, float]:
+    """Return the utility of every part of an objective that has some; nothing for any other.
+
+    Args:
+        objective: What was asked.
+        scores: One per example, none of them NaN.
+        examples: What was asked; a part without examples is left out.
+
+    Returns:
+        Utilities by the names of the tasks, in their order.
+    """
+    if not isinstance(objective, HasTasks):
+        return {}
+    by_task: dict[str, list[int]] = {}
+    for place, example in enumerate(examples):
+        by_task.setdefault(example.task, []).append(place)
+    return {
+        task: utility_of(part, [scores[place] for place in by_task[task]], [examples[place] for place in by_task[task]])
+        for task, part in objective.tasks.items()
+        if task in by_task
+    }
+
+
+def bounds_of(objective: Objective, example: Example) -> tuple[float, float]:
+    """Return the lowest and the highest score that an example can get: those of its task where there are several.
+
+    Args:
+        objective: What is asked.
+        example: With its task.
+    """
+    part = objective.tasks.get(example.task, objective) if isinstance(objective, HasTasks) else objective
+    return part.bounds

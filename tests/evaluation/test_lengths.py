@@ -1,0 +1,60 @@
+"""Examples that the model has no room for are refused before any is asked."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.objectives import Abstention, ExactMatch, MultiTask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHOICES = {"A": "red", "B": "green"}
+EXAMPLES = [Example("Grass?", "B", CHOICES, "colours-0"), Example("Blood?", "A", CHOICES, "colours-1")]
+POSITIONS = 512  # of the tiny base
+
+
+def doubting(max_new_tokens: int, tokenizer: "PreTrainedTokenizerBase") -> tuple[Abstention, int]:
+    """Return the objective, and by hand how many tokens its second turn can need with the first example."""
+    reflection = "Question: {question}\nProposed answer: {answer}\nTrue or false?\nAnswer:"
+    objective = Abstention(reflection=reflection, max_new_tokens=max_new_tokens, reflection_max_new_tokens=7)
+    bare = "Question: Grass?\nProposed answer: \nTrue or false?\nAnswer:"
+    return objective, len(tokenizer(bare)["input_ids"]) + max_new_tokens + 7
+
+
+def test_a_second_turn_that_just_fits_is_fine_and_one_token_more_is_refused_before_the_search(
+    adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    _, needed = doubting(10, tiny_tokenizer)
+    room = 10 + POSITIONS - needed
+    first = len(tiny_tokenizer("Question: Grass?\nA: red\nB: green\nThe answer is")["input_ids"])
+    assert first + room + 1 <= POSITIONS, "the first turn fits in any case"
+    objective, exactly = doubting(room, tiny_tokenizer)
+    assert exactly == POSITIONS
+    Evaluator(adapted, tiny_tokenizer, objective).check_lengths(EXAMPLES[:1])
+    objective, _ = doubting(room + 1, tiny_tokenizer)
+    with pytest.raises(InputError, match=r"Abstention to need at most 512 .* of 1 of 1 examples can need up to 513 "):
+        Evaluator(adapted, tiny_tokenizer, objective).check_lengths(EXAMPLES[:1])
+
+
+def test_the_turns_of_a_task_among_several_are_counted_too(
+    adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    objective = MultiTask({"sums": ExactMatch(), "colours": doubting(500, tiny_tokenizer)[0]}, "mean")
+    examples = [Example("1 + 1?", "2", identifier="sums/0", task="sums")]
+    Evaluator(adapted, tiny_tokenizer, objective).check_lengths(examples)
+    examples.append(Example("Grass?", "B", CHOICES, "colours/0", task="colours"))
+    with pytest.raises(InputError, match=r"1 of 2 examples .* \(id 'colours/0'\)"):
+        Evaluator(adapted, tiny_tokenizer, objective).check_lengths(examples)
+
+
+def test_a_prompt_that_alone_fills_the_model_is_refused(
+    adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    long = Example("red " * 600, "A", CHOICES, "long")
+    with pytest.raises(InputError, match=r"fewer than 512 tokens, .* 1 of 3 examples are longer, .* \(id 'long'\)"):
+        Evaluator(adapted, tiny_tokenizer, ExactMatch()).check_lengths([*EXAMPLES, long])
