@@ -13,7 +13,9 @@ FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 # The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
-ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in ELSEWHERE]
+# Configs of other commands than `swarm fit`.
+COMMANDS = {"experts": "experts", "sweep": "sweep"}
+ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in (*ELSEWHERE, *COMMANDS)]
 
 
 def name_of(path: Path) -> str:
@@ -24,6 +26,7 @@ def test_there_are_configs() -> None:
     assert [path.stem for path in CONFIGS if path.parent == FOLDER] == [
         "abstention",
         "exact_match",
+        "experts",
         "full_checkpoints",
         "harness_task",
         "human_interests",
@@ -34,6 +37,7 @@ def test_there_are_configs() -> None:
         "quickstart",
         "reward_model",
         "safety",
+        "sweep",
     ]
 
 
@@ -43,7 +47,7 @@ def test_a_config_parses_and_keeps_its_values(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["swarm"])
     with pytest.raises(SystemExit) as ended:
-        main(["fit", "--config", str(path), "--print_config"])
+        main([COMMANDS.get(path.stem, "fit"), "--config", str(path), "--print_config"])
     assert ended.value.code == 0
     assert_contains(yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text(encoding="utf-8")))
 
@@ -52,7 +56,8 @@ def test_a_config_parses_and_keeps_its_values(
 def test_a_config_opens_with_its_launch_command(path: Path) -> None:
     opening = path.read_text(encoding="utf-8").split("\nseed_everything", 1)[0].splitlines()
     assert all(line.startswith("#") for line in opening)
-    assert any(f"swarm fit --config configs/{name_of(path)}" in line for line in opening)
+    command = COMMANDS.get(path.stem, "fit")
+    assert any(f"swarm {command} --config configs/{name_of(path)}" in line for line in opening)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
@@ -88,6 +93,40 @@ def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     tasks = len(data["dataset"]) if isinstance(data["dataset"], dict) else 1
     sizes = [6 * tasks, 6 * tasks, 4 * tasks, 4 * tasks]
     assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == sizes
+
+
+def test_the_config_of_experts_makes_experts_that_a_search_takes(tmp_path: Path) -> None:
+    made = str(tmp_path / "made")
+    with calm_process():
+        main(
+            [
+                *("experts", "--config", str(FOLDER / "experts.yaml"), "--output", made, "--training.steps", "2"),
+                *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+            ]
+        )
+        main(
+            [
+                *("fit", "--config", str(FOLDER / "quickstart.yaml"), "--model.experts", made),
+                *("--model.particles", "3", "--data.validation_size", "6", "--data.test_size", "4"),
+                *("--trainer.max_steps", "1", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path / "runs")),
+            ]
+        )
+    assert (tmp_path / "runs" / "version_0" / "best_expert" / "adapter_model.safetensors").is_file()
+
+
+def test_the_config_of_a_sweep_sweeps(tmp_path: Path) -> None:
+    experts = ["demo:experts/scribe", "demo:experts/shepherd"]
+    with calm_process():
+        main(
+            [
+                *("sweep", "--config", str(FOLDER / "sweep.yaml"), "--model.experts", json.dumps(experts)),
+                *("--model.particles", "3", "--data.validation_size", "6", "--data.test_size", "4"),
+                *("--trainer.max_steps", "1", "--sweep.trials", "2", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path)),
+            ]
+        )
+    assert "2 searches: 2 ended." in (tmp_path / "coefficients" / "sweep.md").read_text(encoding="utf-8")
 
 
 def assert_contains(whole: object, part: object) -> None:

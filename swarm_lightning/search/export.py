@@ -13,7 +13,8 @@ from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
 from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import CardFacts, Utilities, render_card
 from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.search.loading import base_of, resident_of
+from swarm_lightning.search.loading import resident_of
+from swarm_lightning.search.resident import base_of
 from swarm_lightning.search.results import FOUND, INITIAL, Row
 from swarm_lightning.search.resume import flatten, identity_of
 

@@ -10,6 +10,7 @@ import torch
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.vectors import windows
 from swarm_lightning.objectives.protocol import RepliesOnly
+from swarm_lightning.search.resident import load_resident
 from swarm_lightning.swarm.population import grow_population
 
 if TYPE_CHECKING:
@@ -17,21 +18,6 @@ if TYPE_CHECKING:
 
     from swarm_lightning.experts.resident import ResidentModel
     from swarm_lightning.search.model_swarm import ModelSwarm
-
-
-def base_of(module: "ModelSwarm") -> str:
-    """Return folder or hub id of the base model: the one that was named, or the first of the full checkpoints.
-
-    Raises:
-        InputError: If none was named and the experts are adapters.
-    """
-    base = module.base if module.base is not None else module.pool.base
-    if base is None:
-        raise InputError(
-            "Expected model.base to name the base model that the adapters belong to, but it is not set. Give its "
-            "folder or hub id."
-        )
-    return base
 
 
 def check_settings(module: "ModelSwarm") -> None:
@@ -58,17 +44,13 @@ def load_parts(module: "ModelSwarm", stage: str) -> None:
         InputError: If the experts do not fit the base, or the objective can't serve the examples.
     """
     from swarm_lightning.evaluation.evaluator import Evaluator
-    from swarm_lightning.experts.base_model import base_fingerprint, load_base
 
     if module.ranks.index > 0:  # one bar for all
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-    base = base_of(module)
-    device = module.trainer.strategy.root_device
-    model, tokenizer = load_base(base, module.base_dtype, device, module.trust_remote_code)
-    fingerprint = base_fingerprint(model)
-    resident = module.pool.resident(model, base)
+    resident = module.load_resident()
+    tokenizer = resident.tokenizer
     splits = None if stage == "predict" else module.splits
     asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
     for examples in asked:
@@ -76,20 +58,17 @@ def load_parts(module: "ModelSwarm", stage: str) -> None:
     objective = module.objective
     if stage == "predict" and isinstance(objective, RepliesOnly):
         objective = objective.replies_only()
-    evaluator = Evaluator(resident, tokenizer, objective, module.engine, module.ranks)
+    evaluator = Evaluator(resident.adapted, tokenizer, objective, module.engine, module.ranks)
     for examples in asked:
         evaluator.check_lengths(examples)
-    module.take_parts(evaluator, tokenizer, fingerprint)
+    module.take_parts(evaluator, tokenizer, resident.fingerprint)
 
 
 def resident_of(module: "ModelSwarm") -> "ResidentModel":
     """Return the resident model of a search, loaded on the CPU where the search is not set up."""
-    from swarm_lightning.experts.base_model import load_base
-
     if module.is_set_up:
         return module.evaluator.engine.adapted
-    base = base_of(module)
-    return module.pool.resident(load_base(base, module.base_dtype, "cpu", module.trust_remote_code)[0], base)
+    return load_resident(module, torch.device("cpu")).adapted
 
 
 def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":

@@ -29,6 +29,7 @@ from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.outcome import metrics_of, sum_up
 from swarm_lightning.search.record import record_of, take_record
+from swarm_lightning.search.resident import Resident, load_resident
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.running_scores import journal_for
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from swarm_lightning.data.examples import ExampleSplits
     from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+    from swarm_lightning.evaluation.exact_stop import Stakes
     from swarm_lightning.experts.kinds import Pool
 
 
@@ -208,6 +210,10 @@ class ModelSwarm(L.LightningModule):
         """Take up what `load_parts` has made."""
         self._evaluator, self._tokenizer, self.base_fingerprint = evaluator, tokenizer, fingerprint
 
+    def load_resident(self) -> "Resident":
+        """Load the base, as the model that becomes particles."""
+        return load_resident(self, self.trainer.strategy.root_device)
+
     def _populate(self) -> None:
         self.seed = self.ranks.first(torch.initial_seed())
         self._generator.manual_seed(self.seed)
@@ -302,8 +308,7 @@ class ModelSwarm(L.LightningModule):
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        journal, positions = journal_for(self, examples), optimizer.vectors(self.positions.data)
-        self.evaluation = self.evaluator.evaluate(positions, examples, optimizer.due, stakes, journal=journal)
+        self.evaluation = self.evaluate(examples, stakes, journal_for(self, examples))
         self.broken = report_broken(self, self.evaluation, examples)
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
@@ -316,6 +321,11 @@ class ModelSwarm(L.LightningModule):
         self.generated_tokens += self.evaluation.generated
         self.examples = len(examples)
         return self.evaluation.utilities
+
+    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
+        """Ask the particles that are due what has to be found out about them."""
+        due, positions = self.particle_swarm.due, self.particle_swarm.vectors(self.positions.data)
+        return self.evaluator.evaluate(positions, examples, due, stakes, journal=journal)
 
     @property
     def repels(self) -> bool:

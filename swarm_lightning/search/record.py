@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.loading import base_of
 from swarm_lightning.search.objective_state import load_objective_state, objective_state
+from swarm_lightning.search.resident import base_of
 from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
 from swarm_lightning.search.storage import storage_record, take_storage
 
