@@ -14,7 +14,7 @@ CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 # The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
 # Configs of other commands than `swarm fit`.
-COMMANDS = {"experts": "experts", "sweep": "sweep"}
+COMMANDS = ("compare", "experts", "sweep")
 ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in (*ELSEWHERE, *COMMANDS)]
 
 
@@ -22,9 +22,15 @@ def name_of(path: Path) -> str:
     return path.relative_to(FOLDER).as_posix()
 
 
+def command_of(path: Path) -> str:
+    """Return the subcommand that a config is for: the one with its name, or `fit`."""
+    return path.stem if path.parent == FOLDER and path.stem in COMMANDS else "fit"
+
+
 def test_there_are_configs() -> None:
     assert [path.stem for path in CONFIGS if path.parent == FOLDER] == [
         "abstention",
+        "compare",
         "exact_match",
         "experts",
         "full_checkpoints",
@@ -47,7 +53,7 @@ def test_a_config_parses_and_keeps_its_values(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["swarm"])
     with pytest.raises(SystemExit) as ended:
-        main([COMMANDS.get(path.stem, "fit"), "--config", str(path), "--print_config"])
+        main([command_of(path), "--config", str(path), "--print_config"])
     assert ended.value.code == 0
     assert_contains(yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text(encoding="utf-8")))
 
@@ -56,8 +62,7 @@ def test_a_config_parses_and_keeps_its_values(
 def test_a_config_opens_with_its_launch_command(path: Path) -> None:
     opening = path.read_text(encoding="utf-8").split("\nseed_everything", 1)[0].splitlines()
     assert all(line.startswith("#") for line in opening)
-    command = COMMANDS.get(path.stem, "fit")
-    assert any(f"swarm {command} --config configs/{name_of(path)}" in line for line in opening)
+    assert any(f"swarm {command_of(path)} --config configs/{name_of(path)}" in line for line in opening)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)

@@ -20,6 +20,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.callbacks import (
     ContinuedCSVLogger,
     ContinueMetrics,
@@ -34,6 +35,7 @@ from swarm_lightning.callbacks import (
     SwarmCheckpoint,
     SwarmProgress,
 )
+from swarm_lightning.cli.compare import comparison_folder
 from swarm_lightning.cli.hints import keys_of, readable
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
@@ -59,6 +61,7 @@ from swarm_lightning.sweep.settings import SweepSettings
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
 
+PARTS = {"model", "datamodule"}
 DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
 SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
 # Commands that are no search: they have configs of their own.
@@ -95,7 +98,7 @@ class SwarmParser(LightningArgumentParser):
 
 
 class SwarmCLI(LightningCLI):
-    """`swarm fit|validate|test|predict|export --config FILE`."""
+    """`swarm fit|validate|test|predict|export|compare --config FILE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
@@ -121,7 +124,17 @@ class SwarmCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
-        return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if subcommand != "compare":
+            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        # Lightning would make a group with the method's name, and jsonargparse refuses a second one of that name.
+        parser = self.init_parser(**kwargs)
+        self._add_arguments(parser)
+        parser.add_class_arguments(CompareSettings, "compare")
+        self._subcommand_method_arguments[subcommand] = ["compare"]
+        return parser
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
@@ -164,6 +177,11 @@ class SwarmCLI(LightningCLI):
         # The config that is saved keeps the words of the user, so that it starts the same search anew.
         self.config_as_given = self.config.clone()
         root = settings.trainer.default_root_dir
+        if self.config.subcommand == "compare":
+            begun = comparison_folder(settings.compare.output, root)
+            if begun is not None:
+                self.new_folder = None if begun.exists() else begun
+            return self._new_run(settings) if begun is None else self._take(begun)
         fits = self.config.subcommand == "fit"
         if settings.get("ckpt_path") is not None:
             begun = find_begun(settings.ckpt_path, root) if fits else None
@@ -180,16 +198,21 @@ class SwarmCLI(LightningCLI):
         if fits:
             if settings.trainer.max_steps == 0:
                 raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
-            if _rank() == 0 and (external_launch() is not None or settings.trainer.num_nodes == 1):
-                self.new_folder = claim_run_folder(root)
-                return self._take(self.new_folder)
-            # Machines of one run that were started by hand meet later: until then none may make the folder.
-            self.new_folder = next_run_folder(root)
-            return str(self.new_folder)
+            return self._new_run(settings)
         raise InputError(
             f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
             f"{root!r}, a run folder, or a checkpoint file."
         )
+
+    def _new_run(self, settings: Namespace) -> str:
+        """Make a run folder that nobody has."""
+        root = settings.trainer.default_root_dir
+        if _rank() == 0 and (external_launch() is not None or settings.trainer.num_nodes == 1):
+            self.new_folder = claim_run_folder(root)
+            return self._take(self.new_folder)
+        # Machines of one run that were started by hand meet later: until then none may make the folder.
+        self.new_folder = next_run_folder(root)
+        return str(self.new_folder)
 
     def _take(self, folder: Path) -> str:
         """Keep other processes out of a run folder, before anything is loaded or written."""
@@ -221,7 +244,9 @@ class SwarmCLI(LightningCLI):
         settings = self._get(self.config_init, "trainer")
         bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
         # The bar is closed before the summary is printed.
-        added = [OrderlyEnd(), ContinueMetrics(), *bar, *self.further_callbacks()]
+        added = [OrderlyEnd(), *bar]
+        if self.subcommand != "compare":
+            added = [OrderlyEnd(), ContinueMetrics(), *bar, *self.further_callbacks()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])

@@ -1,5 +1,6 @@
-"""Lightning's Trainer with the one verb it lacks: export."""
+"""Lightning's Trainer with the verbs it lacks: export and compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
+from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.search.export import export_expert
@@ -55,6 +57,13 @@ class SwarmTrainer(L.Trainer):
                 "Expected use_distributed_sampler to be off with several ranks, but it is on: a rank would guide the "
                 "search by a part of the examples. Leave it out; the work is shared out without it."
             )
+        self._arguments = {
+            "accelerator": accelerator,
+            "devices": devices,
+            "num_nodes": num_nodes,
+            "use_distributed_sampler": use_distributed_sampler,
+            **kwargs,
+        }
         super().__init__(
             accelerator=accelerator,
             strategy=strategy,
@@ -113,3 +122,32 @@ class SwarmTrainer(L.Trainer):
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
         print(f"Exported: {export_expert(model, folder, particle, max_shard_size=max_shard_size)}")
+
+    def compare(
+        self,
+        model: L.LightningModule,
+        datamodule: L.LightningDataModule,
+        compare: CompareSettings = CompareSettings(),  # noqa: B008 - frozen
+    ) -> None:
+        """Compare the search with other ways to compose the experts, at equal cost, in one table.
+
+        Args:
+            model: The search; its experts, engine and objective serve all methods.
+            datamodule: The data.
+            compare: What is compared, at which cost, and where the result goes.
+        """
+        from swarm_lightning.cli.compare import run_comparison
+
+        assert isinstance(model, ModelSwarm)
+        run_comparison(self, model, datamodule, compare)
+
+    def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
+        """Return a trainer with the settings of this one, for a further run in a folder of its own.
+
+        Args:
+            folder: Where the run writes to.
+            callbacks: Those of the run; none of this trainer's go along.
+            changes: Arguments that differ.
+        """
+        own = {"default_root_dir": str(folder), "callbacks": list(callbacks), "logger": False}
+        return SwarmTrainer(**{**self._arguments, **own, **changes})

@@ -75,6 +75,7 @@ class Evaluator:
         engine: The resident model, and how batches are made.
         objective: What is asked, and how it is scored.
         ranks: The processes that share the work.
+        asked: (particle, example) pairs asked so far, by all ranks.
         seed: The run's, which the noise of sampled replies belongs to.
     """
 
@@ -98,6 +99,7 @@ class Evaluator:
         self.engine = Engine(adapted, tokenizer, settings)
         self.objective = objective
         self.ranks = Ranks() if ranks is None else ranks
+        self.asked = 0
         self.seed = 0
         self._adapted = adapted
         self._rendered: tuple[tuple[Example, ...], list[str]] = ((), [])
@@ -235,6 +237,7 @@ class Evaluator:
                     crowd.forget()
         finally:
             self._adapted.unload()
+        self.asked += int((~table.isnan()).sum())
         generated = int(self.ranks.sum(torch.tensor(self.engine.generated - before))) + journal.recalled
         reaches = self._reaches(table, due, stakes, rule)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)

@@ -115,6 +115,20 @@ class CheckpointPool:
         """Return the weights [D] of an expert."""
         return self._vectors[index]
 
+    def base_vector(self, source: str) -> Tensor:
+        """Return the weights [D] of a base.
+
+        Args:
+            source: Its folder or hub id.
+
+        Raises:
+            InputError: If they are not those of this architecture.
+        """
+        return self._vector_of(read_checkpoint(source, "a base model"))[:]
+
+    def _vector_of(self, checkpoint: Checkpoint) -> FileVector:
+        return FileVector("the base", self.layout, places_of(checkpoint, self.architecture))
+
     def resident(self, base: "PreTrainedModel", source: str) -> "WholeModel":
         """Make the resident model of particles of this pool.
 
@@ -132,8 +146,7 @@ class CheckpointPool:
         check_same_settings(self.names[0], self.architecture, f"the base {source}", describe(base))
         others = others_of(checkpoint, self.architecture)
         check_same_others(checkpoint, others, self.names[0], self._others)
-        places = places_of(checkpoint, self.architecture)
-        return WholeModel(base, self.architecture, FileVector("the base", self.architecture.layout, places))
+        return WholeModel(base, self.architecture, self._vector_of(checkpoint))
 
 
 def load_checkpoints(sources: Sequence[str]) -> CheckpointPool:

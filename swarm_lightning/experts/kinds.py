@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from torch import Tensor
+
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE as ADAPTER_CONFIG
 from swarm_lightning.experts.adapters import PICKLED_FILE, WEIGHTS_FILE
@@ -50,6 +52,9 @@ class Pool(Protocol):
 
     def vector(self, index: int) -> Vector:
         """Return the weights [D] of an expert."""
+
+    def base_vector(self, source: str) -> Tensor | None:
+        """Return what a base is as a position [D]; None for zeros: adapters that change nothing."""
 
     def resident(self, base: "PreTrainedModel", source: str) -> ResidentModel:
         """Make the resident model that becomes particles of this pool, out of the base loaded from a source."""

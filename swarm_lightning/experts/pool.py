@@ -66,6 +66,9 @@ class ExpertPool:
         """Return the weights [D] of an expert."""
         return self.vectors[index]
 
+    def base_vector(self, source: str) -> None:
+        """Return what a base is as a position: None for zeros, adapters that change nothing."""
+
     def resident(self, base: "PreTrainedModel", source: str) -> "AdaptedModel":
         """Make the resident model of particles of this pool.
 

@@ -59,6 +59,7 @@ def export_expert(
     # A checkpoint knows which search it belongs to better than the config of the moment.
     record = module.record or {"base": base_of(module), "task": module.task, "identity": identity_of(module)}
     identity = record["identity"]
+    named = ("particles", "child_span", "start", "optimizer", "scheduler")
     facts = CardFacts(
         name=folder.name,
         base=record["base"],
@@ -76,7 +77,7 @@ def export_expert(
         if test and particle is None
         else None,
         objective=flatten(identity["objective"]),
-        swarm=flatten({name: identity[name] for name in ("particles", "child_span", "optimizer", "scheduler")}),
+        swarm=flatten({name: identity[name] for name in named}),
         seed=module.seed,
         iterations=int(swarm.iterations),
         notes=module.pool.notes,

@@ -10,12 +10,13 @@ import torch
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.vectors import windows
 from swarm_lightning.objectives.protocol import RepliesOnly
-from swarm_lightning.search.resident import load_resident
+from swarm_lightning.search.resident import base_of, load_resident
 from swarm_lightning.swarm.population import grow_population
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swarm_lightning.experts.pool import ExpertPool
     from swarm_lightning.experts.resident import ResidentModel
     from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -28,7 +29,8 @@ def check_settings(module: "ModelSwarm") -> None:
     """
     try:
         module.scheduler_factory(module.optimizer_factory([torch.zeros(module.particles, 1)]))
-        grow_population(torch.zeros(len(module.pool.names), 1), module.particles, module.child_span, torch.Generator())
+        points = module.start.points(torch.zeros(len(module.pool.names), 1), torch.Generator())
+        grow_population(points, module.particles, module.child_span, torch.Generator())
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -71,6 +73,23 @@ def resident_of(module: "ModelSwarm") -> "ResidentModel":
     return load_resident(module, torch.device("cpu")).adapted
 
 
+def adapters_of(module: "ModelSwarm") -> "ExpertPool":
+    """Return the experts of a search that others compose as well: LoRA adapters that lie in memory.
+
+    Raises:
+        InputError: If they are full checkpoints, or the swarm lies on the disk.
+    """
+    from swarm_lightning.experts.pool import ExpertPool
+
+    if not isinstance(module.pool, ExpertPool) or module.storage != "memory":
+        what = "storage: disk" if isinstance(module.pool, ExpertPool) else "full checkpoints"
+        raise InputError(
+            f"Expected LoRA adapters and storage: memory to compare methods, but got {what}. Search with `swarm fit`, "
+            "or give adapters."
+        )
+    return module.pool
+
+
 def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":
     """Return the first positions [N, D]: the experts, and their children behind them.
 
@@ -92,4 +111,8 @@ def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor
         vector = pool.vector(index)
         for start, stop in windows(0, pool.layout.size):
             positions[index, start:stop].copy_(vector[start:stop])
-    return grow_population(positions[:count], module.particles, module.child_span, generator, out=positions)
+    experts, base = positions[:count], None
+    if module.start.kind != "experts":
+        experts, base = experts.clone(), pool.base_vector(base_of(module))
+    points = module.start.points(experts, generator, base)
+    return grow_population(points, module.particles, module.child_span, generator, out=positions)

@@ -38,6 +38,7 @@ from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.search.tasks import check_tasks, note_parts
 from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
@@ -61,6 +62,7 @@ class ModelSwarm(L.LightningModule):
         objective: Objective,
         particles: int = 20,
         child_span: float = 2.0,
+        start: Start = Start(),  # noqa: B008 - frozen
         optimizer: Callable[[Iterable[Tensor]], ParticleSwarm] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
         ensemble_size: int = 10,
@@ -81,6 +83,7 @@ class ModelSwarm(L.LightningModule):
             particles: Number of particles N >= 2; children of two random experts fill the population up to it.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
+            start: What the population begins with: the experts (published), or the base and sparsified experts too.
             optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
                 learning rate is the step length.
             scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
@@ -109,6 +112,7 @@ class ModelSwarm(L.LightningModule):
         self.objective = objective
         self.particles = particles
         self.child_span = child_span
+        self.start = start
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.ensemble_size = ensemble_size

@@ -6,6 +6,7 @@ to, as plain values, so that a checkpoint is never continued by a search that wo
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +36,7 @@ def identity_of(module: "ModelSwarm") -> dict[str, Any]:
         "data": getattr(getattr(module.trainer, "datamodule", None), "fingerprint", None),
         "particles": module.particles,
         "child_span": module.child_span,
+        "start": asdict(module.start),
         "optimizer": {"class": type(optimizer).__qualname__, **optimizer.defaults},
         "scheduler": {
             "class": type(scheduler).__qualname__,

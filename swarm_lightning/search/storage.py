@@ -86,6 +86,11 @@ def check_storage(module: "ModelSwarm") -> None:
             "Expected kernel to be auto or plain with storage: disk, where the disk limits the move, but got "
             "'compiled'. Leave it out."
         )
+    elif module.start.kind != "experts":
+        error = InputError(
+            f"Expected model.start.kind to be experts with storage: disk, but got {module.start.kind!r}. Leave it out, "
+            "or set storage to memory."
+        )
     elif any(callback.save_top_k not in (0, 1) for callback in module.trainer.checkpoint_callbacks):  # type: ignore[attr-defined]
         error = InputError(
             "Expected checkpoint.keep_all to be off with storage: disk, but it is on: the disk holds the rows of the "

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class SweepStudy:
         self.folder = folder
         self.settings = settings
         self.space = space
+        _require_optuna()
         with lock(folder / LOCKS / "study"):
             self.place = _place(folder)
             self.study = _open(folder, settings)
@@ -148,14 +150,16 @@ class SweepStudy:
         return TPESampler(seed=seed) if self.settings.sampler == "tpe" else RandomSampler(seed=seed)
 
 
-def _open(folder: Path, settings: SweepSettings) -> "Study":
-    try:
-        import optuna
-    except ModuleNotFoundError as error:
+def _require_optuna() -> None:
+    if find_spec("optuna") is None:
         raise InputError(
             "Expected the package optuna, which keeps the study of a sweep, but it is not installed. Install the extra "
             "`sweep`: pip install 'swarm-lightning[sweep]'."
-        ) from error
+        )
+
+
+def _open(folder: Path, settings: SweepSettings) -> "Study":
+    import optuna
     from optuna.pruners import MedianPruner, NopPruner
     from optuna.storages import RDBStorage
 

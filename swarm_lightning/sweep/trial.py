@@ -1,6 +1,6 @@
 """One search of a sweep: an ordinary one that shares what is loaded, and what was asked, with the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -92,8 +92,17 @@ def samples_replies(objective: object) -> bool:
     """
     if not type(objective).__module__.startswith("swarm_lightning."):
         return True
+    held = [part for value in vars(objective).values() for part in _parts(value) if hasattr(part, "evaluate")]
+    if any(samples_replies(part) for part in held):
+        return True
     settings = flatten(settings_of(objective))
     return any(name.endswith("temperature") and value for name, value in settings.items())
+
+
+def _parts(value: object) -> list[object]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 class ReportToStudy(L.Callback):

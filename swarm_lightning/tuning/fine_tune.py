@@ -227,6 +227,7 @@ class ExpertMaker:
                 "held_out": len(plan.held_out),
                 "trained_tokens_per_epoch": sum(example.trained for example in plan.examples),
                 "steps": module.steps,
+                "precision": str(trainer.precision),
                 "loss": module.loss,
                 "validation_loss": module.held_out_loss,
                 "seconds_of_the_last_part": round(time.perf_counter() - started, 1),

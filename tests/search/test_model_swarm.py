@@ -15,6 +15,7 @@ from swarm_lightning.callbacks import History, StopOnPlateau, SwarmCheckpoint
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.swarm.population import Start
 from tests.search.tiny_search import (
     FULL,
     TIMINGS,
@@ -43,6 +44,18 @@ def test_one_seed_gives_one_search_and_another_seed_another(world: World, tmp_pa
         assert same(tensor, found["again"].memory()[name]), name
     assert not found["first"].positions[4:].equal(found["other"].positions[4:])
     assert found["other"].iterations == found["first"].iterations == 3
+
+
+def test_a_start_with_base_and_sparsified_experts_scores_the_base_among_the_particles(
+    world: World, tmp_path: Path
+) -> None:
+    start = Start("base_and_sparsified", 0.5)
+    module = search(world, tmp_path, particles=9, iterations=0, start=start)
+    examples = module.trainer.datamodule.splits.validation  # type: ignore[attr-defined]
+    base = module.evaluator.evaluate_base(examples).scores[0]
+    assert module.evaluator.evaluate(module.positions.data[4:5], examples).scores[0].equal(base)
+    experts, sparse = module.positions.data[:4], module.positions.data[5:]
+    assert ((sparse == 0) | (sparse == 2 * experts)).all()
 
 
 def test_the_experts_stand_in_front_and_their_children_lie_on_lines_through_two_of_them(

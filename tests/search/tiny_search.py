@@ -33,6 +33,7 @@ from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Out
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.storage import Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
+from swarm_lightning.swarm.population import Start
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -175,6 +176,7 @@ def search(
     dtype: str = "auto",
     storage: Storage = "memory",
     state_folder: str | None = None,
+    start: Start = Start(),  # noqa: B008 - frozen
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -189,6 +191,7 @@ def search(
         dtype=dtype,
         storage=storage,
         state_folder=state_folder,
+        start=start,
     )
     with calm_process():
         L.seed_everything(seed, verbose=False)

@@ -1,11 +1,12 @@
 import math
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.population import first_velocities, grow_population, other_than
+from swarm_lightning.swarm.population import Start, first_velocities, grow_population, other_than
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -195,3 +196,34 @@ def test_a_lone_particle_has_no_other_to_head_for() -> None:
     with pytest.raises(ValueError, match="at least 2 particles for random first velocities, but got 1"):
         first_velocities(torch.rand(1, 2), torch.rand(1), "random", seeded(0))
     assert first_velocities(torch.rand(1, 2), torch.rand(1), "best", seeded(0)).tolist() == [[0, 0]]
+
+
+def test_the_published_start_is_the_experts_and_draws_nothing(experts: Tensor) -> None:
+    generator = seeded(2)
+    assert Start().points(experts, generator) is experts
+    assert generator.get_state().equal(seeded(2).get_state())
+
+
+def test_a_start_adds_the_base_and_a_sparsified_copy_of_each_expert() -> None:
+    experts = torch.full((3, 4000), 2.0)
+    points = Start("base_and_sparsified", 0.25).points(experts, seeded(3))
+    assert points.shape == (7, 4000)
+    assert points[:3].equal(experts)
+    assert not points[3].any()
+    for copy in points[4:]:
+        # Kept weights are divided by 0.25; 1000 of 4000 are expected, with standard deviation sqrt(750) = 27.4.
+        assert set(copy.tolist()) == {0.0, 8.0}
+        assert abs(int((copy > 0).sum()) - 1000) < 5 * 27.4
+    assert not points[4].equal(points[5])
+
+
+def test_sparsified_are_the_differences_from_the_base() -> None:
+    base = torch.tensor([1.0, 5.0])
+    points = Start("base_and_sparsified", 1.0).points(torch.tensor([[3.0, 4.0]]), seeded(4), base)
+    assert points.tolist() == [[3.0, 4.0], [1.0, 5.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(("kind", "density"), [("sparse", 0.5), ("experts", 0.0), ("base_and_sparsified", 1.5)])
+def test_a_start_that_cannot_be_meant_is_refused(experts: Tensor, kind: Any, density: float) -> None:
+    with pytest.raises(ValueError, match="Expected the start"):
+        Start(kind, density).points(experts, seeded(0))

@@ -1,0 +1,77 @@
+"""How sure a test score is, and the difference of two: percentile bootstrap over the test examples.
+
+All methods are resampled with the same examples, so that differences are paired: what makes an example hard for all
+cancels. What another seed of a search would have found is not in these intervals; the table shows the seeds' spread
+beside them. Source: Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy
+import torch
+from torch import Tensor
+
+AT_ONCE = 1000
+SLOW = 1000  # samples at most where the utility is no mean: each is computed from its scores
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How test examples are drawn again.
+
+    Attributes:
+        samples: Number of samples B.
+        tasks: The task of every example [M]; each keeps its number of examples in every sample.
+        worth: Utility of some scores and the places of their examples; None where it is the mean score.
+        seed: Seed of the draw.
+    """
+
+    samples: int
+    tasks: Sequence[str]
+    worth: Callable[[Sequence[float], Sequence[int]], float] | None = None
+    seed: int = 0
+
+    def utility(self, scores: Tensor) -> float:
+        """Return the utility of the scores of all examples [M]."""
+        if self.worth is None:
+            return float(scores.mean())
+        return self.worth(scores.tolist(), range(len(scores)))
+
+    def utilities(self, scores: Tensor) -> Tensor:
+        """Return the utilities on examples drawn with replacement.
+
+        Args:
+            scores: One row per run [R, M], float64.
+
+        Returns:
+            Utilities [R, B] float64; column b is the same sample of examples for all rows.
+        """
+        generator = numpy.random.default_rng(self.seed)
+        places = [
+            [place for place, task in enumerate(self.tasks) if task == name] for name in dict.fromkeys(self.tasks)
+        ]
+        if self.worth is not None:
+            columns = []
+            for _ in range(min(self.samples, SLOW)):
+                drawn = numpy.concatenate([generator.choice(group, len(group)) for group in places]).tolist()
+                columns.append([self.worth(row, drawn) for row in scores[:, drawn].tolist()])
+            return torch.tensor(columns, dtype=torch.float64).T
+        parts = []
+        for start in range(0, self.samples, AT_ONCE):
+            counts = torch.zeros(min(AT_ONCE, self.samples - start), scores.shape[1], dtype=torch.float64)
+            for group in places:
+                drawn = generator.multinomial(len(group), numpy.full(len(group), 1 / len(group)), len(counts))
+                counts[:, group] = torch.from_numpy(drawn).double()
+            parts.append(scores @ counts.T / scores.shape[1])
+        return torch.cat(parts, dim=1)
+
+
+def interval(means: Tensor) -> tuple[float, float]:
+    """Return the ends of the middle 95% of resampled means [B].
+
+    >>> interval(torch.arange(401.0).double())
+    (10.0, 390.0)
+    """
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
+    return float(low), float(high)

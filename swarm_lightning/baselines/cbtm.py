@@ -1,0 +1,140 @@
+"""cBTM: for every prompt, the experts' distributions are mixed by how close the prompt is to what each has read.
+
+    weight_k ~ exp(-|h(prompt) - c_k|^2 / T),  T = 0.1;  p = weight_1 p_1 + ... + weight_n p_n
+
+h is the tf-idf vector of a text, of length 1, and c_k the mean of those of the texts that are given for expert k. The
+published method finds clusters first and trains an expert for each; here the experts are there, and the texts of each
+are its cluster. Every question costs n experts, and no adapter comes out; the experts share the engine's forward pass.
+Source: Gururangan et al., arXiv:2303.14177, sections 2.1 and 2.3.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.libraries import installed
+from swarm_lightning.baselines.method import Absent, Composition, Kind
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
+
+TEMPERATURE = 0.1
+
+
+def weights_of(embedded: Tensor, centres: Tensor) -> Tensor:
+    """Return the weights of experts.
+
+    Args:
+        embedded: The prompts' vectors [R, V].
+        centres: The experts' [n, V].
+
+    Returns:
+        [R, n], those of a row summing to one.
+
+    >>> weights_of(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.2]])).round(decimals=4)  # 0 and 0.04
+    tensor([[0.5987, 0.4013]])
+    """
+    squares = torch.cdist(embedded, centres, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return (-squares / TEMPERATURE).softmax(dim=1)
+
+
+def read_domain_texts(source: str | Mapping[str, str], names: Sequence[str]) -> list[list[str]]:
+    """Read the texts of every expert's domain.
+
+    Args:
+        source: A folder with `<expert>.txt` or `<expert>.jsonl` for every expert, or such a file by the expert's name.
+        names: Names of the experts.
+
+    Returns:
+        The texts of every expert, one or more each.
+
+    Raises:
+        InputError: If a file is missing, holds no text, or can't be read.
+    """
+    files = dict(source) if isinstance(source, Mapping) else {}
+    if isinstance(source, str):
+        folder = Path(source).expanduser()
+        paths = {name: (folder / f"{name}.txt", folder / f"{name}.jsonl") for name in names}
+        files = {name: str(path) for name, pair in paths.items() for path in pair if path.is_file()}
+    missing = [name for name in names if name not in files]
+    if missing:
+        raise InputError(
+            f"Expected texts of every expert's domain, but compare.domain_texts has none for {', '.join(missing)}. Add "
+            f"{missing[0]}.txt with one text a line, or {missing[0]}.jsonl with one record a line."
+        )
+    return [_read(Path(files[name]).expanduser()) for name in names]
+
+
+def texts_of(record: Any) -> list[str]:
+    """Return all texts in a record, however deep, but not the roles of a chat.
+
+    >>> texts_of({"messages": [{"role": "user", "content": "Hello?"}], "number": 3})
+    ['Hello?']
+    """
+    if isinstance(record, str):
+        return [record]
+    if isinstance(record, dict):
+        return [text for name, value in record.items() if name != "role" for text in texts_of(value)]
+    return [text for value in record for text in texts_of(value)] if isinstance(record, list) else []
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        texts = [" ".join(texts_of(json.loads(line))) for line in lines] if path.suffix == ".jsonl" else lines
+    except (OSError, ValueError) as cause:
+        raise InputError(f"Expected texts of an expert's domain in {str(path)!r}, but: {cause}.") from cause
+    if not any(text.strip() for text in texts):
+        raise InputError(f"Expected texts of an expert's domain in {str(path)!r}, but there are none.")
+    return texts
+
+
+class CBTM:
+    """Mixes all experts anew for every prompt, by what they have read."""
+
+    title = "cBTM"
+    kind: Kind = "fixed"
+    least = 2
+
+    def __init__(self, domain_texts: str | Mapping[str, str] | None) -> None:
+        """Take where the texts lie.
+
+        Args:
+            domain_texts: See `read_domain_texts`; None where there are none.
+        """
+        self.domain_texts = domain_texts
+
+    def compose(self, bench: Bench) -> Composition:
+        """Embed the texts, and ask the mixture the validation examples.
+
+        Raises:
+            Absent: If no texts are given, they can't be read, or scikit-learn is not installed.
+        """
+        if self.domain_texts is None:
+            raise Absent("no texts of the experts' domains given: name them in compare.domain_texts")
+        try:
+            texts = read_domain_texts(self.domain_texts, bench.names)
+        except InputError as error:
+            raise Absent(str(error)) from error
+        vectorizer = installed("sklearn.feature_extraction.text").TfidfVectorizer()
+        vectorizer.fit([text for group in texts for text in group])
+
+        def embed(group: Sequence[str]) -> Tensor:
+            return torch.from_numpy(vectorizer.transform(group).toarray())
+
+        centres = torch.stack([embed(group).mean(dim=0) for group in texts])
+        evaluator, experts = bench.module.evaluator, bench.experts
+
+        def weigh(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
+            return weights_of(embed(prompts), centres)
+
+        def scores(examples: Sequence[Example]) -> Tensor:
+            return mixture_scores(evaluator, experts, weigh, "probabilities", examples)
+
+        detail = f"{len(experts)} experts by tf-idf distance to {sum(map(len, texts))} texts"
+        return Composition(bench.worth(scores(bench.examples)), detail, scores=scores)

@@ -1,0 +1,198 @@
+"""Runs all methods on the same experts, data, objective and engine, and writes one table.
+
+The model swarm comes first, because its evaluations are what every search may spend. A result is kept as soon as it is
+there; the test split is asked once a composition is finished, never before.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from swarm_lightning.baselines.adapter_card import export_composition
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.bootstrap import Resampling
+from swarm_lightning.baselines.method import Absent, Composition, Method
+from swarm_lightning.baselines.picture import draw
+from swarm_lightning.baselines.registry import SWARM, chosen_methods
+from swarm_lightning.baselines.results import Result, agree, read_result, write_result
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
+from swarm_lightning.data.examples import Example
+from swarm_lightning.files import write_whole
+from swarm_lightning.objectives.protocol import CombinesScores
+from swarm_lightning.objectives.utility import utility_of
+from swarm_lightning.search.resume import identity_of
+
+if TYPE_CHECKING:
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+ADAPTERS = "adapters"
+
+
+class Comparison:
+    """One comparison in one folder.
+
+    Attributes:
+        rows: The table, as far as it is made.
+    """
+
+    def __init__(
+        self,
+        module: "ModelSwarm",
+        validation: Sequence[Example],
+        test: Sequence[Example],
+        settings: CompareSettings,
+        folder: Path,
+        protocol: Mapping[str, object],
+        search: Callable[[int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """Take what is compared.
+
+        Args:
+            module: The search, set up; its experts, engine and objective serve all methods.
+            validation: Examples that methods may see.
+            test: Examples that only finished compositions see; may be empty.
+            settings: Of the comparison.
+            folder: Where everything goes.
+            protocol: What else belongs to the ordinary search, as plain values.
+            search: Runs the ordinary search on the module with a seed.
+            say: Tells the user a line.
+        """
+        self.module, self.validation, self.test = module, validation, test
+        self.settings, self.folder = settings, folder
+        self.methods = chosen_methods(settings)
+        self.rows: list[TableRow] = []
+        self._protocol, self._search, self._say = protocol, search, say
+        self._sampling = Resampling(settings.resamples, [example.task for example in test], _worth_of(module, test))
+        self._results: dict[str, list[Result]] = {}
+        self._absent: dict[str, str] = {}
+
+    def run(self) -> list[TableRow]:
+        """Run what is not done yet, and write the table after every method.
+
+        Returns:
+            The rows of the table.
+
+        Raises:
+            InputError: If the folder holds another comparison.
+        """
+        ranks = self.module.ranks
+        with ranks.together():
+            if ranks.index == 0:
+                agree(self.folder, self._identity())
+        for name in sorted(self.methods, key=lambda name: name != SWARM):
+            method = self.methods[name]
+            seeds: Sequence[int | None] = [None] if method.kind == "fixed" else self.settings.seeds
+            try:
+                for seed in seeds:
+                    kept = ranks.first(read_result(self.folder, name, seed))
+                    result = kept or self._make(name, method, seed)
+                    self._results.setdefault(name, []).append(result)
+                    self._say(self._line(method.title, result, kept is not None))
+            except Absent as reason:
+                self._results.pop(name, None)
+                self._absent[name] = str(reason)
+                self._say(f"{method.title}: absent, {reason}")
+            self._write_table()
+        return self.rows
+
+    def _make(self, name: str, method: Method, seed: int | None) -> Result:
+        count = len(self.module.pool.names)
+        if count < method.least:
+            raise Absent(f"it needs {method.least} experts or more, and there are {count}")
+        budget = self._budget(seed) if method.kind == "search" and name != SWARM else None
+        self.module.evaluator.seed = seed or 0  # of sampled replies; the model swarm's search sets the same
+        bench = Bench(self.module, self.validation, seed or 0, budget, self._search)
+        if budget is not None and bench.affordable < 2:
+            raise Absent(
+                f"the budget of {budget} evaluations does not ask two candidates {len(self.validation)} examples"
+            )
+        started = time.perf_counter()
+        composition = method.compose(bench)
+        seconds, spent = time.perf_counter() - started, bench.spent
+        if composition.vector is not None and not torch.isfinite(composition.vector).all():
+            raise Absent("what it made of the experts has weights that are not finite")
+        test = self._score(composition)
+        if not all(map(math.isfinite, (composition.utility, *test))):
+            raise Absent("what it made of the experts breaks the model: its outputs are not finite")
+        parts = [ADAPTERS, name, *([] if seed is None else [f"seed_{seed}"])]
+        result = Result(
+            method=name,
+            seed=seed,
+            validation=composition.utility,
+            test=test,
+            evaluations=spent if composition.evaluations is None else composition.evaluations,
+            seconds=seconds if composition.seconds is None else composition.seconds,
+            detail=composition.detail,
+            adapter=None if composition.vector is None else "/".join(parts),
+        )
+        with self.module.ranks.together():
+            if self.module.ranks.index == 0:
+                if composition.vector is not None:
+                    folder = self.folder.joinpath(*parts)
+                    export_composition(self.module, folder, composition.vector, method.title, result)
+                write_result(self.folder, result)
+        return result
+
+    def _budget(self, seed: int | None) -> int:
+        if self.settings.evaluations is not None:
+            return self.settings.evaluations
+        found = [result.evaluations for result in self._results.get(SWARM, []) if result.seed == seed]
+        if not found:
+            raise Absent("the model swarm, whose evaluations it may spend, is absent")
+        return found[0]
+
+    def _score(self, composition: Composition) -> list[float]:
+        if not self.test:
+            return []
+        if composition.scores is not None:
+            return [float(score) for score in composition.scores(self.test)]
+        assert composition.vector is not None
+        evaluation = self.module.evaluator.evaluate(composition.vector.unsqueeze(0), self.test, whole_replies=True)
+        return [float(score) for score in evaluation.scores[0]]
+
+    def _identity(self) -> dict[str, object]:
+        """Return what all rows have in common; further methods and seeds may come later."""
+        settings = self.settings
+        own = {name: getattr(settings, name) for name in ("evaluations", "density", "data_merge", "domain_texts")}
+        return {**identity_of(self.module), **self._protocol, "compare": own}
+
+    def _write_table(self) -> None:
+        self.rows = make_rows(self.methods, self._results, self._absent, self._sampling, SWARM)
+        if self.module.ranks.index > 0:
+            return
+        text = markdown(self.rows, (len(self.validation), len(self.test)))
+        write_whole(self.folder / "compare.md", f"# Comparison\n\n{text}\n")
+        write_csv(self.rows, self.folder / "compare.csv")
+        try:
+            draw(self.rows, self.folder / "compare.png")
+        except Absent as reason:
+            rank_zero_warn(f"There is no picture: it {reason}", stacklevel=2)
+
+    def _line(self, title: str, result: Result, kept: bool) -> str:
+        seed = "" if result.seed is None else f", seed {result.seed}"
+        test = ""
+        if result.test:
+            test = f", test {self._sampling.utility(torch.tensor(result.test, dtype=torch.float64)):.4f}"
+        done = "kept from before" if kept else f"{result.evaluations} evaluations, {result.seconds:.1f} s"
+        return f"{title}{seed}: validation {result.validation:.4f}{test} ({done})"
+
+
+def _worth_of(
+    module: "ModelSwarm", test: Sequence[Example]
+) -> Callable[[Sequence[float], Sequence[int]], float] | None:
+    """Return what turns scores of test examples into a utility, where that is not their mean."""
+    objective = module.objective
+    if not isinstance(objective, CombinesScores):
+        return None
+
+    def worth(scores: Sequence[float], places: Sequence[int]) -> float:
+        return utility_of(objective, scores, [test[place] for place in places])
+
+    return worth

@@ -1,0 +1,56 @@
+"""DARE-TIES: drop weights of every expert at random, rescale the rest, then elect signs as TIES does.
+
+    kept_i = x_i with probability `density`, divided by it, else 0; then the sign and the mean of TIES
+
+Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operation;
+weight 1 for every expert. Source: Yu et al., arXiv:2311.03099, with the sign election of TIES, arXiv:2306.01708.
+"""
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.experts.layout import Layout
+
+
+def merge_dare_ties(experts: Tensor, layout: Layout, density: float, seed: int) -> Tensor:
+    """Merge experts by DARE-TIES.
+
+    Args:
+        experts: Weights [n, D].
+        layout: Which tensor stands where in a row.
+        density: Share of the weights that is kept, in (0, 1).
+        seed: Seed of what is dropped; the random numbers of the process stay as they are.
+
+    Returns:
+        Weights [D].
+    """
+    from peft.utils.merge_utils import dare_ties
+
+    weights = torch.ones(len(experts))
+    with torch.random.fork_rng(devices=[]):  # PEFT draws from the process's own numbers
+        torch.manual_seed(seed)
+        stacked = layout.unstack(experts)
+        return layout.flatten({name: dare_ties(list(parts), weights, density) for name, parts in stacked.items()})
+
+
+class DareTies:
+    """Merges all experts and asks the result."""
+
+    title = "DARE-TIES"
+    kind: Kind = "drawn"
+    least = 2
+
+    def __init__(self, density: float) -> None:
+        """Take the share of the weights that is kept.
+
+        Args:
+            density: In (0, 1).
+        """
+        self.density = density
+
+    def compose(self, bench: Bench) -> Composition:
+        """Merge all experts with weight 1."""
+        merged = merge_dare_ties(bench.experts, bench.module.pool.layout, self.density, bench.seed)
+        return Composition(bench.utility(merged), f"density {self.density:g}, weight 1", merged)

@@ -1,0 +1,56 @@
+"""EvolMerge: coefficients for a linear combination of experts, by CMA-ES.
+
+    maximise  utility(w_1 x_1 + ... + w_n x_n),  from w = 1/n with a standard deviation of 1/6
+
+On A and B as they stand. The published recipe evolves the weights and densities of DARE-TIES, layer group by layer
+group, with the same evolution strategy and the same first standard deviation; here it is one weight per expert, so
+that a small budget can move it. The strategy is the `cma` library's with its own population size, 4 + 3 ln n. Source:
+Akiba et al., arXiv:2403.13187, section 3.1; Hansen, arXiv:1604.00772.
+"""
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.baselines.bench import Bench, best_of, combine
+from swarm_lightning.baselines.libraries import installed
+from swarm_lightning.baselines.method import Absent, Composition, Kind
+
+DEVIATION = 1 / 6
+
+
+class EvolMerge:
+    """Lets an evolution strategy choose the coefficients, and keeps the best that it has asked."""
+
+    title = "EvolMerge"
+    kind: Kind = "search"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Ask generations until the budget holds no whole one.
+
+        Raises:
+            Absent: If cma is not installed, or the budget does not hold one generation.
+        """
+        cma = installed("cma")
+        experts = bench.experts
+        count = len(experts)
+        # A seed of 0 would mean the time of day.
+        options = {"seed": bench.seed + 1, "verbose": -9, "tolfun": 0, "tolfunhist": 0, "tolflatfitness": 10**9}
+        strategy = cma.CMAEvolutionStrategy([1 / count] * count, DEVIATION, options)
+        if bench.affordable < strategy.popsize:
+            raise Absent(
+                f"the budget of {bench.budget} evaluations does not hold a generation of {strategy.popsize} candidates "
+                f"with {len(bench.examples)} examples each"
+            )
+        best, weights, tried = -float("inf"), torch.full((count,), 1 / count), 0
+        while bench.affordable >= strategy.popsize:
+            asked: list[list[float]] = strategy.ask()
+            candidates: Tensor = torch.tensor([list(candidate) for candidate in asked], dtype=torch.float64)
+            utilities = bench.utilities(combine(experts, candidates))
+            strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
+            tried += len(asked)
+            found = best_of(utilities)
+            if float(utilities[found]) > best:
+                best, weights = float(utilities[found]), candidates[found]
+        named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
+        return Composition(best, f"best of {tried}: {named}", combine(experts, weights.unsqueeze(0))[0])

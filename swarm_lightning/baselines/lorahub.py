@@ -1,0 +1,70 @@
+"""LoraHub: coefficients for a linear combination of experts, found without gradients, with a penalty on their size.
+
+    minimise  -utility(w_1 x_1 + ... + w_n x_n) + 0.05 (|w_1| + ... + |w_n|) / n,  |w_i| <= 1.5, from w = 0
+
+On A and B as they stand. The optimizer is nevergrad's NGOpt, as in the authors' code; their loss is the cross-entropy
+of a few examples, here it is the utility that all methods are compared by. One evaluation of the budget is kept for
+what the optimizer recommends in the end. Source: Huang et al., arXiv:2307.13269, section 3.
+"""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.baselines.bench import Bench, combine
+from swarm_lightning.baselines.libraries import installed
+from swarm_lightning.baselines.method import Composition, Kind
+
+BOUND = 1.5
+PENALTY = 0.05
+LARGEST = 1e30  # of a combination that breaks the model
+
+
+def loss(utility: float, weights: Tensor) -> float:
+    """Return what is minimised: low utility, and large coefficients.
+
+    Args:
+        utility: Of the combination; higher is better.
+        weights: Its coefficients [n].
+
+    >>> round(loss(0.5, torch.tensor([1.0, -1.0, 0.0, 0.0])), 4)
+    -0.475
+    """
+    return min(-utility, LARGEST) + PENALTY * float(weights.abs().mean())
+
+
+class LoraHub:
+    """Lets nevergrad choose the coefficients."""
+
+    title = "LoraHub"
+    kind: Kind = "search"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Ask what the optimizer asks for, until the budget is spent.
+
+        Raises:
+            Absent: If nevergrad is not installed.
+        """
+        nevergrad = installed("nevergrad")
+        experts = bench.experts
+
+        def ask(weights: Tensor) -> float:
+            return bench.utility(combine(experts, weights.unsqueeze(0))[0])
+
+        space = nevergrad.p.Array(init=[0.0] * len(experts)).set_bounds(-BOUND, BOUND)
+        optimizer = nevergrad.optimizers.NGOpt(space, budget=max(bench.affordable - 1, 1), num_workers=1)
+        optimizer.parametrization.random_state.seed(bench.seed)
+        known: dict[tuple[float, ...], float] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the optimizers below, which NGOpt chooses among
+            for _ in range(bench.affordable - 1):
+                candidate = optimizer.ask()
+                weights = torch.tensor(candidate.value)
+                known[tuple(weights.tolist())] = utility = ask(weights)
+                optimizer.tell(candidate, loss(utility, weights))
+            weights = torch.tensor(optimizer.provide_recommendation().value)
+        utility = known[tuple(weights.tolist())] if tuple(weights.tolist()) in known else ask(weights)
+        named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
+        return Composition(utility, named, combine(experts, weights.unsqueeze(0))[0])

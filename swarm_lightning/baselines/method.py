@@ -1,0 +1,63 @@
+"""What a way to compose experts is, and what comes out of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example
+
+if TYPE_CHECKING:
+    from swarm_lightning.baselines.bench import Bench
+
+# fixed: the same whatever the seed, so it runs once. drawn: has random numbers in it, and asks a fixed number of
+# questions. search: has random numbers in it, and spends the budget that all searches get.
+Kind = Literal["fixed", "drawn", "search"]
+
+
+class Absent(Exception):  # noqa: N818 - not an error: the comparison goes on
+    """A method has no place in this comparison; the message says why."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a method has made of the experts.
+
+    Attributes:
+        utility: Its utility on the validation split.
+        detail: What was chosen or found, in a few words for the table.
+        vector: Its weights [D], where it is one adapter.
+        scores: Scores given examples [M], float64, where it is not.
+        evaluations: (particle, example) pairs that it was asked, where others than those of the bench count.
+        seconds: Time that it took, where another than that of the call counts.
+    """
+
+    utility: float
+    detail: str = ""
+    vector: Tensor | None = None
+    scores: Callable[[Sequence[Example]], Tensor] | None = None
+    evaluations: int | None = None
+    seconds: float | None = None
+
+
+class Method(Protocol):
+    """A way to compose experts.
+
+    Attributes:
+        title: What it is called in the table.
+        kind: Whether it has random numbers in it, and whether it searches.
+        least: Experts that it needs at least.
+    """
+
+    title: str
+    kind: Kind
+    least: int
+
+    def compose(self, bench: "Bench") -> Composition:
+        """Make a composition of the experts, with nothing else than the bench.
+
+        Raises:
+            Absent: If the method has no place in this comparison.
+        """
+        ...

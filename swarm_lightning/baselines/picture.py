@@ -1,0 +1,41 @@
+"""The picture of a comparison: every method's test score with its 95% interval, and its validation utility."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from swarm_lightning.baselines.libraries import installed
+from swarm_lightning.baselines.table import TableRow, reference_of
+from swarm_lightning.files import whole_file
+
+
+def draw(rows: Sequence[TableRow], path: Path) -> None:
+    """Draw the rows that have numbers, from the top down as in the table.
+
+    Args:
+        rows: Of the table.
+        path: The new image; its suffix says which kind.
+
+    Raises:
+        Absent: If matplotlib is not installed.
+    """
+    backend = installed("matplotlib.backends.backend_agg")
+    figure_of = installed("matplotlib.figure").Figure
+    shown = [row for row in rows if row.runs]
+    figure = figure_of(figsize=(8, 1 + 0.32 * len(shown)), layout="constrained")
+    backend.FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    heights = range(len(shown), 0, -1)
+    for row, height in zip(shown, heights, strict=True):
+        axes.plot(row.validation, height, marker="|", color="0.55", markersize=9, linestyle="")
+        if row.test is not None and row.test_low is not None and row.test_high is not None:
+            reach = [[row.test - row.test_low], [row.test_high - row.test]]
+            colour = "tab:blue" if row.difference is not None else "tab:red"
+            axes.errorbar(row.test, height, xerr=reach, marker="o", color=colour, capsize=3, markersize=5)
+    reference = reference_of(shown)
+    if reference is not None and reference.test is not None:
+        axes.axvline(reference.test, color="tab:red", linewidth=0.7, linestyle=":")
+    axes.set_yticks(list(heights), [row.title for row in shown])
+    axes.set_xlabel("test score with 95% interval (dot); validation utility (grey line)")
+    axes.spines[["top", "right"]].set_visible(False)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150, format=path.suffix.removeprefix("."))

@@ -1,0 +1,73 @@
+"""All methods by name, in the order of the table."""
+
+from collections.abc import Callable, Mapping
+
+from swarm_lightning.baselines.base_model import BaseModel
+from swarm_lightning.baselines.best_expert import BestExpert
+from swarm_lightning.baselines.cbtm import CBTM
+from swarm_lightning.baselines.dare_ties import DareTies
+from swarm_lightning.baselines.data_merge import DataMerge
+from swarm_lightning.baselines.evolmerge import EvolMerge
+from swarm_lightning.baselines.genome import Genome
+from swarm_lightning.baselines.greedy_soup import GreedySoup
+from swarm_lightning.baselines.lorahub import LoraHub
+from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.model_stock import ModelStock
+from swarm_lightning.baselines.pack_of_llms import PackOfLLMs
+from swarm_lightning.baselines.prediction_merge import PredictionMerge
+from swarm_lightning.baselines.random_search import RandomSearch
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.slerp import Slerp
+from swarm_lightning.baselines.swarm_row import SwarmRow
+from swarm_lightning.baselines.ties import Ties
+from swarm_lightning.baselines.uniform_soup import UniformSoup
+from swarm_lightning.errors import InputError
+
+SWARM = "model_swarm"
+
+METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
+    "base_model": lambda settings: BaseModel(),
+    "best_expert": lambda settings: BestExpert(),
+    "data_merge": lambda settings: DataMerge(settings.data_merge),
+    "prediction_merge": lambda settings: PredictionMerge(),
+    "uniform_soup": lambda settings: UniformSoup(),
+    "slerp": lambda settings: Slerp(),
+    "ties": lambda settings: Ties(settings.density),
+    "dare_ties": lambda settings: DareTies(settings.density),
+    "model_stock": lambda settings: ModelStock(),
+    "greedy_soup": lambda settings: GreedySoup(),
+    "lorahub": lambda settings: LoraHub(),
+    "cbtm": lambda settings: CBTM(settings.domain_texts),
+    "pack_of_llms": lambda settings: PackOfLLMs(),
+    "evolmerge": lambda settings: EvolMerge(),
+    "random_search": lambda settings: RandomSearch(),
+    "genome": lambda settings: Genome(),
+    "genome_plus": lambda settings: Genome(plus=True),
+    SWARM: lambda settings: SwarmRow(),
+}
+
+
+def chosen_methods(settings: CompareSettings) -> dict[str, Method]:
+    """Return the methods of a comparison by name, in the order of the table.
+
+    Args:
+        settings: Of the comparison.
+
+    Raises:
+        InputError: If a name is unknown, or nothing says how much a search may ask.
+    """
+    names = list(METHODS) if settings.methods is None else settings.methods
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise InputError(
+            f"Expected compare.methods to name some of {', '.join(METHODS)}, but got {unknown or names}. "
+            "Leave it out for all of them."
+        )
+    methods = {name: make(settings) for name, make in METHODS.items() if name in names}
+    searches = [name for name, method in methods.items() if method.kind == "search" and name != SWARM]
+    if searches and SWARM not in methods and settings.evaluations is None:
+        raise InputError(
+            f"Expected a number of evaluations for {', '.join(searches)}, but compare.evaluations is null and "
+            f"{SWARM} is not among compare.methods. Set the one, or add the other."
+        )
+    return methods

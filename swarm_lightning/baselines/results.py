@@ -1,0 +1,98 @@
+"""What one run of one method gave, and where it is kept: one file each, so that an interrupted comparison goes on.
+
+A file is written whole or not at all. Methods that are absent leave none: the next run asks them again.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.search.resume import differences_between
+
+RESULTS = "results"
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of one method.
+
+    Attributes:
+        method: Name of the method.
+        seed: Seed of the run; None for a method without random numbers.
+        validation: Utility on the validation split.
+        test: Score of every test example, in the order of the split; empty where there is no test split.
+        evaluations: (particle, example) pairs that were asked of the validation split.
+        seconds: Time to make it, without loading and testing.
+        detail: What was chosen or found.
+        adapter: Folder of its adapter, from that of the comparison; None where it is none.
+    """
+
+    method: str
+    seed: int | None
+    validation: float
+    test: list[float]
+    evaluations: int
+    seconds: float
+    detail: str
+    adapter: str | None = None
+
+
+def place_of(folder: Path, method: str, seed: int | None) -> Path:
+    """Return the file of a result."""
+    return folder / RESULTS / (f"{method}.json" if seed is None else f"{method}_seed_{seed}.json")
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Keep a result.
+
+    Args:
+        folder: Of the comparison.
+        result: What came out.
+    """
+    _write(place_of(folder, result.method, result.seed), asdict(result))
+
+
+def read_result(folder: Path, method: str, seed: int | None) -> Result | None:
+    """Return a result that was kept, or None.
+
+    Args:
+        folder: Of the comparison.
+        method: Name of the method.
+        seed: Of the run.
+    """
+    path = place_of(folder, method, seed)
+    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def agree(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Note what a comparison compares, or refuse to go on with one that compared something else.
+
+    Args:
+        folder: Of the comparison.
+        identity: Experts, data and settings, as nested plain values.
+
+    Raises:
+        InputError: If results of another comparison are there; it names the differences.
+    """
+    path, plain = folder / COMPARISON, json.loads(json.dumps(identity))
+    if path.is_file():
+        differences = differences_between(json.loads(path.read_text(encoding="utf-8")), plain)
+        if differences:
+            named = "; ".join(differences).replace("in the checkpoint", "in the comparison")
+            raise InputError(
+                f"Expected to go on with the comparison in {str(folder)!r}, but {named}. Give it the config.yaml of "
+                "that folder, or choose another compare.output."
+            )
+        return
+    _write(path, plain)
+
+
+def _write(path: Path, content: Any) -> None:
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,28 @@
+"""The model swarm itself, by the ordinary search with the config's settings; what it asks is everybody's budget."""
+
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.method import Composition, Kind
+
+
+class SwarmRow:
+    """Runs the search that `swarm fit` runs."""
+
+    title = "model swarm"
+    kind: Kind = "search"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Search, and take the best found expert."""
+        assert bench.search is not None
+        bench.search(bench.seed)
+        module = bench.module
+        swarm = module.swarm
+        detail = f"particle {int(swarm.best_particle)} after {int(swarm.iterations)} iterations"
+        # A search that was interrupted and resumed has counted and timed its earlier parts too.
+        return Composition(
+            float(swarm.global_best_utility),
+            detail,
+            swarm.global_best.detach().cpu().clone(),
+            evaluations=module.evaluations,
+            seconds=module.seconds,
+        )

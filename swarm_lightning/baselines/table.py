@@ -1,0 +1,187 @@
+"""The table of a comparison: results to rows, rows to Markdown and CSV. Losses stand in it as plainly as gains."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+
+from swarm_lightning.baselines.bootstrap import Resampling, interval
+from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.results import Result
+from swarm_lightning.files import write_whole
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One method, over its seeds.
+
+    Attributes:
+        method: Name of the method.
+        title: What it is called.
+        runs: Number of seeds; 0 where it is absent.
+        validation: Mean utility on the validation split.
+        test: Mean score on the test split.
+        test_low: Lower end of the 95% interval of the mean test score.
+        test_high: Upper end.
+        spread: Standard deviation of the test score over the seeds; None for one run.
+        difference: Test score less that of the reference; None for the reference itself.
+        difference_low: Lower end of the 95% interval of the difference, by the same examples.
+        difference_high: Upper end.
+        within_noise: Whether that interval holds 0.
+        evaluations: (particle, example) pairs asked of the validation split, mean over the seeds.
+        seconds: Time, mean over the seeds.
+        detail: What was chosen or found; of several runs, in the best on validation.
+        adapters: Folders of the adapters, from that of the comparison.
+        absent: Why there is no such row.
+    """
+
+    method: str
+    title: str
+    runs: int = 0
+    validation: float | None = None
+    test: float | None = None
+    test_low: float | None = None
+    test_high: float | None = None
+    spread: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    within_noise: bool | None = None
+    evaluations: int | None = None
+    seconds: float | None = None
+    detail: str = ""
+    adapters: str = ""
+    absent: str = ""
+
+
+def make_rows(
+    methods: Mapping[str, Method],
+    results: Mapping[str, Sequence[Result]],
+    absent: Mapping[str, str],
+    sampling: Resampling,
+    reference: str | None,
+) -> list[TableRow]:
+    """Sum the results up.
+
+    Args:
+        methods: By name, in the order of the table.
+        results: The runs of every method that has any.
+        absent: For every other method, why.
+        sampling: How test examples are drawn again, and what scores are worth.
+        reference: Method that the others are compared with; None: the best on validation.
+
+    Returns:
+        One row per method that has results or a reason to have none.
+    """
+    present = [name for name in methods if results.get(name)]
+    if reference not in present:
+        reference = max(present, key=lambda name: _mean(results[name], "validation"), default=None)
+    runs_of = [torch.tensor([run.test for run in results[name]], dtype=torch.float64) for name in present]
+    tested = bool(runs_of) and runs_of[0].numel() > 0
+    # Of every run, averaged over the runs of a method.
+    found = [statistics.fmean(map(sampling.utility, runs)) for runs in runs_of] if tested else []
+    drawn = sampling.utilities(torch.cat(runs_of)).split([len(runs) for runs in runs_of]) if tested else ()
+    means = [runs.mean(dim=0) for runs in drawn]
+    rows = []
+    for name, method in methods.items():
+        if name not in present:
+            if name in absent:
+                rows.append(TableRow(name, method.title, absent=absent[name]))
+            continue
+        runs, place = results[name], present.index(name)
+        numbers: dict[str, float | bool | None] = {}
+        if tested and reference is not None:
+            numbers["test"] = found[place]
+            numbers["test_low"], numbers["test_high"] = interval(means[place])
+            if len(runs) > 1:
+                numbers["spread"] = statistics.stdev(map(sampling.utility, runs_of[place]))
+            if name != reference:
+                other = present.index(reference)
+                numbers["difference"] = found[place] - found[other]
+                low, high = interval(means[place] - means[other])
+                numbers |= {"difference_low": low, "difference_high": high, "within_noise": low <= 0 <= high}
+        rows.append(
+            TableRow(
+                name,
+                method.title,
+                len(runs),
+                _mean(runs, "validation"),
+                evaluations=round(_mean(runs, "evaluations")),
+                seconds=_mean(runs, "seconds"),
+                detail=max(runs, key=lambda run: run.validation).detail,
+                adapters=" ".join(run.adapter for run in runs if run.adapter is not None),
+                **numbers,  # type: ignore[arg-type]
+            )
+        )
+    return rows
+
+
+def reference_of(rows: Sequence[TableRow]) -> TableRow | None:
+    """Return the row that the others are compared with."""
+    return next((row for row in rows if row.runs and row.difference is None), None)
+
+
+def markdown(rows: Sequence[TableRow], examples: tuple[int, int]) -> str:
+    """Return the table as Markdown, with what it takes to read it.
+
+    Args:
+        rows: Of the table.
+        examples: Number of validation and of test examples.
+    """
+    reference = reference_of(rows)
+    name = "the reference" if reference is None else reference.title
+    splits = f"validation ({examples[0]}) | test ({examples[1]})"
+    lines = [
+        f"| method | {splits} | less {name} | evaluations | seconds | runs | |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        if row.absent:
+            lines.append(f"| {row.title} | | | | | | | absent: {_cell(row.absent)} |")
+            continue
+        spread = "" if row.spread is None else f", ± {row.spread:.4f} over the seeds"
+        test = "" if row.test is None else f"{row.test:.4f} [{row.test_low:.4f}, {row.test_high:.4f}]{spread}"
+        cells = [row.title, f"{row.validation:.4f}", test, difference_of(row)]
+        cells += [str(row.evaluations), f"{row.seconds:.1f}", str(row.runs), _cell(row.detail)]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "In brackets: 95% intervals by the bootstrap over test examples, of differences with the same examples for "
+        "both. A difference whose interval holds 0 is within noise; what other seeds would find is in none of them. "
+        "Evaluations are (particle, example) pairs asked of the validation split. Numbers of several runs are means.",
+    ]
+    return "\n".join(lines)
+
+
+def difference_of(row: TableRow) -> str:
+    """Say how a row differs from the reference, and whether that is within noise."""
+    if row.difference is None:
+        return ""
+    noise = " within noise" if row.within_noise else ""
+    return f"{row.difference:+.4f} [{row.difference_low:+.4f}, {row.difference_high:+.4f}]{noise}"
+
+
+def write_csv(rows: Sequence[TableRow], path: Path) -> None:
+    """Write the table with a column for every attribute of a row; what is unknown is empty.
+
+    Args:
+        rows: Of the table.
+        path: Where it goes.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(TableRow)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_whole(path, text.getvalue())
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _mean(runs: Sequence[Result], name: str) -> float:
+    return statistics.fmean(getattr(run, name) for run in runs)

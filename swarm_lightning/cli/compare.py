@@ -1,0 +1,178 @@
+"""The subcommand `compare`: the parts of a search, opened once, and lent to every method in turn.
+
+What the methods do is in `baselines/`. Here is what needs a trainer: loading and checking everything as `swarm fit`
+does, and the ordinary search of every seed, each in a run folder of its own.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from swarm_lightning.baselines.comparison import Comparison
+from swarm_lightning.baselines.registry import chosen_methods
+from swarm_lightning.baselines.results import COMPARISON
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.table import TableRow, reference_of
+from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.cli.save_config import SaveConfig
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.search.loading import adapters_of
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.objective_state import prepare_objective
+from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
+
+if TYPE_CHECKING:
+    from swarm_lightning.cli.trainer import SwarmTrainer
+
+SEARCHES = "model_swarm"
+
+
+def comparison_folder(output: str | None, root: str) -> Path | None:
+    """Return the folder that a comparison writes to; None where it gets a new one.
+
+    Args:
+        output: `compare.output`.
+        root: `trainer.default_root_dir`.
+
+    Raises:
+        InputError: If the newest comparison is wanted and there is none.
+    """
+    if output is None:
+        return None
+    if output != "last":
+        return Path(output)
+    found = [path.parent for path in Path(root).glob(f"version_*/{COMPARISON}")]
+    if not found:
+        raise InputError(
+            f"Expected a comparison below {root!r} (trainer.default_root_dir) for --compare.output last, but there is "
+            "none. Leave compare.output out to start one, or give its folder."
+        )
+    return max(found, key=lambda folder: int(folder.name.removeprefix("version_")))
+
+
+def run_comparison(
+    trainer: "SwarmTrainer", module: ModelSwarm, data: L.LightningDataModule, settings: CompareSettings
+) -> None:
+    """Open everything, run all methods, and show the table.
+
+    Args:
+        trainer: The command's; every search gets a sibling of it.
+        module: The search, not set up yet.
+        data: Its data.
+        settings: Of the comparison.
+
+    Raises:
+        InputError: If anything that the user gave can't be used.
+    """
+    chosen_methods(settings)  # refuses what can't be meant
+    adapters_of(module)
+    folder = Path(trainer.default_root_dir)
+    given: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    # Those that score the test split or write what a single search leaves do not go along.
+    followers = [callback for callback in given if isinstance(callback, _FOLLOWERS) or _is_users(callback)]
+
+    def search(seed: int) -> None:
+        run = folder / SEARCHES / f"seed_{seed}"
+        checkpoint = run / CHECKPOINTS / LAST
+        L.seed_everything(seed, verbose=False)
+        with _quiet():
+            sibling = trainer.sibling(run, copy.deepcopy(followers))
+            sibling.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
+
+    try:
+        with _quiet():  # no iteration: the ranks meet, and everything is loaded and checked as for a search
+            trainer.sibling(folder, [], max_steps=0, enable_progress_bar=False).fit(module, datamodule=data)
+        splits = data.splits  # type: ignore[attr-defined]
+        for callback in given:
+            if isinstance(callback, SaveConfig):
+                callback.on_fit_start(trainer, module)
+        prepare_objective(module, splits.validation)
+        protocol = _protocol(trainer, followers)
+        comparison = Comparison(
+            module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(print)
+        )
+        rows = comparison.run()
+    except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):  # Lightning makes an exit of Ctrl-C
+        _tell_how_to_go_on(folder)
+        raise
+    if module.ranks.index == 0:
+        show(rows, folder)
+
+
+def show(rows: list[TableRow], folder: Path) -> None:
+    """Print the table.
+
+    Args:
+        rows: Of the table.
+        folder: Where it was written to.
+    """
+    console, reference = Console(), reference_of(rows)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # fits 80 columns
+    name = "reference" if reference is None else reference.title
+    table.add_column("", no_wrap=True)
+    for column in ("validation", "test", "95% interval", f"less\n{name}", "asked", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        if not row.runs:
+            continue
+        test = ["", "", ""]
+        if row.test is not None:
+            less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
+            test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
+        table.add_row(row.title, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
+    console.print(table)
+    if any(row.within_noise for row in rows):
+        console.print("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+    for row in rows:
+        if row.absent:
+            console.print(f"{row.title} is absent: {row.absent}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"Comparison: {folder}", highlight=False, soft_wrap=True)
+
+
+_FOLLOWERS = (OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint, History, ProgressBar)
+
+
+def _is_users(callback: L.Callback) -> bool:
+    """Tell whether a callback is one that the user has added, and not one of the command or of Lightning."""
+    own = isinstance(callback, ExportBest | SaveConfig)
+    return not own and not type(callback).__module__.startswith(("lightning.", "swarm_lightning."))
+
+
+def _protocol(trainer: "SwarmTrainer", callbacks: list[L.Callback]) -> dict[str, object]:
+    """Return what decides how a search goes and is no part of the module, as plain values."""
+    found: dict[str, object] = {"trainer.max_steps": trainer.max_steps}
+    for callback in callbacks:
+        if isinstance(callback, RestartStagnant):
+            found |= callback.state_dict()
+        elif isinstance(callback, StopOnPlateau):
+            found["stop.patience"] = callback.patience
+    return found
+
+
+@rank_zero_only
+def _tell_how_to_go_on(folder: Path) -> None:
+    print(f"Interrupted. Go on with --compare.output {folder}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what Lightning says of every trainer: there are several in one comparison."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

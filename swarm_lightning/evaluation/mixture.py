@@ -1,0 +1,175 @@
+"""Several particles as one model: their next-token distributions are mixed for every row, by weights of the row.
+
+All particles of a mixture ride in one forward pass and read the same tokens, those that the mixture has chosen. How the
+weights come about, and what is asked, is the caller's. `mixed_rows.py` puts objectives' questions to it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.evaluation.batches import Batch, lay_out
+from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.generation import NO_TOKEN, Decoding, Replies, most_likely
+from swarm_lightning.evaluation.tokens import Continuation
+
+# probabilities: the weighted mean of the distributions. logits: the weighted mean of the logits, which is the weighted
+# geometric mean of the distributions.
+Space = Literal["probabilities", "logits"]
+
+
+def mix(logits: Tensor, weights: Tensor, space: Space) -> Tensor:
+    """Mix next-token distributions.
+
+    Args:
+        logits: Of every particle and row [P, R, T, vocabulary].
+        weights: Of every particle in every row [R, P], >= 0, those of a row summing to one.
+        space: What is averaged.
+
+    Returns:
+        Log-probabilities of the mixture [R, T, vocabulary], float32.
+
+    >>> ones = torch.tensor([[[[0.0, 0.0]]], [[[3.0, 1.0]]]])
+    >>> mix(ones, torch.tensor([[0.5, 0.5]]), "logits").exp().round(decimals=4)  # e^1.5 and e^0.5
+    tensor([[[0.7311, 0.2689]]])
+    """
+    shares = weights.to(logits.device, torch.float32).T[:, :, None, None]
+    if space == "logits":
+        return (shares * logits.float()).sum(dim=0).log_softmax(dim=-1)
+    return (logits.float().log_softmax(dim=-1) + shares.log()).logsumexp(dim=0)
+
+
+@torch.inference_mode()
+def generate_mixed(
+    crowd: Crowd, particles: int, prompts: Sequence[Sequence[int]], weights: Tensor, space: Space, decoding: Decoding
+) -> Replies:
+    """Choose the most likely tokens of a mixture after prompts.
+
+    Args:
+        crowd: The particles on the resident model.
+        particles: How many of them are mixed, P: the first ones.
+        prompts: The token ids of every row's prompt, R of them.
+        weights: Of every particle in every row [R, P].
+        space: What is averaged.
+        decoding: Length, ends and number of slots; a row takes P of them.
+
+    Returns:
+        For every row the new tokens up to the end of text (without it), or to the one after which it was over.
+    """
+    replies = Replies([[] for _ in prompts])
+    for batch, rows in _batches(prompts, particles, decoding.slots, decoding.padding, crowd):
+        _generate_batch(crowd, batch, rows, prompts, weights, space, decoding, replies)
+    return replies
+
+
+@torch.inference_mode()
+def mixed_loglikelihoods(
+    crowd: Crowd,
+    particles: int,
+    continuations: Sequence[Continuation],
+    weights: Tensor,
+    space: Space,
+    slots: int,
+    padding: int,
+) -> list[tuple[float, bool]]:
+    """Sum the log-probabilities that a mixture gives to continuations' tokens, in float32.
+
+    Args:
+        crowd: The particles on the resident model.
+        particles: How many of them are mixed, P: the first ones.
+        continuations: Token ids with their prompts', R of them.
+        weights: Of every particle in every row [R, P].
+        space: What is averaged.
+        slots: Rows of one forward pass at most; a continuation takes P of them.
+        padding: Id that fills short rows.
+
+    Returns:
+        For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
+    """
+    results = [(0.0, True)] * len(continuations)
+    fed = [one.ids[:-1] for one in continuations]  # the last token is only predicted
+    for batch, rows in _batches(fed, particles, slots, padding, crowd):
+        keep = max(len(continuations[row].ids) - continuations[row].split for row in rows)
+        logits = crowd.forward(batch.particles, batch.tokens, batch.mask, batch.positions, keep)
+        logarithms = mix(logits.view(particles, len(rows), keep, -1), weights[rows], space)
+        for place, row in enumerate(rows):
+            tokens = torch.tensor(continuations[row].ids[continuations[row].split :], device=logarithms.device)
+            found = logarithms[place, keep - len(tokens) :]
+            greedy = bool((found.argmax(dim=-1) == tokens).all())
+            results[row] = (float(found.gather(1, tokens[:, None]).double().sum()), greedy)
+    return results
+
+
+def _batches(
+    sequences: Sequence[Sequence[int]], particles: int, slots: int, padding: int, crowd: Crowd
+) -> Iterator[tuple[Batch, list[int]]]:
+    """Lay out rows for all particles alike, the longest first, as many at a time as there are slots for."""
+    order = sorted(range(len(sequences)), key=lambda row: -len(sequences[row]))
+    height = max(1, slots // particles)
+    for start in range(0, len(order), height):
+        rows = order[start : start + height]
+        picks = dict.fromkeys(range(particles), rows)
+        yield lay_out(picks, sequences, 0, padding, crowd.device), rows
+
+
+def _generate_batch(
+    crowd: Crowd,
+    batch: Batch,
+    rows: list[int],
+    prompts: Sequence[Sequence[int]],
+    weights: Tensor,
+    space: Space,
+    decoding: Decoding,
+    replies: Replies,
+) -> None:
+    from transformers.cache_utils import Cache, DynamicLayer
+
+    cache, count = Cache(layer_class_to_replicate=DynamicLayer), len(batch.particles)
+    tokens, mask, positions = batch.tokens, batch.mask, batch.positions
+    lengths = torch.tensor([len(prompts[row]) for row in rows], device=crowd.device)
+    running, done = list(rows), set[int]()
+    while True:
+        logits = crowd.forward(batch.particles, tokens, mask, positions, 1, cache)
+        mixed = mix(logits.view(count, len(running), 1, -1), weights[running], space)[:, 0]
+        chosen = most_likely(mixed)
+        if decoding.choose is not None:
+            drawn = decoding.choose(mixed, running, [len(replies.tokens[row]) for row in running])
+            chosen = drawn.where(chosen != NO_TOKEN, NO_TOKEN)
+        _take_in(running, chosen.tolist(), done, decoding, replies)
+        chosen = chosen.clamp_min(0)
+        alive = [place for place, row in enumerate(running) if row not in done]
+        if not alive:
+            return
+        if 2 * len(alive) <= len(running):
+            kept = torch.tensor(alive, device=crowd.device)
+            places = (torch.arange(count, device=crowd.device)[:, None] * len(running) + kept).flatten()
+            cache.batch_select_indices(places)
+            mask, chosen, lengths = mask[places], chosen[kept], lengths[kept]
+            running = [running[place] for place in alive]
+        tokens, positions = chosen.repeat(count).unsqueeze(1), lengths.repeat(count).unsqueeze(1)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        lengths = lengths + 1
+
+
+def _take_in(running: list[int], chosen: list[int], done: set[int], decoding: Decoding, replies: Replies) -> None:
+    """Write down the new tokens of rows that are not done, and note which are done now."""
+    going_on = []
+    for row, token in zip(running, chosen, strict=True):
+        if row in done:
+            continue
+        replies.generated += 1
+        if token == NO_TOKEN:
+            replies.broken.add(row)
+        if token == NO_TOKEN or token in decoding.ends:
+            done.add(row)
+            continue
+        replies.tokens[row].append(token)
+        if len(replies.tokens[row]) == decoding.limit:
+            done.add(row)
+        else:
+            going_on.append(row)
+    if decoding.over is not None and going_on:
+        over = decoding.over(going_on, [replies.tokens[row] for row in going_on])
+        done.update(row for row, is_over in zip(going_on, over, strict=True) if is_over)

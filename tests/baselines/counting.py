@@ -1,0 +1,20 @@
+"""An objective that counts what it is asked: an account of evaluations that nobody of the package keeps."""
+
+from collections.abc import Sequence
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
+
+
+class CountingMatch(ExactMatch):
+    """Exact match with a tally of the examples that any model was asked."""
+
+    _asked = 0
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        CountingMatch._asked += len(examples)
+        return super().evaluate(examples, model)
+
+
+def asked() -> int:
+    return CountingMatch._asked

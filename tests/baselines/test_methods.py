@@ -1,0 +1,147 @@
+"""Every method on a real search's bench: what it asks, what it may spend, and what comes out."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.data_merge import DataMerge
+from swarm_lightning.baselines.libraries import installed
+from swarm_lightning.baselines.method import Absent, Method
+from swarm_lightning.baselines.prediction_merge import PredictionMerge
+from swarm_lightning.baselines.registry import METHODS, SWARM
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.objectives import MeanLogLikelihood
+from swarm_lightning.search import ModelSwarm
+from swarm_lightning.search.loading import adapters_of
+from tests.baselines.counting import asked
+from tests.search.tiny_search import World
+
+EXPERTS, EXAMPLES = 4, 8
+BUDGET = 250
+# One evaluation for what is made without looking; n for what looks at every expert; SLERP asks nine places, the greedy
+# soup n - 1 soups.
+FIXED = {
+    "base_model": 1,
+    "best_expert": EXPERTS,
+    "prediction_merge": EXPERTS,
+    "uniform_soup": 1,
+    "slerp": EXPERTS + 9,
+    "ties": 1,
+    "dare_ties": 1,
+    "model_stock": 1,
+    "greedy_soup": EXPERTS + EXPERTS - 1,
+}
+SEARCHES = ["lorahub", "evolmerge", "random_search", "genome", "genome_plus"]
+NEEDS = {"lorahub": "nevergrad", "evolmerge": "cma"}
+
+
+def examples_of(module: ModelSwarm) -> tuple[Example, ...]:
+    return tuple(module.trainer.datamodule.splits.validation)  # type: ignore[attr-defined]
+
+
+def method(name: str) -> Method:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return METHODS[name](CompareSettings())
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_method_asks_as_much_as_its_file_says(opened: ModelSwarm, name: str) -> None:
+    before = asked()
+    bench = Bench(opened, examples_of(opened))
+    composition = method(name).compose(bench)
+    assert bench.spent == asked() - before == FIXED[name] * EXAMPLES
+    assert 0 <= composition.utility <= 1
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_spends_its_budget_and_no_more(opened: ModelSwarm, name: str) -> None:
+    before = asked()
+    bench = Bench(opened, examples_of(opened), seed=1, budget=BUDGET)
+    composition = method(name).compose(bench)
+    assert bench.spent == asked() - before
+    # What is left does not pay for a generation of the evolution strategy (8 candidates), or for one candidate; LoraHub
+    # keeps one for what is recommended in the end, and may have asked that before.
+    left = {"evolmerge": 8, "lorahub": 2}.get(name, 1) * EXAMPLES
+    assert BUDGET - left < bench.spent <= BUDGET
+    assert composition.vector is not None
+    assert composition.vector.shape == adapters_of(opened).vectors[0].shape
+
+
+@pytest.mark.parametrize("name", [*FIXED, *SEARCHES])
+def test_the_reported_utility_is_that_of_what_is_handed_over(opened: ModelSwarm, name: str) -> None:
+    examples = examples_of(opened)
+    composition = method(name).compose(Bench(opened, examples, seed=2, budget=BUDGET))
+    if composition.vector is not None:
+        found = float(Bench(opened, examples).utilities(composition.vector.unsqueeze(0))[0])
+    else:
+        assert composition.scores is not None
+        found = float(composition.scores(examples).mean())
+    assert found == pytest.approx(composition.utility)
+
+
+@pytest.mark.parametrize("name", ["dare_ties", *SEARCHES])
+def test_the_same_seed_makes_the_same_composition(opened: ModelSwarm, name: str) -> None:
+    first, second = (
+        method(name).compose(Bench(opened, examples_of(opened), seed=3, budget=BUDGET)).vector for _ in range(2)
+    )
+    assert first is not None
+    assert second is not None
+    assert first.equal(second)
+
+
+@pytest.mark.parametrize("name", ["evolmerge", "genome", "genome_plus"])
+def test_a_budget_without_a_first_generation_is_a_reason_to_be_absent(opened: ModelSwarm, name: str) -> None:
+    with pytest.raises(Absent, match=f"budget of 32 evaluations .* with {EXAMPLES} examples each"):
+        method(name).compose(Bench(opened, examples_of(opened), budget=32))
+
+
+def test_an_early_stop_tells_the_same_best_as_asking_everything(opened: ModelSwarm) -> None:
+    examples = examples_of(opened)
+    bench = Bench(opened, examples)
+    vectors = torch.cat([adapters_of(opened).vectors, adapters_of(opened).vectors.mean(dim=0, keepdim=True)])
+    utilities = bench.utilities(vectors)
+    threshold = float(utilities.median())
+    found = bench.above(vectors, threshold, torch.zeros(len(examples))).utilities
+    assert found[utilities > threshold].equal(utilities[utilities > threshold])
+    assert not (found[utilities <= threshold] > threshold).any()
+
+
+def test_data_merge_reads_an_adapter_of_the_experts_kind(opened: ModelSwarm, world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.experts / "towns", tmp_path / "everything")
+    composition = DataMerge(str(tmp_path / "everything")).compose(Bench(opened, examples_of(opened)))
+    assert composition.vector is not None
+    assert composition.vector.equal(adapters_of(opened).vectors[opened.pool.names.index("towns")])
+
+
+def test_data_merge_is_absent_without_an_adapter_or_with_one_that_cannot_be_read(opened: ModelSwarm) -> None:
+    with pytest.raises(Absent, match="no training data given"):
+        DataMerge(None).compose(Bench(opened, examples_of(opened)))
+    with pytest.raises(Absent, match="no-such-folder"):
+        DataMerge("./no-such-folder").compose(Bench(opened, examples_of(opened)))
+
+
+def test_there_is_no_vote_on_open_text(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = MeanLogLikelihood(continuation="text")
+    examples = tuple(Example(f"Tell me of {what}.", extras={"text": " Once."}) for what in ("a fox", "a bear"))
+    engine = opened.evaluator.engine
+    monkeypatch.setattr(opened, "objective", objective)
+    monkeypatch.setattr(opened, "_evaluator", Evaluator(engine.adapted, engine.tokenizer, objective))
+    with pytest.raises(Absent, match="MeanLogLikelihood reads no answers"):
+        PredictionMerge().compose(Bench(opened, examples))
+
+
+def test_a_missing_library_is_a_reason_to_be_absent() -> None:
+    with pytest.raises(Absent, match=r"needs no_such_library: pip install 'swarm-lightning\[compare\]'"):
+        installed("no_such_library")
+
+
+def test_every_method_has_a_title_of_its_own_and_the_swarm_is_the_last() -> None:
+    made = [make(CompareSettings()) for make in METHODS.values()]
+    assert len({one.title for one in made}) == len(METHODS)
+    assert list(METHODS)[-1] == SWARM

@@ -1,0 +1,137 @@
+"""The table of results that were written by hand."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from swarm_lightning.baselines.bootstrap import Resampling
+from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.registry import chosen_methods
+from swarm_lightning.baselines.results import Result, agree, read_result, write_result
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
+from swarm_lightning.errors import InputError
+
+NAMES = ["base_model", "uniform_soup", "random_search", "model_swarm"]
+
+
+def methods() -> dict[str, Method]:
+    return chosen_methods(CompareSettings(methods=NAMES))
+
+
+def run(method: str, test: list[float], seed: int | None = None, **changes: float) -> Result:
+    values = {"validation": 0.5, "evaluations": 100, "seconds": 2.0, **changes}
+    return Result(method=method, seed=seed, test=test, detail=f"d{seed}", **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rows() -> list[TableRow]:
+    results = {
+        "base_model": [run("base_model", [0.0] * 10 + [1.0] * 30)],
+        "uniform_soup": [run("uniform_soup", [1.0] * 10 + [0.0] * 30)],
+        "model_swarm": [
+            run("model_swarm", [1.0] * 40, 0, validation=0.75, evaluations=90, seconds=1.0),
+            run("model_swarm", [1.0] * 20 + [0.0] * 20, 1, validation=0.25, evaluations=110, seconds=4.0),
+        ],
+    }
+    return make_rows(
+        methods(), results, {"random_search": "it needs | luck"}, Resampling(2000, [""] * 40), "model_swarm"
+    )
+
+
+def test_runs_of_several_seeds_are_means(rows: list[TableRow]) -> None:
+    swarm = rows[-1]
+    assert (swarm.runs, swarm.validation, swarm.test, swarm.evaluations, swarm.seconds) == (2, 0.5, 0.75, 100, 2.5)
+    # Test scores 1 and 0.5 of the two seeds: standard deviation 0.5 / sqrt 2. The better one on validation is seed 0.
+    assert (swarm.spread, swarm.detail) == (pytest.approx(math.sqrt(0.125)), "d0")
+    assert swarm.difference is None
+
+
+def test_differences_are_of_the_same_examples_and_say_what_is_noise(rows: list[TableRow]) -> None:
+    base, soup = rows[0], rows[1]
+    assert (base.difference, soup.difference) == (0.0, -0.5)
+    assert base.within_noise is True
+    assert soup.within_noise is False
+    assert soup.difference_high is not None
+    assert soup.difference_high < 0
+    # On 10 of 40 examples the soup and the swarm are equal, on 10 it is 1 lower and on 20 0.5: the deviation of an
+    # example's difference is sqrt((10 + 5) / 40 - 0.25) = 0.35355; of the mean of 40, 0.0559.
+    assert soup.difference_low == pytest.approx(-0.5 - 1.96 * 0.0559, abs=0.02)
+
+
+def test_an_absent_method_has_its_reason_and_no_numbers(rows: list[TableRow]) -> None:
+    random = rows[2]
+    assert (random.runs, random.test, random.absent) == (0, None, "it needs | luck")
+    assert "| random search | | | | | | | absent: it needs \\| luck |" in markdown(rows, (8, 40))
+
+
+def test_markdown_has_a_line_for_every_method(rows: list[TableRow]) -> None:
+    text = markdown(rows, (8, 40))
+    header, _, *lines = text.split("\n\n")[0].splitlines()
+    assert header.startswith("| method | validation (8) | test (40) | less model swarm |")
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| base model",
+        "| uniform soup",
+        "| random search",
+        "| model swarm",
+    ]
+    assert all(line.replace("\\|", "").count("|") == 9 for line in lines)
+    assert "within noise" in lines[0]
+    assert "within noise" not in lines[1]
+
+
+def test_csv_has_every_attribute(rows: list[TableRow], tmp_path: Path) -> None:
+    write_csv(rows, tmp_path / "compare.csv")
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [row["method"] for row in read] == NAMES
+    assert (float(read[1]["test"]), read[2]["test"], read[2]["absent"]) == (0.25, "", "it needs | luck")
+
+
+def test_without_a_test_split_there_are_no_test_scores() -> None:
+    results = {"base_model": [run("base_model", [])], "model_swarm": [run("model_swarm", [], 0)]}
+    base, swarm = make_rows(methods(), results, {}, Resampling(100, [""] * 2), "model_swarm")
+    assert (base.test, base.difference, swarm.validation) == (None, None, 0.5)
+    assert "| base model | 0.5000 |  |" in markdown([base, swarm], (8, 0))
+
+
+def test_without_the_swarm_the_best_on_validation_is_the_reference() -> None:
+    results = {
+        "base_model": [run("base_model", [0.0, 1.0], validation=0.6)],
+        "uniform_soup": [run("uniform_soup", [0.0, 0.0])],
+    }
+    base, soup = make_rows(methods(), results, {}, Resampling(100, [""] * 2), "model_swarm")
+    assert (base.difference, soup.difference) == (None, -0.5)
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    result = run("model_swarm", [0.1, 1.0], 3)
+    write_result(tmp_path, result)
+    assert read_result(tmp_path, "model_swarm", 3) == result
+    assert read_result(tmp_path, "model_swarm", 4) is None
+
+
+def test_a_comparison_is_not_continued_with_other_settings(tmp_path: Path) -> None:
+    agree(tmp_path, {"data": "x", "compare": {"density": 0.5}})
+    agree(tmp_path, {"data": "x", "compare": {"density": 0.5}})
+    with pytest.raises(InputError, match=r"compare.density is 0.3, in the comparison 0.5"):
+        agree(tmp_path, {"data": "x", "compare": {"density": 0.3}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["soup"]}, "uniform_soup"),
+        ({"methods": []}, "uniform_soup"),
+        ({"methods": ["random_search"]}, "compare.evaluations is null"),
+        ({"seeds": []}, "compare.seeds"),
+        ({"seeds": [1, 1]}, "compare.seeds"),
+        ({"evaluations": 0}, "compare.evaluations"),
+        ({"density": 1.0}, "compare.density"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        chosen_methods(CompareSettings(**changes))  # type: ignore[arg-type]

@@ -1,0 +1,56 @@
+"""TIES and DARE-TIES on tensors that can be merged by hand."""
+
+import pytest
+import torch
+
+from swarm_lightning.baselines.dare_ties import merge_dare_ties
+from swarm_lightning.baselines.ties import merge_ties
+from swarm_lightning.experts.layout import Layout
+
+LAYOUT = Layout(("a", "b"), ((2, 2), (2,)))
+
+
+def test_ties_trims_elects_and_averages_tensor_by_tensor() -> None:
+    # Tensor a, density 0.5, keeps the two largest of four: (5, 0, -4, 0), (3, 0, 6, 0), (0, -7, -8, 0).
+    # Signs by sums 8, -7, -6: +, -, -. Means of those that agree: (5 + 3) / 2, -7, (-4 - 8) / 2, none.
+    # Tensor b keeps one of two: (9, 0), (0, -2), (0, 1): signs +, -; 9 and -2.
+    experts = torch.tensor(
+        [
+            [5.0, 1.0, -4.0, 2.0, 9.0, 1.0],
+            [3.0, -1.0, 6.0, 1.0, 1.0, -2.0],
+            [2.0, -7.0, -8.0, 1.0, 0.5, 1.0],
+        ]
+    )
+    assert merge_ties(experts, LAYOUT, 0.5).tolist() == [4.0, -7.0, -6.0, 0.0, 9.0, -2.0]
+
+
+def test_a_single_dare_keeps_and_rescales_or_drops() -> None:
+    experts = torch.ones(1, 6000)
+    layout = Layout(("a",), ((6000,),))
+    merged = merge_dare_ties(experts, layout, 0.25, seed=1)
+    assert set(merged.tolist()) == {0.0, 4.0}
+    # 1500 expected to stay, standard deviation sqrt(6000 * 0.25 * 0.75) = 33.5.
+    assert 1500 - 5 * 33.5 < int((merged > 0).sum()) < 1500 + 5 * 33.5
+
+
+def test_dare_ties_averages_what_agrees_among_what_is_left() -> None:
+    # With density 0.5 a kept weight doubles. Of 1 and 3, merged is 0 (none kept), 2, 6 or their mean 4.
+    experts = torch.tensor([[1.0], [3.0]]).expand(2, 400)
+    merged = merge_dare_ties(experts.contiguous(), Layout(("a",), ((400,),)), 0.5, seed=0)
+    assert set(merged.tolist()) == {0.0, 2.0, 4.0, 6.0}
+
+
+def test_dare_ties_is_drawn_by_its_seed_and_leaves_other_random_numbers_alone() -> None:
+    experts = torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = merge_dare_ties(experts, LAYOUT, 0.5, seed=3)
+    assert torch.rand(3).equal(expected)
+    assert merge_dare_ties(experts, LAYOUT, 0.5, seed=3).equal(first)
+    assert not merge_dare_ties(experts, LAYOUT, 0.5, seed=4).equal(first)
+
+
+def test_no_weight_appears_that_no_expert_has() -> None:
+    experts = torch.tensor([[1.0, 0.0, 2.0, 0.0, 3.0, 0.0]] * 2)
+    assert merge_ties(experts, LAYOUT, 0.9)[1::2].tolist() == pytest.approx([0.0, 0.0, 0.0])

@@ -1,0 +1,193 @@
+"""`swarm compare` from end to end, and its numbers recomputed by plain `peft` from what it exported."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.baselines.counting import asked
+from tests.search.tiny_search import World, read_rows, run_swarm
+
+FIXED = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup", "greedy_soup"]
+DRAWN = ["dare_ties", "random_search", "genome", "model_swarm"]
+SEEDS = [0, 5]
+
+
+@dataclass
+class Compared:
+    config: dict[str, Any]
+    folder: Path
+    printed: str
+    asked: int
+
+    @property
+    def rows(self) -> dict[str, dict[str, str]]:
+        return {row["method"]: row for row in read_rows(self.folder / "compare.csv")}
+
+    def result(self, name: str) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "results" / f"{name}.json").read_text()))
+
+
+def config_of(world: World, root: Path, **compare: Any) -> dict[str, Any]:
+    objective = {"class_path": "tests.baselines.counting.CountingMatch"}
+    config = world.config(root, model={"objective": objective}, trainer={"max_steps": 2})
+    return {**config, "compare": {"seeds": SEEDS, "resamples": 200, **compare}}
+
+
+@pytest.fixture(scope="module")
+def compared(world: World, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    root = tmp_path_factory.mktemp("compared")
+    config = config_of(world, root / "runs", methods=[*DRAWN, *FIXED])
+    before = asked()
+    printed = run_swarm(config, "compare", root)
+    return Compared(config, root / "runs" / "version_0", printed, asked() - before)
+
+
+def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(compared: Compared) -> None:
+    pytest.importorskip("matplotlib")
+    assert {path.name for path in compared.folder.iterdir()} == {
+        "config.yaml", "comparison.json", "compare.md", "compare.csv", "compare.png", "results", "adapters",
+        "model_swarm",
+    }  # fmt: skip
+    assert {path.name for path in (compared.folder / "model_swarm" / "seed_5").iterdir()} == {
+        "checkpoints", "history.csv", "score_tables",
+    }  # fmt: skip
+    assert (compared.folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert f"Comparison: {compared.folder}" in compared.printed
+
+
+def test_rows_stand_in_the_order_of_the_methods_and_an_absent_one_says_why(compared: Compared) -> None:
+    order = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup"]
+    order += ["dare_ties", "greedy_soup", "random_search", "genome", "model_swarm"]
+    assert list(compared.rows) == order
+    assert compared.rows["data_merge"]["absent"].startswith("no training data given")
+    assert "data merge is absent: no training data given" in compared.printed
+    assert {name: row["runs"] for name, row in compared.rows.items()} == {
+        name: "0" if name == "data_merge" else "1" if name in FIXED else "2" for name in order
+    }
+
+
+def test_searches_get_what_the_swarm_asked_with_the_same_seed(compared: Compared) -> None:
+    for seed in SEEDS:
+        history = read_rows(compared.folder / "model_swarm" / f"seed_{seed}" / "history.csv")
+        swarm = compared.result(f"model_swarm_seed_{seed}")["evaluations"]
+        assert swarm == sum(float(row["evaluations"]) for row in history)
+        for name in ("random_search", "genome"):
+            spent = compared.result(f"{name}_seed_{seed}")["evaluations"]
+            assert swarm - 8 < spent <= swarm
+
+
+def test_all_evaluations_are_accounted_for(compared: Compared, world: World) -> None:
+    results = [json.loads(path.read_text()) for path in (compared.folder / "results").iterdir()]
+    test = len(world.split("test"))
+    voters = 4  # prediction merge asks all experts
+    tests = sum(test * (voters if result["method"] == "prediction_merge" else 1) for result in results)
+    assert compared.asked == sum(result["evaluations"] for result in results) + tests
+
+
+EXPORTED = ["best_expert", "uniform_soup", "greedy_soup", "random_search_seed_5", "model_swarm_seed_0"]
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_scores_are_those_that_plain_peft_finds_for_the_exported_adapter(
+    compared: Compared, world: World, name: str
+) -> None:
+    result = compared.result(name)
+    model = world.load(compared.folder / result["adapter"])
+    validation = world.score(world.replies(model, "dev"), "dev")
+    assert result["validation"] == pytest.approx(sum(validation) / len(validation))
+    assert result["test"] == world.score(world.replies(model, "test"), "test")
+
+
+def test_the_uniform_soup_holds_the_mean_of_the_files(compared: Compared, world: World) -> None:
+    from safetensors.torch import load_file
+
+    experts = [load_file(folder / "adapter_model.safetensors") for folder in sorted(world.experts.iterdir())]
+    soup = load_file(compared.folder / "adapters" / "uniform_soup" / "adapter_model.safetensors")
+    for tensor_name, tensor in soup.items():
+        mean = sum(expert[tensor_name].double() for expert in experts) / len(experts)
+        assert tensor.double().numpy() == pytest.approx(mean.numpy(), abs=1e-6)  # type: ignore[union-attr]
+
+
+def test_the_vote_is_a_majority_of_the_experts_answers(compared: Compared, world: World) -> None:
+    # Without a majority among equals: whatever wins has at least as many voters as the right answer, if it is wrong.
+    replies = [world.replies(world.load(folder), "test") for folder in sorted(world.experts.iterdir())]
+    gold = [record["answer"] for record in world.split("test")]
+    right = [sum(answer in row[place] for row in replies) for place, answer in enumerate(gold)]
+    scores = compared.result("prediction_merge")["test"]
+    assert all(count > 0 for count, score in zip(right, scores, strict=True) if score == 1)
+
+
+def test_an_interrupted_comparison_makes_what_is_missing_and_keeps_the_rest(compared: Compared, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "runs" / "version_0"
+    shutil.copytree(compared.folder, folder)
+    lost = json.loads((folder / "results" / "genome_seed_5.json").read_text())
+    (folder / "results" / "genome_seed_5.json").unlink()
+    config = {**compared.config, "trainer": {**compared.config["trainer"], "default_root_dir": str(tmp_path / "runs")}}
+    before = asked()
+    printed = run_swarm(config, "compare", tmp_path, "--compare.output", "last")
+    made = json.loads((folder / "results" / "genome_seed_5.json").read_text())
+    assert asked() - before == made["evaluations"] + len(made["test"])
+    assert {**made, "seconds": 0} == {**lost, "seconds": 0}
+    assert printed.count("kept from before") == len(FIXED) - 1 + 2 * len(DRAWN) - 1
+    assert not (tmp_path / "runs" / "version_1").exists()
+
+
+def test_a_search_that_was_interrupted_goes_on_from_its_checkpoint(world: World, tmp_path: Path) -> None:
+    config = config_of(world, tmp_path / "runs", methods=["model_swarm"], seeds=[1], output=str(tmp_path / "here"))
+    run_swarm(config, "compare", tmp_path)
+    path = tmp_path / "here" / "results" / "model_swarm_seed_1.json"
+    whole = json.loads(path.read_text())
+    path.unlink()  # the search has ended, its row is lost
+    before = asked()
+    run_swarm(config, "compare", tmp_path)
+    assert asked() - before == len(whole["test"])
+    assert {**json.loads(path.read_text()), "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_a_comparison_is_not_continued_with_another_search(
+    compared: Compared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(
+            compared.config, "compare", compared.folder.parent.parent,
+            *("--compare.output", str(compared.folder), "--trainer.max_steps", "3"),
+        )  # fmt: skip
+    assert ended.value.code == 2
+    assert "trainer.max_steps is 3, in the comparison 2" in capsys.readouterr().err
+
+
+def test_too_few_experts_leave_a_row_out_and_stop_nothing(world: World, tmp_path: Path) -> None:
+    two = [str(world.experts / name) for name in ("towns", "stories")]
+    config = config_of(world, tmp_path / "runs", methods=["prediction_merge", "uniform_soup", "genome"], evaluations=30)
+    config["model"]["experts"] = two
+    run_swarm(config, "compare", tmp_path)
+    with (tmp_path / "runs" / "version_0" / "compare.csv").open(newline="") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert rows["prediction_merge"]["absent"] == "it needs 3 experts or more, and there are 2"
+    assert rows["genome"]["absent"].startswith("the budget of 30 evaluations does not hold a population of 5")
+    assert (rows["uniform_soup"]["absent"], rows["uniform_soup"]["runs"]) == ("", "1")
+
+
+def test_an_unknown_method_is_refused_before_anything_is_written(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, tmp_path / "runs", methods=["soup"]), "compare", tmp_path)
+    assert ended.value.code == 2
+    assert "Expected compare.methods to name some of base_model" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_there_is_no_newest_comparison_to_go_on_with(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, tmp_path / "runs", output="last"), "compare", tmp_path)
+    assert ended.value.code == 2
+    assert "--compare.output last" in capsys.readouterr().err
