@@ -374,15 +374,7 @@ class ModelSwarm(L.LightningModule):
         self.rows = rows
 
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
-        """Answer prompts with the best found expert.
-
-        Args:
-            batch: Examples made from a file of prompts.
-            batch_idx: Index of the batch.
-
-        Returns:
-            One mapping per prompt; see `answer_prompts`.
-        """
+        """Answer prompts, examples made from a file of them, with the best found expert; see `answer_prompts`."""
         return answer_prompts(self, batch)
 
     # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
@@ -403,14 +395,7 @@ class ModelSwarm(L.LightningModule):
             take_record(self, checkpoint)
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Take positions and memory of the swarm out of a checkpoint, to score or export them.
-
-        Args:
-            checkpoint: The content of a checkpoint file.
-
-        Raises:
-            InputError: If the checkpoint is not one of a swarm, or of other experts.
-        """
+        """Take positions and memory of the swarm out of a checkpoint, to score or export them; see `take_record`."""
         take_record(self, checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
         self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
         self._particle_swarm = self.optimizer_factory([self.positions])
