@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from tests.forked_ranks import ForkedRanks
 from tests.objectives.perspective_server import KEY, PerspectiveServer, running_server
@@ -17,6 +18,14 @@ from tests.objectives.perspective_server import KEY, PerspectiveServer, running_
 # The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
 # torch is imported, so that it holds for the subprocesses that tests start as well.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in every run, as many as take a second or two, and no time is measured. HYPOTHESIS_EXAMPLES asks for
+# more of them, others in every run.
+MORE = os.environ.get("HYPOTHESIS_EXAMPLES")
+hypothesis_settings.register_profile(
+    "tests", max_examples=int(MORE or 60), deadline=None, derandomize=not MORE, database=None
+)
+hypothesis_settings.load_profile("tests")
 
 # A few lines are enough for a byte-level tokenizer: what it has not seen becomes bytes, so any text can be encoded.
 TOKENIZER_LINES = (

@@ -11,10 +11,11 @@ from tests.search.tiny_search import calm_process
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
-COMMANDS = ("compare",)  # their configs run in `cli/`
 # The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
-ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in ELSEWHERE + COMMANDS]
+# Configs of other commands than `swarm fit`.
+COMMANDS = ("compare", "experts", "sweep")
+ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in (*ELSEWHERE, *COMMANDS)]
 
 
 def name_of(path: Path) -> str:
@@ -31,6 +32,7 @@ def test_there_are_configs() -> None:
         "abstention",
         "compare",
         "exact_match",
+        "experts",
         "harness_task",
         "human_interests",
         "likelihood",
@@ -40,6 +42,7 @@ def test_there_are_configs() -> None:
         "quickstart",
         "reward_model",
         "safety",
+        "sweep",
     ]
 
 
@@ -92,6 +95,40 @@ def test_a_config_searches(path: Path, tmp_path: Path) -> None:
     tasks = len(data["dataset"]) if isinstance(data["dataset"], dict) else 1
     sizes = [6 * tasks, 6 * tasks, 4 * tasks, 4 * tasks]
     assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == sizes
+
+
+def test_the_config_of_experts_makes_experts_that_a_search_takes(tmp_path: Path) -> None:
+    made = str(tmp_path / "made")
+    with calm_process():
+        main(
+            [
+                *("experts", "--config", str(FOLDER / "experts.yaml"), "--output", made, "--training.steps", "2"),
+                *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+            ]
+        )
+        main(
+            [
+                *("fit", "--config", str(FOLDER / "quickstart.yaml"), "--model.experts", made),
+                *("--model.particles", "3", "--data.validation_size", "6", "--data.test_size", "4"),
+                *("--trainer.max_steps", "1", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path / "runs")),
+            ]
+        )
+    assert (tmp_path / "runs" / "version_0" / "best_expert" / "adapter_model.safetensors").is_file()
+
+
+def test_the_config_of_a_sweep_sweeps(tmp_path: Path) -> None:
+    experts = ["demo:experts/scribe", "demo:experts/shepherd"]
+    with calm_process():
+        main(
+            [
+                *("sweep", "--config", str(FOLDER / "sweep.yaml"), "--model.experts", json.dumps(experts)),
+                *("--model.particles", "3", "--data.validation_size", "6", "--data.test_size", "4"),
+                *("--trainer.max_steps", "1", "--sweep.trials", "2", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path)),
+            ]
+        )
+    assert "2 searches: 2 ended." in (tmp_path / "coefficients" / "sweep.md").read_text(encoding="utf-8")
 
 
 def assert_contains(whole: object, part: object) -> None:

@@ -16,24 +16,27 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "errors", "files", "paths"}
+GROUND = {"", "errors", "files", "locks", "paths"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
     "files": {"errors"},
+    "locks": set(),
     "paths": {"errors"},
     "swarm": set(),
     "data": GROUND,
     "experts": GROUND,
+    "tuning": GROUND | {"data", "experts"},
     "objectives": GROUND | {"data", "experts"},  # models that score are read as carefully as bases
     "evaluation": GROUND | {"data", "experts", "objectives"},
     "search": MATHEMATICS_AND_PARTS,
     "callbacks": MATHEMATICS_AND_PARTS | {"search"},
-    "baselines": MATHEMATICS_AND_PARTS | {"search"},
+    "sweep": MATHEMATICS_AND_PARTS | {"search"},
+    "baselines": MATHEMATICS_AND_PARTS | {"search", "tuning"},
     "report": GROUND,
-    "demo": GROUND | {"data", "experts"},
-    "cli": MATHEMATICS_AND_PARTS | {"search", "callbacks", "baselines", "report", "demo"},
+    "demo": GROUND | {"data", "experts", "tuning"},
+    "cli": MATHEMATICS_AND_PARTS | {"search", "callbacks", "baselines", "report", "demo", "tuning", "sweep"},
     "__main__": {"cli"},
 }
 # The rooms whose other imports are limited too; the standard library is always free.
@@ -41,6 +44,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
     "files": set(),
+    "locks": set(),
     "paths": set(),
     "swarm": {"torch"},
     "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},

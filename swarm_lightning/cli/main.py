@@ -15,6 +15,7 @@ from pickle import UnpicklingError
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -35,12 +36,15 @@ from swarm_lightning.callbacks import (
     SwarmProgress,
 )
 from swarm_lightning.cli.compare import comparison_folder
+from swarm_lightning.cli.hints import keys_of, readable
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
+from swarm_lightning.cli.user_code import check_seed, told_as_input
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.ranks import RankError, Ranks
+from swarm_lightning.search.checkpoint_check import check_checkpoint
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import (
     claim_run_folder,
@@ -52,12 +56,17 @@ from swarm_lightning.search.run_folder import (
 )
 from swarm_lightning.search.run_lock import RunLock, hold_run
 from swarm_lightning.search.strategy import external_launch
+from swarm_lightning.sweep.settings import SweepSettings
 
 # In a logger's settings, this text stands for the run folder.
 RUN_FOLDER = "<run>"
 
 PARTS = {"model", "datamodule"}
 DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
+SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
+# Commands that are no search: they have configs of their own.
+OTHER_COMMANDS = {"experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row."}
+
 TRAINER_DEFAULTS = {
     "max_steps": 50,
     "devices": 1,
@@ -85,7 +94,7 @@ class SwarmParser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         help_ = f"{self.prog.replace(' [options]', '')} --help"
-        raise InputError(f"{message.strip()}\nFor all settings see: {help_}") from ex
+        raise InputError(f"{readable(message, keys_of(self))}\nFor all settings see: {help_}") from ex
 
 
 class SwarmCLI(LightningCLI):
@@ -127,6 +136,21 @@ class SwarmCLI(LightningCLI):
         self._subcommand_method_arguments[subcommand] = ["compare"]
         return parser
 
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        self._add_other_commands(parser)
+
+    def _add_other_commands(self, parser: LightningArgumentParser) -> None:
+        """Add the commands that are no method of the trainer; those with configs of their own are only listed here."""
+        assert parser._subcommands_action is not None
+        sweeps = self.init_parser(description=SWEEP)
+        self._add_arguments(sweeps)
+        sweeps.add_class_arguments(SweepSettings, "sweep")
+        self._subcommand_parsers["sweep"] = sweeps
+        parser._subcommands_action.add_subcommand("sweep", sweeps, help=SWEEP)
+        for name, description in OTHER_COMMANDS.items():
+            parser._subcommands_action.add_subcommand(name, self.init_parser(), help=description)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every part of a search that is a callback a key of its own in the config."""
         parser.add_lightning_class_args(RestartStagnant, "restart")
@@ -137,8 +161,11 @@ class SwarmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
-        with self.ranks.together():
+        with self.ranks.together(), told_as_input():
             super().parse_arguments(parser, args)
+            check_seed(self.config[self.config.subcommand].get("seed_everything"))
+            if self.config.subcommand == "sweep":  # its searches have folders of their own
+                return
             folder = self._choose_files()
         settings = self.config[self.config.subcommand]
         folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
@@ -164,6 +191,7 @@ class SwarmCLI(LightningCLI):
                 settings.ckpt_path = None
                 return self._take(begun)
             checkpoint = find_checkpoint(settings.ckpt_path, root)
+            check_checkpoint(checkpoint)
             settings.ckpt_path = str(checkpoint)
             folder = run_folder_of(checkpoint)
             return self._take(folder) if fits else str(folder)
@@ -193,9 +221,23 @@ class SwarmCLI(LightningCLI):
         return str(folder)
 
     def instantiate_classes(self) -> None:
-        """Make all parts of the search, on every rank."""
-        with self.ranks.together():
+        """Make all parts of the search, on every rank; each search of a sweep makes its own."""
+        if self.subcommand == "sweep":
+            return
+        with self.ranks.together(), told_as_input():
             super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand != "sweep":
+            super()._run_subcommand(subcommand)
+            return
+        from swarm_lightning.cli.sweep import run_sweep
+
+        run_sweep(self)
+
+    def further_callbacks(self) -> list[Callback]:
+        """Return what shows a search to the user and writes down what came out."""
+        return [FirstLook(), Summary(), PredictionWriter()]
 
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
@@ -204,7 +246,7 @@ class SwarmCLI(LightningCLI):
         # The bar is closed before the summary is printed.
         added = [OrderlyEnd(), *bar]
         if self.subcommand != "compare":
-            added = [OrderlyEnd(), ContinueMetrics(), *bar, FirstLook(), Summary(), PredictionWriter()]
+            added = [OrderlyEnd(), ContinueMetrics(), *bar, *self.further_callbacks()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
@@ -213,6 +255,20 @@ class SwarmCLI(LightningCLI):
             if isinstance(callback, SaveConfigCallback):
                 callback.config = self.config_as_given[str(self.subcommand)]
         return trainer  # type: ignore[return-value]
+
+
+# Arguments of the command line whatever is searched.
+COMMON: dict[str, Any] = {
+    "datamodule_class": SwarmData,
+    "save_config_callback": SaveConfig,
+    "trainer_class": SwarmTrainer,
+    "trainer_defaults": TRAINER_DEFAULTS,
+    "seed_everything_default": 0,
+    "auto_configure_optimizers": False,
+    "load_from_checkpoint_support": False,
+    "parser_class": SwarmParser,
+    "parser_kwargs": {"description": DESCRIPTION},
+}
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -247,6 +303,7 @@ def _silence() -> None:
         "transfer_batch_to_device",
         "infer the batch indices",
         "Checkpoint directory .* exists and is not empty",
+        "smaller than the logging interval",  # one batch is one epoch
         "sync_dist=True",  # what is logged is the same on all ranks
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
@@ -271,21 +328,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _silence()
     # So that an objective in the current folder is found by its import path; last, so that it hides no package.
     sys.path.append(str(Path.cwd()))
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if arguments[:1] == ["experts"]:
+            from swarm_lightning.cli.experts import make_experts
+
+            make_experts(arguments[1:])
+            return
         with interruption.in_order():
-            SwarmCLI(
-                ModelSwarm,
-                SwarmData,
-                save_config_callback=SaveConfig,
-                trainer_class=SwarmTrainer,
-                trainer_defaults=TRAINER_DEFAULTS,
-                seed_everything_default=0,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                parser_class=SwarmParser,
-                parser_kwargs={"description": DESCRIPTION},
-                args=None if arguments is None else list(arguments),
-            )
+            SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
             _part()
     except (InputError, MisconfigurationException) as error:
         _tell(str(error), getattr(error, "shared", False))

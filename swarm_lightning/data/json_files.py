@@ -95,6 +95,8 @@ def _parse(text: str, path: Path, line: int | None = None) -> Any:
             f"Expected JSON in {path}, but line {line or error.lineno}, column {error.colno} is broken: "
             f"{error.msg}.{hint}"
         ) from error
+    except RecursionError as error:
+        raise InputError(f"Expected records in {path}, but its lists and objects are nested too deeply.") from error
 
 
 def _names(keys: dict[str, Any]) -> str:

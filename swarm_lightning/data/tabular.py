@@ -6,6 +6,7 @@ and a changed file is never answered from it. Only datasets of the hub use the l
 
 import csv
 import glob
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,12 +142,15 @@ def _spare_cache() -> Iterator[str]:
     """A cache folder for one reading, without progress bars for what takes milliseconds."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    shown = not are_progress_bars_disabled()
+    shown, log = not are_progress_bars_disabled(), logging.getLogger("datasets")
+    level = log.level
     disable_progress_bars()
+    log.setLevel(logging.CRITICAL)  # it would print the traceback of what is raised here anyway
     try:
         with tempfile.TemporaryDirectory(prefix="swarm-lightning-") as folder:
             yield folder
     finally:
+        log.setLevel(level)
         if shown:
             enable_progress_bars()
 

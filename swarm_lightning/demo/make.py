@@ -2,7 +2,9 @@
 
     python -m swarm_lightning.demo.make --out FOLDER
 
-The same seed gives the same tasks byte for byte, and the same weights up to rounding of the machine's arithmetic.
+The same seed gives the same tasks byte for byte, and the same weights up to rounding of the machine's arithmetic. The
+packaged tasks and base are what this recipe makes; the packaged experts were trained before experts were made as
+`swarm experts` makes them, and are others than those it makes now.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import torch
 
 from swarm_lightning.demo import SEED, TASK_NAMES, WORLD
 from swarm_lightning.demo.curricula import LESSONS, Lessons, all_words, corpus, study, training_questions
-from swarm_lightning.demo.experts import ExpertSettings, save_expert, train_expert
+from swarm_lightning.demo.experts import ExpertSettings, make_expert
 from swarm_lightning.demo.pretrain import PretrainSettings, pretrain
 from swarm_lightning.demo.questions import make_task
 from swarm_lightning.demo.tokenizer import save_tokenizer, train_tokenizer
@@ -73,9 +75,8 @@ def make_world(folder: Path, settings: WorldSettings) -> None:
     questions = training_questions(settings.seed)
     for name, lessons in settings.lessons.items():
         documents = study(lessons, questions, settings.seed)
-        adapted = train_expert(model, tokenizer, documents, lessons, settings.expert, settings.seed)
-        save_expert(adapted, folder / "experts" / name)
-        model = adapted.unload()
+        place = folder / "experts" / name
+        make_expert(model, tokenizer, documents, lessons, settings.expert, settings.seed, place)
         report(f"expert {name}")
 
 

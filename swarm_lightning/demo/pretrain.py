@@ -1,7 +1,4 @@
-"""Pretraining of the demo world's language model, from random weights, on generated text.
-
-Also the padded batches and the loss, which the experts' fine-tuning shares.
-"""
+"""Pretraining of the demo world's language model, from random weights, on generated text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
     from swarm_lightning.data.examples import ExampleSplits
     from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+    from swarm_lightning.evaluation.exact_stop import Stakes
     from swarm_lightning.experts.pool import ExpertPool
+    from swarm_lightning.search.resident import Resident
 
 
 class ModelSwarm(L.LightningModule):
@@ -197,30 +199,33 @@ class ModelSwarm(L.LightningModule):
 
     def _load(self, stage: str) -> None:
         from swarm_lightning.evaluation.evaluator import Evaluator
-        from swarm_lightning.experts.adapted import AdaptedModel
-        from swarm_lightning.experts.base_model import base_fingerprint, load_base
-        from swarm_lightning.experts.checks import check_base
 
         if self.ranks.index > 0:  # one bar for all
             from transformers.utils.logging import disable_progress_bar
 
             disable_progress_bar()
-        device = self.trainer.strategy.root_device
-        model, tokenizer = load_base(self.base, self.base_dtype, device, self.trust_remote_code)
-        check_base(self.pool.adapters(), model)
+        resident = self.load_resident()
+        tokenizer = resident.tokenizer
         splits = None if stage == "predict" else self._splits
         asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
         for examples in asked:
             self.objective.check(examples, tokenizer)
-        self.base_fingerprint = base_fingerprint(model)
+        self.base_fingerprint = resident.fingerprint
         self._tokenizer = tokenizer
         objective = self.objective
         if stage == "predict" and isinstance(objective, RepliesOnly):
             objective = objective.replies_only()
-        evaluator = Evaluator(AdaptedModel(model, self.pool), tokenizer, objective, self.engine, self.ranks)
+        evaluator = Evaluator(resident.adapted, tokenizer, objective, self.engine, self.ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._evaluator = evaluator
+
+    def load_resident(self) -> "Resident":
+        """Load the base, with layers that carry the experts."""
+        from swarm_lightning.search.resident import load_resident
+
+        device = self.trainer.strategy.root_device
+        return load_resident(self.base, self.base_dtype, device, self.trust_remote_code, self.pool)
 
     def _populate(self) -> None:
         self.seed = self.ranks.first(torch.initial_seed())
@@ -312,8 +317,7 @@ class ModelSwarm(L.LightningModule):
         check_same_swarm(self, examples)
         optimizer, memory = self.particle_swarm, self.score_memory
         stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        journal = journal_for(self, examples)
-        self.evaluation = self.evaluator.evaluate(self.positions.data, examples, optimizer.due, stakes, journal=journal)
+        self.evaluation = self.evaluate(examples, stakes, journal_for(self, examples))
         self.broken = report_broken(self, self.evaluation, examples)
         if optimizer.begun:
             memory.update(self.evaluation, self.swarm, optimizer.due)
@@ -326,6 +330,11 @@ class ModelSwarm(L.LightningModule):
         self.generated_tokens += self.evaluation.generated
         self.examples = len(examples)
         return self.evaluation.utilities
+
+    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
+        """Ask the particles that are due what has to be found out about them."""
+        due = self.particle_swarm.due
+        return self.evaluator.evaluate(self.positions.data, examples, due, stakes, journal=journal)
 
     @property
     def repels(self) -> bool:

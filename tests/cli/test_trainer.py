@@ -60,7 +60,8 @@ def test_checkpoints_are_loaded_as_tensors_and_plain_values_only(run: Run, tmp_p
         with pytest.raises(SystemExit) as exit_:
             run.swarm(subcommand, "--ckpt_path", "last")
         assert exit_.value.code == 2
-        assert isinstance(exit_.value.__cause__, UnpicklingError)
+        assert isinstance(exit_.value.__cause__, InputError)
+        assert isinstance(exit_.value.__cause__.__cause__, UnpicklingError)
 
 
 def test_a_card_tells_what_the_checkpoint_knows_and_not_the_config_of_the_moment(run: Run, tmp_path: Path) -> None:

@@ -43,12 +43,13 @@ def questions_in(path: Path) -> "Counter[str]":
     return Counter(path.read_text(encoding="utf-8").splitlines())
 
 
-# Runs on its own or in a forked process; ARGUMENTS: the folder that is watched, what to do, and those of `swarm`.
+# Runs in a forked process; ARGUMENTS: the folder that is watched, a part of the names that count there, what to do, and
+# those of `swarm`.
 WATCHED = """
 import os, shutil, signal, sys
 from pathlib import Path
 
-watched, action, *rest = ARGUMENTS
+watched, part, action, *rest = ARGUMENTS
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 count, busy = 0, False
 
@@ -59,7 +60,8 @@ def notice(event, arguments):
     if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
         return
     path = arguments[0]
-    if not isinstance(path, (str, bytes, os.PathLike)) or not os.path.abspath(os.fsdecode(path)).startswith(watched):
+    path = os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else ""
+    if not path.startswith(watched) or part not in path[len(watched):]:
         return
     count += 1
     if action.isdigit():
@@ -79,14 +81,14 @@ main(rest)
 """
 
 
-def kill_before_change(ranks: ForkedRanks, watched: Path, number: int, *arguments: str) -> Ended:
-    """Run `swarm` and kill it before the n-th change below a folder, counted from 1."""
-    (ended,) = ranks.run([{}], WATCHED, [str(watched), str(number), *arguments])
+def kill_before_change(ranks: ForkedRanks, watched: Path, number: int, *arguments: str, part: str = "") -> Ended:
+    """Run `swarm` and kill it before the n-th change below a folder to names with such a part, counted from 1."""
+    (ended,) = ranks.run([{}], WATCHED, [str(watched), part, str(number), *arguments])
     return ended
 
 
 def copy_before_changes(ranks: ForkedRanks, watched: Path, copies: Path, *arguments: str) -> Ended:
     """Run `swarm` to its end, and copy the folder before every change: each copy is what a kill would have left."""
     copies.mkdir()
-    (ended,) = ranks.run([{}], WATCHED, [str(watched), str(copies), *arguments])
+    (ended,) = ranks.run([{}], WATCHED, [str(watched), "", str(copies), *arguments])
     return ended

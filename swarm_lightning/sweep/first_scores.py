@@ -1,0 +1,114 @@
+"""The scores of first positions, kept beside a sweep: what was asked of one search is not asked of the next.
+
+A position's scores depend on the base, the data, the objective and the position alone, and are filed under all four: a
+trial takes what belongs to exactly its own positions, and asks the rest.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.files import storage_errors, whole_file
+
+
+@dataclass(frozen=True)
+class SharedEvaluation(Evaluation):
+    """An evaluation of which a part was asked earlier.
+
+    Attributes:
+        taken: Number of (particle, example) pairs that were not asked now.
+    """
+
+    taken: int = 0
+
+    @property
+    def evaluated(self) -> int:
+        """Number of (particle, example) pairs that were asked now."""
+        return super().evaluated - self.taken
+
+
+class FirstScores:
+    """Scores of positions, one file each, in a folder that processes may share."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the folder.
+
+        Args:
+            folder: Where the files lie; made when there is something to keep.
+        """
+        self.folder = folder
+
+    def keys(self, positions: Tensor, what: Mapping[str, Any], numbered: bool = False) -> list[str]:
+        """Return under what the scores of every position are filed.
+
+        Args:
+            positions: Weights [N, D] float32.
+            what: Everything else that the scores depend on, as nested plain values.
+            numbered: Whether they depend on the place of a position in the swarm too.
+        """
+        common = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
+        keys = []
+        for place, row in enumerate(positions.detach().cpu().contiguous()):
+            digest = common.copy()
+            digest.update(str(place if numbered else "").encode())
+            digest.update(memoryview(row.numpy()).cast("B"))
+            keys.append(digest.hexdigest())
+        return keys
+
+    def missing(self, keys: Sequence[str]) -> Tensor:
+        """Return which positions have to be asked [N] bool."""
+        return torch.tensor([not self._path(key).is_file() for key in keys])
+
+    def keep(self, keys: Sequence[str], evaluation: Evaluation, asked: Tensor) -> None:
+        """File the scores of the positions that were asked.
+
+        Args:
+            keys: What `keys` returned.
+            evaluation: Of these positions.
+            asked: Which of them were asked [N] bool.
+        """
+        from safetensors.torch import save_file
+
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for place in asked.nonzero().flatten().tolist():
+            tensors = {
+                "scores": evaluation.scores[place].clone(),
+                "utility": evaluation.utilities[place].clone().reshape(1),
+                "reach": evaluation.reach[place].clone(),
+            }
+            with whole_file(self._path(keys[place])) as partial:
+                save_file(tensors, partial)
+
+    def complete(self, keys: Sequence[str], evaluation: Evaluation, asked: Tensor) -> SharedEvaluation:
+        """Return an evaluation with the scores that were filed in the places of those that were not asked.
+
+        Args:
+            keys: What `keys` returned.
+            evaluation: Of these positions; what it says of those that were not asked is not read.
+            asked: Which of them were asked [N] bool.
+        """
+        from safetensors.torch import load_file
+
+        scores, utilities, reach = evaluation.scores.clone(), evaluation.utilities.clone(), evaluation.reach.clone()
+        for place in (~asked).nonzero().flatten().tolist():
+            filed = load_file(self._path(keys[place]))
+            scores[place], utilities[place], reach[place] = filed["scores"], filed["utility"][0], filed["reach"]
+        parts = vars(replace(evaluation, scores=scores, utilities=utilities, reach=reach))
+        return SharedEvaluation(**parts, taken=int((~scores[~asked].isnan()).sum()))
+
+    def count(self) -> int:
+        """Return how many (position, example) pairs are filed: each was asked once."""
+        from safetensors.torch import load_file
+
+        return sum(int((~load_file(path)["scores"].isnan()).sum()) for path in self.folder.glob("*.safetensors"))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"

@@ -1,0 +1,56 @@
+"""The settings of a sweep, and the published space. Plain values only."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from swarm_lightning.errors import InputError
+
+# What the authors searched, at random; the best run by utility was reported (arXiv:2410.11163).
+PUBLISHED_SPACE: dict[str, Any] = {
+    "model.optimizer.inertia": [0.1, 0.2, 0.3],
+    "model.optimizer.cognitive": [0.1, 0.2, 0.3, 0.4, 0.5],
+    "model.optimizer.social": [0.2, 0.3, 0.4, 0.5, 0.6],
+    "model.optimizer.repel": [0.01, 0.05, 0.1],
+    "model.optimizer.lr": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+}
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How settings are drawn, how many, and where the study is kept.
+
+    Attributes:
+        trials: Searches in all, over all processes that share the study, >= 1.
+        sampler: `random`, `grid` (every combination once) or `tpe`.
+        space: Key of the config -> a list of values, or a range `{low, high}` with `step` or `log`; null: the five
+            coefficients of the published protocol.
+        study: Name of the study, and of its folder in `trainer.default_root_dir`. The same name goes on with it.
+        storage: URL of Optuna's storage, for studies that machines without a common disk share; null: SQLite in the
+            study's folder.
+        pruner: `median` ends a search whose global best lies below the median of the others' at that iteration;
+            `none` lets all go on, as the published protocol does.
+        pruner_warmup: Iterations of a search before it may be pruned, >= 0; and five searches must have ended.
+        seed: Seed of the draws; the searches themselves have that of `seed_everything`.
+        keep_checkpoints: Whether the checkpoints of `all` searches are kept, or only that of the `best` that has ended.
+    """
+
+    trials: int = 20
+    sampler: Literal["random", "grid", "tpe"] = "random"
+    space: dict[str, Any] | None = None
+    study: str = "sweep"
+    storage: str | None = None
+    pruner: Literal["none", "median"] = "none"
+    pruner_warmup: int = 5
+    seed: int = 0
+    keep_checkpoints: Literal["all", "best"] = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range, and names that are no folder's."""
+        if self.trials < 1:
+            raise InputError(f"Expected sweep.trials to be at least 1, but got {self.trials}.")
+        if self.pruner_warmup < 0:
+            raise InputError(f"Expected sweep.pruner_warmup to be at least 0, but got {self.pruner_warmup}.")
+        if not self.study or any(part in self.study for part in ("/", "\\")) or self.study.startswith("."):
+            raise InputError(f"Expected sweep.study to be a plain name of a folder, but got {self.study!r}.")
+        if self.space is not None and not self.space:
+            raise InputError("Expected a key in sweep.space, but it is empty. Name one, or leave it out.")

@@ -1,0 +1,217 @@
+"""What a sweep varies: keys of a config with lists of values or ranges.
+
+Pure functions on plain nested mappings. A key may leave out `init_args`, as flags may: `model.optimizer.inertia`.
+"""
+
+import copy
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from swarm_lightning.errors import InputError
+
+# A sweep is one config's: these say where it writes, and what it is.
+FIXED = ("trainer.default_root_dir", "ckpt_path", "config", "sweep", "subcommand")
+INSIDE = "init_args"
+Plain = None | bool | int | float | str
+
+
+class Draws(Protocol):
+    """What a trial of Optuna can draw."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Plain], /) -> Any:
+        """Draw one of several values."""
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, step: int = 1, log: bool = False) -> int:
+        """Draw a whole number."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, /, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Draw a number."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values; those that are no plain values are drawn by their JSON text."""
+
+    values: tuple[Any, ...]
+
+    def draw(self, name: str, draws: Draws) -> Any:
+        """Draw a value."""
+        by_label = dict(zip(self.labels, self.values, strict=True))
+        return copy.deepcopy(by_label[draws.suggest_categorical(name, self.labels)])
+
+    @property
+    def labels(self) -> list[Plain]:
+        """What Optuna knows the values by."""
+        return [value if _is_plain(value) else json.dumps(value, sort_keys=True) for value in self.values]
+
+    @property
+    def grid(self) -> list[Any]:
+        """What a grid goes through."""
+        return list(self.labels)
+
+    @property
+    def samples(self) -> list[Any]:
+        """Values that show whether the config takes all of them."""
+        return list(self.values)
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers from `low` to `high`, both included; only those `step` apart from `low`, where it is given."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are drawn: where all that was given is whole."""
+        return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
+
+    def draw(self, name: str, draws: Draws) -> Any:
+        """Draw a value."""
+        if self.whole:
+            return draws.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        return draws.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+    @property
+    def grid(self) -> list[Any]:
+        """What a grid goes through; empty where there is no step."""
+        step = self.step or (1 if self.whole else 0)
+        if not step or self.log:
+            return []
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        return [self.low + place * step for place in range(count)]
+
+    @property
+    def samples(self) -> list[Any]:
+        """Values that show whether the config takes all of them."""
+        return [self.low, self.high]
+
+
+Space = dict[str, Choice | Range]
+
+
+def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> Space:
+    """Read a sweep's space.
+
+    Args:
+        space: Key -> list of values, or mapping with `low`, `high` and perhaps `step` and `log`.
+        config: The whole config as nested plain values, for the keys that there are.
+
+    Returns:
+        The full key of each value -> what is drawn.
+
+    Raises:
+        InputError: If there is no such key, it can't be varied, or its values are no list and no range.
+    """
+    known = {_short(key): key for key in _keys(config)}
+    read: Space = {}
+    for key, values in space.items():
+        short = _short(key)
+        if any(short == fixed or short.startswith(f"{fixed}.") for fixed in FIXED):
+            raise InputError(f"Expected keys in sweep.space that may differ between searches, but got {key!r}.")
+        if short not in known:
+            close = difflib.get_close_matches(short, known, n=1, cutoff=0.5)
+            last = [name for name in known if name.rpartition(".")[2] == short.rpartition(".")[2]]
+            hint = f" Did you mean {(last or close)[0]!r}?" if last or close else ""
+            raise InputError(f"Expected keys of the config in sweep.space, but there is no {key!r}.{hint}")
+        if known[short] in read:
+            raise InputError(f"Expected every key of sweep.space once, but {known[short]!r} is there twice.")
+        read[known[short]] = _values(key, values)
+    return read
+
+
+def draw_settings(space: Space, draws: Draws) -> dict[str, Any]:
+    """Draw one value for every key, in the order of the space."""
+    return {key: values.draw(key, draws) for key, values in space.items()}
+
+
+def put(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with other values at some of its keys.
+
+    >>> put({"model": {"lr": 1, "n": 2}}, {"model.lr": 3})
+    {'model': {'lr': 3, 'n': 2}}
+    """
+    changed = copy.deepcopy(dict(config))
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        place = changed
+        for part in path:
+            place = place[part]
+        place[last] = value
+    return changed
+
+
+def grid_size(space: Space) -> int:
+    """Return how many combinations a grid has.
+
+    Raises:
+        InputError: If a range has no step to go by.
+    """
+    for key, values in space.items():
+        if not values.grid:
+            raise InputError(
+                f"Expected a list or a range with a step for {key!r} with sampler: grid, but got {values}."
+            )
+    return math.prod(len(values.grid) for values in space.values())
+
+
+def samples(space: Space) -> list[dict[str, Any]]:
+    """Return settings in which every value of every list, and both ends of every range, stand at least once.
+
+    >>> samples({"a": Choice((1, 2, 3)), "b": Range(0.5, 1.0)})
+    [{'a': 1, 'b': 0.5}, {'a': 2, 'b': 1.0}, {'a': 3, 'b': 0.5}]
+    """
+    longest = max(len(values.samples) for values in space.values())
+    return [
+        {key: values.samples[place % len(values.samples)] for key, values in space.items()} for place in range(longest)
+    ]
+
+
+def _values(key: str, values: Any) -> Choice | Range:
+    if isinstance(values, list):
+        if not values:
+            raise InputError(f"Expected values for {key!r} in sweep.space, but the list is empty.")
+        labels = [json.dumps(value, sort_keys=True) for value in values]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"Expected different values for {key!r} in sweep.space, but got {values}.")
+        return Choice(tuple(values))
+    if not isinstance(values, Mapping) or not {"low", "high"} <= set(values) <= {"low", "high", "step", "log"}:
+        raise InputError(
+            f"Expected a list of values, or low and high and perhaps step or log, for {key!r} in sweep.space, but got "
+            f"{values!r}."
+        )
+    read = Range(values["low"], values["high"], values.get("step"), bool(values.get("log", False)))
+    numbers = [number for number in (read.low, read.high, read.step) if number is not None]
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise InputError(f"Expected numbers as the range of {key!r} in sweep.space, but got {dict(values)}.")
+    if not read.low < read.high or (read.step is not None and read.step <= 0):
+        raise InputError(f"Expected low below high, and a step above 0, for {key!r}, but got {dict(values)}.")
+    if read.log and (read.low <= 0 or read.step is not None):
+        raise InputError(f"Expected low above 0 and no step with log for {key!r}, but got {dict(values)}.")
+    return read
+
+
+def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in config.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, Mapping):
+            keys += _keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def _short(key: str) -> str:
+    return ".".join(part for part in key.split(".") if part != INSIDE)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)

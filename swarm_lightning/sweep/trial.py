@@ -1,0 +1,145 @@
+"""One search of a sweep: an ordinary one that shares what is loaded, and what was asked, with the others."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.score_journal import ScoreJournal
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.objective_state import objective_state
+from swarm_lightning.search.resident import Resident
+from swarm_lightning.search.resume import flatten, identity_of, settings_of
+from swarm_lightning.sweep.first_scores import FirstScores, SharedEvaluation
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+    from swarm_lightning.evaluation.evaluator import Evaluation
+    from swarm_lightning.evaluation.exact_stop import Stakes
+
+
+class Shared:
+    """What the searches of one process share.
+
+    Attributes:
+        first_scores: The scores of first positions, shared with other processes too.
+        with_test: Whether a search that ends is scored on the test split: the best one only is.
+    """
+
+    def __init__(self, first_scores: FirstScores) -> None:
+        """Begin with nothing loaded.
+
+        Args:
+            first_scores: Where scores of first positions are kept.
+        """
+        self.first_scores = first_scores
+        self.with_test = False
+        self._loaded: tuple[object, Resident] | None = None
+
+    def resident(self, module: "TrialSwarm") -> Resident:
+        """Return what a search needs loaded; it stays until a search needs something else."""
+        device = module.trainer.strategy.root_device
+        key = (module.base, module.base_dtype, device, module.trust_remote_code, module.pool.fingerprint)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # two bases may not fit into the memory
+            self._loaded = (key, super(TrialSwarm, module).load_resident())
+        return self._loaded[1]
+
+
+class TrialSwarm(ModelSwarm):
+    """A search of a sweep."""
+
+    shared: Shared | None = None
+
+    def load_resident(self) -> Resident:
+        """Take the base that is in memory, where it is the same."""
+        return super().load_resident() if self.shared is None else self.shared.resident(self)
+
+    @property
+    def held_back(self) -> Sequence[Example]:
+        """The test split, which only the best search of a sweep is scored on."""
+        return super().held_back if self.shared is None or self.shared.with_test else ()
+
+    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
+        """Ask the particles, but of first positions only those that no search of the sweep has asked."""
+        if self.shared is None or self.particle_swarm.begun:
+            return super().evaluate(examples, stakes, journal)
+        filed, positions = self.shared.first_scores, self.positions.data
+        keys = filed.keys(positions, self._asked_of_all(), numbered=samples_replies(self.objective))
+        missing = filed.missing(keys)
+        found = self.evaluator.evaluate(positions, examples, missing, journal=journal)
+        filed.keep(keys, found, missing)
+        return filed.complete(keys, found, missing)
+
+    def _asked_of_all(self) -> dict[str, Any]:
+        identity = identity_of(self)
+        return {
+            **{name: identity[name] for name in ("base", "experts", "data", "objective")},
+            "state": objective_state(self.objective),
+            "seed": self.seed if samples_replies(self.objective) else None,
+            "dtype": self.base_dtype,
+            "device": self.trainer.strategy.root_device.type,
+        }
+
+
+def samples_replies(objective: object) -> bool:
+    """Tell whether replies may be drawn: then they depend on the seed and the place of a particle in the swarm too.
+
+    Args:
+        objective: One of this package says so by a temperature; one of the user's own may do anything.
+    """
+    if not type(objective).__module__.startswith("swarm_lightning."):
+        return True
+    held = [part for value in vars(objective).values() for part in _parts(value) if hasattr(part, "evaluate")]
+    if any(samples_replies(part) for part in held):
+        return True
+    settings = flatten(settings_of(objective))
+    return any(name.endswith("temperature") and value for name, value in settings.items())
+
+
+def _parts(value: object) -> list[object]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class ReportToStudy(L.Callback):
+    """Tells the study after every iteration how a search stands, and ends one that has no prospects."""
+
+    def __init__(self, trial: "Trial") -> None:
+        """Keep the trial.
+
+        Args:
+            trial: Of Optuna.
+        """
+        self._trial = trial
+        frozen = next(found for found in trial.study.get_trials(deepcopy=False) if found.number == trial.number)
+        self._reported = set(frozen.intermediate_values)
+        # Whether the study's pruner has ended the search, and what it has asked so far.
+        self.pruned = False
+        self.evaluations = 0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note how much of the first positions was asked now, and how much was taken from other searches."""
+        assert isinstance(pl_module, ModelSwarm)
+        first = pl_module.evaluation
+        if isinstance(first, SharedEvaluation) and int(pl_module.swarm.iterations) == 0:
+            self._trial.set_user_attr("asked_first", first.evaluated)
+            self._trial.set_user_attr("taken", first.taken)
+            self.evaluations = pl_module.evaluations
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the global best; once for every iteration, also where it is done again after an interruption."""
+        assert isinstance(pl_module, ModelSwarm)
+        swarm = pl_module.swarm
+        iteration, self.evaluations = int(swarm.iterations), pl_module.evaluations
+        if iteration not in self._reported:
+            self._trial.report(float(swarm.global_best_utility), iteration)
+        if self._trial.should_prune():
+            self.pruned = trainer.should_stop = True

@@ -1,0 +1,243 @@
+"""The command `swarm sweep`: every search is an ordinary one, nothing is asked twice, and the best is what it says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+
+from tests.search.tiny_search import TIMINGS, World, content, load_checkpoint, read_rows, run_swarm
+
+KEYS = [f"model.optimizer.init_args.{name}" for name in ("inertia", "cognitive", "social", "repel", "lr")]
+FACTS = ("trial", "state", "validation_utility", "iterations", "evaluations", "taken", *KEYS)
+
+
+def config_of(world: World, root: Path, trials: int = 3, **sweep: Any) -> dict[str, Any]:
+    config = world.config(
+        root,
+        model={"engine": {"exact_stop": False}},
+        trainer={"max_steps": 2},
+        sweep={"trials": trials, "study": "small", **sweep},
+    )
+    config["model"]["objective"]["init_args"] |= {"rule": "regex", "pattern": "([aeist])"}
+    return config
+
+
+def table(root: Path) -> list[dict[str, str]]:
+    return read_rows(root / "small" / "sweep.csv")
+
+
+def facts(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{name: row[name] for name in FACTS if name in row} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def swept(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of three searches over the published space."""
+    folder = tmp_path_factory.mktemp("swept")
+    run_swarm(config_of(world, folder), "sweep", folder)
+    return folder
+
+
+def test_a_sweep_reports_every_search_and_the_best_with_its_test_score(world: World, swept: Path) -> None:
+    rows = table(swept)
+    assert [row["state"] for row in rows] == ["ended"] * 3
+    published = ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.3, 0.4, 0.5, 0.6], [0.01, 0.05, 0.1])
+    for row in rows:
+        assert all(float(row[key]) in values for key, values in zip(KEYS[:4], published, strict=True))
+        identity = load_checkpoint(Path(row["folder"]))["swarm_lightning"]["identity"]
+        assert all(identity["optimizer"][key.rpartition(".")[2]] == float(row[key]) for key in KEYS)
+    assert len({tuple(row[key] for key in KEYS) for row in rows}) > 1
+    best = max(rows, key=lambda row: float(row["validation_utility"]))  # the first of equals
+    assert [row["trial"] for row in rows if row["test_utility"]] == [best["trial"]]
+
+    exported = swept / "small" / "best_expert"
+    found = world.replies(world.load(exported), "test")
+    first = [next((letter for letter in reply if letter in "aeist"), None) for reply in found]
+    right = [record["answer"] == said for record, said in zip(world.split("test"), first, strict=True)]
+    assert float(best["test_utility"]) == pytest.approx(sum(right) / len(right), abs=1e-12)
+    weights = "adapter_model.safetensors"
+    assert (exported / weights).read_bytes() == (Path(best["folder"]) / "best_expert" / weights).read_bytes()
+    report = (swept / "small" / "sweep.md").read_text()
+    assert f"trial {best['trial']}, {float(best['validation_utility']):.4f} on validation" in report
+
+
+def test_first_positions_are_asked_once_for_all_searches(swept: Path) -> None:
+    rows = table(swept)
+    # 5 particles, 8 examples, 2 iterations, everything asked; the 40 of the first positions by one search only.
+    assert [(row["evaluations"], row["taken"]) for row in rows] == [("120", "0"), ("80", "40"), ("80", "40")]
+    assert "Budget: 280 (particle, example) evaluations" in (swept / "small" / "sweep.md").read_text()
+
+
+def test_a_search_of_a_sweep_is_the_search_of_its_config(swept: Path, tmp_path: Path) -> None:
+    alone = yaml.safe_load((swept / "small" / "trial_0002" / "config.yaml").read_text())
+    alone["trainer"]["default_root_dir"] = str(tmp_path / "alone")
+    run_swarm(alone, "fit", tmp_path)
+    skipped = TIMINGS | {"evaluations", "evaluated", "generated_tokens"}
+    first, second = (
+        [{name: value for name, value in row.items() if name not in skipped} for row in read_rows(path / "history.csv")]
+        for path in (swept / "small" / "trial_0002", tmp_path / "alone" / "version_0")
+    )
+    assert first == second
+
+
+def test_a_finished_sweep_is_left_as_it_is_and_can_be_made_longer(world: World, swept: Path, tmp_path: Path) -> None:
+    config = config_of(world, tmp_path, trials=2)
+    run_swarm(config, "sweep", tmp_path)
+    before = {name: data for name, data in content(tmp_path / "small").items() if name.startswith("trial_")}
+    run_swarm(config, "sweep", tmp_path)
+    assert {name: content(tmp_path / "small")[name] for name in before} == before
+    run_swarm(config, "sweep", tmp_path, "--sweep.trials", "3", "--sweep.keep_checkpoints", "best")
+    assert facts(table(tmp_path)) == facts(table(swept))  # draws depend on the seed and the number alone
+    best = max(table(tmp_path), key=lambda row: float(row["validation_utility"]))
+    kept = [row["trial"] for row in table(tmp_path) if (Path(row["folder"]) / "checkpoints").exists()]
+    assert kept == [best["trial"]]
+
+
+def test_a_study_does_not_go_on_with_other_settings(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_swarm(config_of(world, tmp_path, trials=1), "sweep", tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, tmp_path, trials=2), "sweep", tmp_path, "--trainer.max_steps", "3")
+    assert ended.value.code == 2
+    assert "trainer.max_steps is 3, there 2" in capsys.readouterr().err
+
+
+def test_a_search_that_fails_is_recorded_and_the_others_go_on(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"sampler": "grid", "space": {"model.particles": [3, 5]}}
+    run_swarm(config_of(world, tmp_path, trials=2, **grid), "sweep", tmp_path)
+    rows = {row["model.particles"]: row for row in table(tmp_path)}
+    assert rows["3"]["state"] == "failed"
+    assert "3 particles and 4 experts" in rows["3"]["why"]
+    assert rows["5"]["state"] == "ended"
+    assert rows["5"]["test_utility"]
+
+    grid["space"] = {"model.particles": [2, 3]}
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, tmp_path / "none", trials=2, **grid), "sweep", tmp_path)
+    assert ended.value.code == 2
+    assert "none of 2 has" in capsys.readouterr().err
+    assert [row["state"] for row in table(tmp_path / "none")] == ["failed", "failed"]
+
+
+def test_the_experts_scores_serve_searches_of_other_seeds(world: World, tmp_path: Path) -> None:
+    sweep = {"sampler": "grid", "space": {"seed_everything": [0, 1]}}
+    run_swarm(config_of(world, tmp_path, trials=2, **sweep), "sweep", tmp_path)
+    # The four experts are the same positions, the child is another one: 4 x 8 taken, 1 x 8 asked.
+    assert sorted((row["evaluations"], row["taken"]) for row in table(tmp_path)) == [("120", "0"), ("88", "32")]
+
+
+def test_searches_below_the_median_are_pruned(world: World, tmp_path: Path) -> None:
+    seeds = list(range(9))
+    sweep = {"sampler": "grid", "space": {"seed_everything": seeds}, "pruner": "median", "pruner_warmup": 0}
+    run_swarm(config_of(world, tmp_path, trials=9, **sweep), "sweep", tmp_path, "--trainer.max_steps", "2")
+    ended: list[list[float]] = []
+    pruned = 0
+    for row in table(tmp_path):
+        bests = [float(line["global_best"]) for line in read_rows(Path(row["folder"]) / "history.csv")][1:]
+        below = None
+        for step, best in enumerate(bests):
+            others = sorted(other[step] for other in ended if len(other) > step)
+            middle = len(others) // 2
+            median = others[middle] if len(others) % 2 else sum(others[middle - 1 : middle + 1]) / 2 if others else 0
+            if len(ended) >= 5 and best < median:
+                below = step
+                break
+        assert row["state"] == ("ended" if below is None else "pruned")
+        assert len(bests) == (2 if below is None else below + 1)
+        pruned += below is not None
+        if below is None:
+            ended.append(bests)
+    assert pruned, "no search was pruned: the test shows nothing"
+
+
+def start(config: dict[str, Any], path: Path) -> "subprocess.Popen[bytes]":
+    path.write_text(yaml.safe_dump(config))
+    return subprocess.Popen(
+        [sys.executable, "-m", "swarm_lightning", "sweep", "--config", str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_path: Path) -> None:
+    undisturbed, shared = (config_of(world, tmp_path / name, trials=3) for name in ("alone", "shared"))
+    for config in (undisturbed, shared):
+        config["trainer"]["max_steps"] = 8
+        config["stop"] = {"patience": None}
+    run_swarm(undisturbed, "sweep", tmp_path)
+
+    process = start(shared, tmp_path / "first.yaml")
+    interrupted = tmp_path / "shared" / "small" / "trial_0000"
+    wait_for(interrupted / "checkpoints" / "last.ckpt", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (interrupted / "summary.json").exists()
+
+    process = start(shared, tmp_path / "second.yaml")
+    lock = tmp_path / "shared" / "small" / "trial_0001"
+    wait_for(lock, process)  # it has ended the interrupted search and begun the next
+    assert (interrupted / "summary.json").exists()
+    run_swarm(shared, "sweep", tmp_path)
+    assert process.wait(120) == 0
+
+    storage = f"sqlite:///{tmp_path / 'shared' / 'small' / 'study.db'}"
+    study = optuna.load_study(study_name="small", storage=storage)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
+    rows = table(tmp_path / "shared")
+    names = [name for name in FACTS if name not in ("evaluations", "taken")]
+    assert [[row[name] for name in names] for row in rows] == [
+        [row[name] for name in names] for row in table(tmp_path / "alone")
+    ]
+    assert sum(bool(row["test_utility"]) for row in rows) == 1
+    for row in rows:
+        iterations = [int(line["iteration"]) for line in read_rows(Path(row["folder"]) / "history.csv")]
+        assert iterations == list(range(9))
+    assert json.loads((interrupted / "summary.json").read_text())["iterations"] == 8
+
+
+@pytest.mark.parametrize(
+    ("sweep", "arguments", "message"),
+    [
+        ({"space": {"model.optimizer.inertai": [0.1]}}, (), "Did you mean 'model.optimizer.inertia'"),
+        ({"space": {"model.particles": ["many"]}}, (), "'many' is none"),
+        ({"sampler": "grid", "trials": 3, "space": {"model.particles": [5, 6]}}, (), "at most 2 trials"),
+        ({"trials": 0}, (), "sweep.trials"),
+        ({}, ("--trainer.devices", "2"), "several processes"),
+        ({}, ("--model.experts", "nowhere"), "nowhere"),
+        ({}, ("--data.dataset", "nothing.json"), "nothing.json"),
+        ({"storage": "nothing://here"}, (), "storage of Optuna"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_any_search(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    sweep: dict[str, Any],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    root = tmp_path / "runs"
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, root, **{"trials": 2, **sweep}), "sweep", tmp_path, *arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(root.rglob("trial_*/*"))
+    assert "storage" in sweep or not root.exists()
