@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 
-def export_composition(module: "ModelSwarm", folder: Path, vector: Tensor, title: str, result: Result) -> Path:
+def export_composition(
+    module: "ModelSwarm", folder: Path, vector: Tensor, title: str, result: Result, test: float | None
+) -> Path:
     """Write an adapter folder, replacing one that an interrupted comparison has left.
 
     Args:
@@ -24,15 +26,18 @@ def export_composition(module: "ModelSwarm", folder: Path, vector: Tensor, title
         vector: Weights [D].
         title: What the method is called.
         result: Its numbers.
+        test: Its utility on the test split; None where there is none.
 
     Returns:
         The folder.
     """
-    card = composition_card(base_of(module), module.task, module.pool.names, title, result)
+    card = composition_card(base_of(module), module.task, module.pool.names, title, result, test)
     return export_adapter(folder, vector, adapters_of(module), card, overwrite=True, base=base_of(module))
 
 
-def composition_card(base: str, task: str, experts: tuple[str, ...], title: str, result: Result) -> str:
+def composition_card(
+    base: str, task: str, experts: tuple[str, ...], title: str, result: Result, test: float | None
+) -> str:
     """Return the card as Markdown with YAML front matter.
 
     Args:
@@ -41,6 +46,7 @@ def composition_card(base: str, task: str, experts: tuple[str, ...], title: str,
         experts: Names of the experts.
         title: What the method is called.
         result: Its numbers.
+        test: Its utility on the test split; None where there is none.
     """
     from huggingface_hub import ModelCardData
 
@@ -50,9 +56,7 @@ def composition_card(base: str, task: str, experts: tuple[str, ...], title: str,
         pipeline_tag="text-generation",
         tags=["lora", "peft", "swarm-lightning", "merge"],
     )
-    test = (
-        "" if not result.test else f" and {sum(result.test) / len(result.test):.4f} on {len(result.test)} test examples"
-    )
+    tested = "" if test is None else f" and {test:.4f} on {len(result.test)} test examples"
     seed = "" if result.seed is None else f", seed {result.seed}"
     detail = f" ({escape(result.detail)})" if result.detail else ""
     return "\n".join(
@@ -62,7 +66,7 @@ def composition_card(base: str, task: str, experts: tuple[str, ...], title: str,
             f"A LoRA adapter for {escape(public_name(base))}, composed from {len(experts)} experts by "
             f"{escape(title)}{detail}{seed} in a comparison by `swarm-lightning`.",
             "",
-            f"Task {escape(public_name(task))}: utility {result.validation:.4f} on the validation examples{test}; "
+            f"Task {escape(public_name(task))}: utility {result.validation:.4f} on the validation examples{tested}; "
             f"{result.evaluations} evaluations.",
             "",
             "Experts: " + ", ".join(escape(name) for name in experts),

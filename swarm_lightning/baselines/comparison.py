@@ -136,7 +136,9 @@ class Comparison:
             if self.module.ranks.index == 0:
                 if composition.vector is not None:
                     folder = self.folder.joinpath(*parts)
-                    export_composition(self.module, folder, composition.vector, method.title, result)
+                    export_composition(
+                        self.module, folder, composition.vector, method.title, result, self._test_of(result)
+                    )
                 write_result(self.folder, result)
         return result
 
@@ -157,6 +159,9 @@ class Comparison:
         evaluation = self.module.evaluator.evaluate(composition.vector.unsqueeze(0), self.test, whole_replies=True)
         return [float(score) for score in evaluation.scores[0]]
 
+    def _test_of(self, result: Result) -> float | None:
+        return self._sampling.utility(torch.tensor(result.test, dtype=torch.float64)) if result.test else None
+
     def _identity(self) -> dict[str, object]:
         """Return what all rows have in common; further methods and seeds may come later."""
         settings = self.settings
@@ -165,21 +170,20 @@ class Comparison:
 
     def _write_table(self) -> None:
         self.rows = make_rows(self.methods, self._results, self._absent, self._sampling, SWARM)
-        if self.module.ranks.index > 0:
-            return
-        text = markdown(self.rows, (len(self.validation), len(self.test)))
-        write_whole(self.folder / "compare.md", f"# Comparison\n\n{text}\n")
-        write_csv(self.rows, self.folder / "compare.csv")
-        try:
-            draw(self.rows, self.folder / "compare.png")
-        except Absent as reason:
-            rank_zero_warn(f"There is no picture: it {reason}", stacklevel=2)
+        with self.module.ranks.together():
+            if self.module.ranks.index == 0:
+                text = markdown(self.rows, (len(self.validation), len(self.test)))
+                write_whole(self.folder / "compare.md", f"# Comparison\n\n{text}\n")
+                write_csv(self.rows, self.folder / "compare.csv")
+                try:
+                    draw(self.rows, self.folder / "compare.png")
+                except Absent as reason:
+                    rank_zero_warn(f"There is no picture: it {reason}", stacklevel=2)
 
     def _line(self, title: str, result: Result, kept: bool) -> str:
         seed = "" if result.seed is None else f", seed {result.seed}"
-        test = ""
-        if result.test:
-            test = f", test {self._sampling.utility(torch.tensor(result.test, dtype=torch.float64)):.4f}"
+        utility = self._test_of(result)
+        test = "" if utility is None else f", test {utility:.4f}"
         done = "kept from before" if kept else f"{result.evaluations} evaluations, {result.seconds:.1f} s"
         return f"{title}{seed}: validation {result.validation:.4f}{test} ({done})"
 

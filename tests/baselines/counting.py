@@ -7,11 +7,14 @@ from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 
 
 class CountingMatch(ExactMatch):
-    """Exact match with a tally of the examples that any model was asked."""
+    """Exact match with a tally of the examples that any model was asked, and a finger on Ctrl-C."""
 
     _asked = 0
+    interrupted_at: int | None = None
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        if CountingMatch.interrupted_at is not None and CountingMatch._asked >= CountingMatch.interrupted_at:
+            raise KeyboardInterrupt
         CountingMatch._asked += len(examples)
         return super().evaluate(examples, model)
 

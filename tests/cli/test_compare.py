@@ -2,13 +2,14 @@
 
 import csv
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.baselines.counting import asked
+from tests.baselines.counting import CountingMatch, asked
 from tests.search.tiny_search import World, read_rows, run_swarm
 
 FIXED = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup", "greedy_soup"]
@@ -122,8 +123,6 @@ def test_the_vote_is_a_majority_of_the_experts_answers(compared: Compared, world
 
 
 def test_an_interrupted_comparison_makes_what_is_missing_and_keeps_the_rest(compared: Compared, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "runs" / "version_0"
     shutil.copytree(compared.folder, folder)
     lost = json.loads((folder / "results" / "genome_seed_5.json").read_text())
@@ -136,6 +135,23 @@ def test_an_interrupted_comparison_makes_what_is_missing_and_keeps_the_rest(comp
     assert {**made, "seconds": 0} == {**lost, "seconds": 0}
     assert printed.count("kept from before") == len(FIXED) - 1 + 2 * len(DRAWN) - 1
     assert not (tmp_path / "runs" / "version_1").exists()
+
+
+def test_ctrl_c_keeps_what_is_done(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = ["uniform_soup", "greedy_soup", "random_search"]
+    config = config_of(world, tmp_path / "runs", methods=methods, seeds=[2], evaluations=40)
+    # The soup asks 8 + 12 examples, the greedy soup 7 x 8 + 12; then the random search has begun.
+    monkeypatch.setattr(CountingMatch, "interrupted_at", asked() + 20 + 68 + 8)
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config, "compare", tmp_path)
+    monkeypatch.undo()
+    folder = tmp_path / "runs" / "version_0"
+    assert ended.value.code == 130
+    assert {path.name for path in (folder / "results").iterdir()} == {"uniform_soup.json", "greedy_soup.json"}
+    assert list(row["method"] for row in read_rows(folder / "compare.csv")) == ["uniform_soup", "greedy_soup"]
+    printed = run_swarm(config, "compare", tmp_path, "--compare.output", str(folder))
+    assert printed.count("kept from before") == 2
+    assert [row["method"] for row in read_rows(folder / "compare.csv")] == methods
 
 
 def test_a_search_that_was_interrupted_goes_on_from_its_checkpoint(world: World, tmp_path: Path) -> None:
@@ -172,6 +188,21 @@ def test_too_few_experts_leave_a_row_out_and_stop_nothing(world: World, tmp_path
     assert rows["prediction_merge"]["absent"] == "it needs 3 experts or more, and there are 2"
     assert rows["genome"]["absent"].startswith("the budget of 30 evaluations does not hold a population of 5")
     assert (rows["uniform_soup"]["absent"], rows["uniform_soup"]["runs"]) == ("", "1")
+
+
+def test_a_composition_that_breaks_the_model_leaves_its_row_out(world: World, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    # Every weight is finite, but no product of A and B is.
+    shutil.copytree(world.experts / "towns", tmp_path / "everything")
+    weights = tmp_path / "everything" / "adapter_model.safetensors"
+    save_file({name: tensor * 1e30 for name, tensor in load_file(weights).items()}, weights)
+    methods = ["data_merge", "base_model"]
+    config = config_of(world, tmp_path / "runs", methods=methods, data_merge=str(tmp_path / "everything"))
+    run_swarm(config, "compare", tmp_path)
+    rows = {row["method"]: row for row in read_rows(tmp_path / "runs" / "version_0" / "compare.csv")}
+    assert "breaks the model" in rows["data_merge"]["absent"]
+    assert rows["base_model"]["runs"] == "1"
 
 
 def test_an_unknown_method_is_refused_before_anything_is_written(

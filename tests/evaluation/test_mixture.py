@@ -1,5 +1,6 @@
 """Mixtures of particles, against plain `peft` models whose distributions are mixed outside of this package."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.engine import ParticleRows
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
 from swarm_lightning.evaluation.mixture import Space, mix
+from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
@@ -152,3 +155,27 @@ def test_a_mixture_of_equals_scores_as_one_and_costs_as_many_as_are_mixed(
     twice = pool.vectors[:1].expand(2, -1).contiguous()
     assert mixture_scores(evaluator, twice, weigh, "probabilities", examples).equal(alone)
     assert evaluator.asked - before == 2 * len(examples)
+
+
+def test_sampled_replies_are_drawn_from_the_mixture_by_the_rows_own_noise(
+    evaluator: Evaluator, pool: ExpertPool
+) -> None:
+    from swarm_lightning.evaluation.crowd import Crowd
+
+    prompts = [prompt_of(question) for question in QUESTIONS]
+    noise = RowNoise(3, (0,) * 5, tuple(Example(question) for question in QUESTIONS))
+    settings = GenerationSettings(NEW_TOKENS, temperature=1.0)
+    vectors = pool.vectors[:1].expand(2, -1).contiguous()
+    crowd = Crowd(evaluator.engine.adapted, vectors)
+    alone = ParticleRows(evaluator.engine, crowd, [0] * 5, noise=noise).generate(prompts, settings)
+    mixed = MixedRows(evaluator.engine, crowd, 2, weigh, "probabilities", noise, 5).generate(prompts, settings)
+    assert mixed == alone
+    assert mixed != rows_of(evaluator, pool, "probabilities", 5).generate(prompts, GenerationSettings(NEW_TOKENS))
+
+
+def test_a_particle_without_numbers_breaks_the_mixture(evaluator: Evaluator, pool: ExpertPool) -> None:
+    vectors = pool.vectors.clone()
+    vectors[1] = torch.nan
+    examples = [Example(question, GOLD[place]) for place, question in enumerate(QUESTIONS)]
+    scores = mixture_scores(evaluator, vectors, weigh, "probabilities", examples)
+    assert scores.tolist() == [-math.inf] * len(examples)
