@@ -18,6 +18,7 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.export import export_expert
+from swarm_lightning.search.running_scores import marks_of
 from swarm_lightning.swarm import stored_moves
 from swarm_lightning.swarm.rows import RowStore
 from tests.full_models import (
@@ -335,3 +336,16 @@ def test_the_best_of_the_exported_particles_is_the_best_expert(llama_world: Full
     folder = export_expert(module, tmp_path / "particle", best)
     name = "model.safetensors"
     assert (folder / name).read_bytes() == (tmp_path / "best_expert" / name).read_bytes()
+
+
+def test_scores_that_were_paid_for_are_found_again_by_what_the_rows_hold_not_by_their_numbers(tmp_path: Path) -> None:
+    weights = torch.randn(3, 100_000, generator=torch.Generator().manual_seed(0))
+    marks = []
+    for folder, shift in (("one", 0.0), ("same", 0.0), ("other", 1.0)):
+        store = RowStore(tmp_path / folder, weights.shape[1])
+        numbers = store.create(3)
+        for number, row in zip(numbers, weights + shift, strict=True):
+            store.write(number, 0, row)
+        marks.append(marks_of(store.rows(torch.tensor(numbers))))
+    assert marks[0] == marks[1]
+    assert not set(marks[0]) & set(marks[2])
