@@ -1,9 +1,10 @@
-"""Turns the names of the packaged demo world into paths.
+"""Turns the names of the packaged demo world into paths, and says where files that outlive a run are kept.
 
 `demo:base`, `demo:experts`, `demo:tasks/<name>.json` and `demo:harness/<name>.yaml` name files that ship inside the
 package; every other path or hub id passes through unchanged.
 """
 
+import os
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
@@ -38,8 +39,14 @@ def locate(source: str) -> str:
     return str(path)
 
 
+def cache_folder() -> Path:
+    """Return the folder for what all runs of a user share: below XDG_CACHE_HOME, or `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "swarm-lightning"
+
+
 def _parts() -> list[str]:
     tasks = sorted(path.name for path in (DEMO_FOLDER / "tasks").glob("*.json"))
     harness = sorted(path.name for path in (DEMO_FOLDER / "harness").glob("*.yaml"))
     names = [*(f"tasks/{name}" for name in tasks), *(f"harness/{name}" for name in harness)]
-    return ["demo:base", "demo:experts", *(f"demo:{name}" for name in names)]
+    return ["demo:base", "demo:experts", "demo:checkpoints", *(f"demo:{name}" for name in names)]

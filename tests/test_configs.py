@@ -33,6 +33,7 @@ def test_there_are_configs() -> None:
         "compare",
         "exact_match",
         "experts",
+        "full_checkpoints",
         "harness_task",
         "human_interests",
         "likelihood",
@@ -77,10 +78,12 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ON_THE_DEMO_WORLD, ids=name_of)
-def test_a_config_searches(path: Path, tmp_path: Path) -> None:
+def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where demo:checkpoints are made
     if path.stem == "harness_task":
         pytest.importorskip("lm_eval")
-    experts = ["demo:experts/scribe", "demo:experts/shepherd"]
+    kind = "checkpoints" if path.stem == "full_checkpoints" else "experts"
+    experts = [f"demo:{kind}/scribe", f"demo:{kind}/shepherd"]
     with calm_process():
         main(
             [

@@ -8,6 +8,8 @@ from torch import Tensor
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import escape, public_name
+from swarm_lightning.search.loading import adapters_of
+from swarm_lightning.search.resident import base_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -29,8 +31,8 @@ def export_composition(
     Returns:
         The folder.
     """
-    card = composition_card(module.base, module.task, module.pool.names, title, result, test)
-    return export_adapter(folder, vector, module.pool, card, overwrite=True, base=module.base)
+    card = composition_card(base_of(module), module.task, module.pool.names, title, result, test)
+    return export_adapter(folder, vector, adapters_of(module), card, overwrite=True, base=base_of(module))
 
 
 def composition_card(

@@ -14,6 +14,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.objectives.utility import utility_of
+from swarm_lightning.search.loading import adapters_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -59,7 +60,7 @@ class Bench:
     @property
     def experts(self) -> Tensor:
         """Weights of the n experts [n, D], float32 on the CPU."""
-        return self.module.pool.vectors
+        return adapters_of(self.module).vectors
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ is one of training data and not of sizes.
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.errors import InputError
+from swarm_lightning.search.loading import adapters_of
 
 
 class DataMerge:
@@ -34,7 +35,7 @@ class DataMerge:
 
         if self.adapter is None:
             raise Absent("no training data given: fine-tune an adapter on all of it and name it in compare.data_merge")
-        pool = bench.module.pool
+        pool = adapters_of(bench.module)
         try:
             both = load_pool([*pool.sources, self.adapter])
         except InputError as error:

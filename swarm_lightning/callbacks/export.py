@@ -1,13 +1,16 @@
-"""Exports what the search found as PEFT adapter folders with a model card.
+"""Exports what the search found, as adapters or full checkpoints like the experts, with a model card.
 
 Writing the folder is the experts' part; this callback knows when, what and where.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.search.export import check_particle, export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -17,13 +20,22 @@ BEST_EXPERT = "best_expert"
 class ExportBest(L.Callback):
     """Writes the best found expert to `best_expert/`, and chosen personal bests to `particle_<i>/`."""
 
-    def __init__(self, particles: Sequence[int] = ()) -> None:
+    def __init__(self, particles: Sequence[int] = (), max_shard_size: str = SHARD) -> None:
         """Choose what is exported beside the best found expert.
 
         Args:
             particles: Particles whose personal bests are exported as well, counted from 0.
+            max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
+
+        Raises:
+            InputError: If the size can't be read.
         """
+        if re.fullmatch(r"[1-9][0-9]*([KMGT]i?B)", max_shard_size) is None:
+            raise InputError(
+                f"Expected export_best.max_shard_size to be a size such as 2GB or 500MB, but got {max_shard_size!r}."
+            )
         self.particles = list(particles)
+        self.max_shard_size = max_shard_size
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse particles that do not exist, before the search.
@@ -41,9 +53,9 @@ class ExportBest(L.Callback):
         test = pl_module.result(pl_module.held_back).test  # scored by all ranks, if it was not
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
+        folder, size = Path(trainer.default_root_dir), self.max_shard_size
         # A finished search that is resumed and ends again writes the same folders once more.
-        path = export_expert(pl_module, folder / BEST_EXPERT, test=test, overwrite=True)
+        path = export_expert(pl_module, folder / BEST_EXPERT, test=test, overwrite=True, max_shard_size=size)
         for particle in self.particles:
-            export_expert(pl_module, folder / f"particle_{particle}", particle, overwrite=True)
+            export_expert(pl_module, folder / f"particle_{particle}", particle, overwrite=True, max_shard_size=size)
         print(f"Best expert: {path}")

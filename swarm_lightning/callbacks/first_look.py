@@ -48,9 +48,8 @@ class FirstLook(L.Callback):
         if self._prompt_due:
             self._show_prompts(trainer, pl_module, examples)
         best = pl_module.best_initial
-        position = pl_module.pool.vectors[best : best + 1].to(pl_module.swarm.global_best)
-        numbers = [best]
-        outcomes = pl_module.evaluator.evaluate(position, examples, whole_replies=True, numbers=numbers).outcomes[0]
+        vector, numbers = pl_module.pool.vector(best), [best]
+        outcomes = pl_module.evaluator.evaluate([vector], examples, whole_replies=True, numbers=numbers).outcomes[0]
         for example, outcome in zip(examples, outcomes, strict=True):
             if trainer.is_global_zero and outcome is not None:
                 bounds = bounds_of(pl_module.objective, example)

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import inspect
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -82,9 +81,11 @@ def keys_of(parser: Any) -> set[str]:
 
 
 def _arguments(path: str) -> list[str]:
-    """Return the names of the arguments of a class that the config names."""
+    """Return the names of the arguments of a class that the config names, those it hands on to its parents included."""
+    from jsonargparse import ArgumentParser
+
     module, _, name = path.rpartition(".")
     try:
-        return list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        return list(ArgumentParser().add_class_arguments(getattr(importlib.import_module(module), name)))
     except (ImportError, AttributeError, TypeError, ValueError):
         return []

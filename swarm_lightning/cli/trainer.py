@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import Strategy
 
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.search.export import export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch, needs_ranks
@@ -95,8 +96,9 @@ class SwarmTrainer(L.Trainer):
         datamodule: L.LightningDataModule | None = None,
         particle: int | None = None,
         output: str | None = None,
+        max_shard_size: str = SHARD,
     ) -> None:
-        """Write an expert of a checkpoint as a PEFT adapter folder.
+        """Write an expert of a checkpoint: a PEFT adapter folder, or a full checkpoint, as the experts are.
 
         Args:
             model: The search that the checkpoint belongs to.
@@ -104,6 +106,7 @@ class SwarmTrainer(L.Trainer):
             datamodule: The data; only its name goes onto the card.
             particle: Whose personal best is written, counted from 0; the best found expert if null.
             output: The new folder; `best_expert` or `particle_<i>` in the run folder if null.
+            max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
         """
         assert isinstance(model, ModelSwarm)
         if not self.is_global_zero:
@@ -118,7 +121,7 @@ class SwarmTrainer(L.Trainer):
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        print(f"Exported: {export_expert(model, folder, particle)}")
+        print(f"Exported: {export_expert(model, folder, particle, max_shard_size=max_shard_size)}")
 
     def compare(
         self,

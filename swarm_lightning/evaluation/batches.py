@@ -62,6 +62,16 @@ def queues_of(particles: Sequence[int], lengths: Sequence[int]) -> dict[int, deq
     return queues
 
 
+def groups_of(particles: Sequence[int], most: int | None) -> list[list[int]]:
+    """Cut particles into groups of at most so many; None for no limit.
+
+    >>> groups_of([0, 2, 3], 2), groups_of([0, 2, 3], None)
+    ([[0, 2], [3]], [[0, 2, 3]])
+    """
+    size = most or max(len(particles), 1)
+    return [list(particles[start : start + size]) for start in range(0, len(particles), size)]
+
+
 def lay_out(
     picks: Mapping[int, Sequence[int]],
     sequences: Sequence[Sequence[int]],

@@ -1,6 +1,6 @@
 """The resident model as a crowd: any particles of one evaluation, many of them in one forward pass.
 
-It takes up the adapters of the particles that a batch needs, and computes what all prompts have in common once per
+It takes up the weights of the particles that a batch needs, and computes what all prompts have in common once per
 particle. What is asked, and which rows share a batch, is decided in `generation.py` and `likelihood.py`.
 """
 
@@ -15,7 +15,8 @@ from swarm_lightning.evaluation.batches import ForwardPass
 if TYPE_CHECKING:
     from transformers import Cache
 
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.experts.resident import ResidentModel
+    from swarm_lightning.experts.vectors import Vectors
 
 SHORTEST_PREFIX = 16  # tokens; below, the second pass and the copies cost more than they save
 
@@ -28,12 +29,12 @@ class Crowd:
         prefix: Token ids that prompts may begin with, which are computed once; empty where nothing is shared.
     """
 
-    def __init__(self, adapted: "AdaptedModel", vectors: Tensor | None, prefix: Sequence[int] = ()) -> None:
+    def __init__(self, adapted: "ResidentModel", vectors: "Vectors | None", prefix: Sequence[int] = ()) -> None:
         """Take particles and what their prompts have in common.
 
         Args:
-            adapted: The resident base with layers that carry adapters.
-            vectors: Weights of the particles [P, D]; None for the base without any adapter, as one particle.
+            adapted: The resident model.
+            vectors: Weights of the particles [P, D], or P vectors; None for the plain base, as one particle.
             prefix: Token ids that prompts are expected to begin with; ignored where they are few, or where the model
                 can't make use of them.
         """
@@ -113,14 +114,17 @@ class Crowd:
             self._prefixes[particle] = kept
 
     def _carry(self, particles: tuple[int, ...]) -> None:
-        if self._vectors is None or self._adapted.carried == (id(self), particles):
+        # Crowds of one evaluation, each with a prefix of its own, share their vectors.
+        if self._vectors is None or self._adapted.carried == (id(self._vectors), particles):
             return
         first, last = particles[0], particles[-1] + 1
-        if particles == tuple(range(first, last)):
+        if not isinstance(self._vectors, Tensor):
+            self._adapted.load([self._vectors[particle] for particle in particles])
+        elif particles == tuple(range(first, last)):
             self._adapted.load(self._vectors[first:last])
         else:
             self._adapted.load(self._vectors[list(particles)])
-        self._adapted.carried = (id(self), particles)
+        self._adapted.carried = (id(self._vectors), particles)
 
     def _can_share(self, prefix: Sequence[int]) -> bool:
         # Between the prefix and the rest of a row there may be padding: the model must be told the positions, and may

@@ -35,7 +35,7 @@ from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.experts.resident import ResidentModel
 
 KEPT_PROMPTS = 100_000  # the same prompts come back in every iteration
 Result = TypeVar("Result")
@@ -45,25 +45,34 @@ class Engine:
     """The resident model with its tokenizer, and how batches are made.
 
     Attributes:
-        adapted: The resident base with layers that carry adapters.
+        adapted: The resident model.
         tokenizer: The base model's.
         settings: What the user wants of it.
         generated: Tokens generated so far.
     """
 
     def __init__(
-        self, adapted: "AdaptedModel", tokenizer: "PreTrainedTokenizerBase", settings: EngineSettings | None = None
+        self, adapted: "ResidentModel", tokenizer: "PreTrainedTokenizerBase", settings: EngineSettings | None = None
     ) -> None:
         """Keep the parts; the model is used in place.
 
         Args:
-            adapted: The resident base with layers that carry adapters.
+            adapted: The resident model.
             tokenizer: The base model's.
             settings: How batches are made.
+
+        Raises:
+            InputError: If more particles are to share a forward pass than the resident model can carry.
         """
         self.adapted = adapted
         self.tokenizer = tokenizer
         self.settings = settings or EngineSettings()
+        most, wanted = adapted.most_particles, self.settings.particles
+        if most is not None and wanted is not None and wanted > most:
+            raise InputError(
+                f"Expected engine.particles to be at most {most} for full checkpoints, which take turns in the "
+                f"resident model, but got {wanted}. Leave it out."
+            )
         self.generated = 0
         self._most_rows: int | None = None  # what memory has been found to hold
         self._prompts: dict[tuple[str, bool], list[int]] = {}
@@ -115,7 +124,7 @@ class Engine:
         while True:
             rows = self.rows(tokens)
             try:
-                return work(rows, min(self.settings.particles or rows, rows))
+                return work(rows, min(self.settings.particles or rows, self.adapted.most_particles or rows, rows))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

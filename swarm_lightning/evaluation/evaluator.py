@@ -17,6 +17,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
+from swarm_lightning.evaluation.batches import groups_of
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine, ParticleRows
 from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from swarm_lightning.evaluation.settings import EngineSettings
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.experts.resident import ResidentModel
+    from swarm_lightning.experts.vectors import Vectors
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
 
@@ -79,7 +81,7 @@ class Evaluator:
 
     def __init__(
         self,
-        adapted: "AdaptedModel",
+        adapted: "ResidentModel",
         tokenizer: "PreTrainedTokenizerBase",
         objective: Objective,
         settings: "EngineSettings | None" = None,
@@ -88,7 +90,7 @@ class Evaluator:
         """Keep the parts; the model is used in place.
 
         Args:
-            adapted: The resident base with layers that carry adapters.
+            adapted: The resident model.
             tokenizer: The base model's.
             objective: What to ask and how to score.
             settings: How batches are made.
@@ -119,7 +121,7 @@ class Evaluator:
 
     def evaluate(
         self,
-        positions: Tensor,
+        positions: "Vectors",
         examples: Sequence[Example],
         due: Tensor | None = None,
         stakes: Stakes | None = None,
@@ -130,7 +132,7 @@ class Evaluator:
         """Score particles.
 
         Args:
-            positions: Weights of P particles [P, D].
+            positions: Weights of P particles [P, D], or P vectors.
             examples: What to ask every particle.
             due: Which particles to ask [P], bool; all where not given.
             stakes: What has to be found out about them; everything where not given, where the settings have no exact
@@ -148,9 +150,10 @@ class Evaluator:
             InputError: If the objective can't serve an example, or gives a score outside its bounds.
         """
         numbers = range(len(positions)) if numbers is None else numbers
-        if positions.dim() != 2 or (due is not None and due.shape != positions.shape[:1]):
+        shape = tuple(positions.shape) if isinstance(positions, Tensor) else (len(positions), len(positions[0]))
+        if len(shape) != 2 or (due is not None and tuple(due.shape) != shape[:1]):
             raise ValueError(
-                f"Expected positions [P, D] and due [P], but got {tuple(positions.shape)} and "
+                f"Expected positions [P, D] and due [P], but got {shape} and "
                 f"{None if due is None else tuple(due.shape)}."
             )
         if len(numbers) != len(positions):
@@ -185,7 +188,7 @@ class Evaluator:
 
     def _evaluate(
         self,
-        positions: Tensor | None,
+        positions: "Vectors | None",
         numbers: Sequence[int],
         due: Sequence[int],
         examples: Sequence[Example],
@@ -205,29 +208,33 @@ class Evaluator:
             for task in dict.fromkeys(tasks)
         }
         lengths = [len(sequence) for sequence in self._tokens(examples)]
-        running = [particle for particle in due if stakes is None or math.isnan(stakes.known[particle])]
+        waiting = [particle for particle in due if stakes is None or math.isnan(stakes.known[particle])]
         # The first rank says how large lots are: free memory may differ between them.
         rows = self.ranks.first(self.engine.rows(max(lengths, default=1)))
         before = self.engine.generated
         try:
-            while asked := self._next(table, running, stakes, rule):
-                with self.ranks.together():
-                    interruption.check()
-                    known, lots = journal.recall(lots_by_task(asked, tasks, lengths, rows, self._lots))
-                    found = known if self.ranks.index == 0 else []
-                    for task, share in groupby(self.ranks.share(lots), key=lambda lot: tasks[lot[0][1]]):
-                        for lot in share:
-                            tokens = self.engine.generated
-                            answers = self._ask(crowds[task], lot, examples, numbers, whole_replies)
-                            journal.keep(lot, answers, self.engine.generated - tokens)
-                            found.extend(zip(lot, answers, strict=True))
-                            interruption.check()
-                        for crowd in crowds[task] if len(crowds) > 1 else ():  # the next task needs the memory
-                            crowd.forget()
-                table = self._merge(table, found)
-                for (particle, place), outcome in self.ranks.gather_objects(found) if whole_replies else found:
-                    outcomes[particle][place] = outcome
-                running = list(asked)
+            # Where not all particles share a forward pass, those that do are done with before others are taken up.
+            for running in groups_of(waiting, self._adapted.most_particles):
+                while asked := self._next(table, running, stakes, rule):
+                    with self.ranks.together():
+                        interruption.check()
+                        known, lots = journal.recall(lots_by_task(asked, tasks, lengths, rows, self._lots))
+                        found = known if self.ranks.index == 0 else []
+                        for task, share in groupby(self.ranks.share(lots), key=lambda lot: tasks[lot[0][1]]):
+                            for lot in share:
+                                tokens = self.engine.generated
+                                answers = self._ask(crowds[task], lot, examples, numbers, whole_replies)
+                                journal.keep(lot, answers, self.engine.generated - tokens)
+                                found.extend(zip(lot, answers, strict=True))
+                                interruption.check()
+                            for crowd in crowds[task] if len(crowds) > 1 else ():  # the next task needs the memory
+                                crowd.forget()
+                    table = self._merge(table, found)
+                    for (particle, place), outcome in self.ranks.gather_objects(found) if whole_replies else found:
+                        outcomes[particle][place] = outcome
+                    running = list(asked)
+                for crowd in (crowd for pair in crowds.values() for crowd in pair):
+                    crowd.forget()
         finally:
             self._adapted.unload()
         self.asked += int((~table.isnan()).sum())

@@ -18,6 +18,7 @@ from swarm_lightning.experts.checks import check_base
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.settings import lora_config
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
+from swarm_lightning.experts.vectors import Vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +36,10 @@ class AdaptedModel:
         layout: Which tensor stands where in a vector.
         batch: What the layers know of the batch; set it before a forward pass with more than one particle.
         carried: A note of whoever loaded last on what it loaded; None after any other load.
+        most_particles: None: any number of them share a forward pass.
     """
+
+    most_particles: int | None = None
 
     def __init__(self, base: "PreTrainedModel", pool: ExpertPool) -> None:
         """Put layers into the base that carry the pool's first expert.
@@ -63,15 +67,18 @@ class AdaptedModel:
         self.load(pool.vectors[:1])
 
     @torch.no_grad()
-    def load(self, vectors: Tensor) -> None:
+    def load(self, vectors: Vectors) -> None:
         """Take up the LoRA weights of particles, without a copy where they lie on the layers' device.
 
         Args:
-            vectors: Weights [P, D] of the particles of one forward pass, or [D] of one; float32, on any device.
+            vectors: Weights [P, D] of the particles of one forward pass, or [D] of one; float32, on any device. Or P
+                vectors, which are copied side by side.
 
         Raises:
             ValueError: If the vectors' shape is not [P, D].
         """
+        if not isinstance(vectors, Tensor):
+            vectors = torch.stack([vector[:].to(self.model.device) for vector in vectors])
         vectors = vectors.unsqueeze(0) if vectors.dim() == 1 else vectors
         if vectors.dim() != 2 or not len(vectors):
             raise ValueError(f"Expected vectors [P, {self.layout.size}], but got shape {list(vectors.shape)}.")

@@ -5,6 +5,8 @@ float32.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -38,26 +40,41 @@ def export_adapter(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
         ValueError: If the vector is not of shape [D], or not finite.
     """
-    folder = Path(folder)
-    if folder.exists() and not overwrite:
-        raise InputError(
-            f"Expected a new folder for the adapter, but {str(folder)!r} exists. Choose another name, or allow it to "
-            "be overwritten."
-        )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"Expected a folder to overwrite with the adapter, but {str(folder)!r} is a file.")
     tensors = _tensors(vector, pool)
     config = {**pool.config, "inference_mode": True}
     if base is not None:
         config["base_model_name_or_path"] = base
+    with new_folder(Path(folder), overwrite, "adapter") as partial:
+        _write_files(partial, tensors, config, card)
+    return Path(folder)
+
+
+@contextmanager
+def new_folder(folder: Path, overwrite: bool, what: str) -> Iterator[Path]:
+    """Lend a hidden folder that takes the place of `folder` when the `with` block has filled it.
+
+    Args:
+        folder: Where it goes; its parents are made.
+        overwrite: Whether an existing folder may be replaced.
+        what: What is written, for messages.
+
+    Raises:
+        InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
+    """
+    if folder.exists() and not overwrite:
+        raise InputError(
+            f"Expected a new folder for the {what}, but {str(folder)!r} exists. Choose another name, or allow it to "
+            "be overwritten."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"Expected a folder to overwrite with the {what}, but {str(folder)!r} is a file.")
     try:
         with whole_folder(folder) as partial:
-            _write_files(partial, tensors, config, card)
+            yield partial
     except OSError as cause:
         raise InputError(
-            f"Expected to write the adapter to {str(folder)!r}, but: {cause}. Free some space or choose another place."
+            f"Expected to write the {what} to {str(folder)!r}, but: {cause}. Free some space or choose another place."
         ) from cause
-    return folder
 
 
 def _tensors(vector: Tensor, pool: ExpertPool) -> dict[str, Tensor]:

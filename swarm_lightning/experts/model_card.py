@@ -1,4 +1,4 @@
-"""The model card of a found adapter: what it came from, how it was searched, what it scores, and how to load it.
+"""The model card of what was found: what it came from, how it was searched, what it scores, and how to load it.
 
 A Hugging Face card: YAML front matter, then Markdown. Everything that comes from the user (names, paths, settings) is
 escaped, so that it can only be read as text.
@@ -49,6 +49,7 @@ class CardFacts:
         seed: Seed of the run.
         iterations: Iterations that were run.
         dtype: What the base was loaded in; another one gives other replies.
+        whole: Whether this is a full checkpoint and no adapter.
     """
 
     name: str
@@ -64,6 +65,7 @@ class CardFacts:
     seed: int | None = None
     iterations: int | None = None
     dtype: str = "auto"
+    whole: bool = False
     notes: Sequence[str] = ()
 
 
@@ -111,19 +113,20 @@ def _front_matter(facts: CardFacts) -> str:
 
     data = ModelCardData(
         base_model=public_name(facts.base),
-        library_name="peft",
+        library_name="transformers" if facts.whole else "peft",
         pipeline_tag="text-generation",
-        tags=["lora", "peft", "swarm-lightning"],
+        tags=["merge", "swarm-lightning"] if facts.whole else ["lora", "peft", "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
 
 def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
+    what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
     return [
         f"# {escape(facts.name)}",
         "",
-        f"A LoRA adapter for {escape(public_name(facts.base))}: {escape(facts.exported)}, searched{iterations} by "
+        f"{what} {escape(public_name(facts.base))}: {escape(facts.exported)}, searched{iterations} by "
         "`swarm-lightning` from the experts below with Model Swarms "
         "([arXiv:2410.11163](https://arxiv.org/abs/2410.11163)), without gradients.",
         "",
@@ -155,10 +158,11 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({escape(facts.best_initial_expert)})"
+    after = "this model" if facts.whole else "this adapter"
     return [
         "## Utility",
         "",
-        f"| split | examples | before: best initial expert{best} | after: this adapter |",
+        f"| split | examples | before: best initial expert{best} | after: {after} |",
         "| --- | ---: | ---: | ---: |",
         *(line for split, utilities in known for line in _rows(split, utilities)),
         "",
@@ -179,12 +183,21 @@ def _loading(facts: CardFacts) -> list[str]:
     name = ascii(facts.name).replace("`", r"\x60")
     base = ascii(facts.base).replace("`", r"\x60")
     demo = facts.base.startswith(DEMO_PREFIX)
+    opening = ["## How to load it", "", "From the folder that holds this one:", "", "```python"]
+    if facts.whole:
+        return [
+            *opening,
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            f"tokenizer = AutoTokenizer.from_pretrained({name})",
+            f'model = AutoModelForCausalLM.from_pretrained({name}, dtype="auto")',
+            "```",
+            "",
+            "The weights are of the dtype in which the search evaluated them: another one may give other replies.",
+            "",
+        ]
     return [
-        "## How to load it",
-        "",
-        "From the folder that holds this one:",
-        "",
-        "```python",
+        *opening,
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         *(["from swarm_lightning.paths import locate"] if demo else []),

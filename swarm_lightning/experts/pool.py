@@ -6,11 +6,10 @@ Rows are float32 whatever the files' dtype; the up-cast from float16 and bfloat1
 import hashlib
 import json
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,13 @@ from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapte
 from swarm_lightning.experts.checks import check_adapters
 from swarm_lightning.experts.common_form import common_form
 from swarm_lightning.experts.layout import Layout
+from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.settings import SCALING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from swarm_lightning.experts.adapted import AdaptedModel
 
 SAME_START = "Every expert computes what it did; the search moves these matrices."
 
@@ -53,6 +58,33 @@ class ExpertPool:
         parts = zip(self.names, self.sources, self.vectors, strict=True)
         return [Adapter(name, source, self.config, self.layout.unflatten(row)) for name, source, row in parts]
 
+    @property
+    def base(self) -> None:
+        """The base where the user names none: adapters need one that is named."""
+
+    def vector(self, index: int) -> Tensor:
+        """Return the weights [D] of an expert."""
+        return self.vectors[index]
+
+    def base_vector(self, source: str) -> None:
+        """Return what a base is as a position: None for zeros, adapters that change nothing."""
+
+    def resident(self, base: "PreTrainedModel", source: str) -> "AdaptedModel":
+        """Make the resident model of particles of this pool.
+
+        Args:
+            base: The base model; it is changed in place.
+            source: Folder or hub id that it was loaded from; not needed.
+
+        Raises:
+            InputError: If an expert does not belong to this base.
+        """
+        from swarm_lightning.experts.adapted import AdaptedModel
+        from swarm_lightning.experts.checks import check_base
+
+        check_base(self.adapters(), base)
+        return AdaptedModel(base, self)
+
 
 def load_pool(sources: str | Sequence[str]) -> ExpertPool:
     """Find, read and check experts, and lay them out as vectors.
@@ -75,7 +107,7 @@ def load_pool(sources: str | Sequence[str]) -> ExpertPool:
     if twice:
         raise InputError(f"Expected every expert once, but {twice[0]!r} is given {len(twice)} times. List it once.")
     adapters = [read_adapter(source) for source in found]
-    names = _unique_names(adapters)
+    names = unique_names([adapter.name for adapter in adapters], [adapter.source for adapter in adapters])
     adapters = [replace(adapter, name=name) for adapter, name in zip(adapters, names, strict=True)]
     check_adapters(adapters)
     form = common_form(adapters)
@@ -87,19 +119,6 @@ def load_pool(sources: str | Sequence[str]) -> ExpertPool:
         layout.flatten(form.tensors(adapter), out=row)
     fingerprint = _fingerprint(names, layout, config, vectors)
     return ExpertPool(names, tuple(found), vectors, layout, config, fingerprint, form.notes)
-
-
-def _unique_names(adapters: Sequence[Adapter]) -> tuple[str, ...]:
-    """Put as many parent folders before equal names as it takes to tell them apart ('a/math', 'b/math')."""
-    names = [adapter.name for adapter in adapters]
-    depth = 2
-    while len(set(names)) < len(names):
-        counts = Counter(names)
-        for index, adapter in enumerate(adapters):
-            if counts[names[index]] > 1:
-                names[index] = "/".join(Path(adapter.source).expanduser().resolve().parts[-depth:])
-        depth += 1
-    return tuple(names)
 
 
 def _fingerprint(names: Sequence[str], layout: Layout, config: dict[str, Any], vectors: Tensor) -> str:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.paths import cache_folder
 
 FILE = "ratings.sqlite"
 FORMAT = 1
@@ -40,8 +41,7 @@ class Stopped(Exception):  # noqa: N818 - a signal, not an error
 
 def default_folder() -> Path:
     """Return the folder for all runs of a user: below XDG_CACHE_HOME, or `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "swarm-lightning"
+    return cache_folder()
 
 
 class RatingCache:

@@ -19,7 +19,7 @@ def answer_prompts(module: "ModelSwarm", prompts: Sequence[Example]) -> list[dic
     Returns:
         One mapping per prompt: `id`, `task` where there are several, `question`, `prompt` as the model saw it, `reply`.
     """
-    best = module.swarm.global_best.unsqueeze(0)
+    best = [module.particle_swarm.vector(module.swarm.global_best)]
     numbers = [int(module.swarm.best_particle)]
     outcomes = module.evaluator.evaluate(best, prompts, whole_replies=True, numbers=numbers).outcomes[0]
     return [

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
 from swarm_lightning.objectives.protocol import ComparesReplies, Outcome
@@ -17,6 +15,7 @@ from swarm_lightning.objectives.utility import parts_of, utility_of
 from swarm_lightning.search.results import FOUND, INITIAL, Row
 
 if TYPE_CHECKING:
+    from swarm_lightning.experts.vectors import Vector
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 
@@ -35,14 +34,15 @@ def compare(
         One row each.
     """
     swarm, pool, count = module.swarm, module.pool, len(examples)
+    vector_of = module.particle_swarm.vector
     initial = module.best_initial
     chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[: module.ensemble_size]
-    candidates = [pool.vectors[initial].to(swarm.global_best), swarm.global_best]
+    candidates: list[Vector] = [pool.vector(initial), vector_of(swarm.global_best)]
     if ensemble:
-        candidates += list(swarm.personal_bests[chosen.to(swarm.personal_bests.device)])
+        candidates += [vector_of(swarm.personal_bests[particle]) for particle in chosen.tolist()]
     # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
     numbers = [initial, int(swarm.best_particle), *(chosen.tolist() if ensemble else [])]
-    evaluation = module.evaluator.evaluate(torch.stack(candidates), examples, whole_replies=True, numbers=numbers)
+    evaluation = module.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
     outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
     named = [(INITIAL, pool.names[initial]), (FOUND, f"particle {int(swarm.best_particle)}")]
     if ensemble:

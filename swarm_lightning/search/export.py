@@ -4,12 +4,17 @@ The files are written by `experts/export.py`; this part gathers the facts from a
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
 from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import CardFacts, Utilities, render_card
+from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.search.loading import resident_of
+from swarm_lightning.search.resident import base_of
 from swarm_lightning.search.results import FOUND, INITIAL, Row
 from swarm_lightning.search.resume import flatten, identity_of
 
@@ -23,8 +28,11 @@ def export_expert(
     particle: int | None = None,
     test: tuple[Row, ...] = (),
     overwrite: bool = False,
+    max_shard_size: str = SHARD,
 ) -> Path:
-    """Write the best found expert, or the personal best of a particle, as a PEFT adapter folder with a model card.
+    """Write the best found expert, or the personal best of a particle, with a model card.
+
+    It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint.
 
     Args:
         module: The search, with its swarm.
@@ -32,6 +40,7 @@ def export_expert(
         particle: Whose personal best; None for the best found expert.
         test: The best initial and the best found expert on the test split, where they were scored.
         overwrite: Whether an existing folder may be replaced.
+        max_shard_size: Size of a weight file of a full checkpoint at most.
 
     Returns:
         The folder.
@@ -46,8 +55,9 @@ def export_expert(
         check_particle(particle, module.particles)
         vector, found = swarm.personal_bests[particle], swarm.personal_best_utilities[particle]
         what = f"the personal best of particle {particle}"
+    weights = module.particle_swarm.vector(vector)
     # A checkpoint knows which search it belongs to better than the config of the moment.
-    record = module.record or {"base": module.base, "task": module.task, "identity": identity_of(module)}
+    record = module.record or {"base": base_of(module), "task": module.task, "identity": identity_of(module)}
     identity = record["identity"]
     named = ("particles", "child_span", "start", "optimizer", "scheduler")
     facts = CardFacts(
@@ -72,7 +82,19 @@ def export_expert(
         iterations=int(swarm.iterations),
         notes=module.pool.notes,
     )
-    return export_adapter(folder, vector, module.pool, render_card(facts), overwrite, base=record["base"])
+    if isinstance(module.pool, ExpertPool):
+        return export_adapter(folder, weights[:], module.pool, render_card(facts), overwrite, base=record["base"])
+    facts = replace(facts, whole=True)
+    return export_checkpoint(
+        folder,
+        weights,
+        resident_of(module),
+        base_of(module),
+        render_card(facts),
+        overwrite,
+        max_shard_size,
+        module.trust_remote_code,
+    )
 
 
 def _by_task(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, tuple[float, float]]:

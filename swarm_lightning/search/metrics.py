@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from swarm_lightning.search.results import FOUND
 from swarm_lightning.search.tasks import named_parts
-from swarm_lightning.swarm.rules import diversity
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -37,7 +36,7 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
         "step_length": float(module.particle_swarm.param_groups[0]["lr"]),
         "restarts": float(swarm.restarts.sum()),
         "broken": float(module.broken.sum()),
-        "diversity": diversity(swarm.positions),
+        "diversity": module.particle_swarm.diversity(),
         "evaluations": float(evaluation.evaluated),
         "generated_tokens": float(evaluation.generated),
         "evaluation_seconds": module.scoring_seconds,

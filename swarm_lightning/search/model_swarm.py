@@ -19,22 +19,26 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.objectives.protocol import Objective, RepliesOnly
+from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.answers import answer_prompts
 from swarm_lightning.search.broken import report_broken
 from swarm_lightning.search.comparison import compare
+from swarm_lightning.search.loading import check_settings, first_positions, load_parts
 from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
+from swarm_lightning.search.outcome import metrics_of, sum_up
 from swarm_lightning.search.record import record_of, take_record
-from swarm_lightning.search.results import FOUND, INITIAL, Row, SearchResult
+from swarm_lightning.search.resident import Resident, load_resident
+from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.running_scores import journal_for
 from swarm_lightning.search.score_memory import ScoreMemory
+from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_rows, sweep
 from swarm_lightning.search.strategy import ranks_of
-from swarm_lightning.search.tasks import check_tasks, named_parts, note_parts
+from swarm_lightning.search.tasks import check_tasks, note_parts
 from swarm_lightning.swarm.optimizer import ParticleSwarm
-from swarm_lightning.swarm.population import Start, grow_population
+from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
@@ -44,8 +48,7 @@ if TYPE_CHECKING:
     from swarm_lightning.data.examples import ExampleSplits
     from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
     from swarm_lightning.evaluation.exact_stop import Stakes
-    from swarm_lightning.experts.pool import ExpertPool
-    from swarm_lightning.search.resident import Resident
+    from swarm_lightning.experts.kinds import Pool
 
 
 class ModelSwarm(L.LightningModule):
@@ -53,7 +56,8 @@ class ModelSwarm(L.LightningModule):
 
     def __init__(
         self,
-        base: str,
+        base: str | None = None,
+        *,
         experts: str | list[str],
         objective: Objective,
         particles: int = 20,
@@ -65,12 +69,16 @@ class ModelSwarm(L.LightningModule):
         dtype: str = "auto",
         trust_remote_code: bool = False,
         engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+        storage: Storage = "memory",
+        state_folder: str | None = None,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
-            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package.
-            experts: Folder of PEFT LoRA adapters, or a list of folders or hub ids; `demo:experts` ships.
+            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package. Full
+                checkpoints need none: null takes the first of them.
+            experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
+                hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
             objective: What to ask the model and how to score its replies.
             particles: Number of particles N >= 2; children of two random experts fill the population up to it.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
@@ -84,6 +92,9 @@ class ModelSwarm(L.LightningModule):
                 float32 in any case.
             trust_remote_code: Whether code that comes with the base model may run.
             engine: How particles are evaluated: batches, and what is left unasked because it can't change anything.
+            storage: Where the swarm lies: `memory`, or `disk`, memory-mapped files for swarms larger than memory.
+            state_folder: With `disk`, a folder in which the run gets one of its own for these files; `state` in the run
+                folder if null.
 
         Raises:
             InputError: If a number is out of range.
@@ -108,6 +119,10 @@ class ModelSwarm(L.LightningModule):
         self.base_dtype = dtype
         self.trust_remote_code = trust_remote_code
         self.engine = engine
+        self.storage = storage
+        self.state_folder = state_folder
+        # The rows of a swarm on the disk: positions and memory hold their numbers then.
+        self.stored: RunRows | None = None
         self.seed: int | None = None
         self.base_fingerprint: str | None = None
         # The processes that share the work; all of them after `setup`.
@@ -126,7 +141,7 @@ class ModelSwarm(L.LightningModule):
         # The table of the latest validation or test.
         self.rows: tuple[Row, ...] = ()
         self.positions: torch.nn.Parameter
-        self._pool: ExpertPool | None = None
+        self._pool: Pool | None = None
         self._evaluator: Evaluator | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._generator = torch.Generator()
@@ -145,16 +160,21 @@ class ModelSwarm(L.LightningModule):
     def prepare_data(self) -> None:
         """Read the experts and check them against each other, before anything is written."""
         _ = self.pool
-        check_tasks(self.objective, self._splits)
+        check_tasks(self.objective, self.splits)
 
     @property
-    def pool(self) -> "ExpertPool":
+    def pool(self) -> "Pool":
         """The experts, read from their sources at the first use."""
         if self._pool is None:
-            from swarm_lightning.experts.pool import load_pool
+            from swarm_lightning.experts.kinds import load_experts
 
-            self._pool = load_pool(self.experts)
+            self._pool = load_experts(self.experts)
         return self._pool
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether `setup` has loaded the base."""
+        return self._evaluator is not None
 
     @property
     def evaluator(self) -> "Evaluator":
@@ -182,77 +202,51 @@ class ModelSwarm(L.LightningModule):
                 not all run the same.
         """
         self.ranks = ranks_of(self.trainer)
-        self._check_settings()
+        check_settings(self)
+        check_storage(self)
         if self._evaluator is None:
-            self._load(stage)
+            load_parts(self, stage)
         if stage == "fit" or self._particle_swarm is None:
             self._populate()
         check_same_run(self)
 
-    def _check_settings(self) -> None:
-        try:
-            self.scheduler_factory(self.optimizer_factory([torch.zeros(self.particles, 1)]))
-            points = self.start.points(torch.zeros(len(self.pool.names), 1), torch.Generator())
-            grow_population(points, self.particles, self.child_span, torch.Generator())
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def _load(self, stage: str) -> None:
-        from swarm_lightning.evaluation.evaluator import Evaluator
-
-        if self.ranks.index > 0:  # one bar for all
-            from transformers.utils.logging import disable_progress_bar
-
-            disable_progress_bar()
-        resident = self.load_resident()
-        tokenizer = resident.tokenizer
-        splits = None if stage == "predict" else self._splits
-        asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
-        for examples in asked:
-            self.objective.check(examples, tokenizer)
-        self.base_fingerprint = resident.fingerprint
-        self._tokenizer = tokenizer
-        objective = self.objective
-        if stage == "predict" and isinstance(objective, RepliesOnly):
-            objective = objective.replies_only()
-        evaluator = Evaluator(resident.adapted, tokenizer, objective, self.engine, self.ranks)
-        for examples in asked:
-            evaluator.check_lengths(examples)
-        self._evaluator = evaluator
+    def take_parts(self, evaluator: "Evaluator", tokenizer: "PreTrainedTokenizerBase", fingerprint: str) -> None:
+        """Take up what `load_parts` has made."""
+        self._evaluator, self._tokenizer, self.base_fingerprint = evaluator, tokenizer, fingerprint
 
     def load_resident(self) -> "Resident":
-        """Load the base, with layers that carry the experts."""
-        from swarm_lightning.search.resident import load_resident
-
-        device = self.trainer.strategy.root_device
-        return load_resident(self.base, self.base_dtype, device, self.trust_remote_code, self.pool)
+        """Load the base, as the model that becomes particles."""
+        return load_resident(self, self.trainer.strategy.root_device)
 
     def _populate(self) -> None:
         self.seed = self.ranks.first(torch.initial_seed())
         self._generator.manual_seed(self.seed)
-        points = self.start.points(self.pool.vectors, self._generator)
-        positions = grow_population(points, self.particles, self.child_span, self._generator)
-        self.positions = torch.nn.Parameter(positions, requires_grad=False)
+        self.stored = None
+        self.positions = torch.nn.Parameter(first_positions(self, self._generator), requires_grad=False)
         self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
         self.parts = {}
 
     @property
     def task(self) -> str:
         """Name of the dataset whose validation split guides the search."""
-        return self._splits.name if self._splits is not None else "examples of the user's own dataloader"
+        return self.splits.name if self.splits is not None else "examples of the user's own dataloader"
 
     @property
     def held_back(self) -> Sequence[Example]:
         """The test split; empty where the trainer's data module has none."""
-        return self._splits.test if self._splits is not None else ()
+        return self.splits.test if self.splits is not None else ()
 
     @property
-    def _splits(self) -> "ExampleSplits | None":
+    def splits(self) -> "ExampleSplits | None":
+        """The examples of the trainer's data module, where it has one."""
         return getattr(getattr(self.trainer, "datamodule", None), "splits", None)
 
     def configure_optimizers(self) -> Any:
         """Make the particle swarm and the schedule of its step length."""
+        if self.storage == "disk" and self.stored is None:  # no checkpoint has brought its rows
+            self.positions.data.copy_(new_rows(self, self._generator))
         self._particle_swarm = self.optimizer_factory([self.positions])
+        self._particle_swarm.rows = self.stored
         return [self._particle_swarm], [self.scheduler_factory(self._particle_swarm)]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -294,6 +288,7 @@ class ModelSwarm(L.LightningModule):
             batch_idx: Always 0: one batch is one epoch is one iteration.
         """
         started = time.perf_counter()
+        sweep(self)
         self.optimizers().step(closure=lambda: self.score(batch))  # type: ignore[union-attr]
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
@@ -333,13 +328,17 @@ class ModelSwarm(L.LightningModule):
 
     def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
         """Ask the particles that are due what has to be found out about them."""
-        due = self.particle_swarm.due
-        return self.evaluator.evaluate(self.positions.data, examples, due, stakes, journal=journal)
+        due, positions = self.particle_swarm.due, self.particle_swarm.vectors(self.positions.data)
+        return self.evaluator.evaluate(positions, examples, due, stakes, journal=journal)
 
     @property
     def repels(self) -> bool:
         """Whether particles are pushed away from the global worst."""
         return bool(self.particle_swarm.param_groups[0]["repel"] > 0)
+
+    def on_fit_end(self) -> None:
+        """Remove what no checkpoint needs."""
+        sweep(self)
 
     # What comes out of it.
 
@@ -359,23 +358,7 @@ class ModelSwarm(L.LightningModule):
             The summary, the same object at every call.
         """
         if self._result is None:
-            swarm, initial = self.swarm, self.best_initial
-            found = f"particle {int(swarm.best_particle)}"
-            before, parts, count = float(swarm.initial_utilities[initial]), self.parts.get, self.examples
-            best = float(swarm.global_best_utility)
-            self._result = SearchResult(
-                validation=(
-                    Row(INITIAL, self.pool.names[initial], before, count, parts=parts(INITIAL, {})),
-                    Row(FOUND, found, best, count, parts=parts(FOUND, {})),
-                ),
-                test=compare(self, test) if test else (),
-                particle=int(swarm.best_particle),
-                iterations=int(swarm.iterations),
-                restarts=int(swarm.restarts.sum()),
-                seconds=self.seconds,
-                evaluations=self.evaluations,
-                generated_tokens=self.generated_tokens,
-            )
+            self._result = sum_up(self, test)
         return self._result
 
     def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
@@ -387,23 +370,11 @@ class ModelSwarm(L.LightningModule):
         self._report("test", compare(self, batch, ensemble=True, win_rates=True))
 
     def _report(self, split: str, rows: tuple[Row, ...]) -> None:
-        named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
-        metrics = {name: row.utility for name, row in named.items()}
-        metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
-        metrics |= {part: value for name, row in named.items() for part, value in named_parts(row.parts, name).items()}
-        self.log_dict(metrics, batch_size=rows[0].examples)
+        self.log_dict(metrics_of(rows, split), batch_size=rows[0].examples)
         self.rows = rows
 
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
-        """Answer prompts with the best found expert.
-
-        Args:
-            batch: Examples made from a file of prompts.
-            batch_idx: Index of the batch.
-
-        Returns:
-            One mapping per prompt; see `answer_prompts`.
-        """
+        """Answer prompts, examples made from a file of them, with the best found expert; see `answer_prompts`."""
         return answer_prompts(self, batch)
 
     # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
@@ -424,15 +395,9 @@ class ModelSwarm(L.LightningModule):
             take_record(self, checkpoint)
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Take positions and memory of the swarm out of a checkpoint, to score or export them.
-
-        Args:
-            checkpoint: The content of a checkpoint file.
-
-        Raises:
-            InputError: If the checkpoint is not one of a swarm, or of other experts.
-        """
+        """Take positions and memory of the swarm out of a checkpoint, to score or export them; see `take_record`."""
         take_record(self, checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
         self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
         self._particle_swarm = self.optimizer_factory([self.positions])
+        self._particle_swarm.rows = self.stored
         self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])

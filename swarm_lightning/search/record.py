@@ -10,7 +10,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.objective_state import load_objective_state, objective_state
+from swarm_lightning.search.resident import base_of
 from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
+from swarm_lightning.search.storage import storage_record, take_storage
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -27,9 +29,10 @@ def record_of(module: "ModelSwarm") -> dict[str, Any]:
         "scores": module.score_memory.state_dict(),
         "objective": objective_state(module.objective),
         "parts": module.parts,
-        "base": module.base,
+        "base": base_of(module),
         "task": module.task,
         "experts": list(module.pool.names),
+        "storage": storage_record(module),
     }
 
 
@@ -54,6 +57,7 @@ def take_record(module: "ModelSwarm", checkpoint: dict[str, Any], compared: Iter
     saved, present = record["identity"], identity_of(module)
     compared = present.keys() if compared is None else compared
     check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})
+    take_storage(module, record.get("storage", {}), checkpoint)
     for name in COUNTS:
         setattr(module, name, record[name])
     module.parts = record.get("parts", {})

@@ -31,7 +31,7 @@ def finite_rows(positions: Tensor) -> Tensor:
     return finite
 
 
-def revive(swarm: Swarm, broken: Tensor) -> None:
+def revive(swarm: Swarm, broken: Tensor, usable: Tensor | None = None) -> None:
     """Let broken particles go on.
 
     From their personal best, at rest. One that never had a utility has none: it goes on towards the others from where
@@ -40,10 +40,11 @@ def revive(swarm: Swarm, broken: Tensor) -> None:
     Args:
         swarm: Positions and velocities of the broken particles are updated in place; their personal bests are finite.
         broken: Mask [N] bool.
+        usable: Which positions are finite [N] bool; looked up where not given.
     """
     if not broken.any():
         return
-    usable = finite_rows(swarm.positions)
+    usable = finite_rows(swarm.positions) if usable is None else usable
     for index in broken.nonzero().flatten().tolist():
         if swarm.personal_best_utilities[index].isfinite():
             swarm.positions[index].copy_(swarm.personal_bests[index])

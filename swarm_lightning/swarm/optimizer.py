@@ -15,8 +15,10 @@ from torch.optim import Optimizer
 from swarm_lightning.swarm.broken import finite_rows, revive
 from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
 from swarm_lightning.swarm.population import FirstVelocity, first_velocities
-from swarm_lightning.swarm.rules import Coefficients, due, move, remember, restart
+from swarm_lightning.swarm.rows import Row, RowStore
+from swarm_lightning.swarm.rules import Coefficients, diversity, due, move, remember, restart
 from swarm_lightning.swarm.state import Swarm, first_state
+from swarm_lightning.swarm.stored_moves import Survey, first_velocity_rows, move_rows, survey_rows
 
 # What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
 ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
@@ -104,6 +106,9 @@ class ParticleSwarm(Optimizer):
         self.due = torch.ones(particles, dtype=torch.bool)
         # And those whose weights the move has made NaN or infinite [N]: there is nothing to evaluate.
         self.lost = torch.zeros(particles, dtype=torch.bool)
+        # Where the weights lie if positions and memory are numbers of rows [N, 1]; see `rows.py`.
+        self.rows: RowStore | None = None
+        self._survey: Survey | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -129,6 +134,20 @@ class ParticleSwarm(Optimizer):
             memory[name] = memory[name].cpu()
         return Swarm(positions=self.positions, **{name: memory[name] for name in memory if name != "generator"})
 
+    def vectors(self, held: Tensor) -> Tensor | list[Row]:
+        """Return the weights behind a matrix of the swarm, such as its positions: itself, or its N rows."""
+        return held if self.rows is None else self.rows.rows(held)
+
+    def vector(self, held: Tensor) -> Tensor | Row:
+        """Return the weights behind a vector of the swarm, such as its global best: itself, or its row."""
+        return held if self.rows is None else self.rows.row(int(held))
+
+    def diversity(self) -> float:
+        """Measure how far the particles are spread; see `rules.diversity`."""
+        if self.rows is None:
+            return diversity(self.positions)
+        return self._surveyed(self.rows).diversity
+
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
 
@@ -144,14 +163,19 @@ class ParticleSwarm(Optimizer):
         """
         self._check_utilities(utilities)
         group = self.param_groups[0]
-        lost = ~finite_rows(self.positions)
+        lost = ~self._finite()
         utilities = utilities.detach().to("cpu", torch.float64)
         utilities = utilities.masked_fill(lost | utilities.isinf(), -torch.inf)
         if lost.any() and utilities.isfinite().any():
             best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
             for index in lost.nonzero().flatten().tolist():
                 self.positions[index].copy_(self.positions[best])
-        velocities = first_velocities(self.positions, utilities, group["first_velocity"], generator)
+            self._survey = None
+        mode = group["first_velocity"]
+        if self.rows is None:
+            velocities = first_velocities(self.positions, utilities, mode, generator)
+        else:
+            velocities = first_velocity_rows(self.rows, self.positions, utilities, mode, generator)
         swarm = first_state(self.positions, velocities, utilities)
         self.state[group["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
         if group["kernel"] == "auto":
@@ -192,14 +216,16 @@ class ParticleSwarm(Optimizer):
         coefficients = Coefficients(group["inertia"], group["cognitive"], group["social"], group["repel"])
         self._move(swarm, draws, coefficients)
         drawn = due(particles, group["drop_iteration"], group["drop_particle"], generator)
-        self.lost = ~finite_rows(swarm.positions)
+        self.lost = ~self._finite()
         self.due = drawn & ~self.lost
         utilities = closure()
         self._check_utilities(utilities)
         utilities = utilities.detach().to("cpu", torch.float64)
         broken = self.lost | (self.due & utilities.isinf())
         remember(swarm, utilities.masked_fill(broken, -torch.inf), self.due | broken, track_worst=group["repel"] > 0)
-        revive(swarm, broken)
+        revive(swarm, broken, ~self.lost)
+        if broken.any():
+            self._survey = None
         self._memory()["generator"] = generator.get_state()
         return swarm.utilities.clone()
 
@@ -219,6 +245,9 @@ class ParticleSwarm(Optimizer):
 
     def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
         group = self.param_groups[0]
+        if self.rows is not None:
+            self._survey = move_rows(self.rows, swarm, draws, coefficients, float(group["lr"]))
+            return
         if group["kernel"] == "compiled":
             try:
                 move_fused(swarm, draws, coefficients, float(group["lr"]))
@@ -231,6 +260,14 @@ class ParticleSwarm(Optimizer):
                 )
                 group["kernel"] = "plain"
         move(swarm, draws, coefficients, float(group["lr"]))
+
+    def _finite(self) -> Tensor:
+        return finite_rows(self.positions) if self.rows is None else self._surveyed(self.rows).finite
+
+    def _surveyed(self, rows: RowStore) -> Survey:
+        if self._survey is None:  # a move makes it by the way
+            self._survey = survey_rows(rows, self.positions)
+        return self._survey
 
     def _memory(self) -> dict[str, Tensor]:
         return self.state[self.param_groups[0]["params"][0]]

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from swarm_lightning.swarm.rules import blocks_of
+
 FirstVelocity = Literal["random", "zero", "best"]
 
 
@@ -98,12 +100,34 @@ def grow_population(
         )
     positions = out
     positions[:count] = experts
-    for index in range(count, particles):
-        first = int(torch.randint(count, (), generator=generator))
-        second = other_than(first, count, generator)
-        share = span * float(torch.rand((), dtype=torch.float64, generator=generator))
-        positions[index].copy_(positions[first]).mul_(share).add_(positions[second], alpha=1 - share)
+    for index, (first, second, share) in enumerate(draw_children(count, particles, span, generator), start=count):
+        child, one, other = positions[index], positions[first], positions[second]
+        for block in blocks_of(positions):
+            child[block].copy_(one[block]).mul_(share).add_(other[block], alpha=1 - share)
     return positions
+
+
+def draw_children(
+    experts: int, particles: int, span: float, generator: torch.Generator
+) -> list[tuple[int, int, float]]:
+    """Draw the two parents of every child, and its place on the line through them.
+
+    Args:
+        experts: Number of experts n.
+        particles: Number of particles N >= n.
+        span: Upper end of the range of t.
+        generator: Source of the random numbers.
+
+    Returns:
+        For each of the N - n children a, b and t of t a + (1 - t) b.
+    """
+    children = []
+    for _ in range(experts, particles):
+        first = int(torch.randint(experts, (), generator=generator))
+        second = other_than(first, experts, generator)
+        share = span * float(torch.rand((), dtype=torch.float64, generator=generator))
+        children.append((first, second, share))
+    return children
 
 
 def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator) -> Tensor:
@@ -122,24 +146,38 @@ def first_velocities(positions: Tensor, utilities: Tensor, mode: FirstVelocity, 
     Raises:
         ValueError: If the mode is none of the three, or `random` has no other particle to draw.
     """
-    count = positions.shape[0]
+    velocities = torch.zeros_like(positions)
+    for index, partner in enumerate(draw_partners(positions.shape[0], utilities, mode, generator)):
+        if partner is not None:
+            torch.sub(positions[partner], positions[index], out=velocities[index])
+    return velocities
+
+
+def draw_partners(count: int, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator) -> list[int | None]:
+    """Draw the particle that each one first heads for.
+
+    Args:
+        count: Number of particles N.
+        utilities: Utilities of the first positions [N]; -inf for a broken particle, towards which none is sent.
+        mode: `random`, `zero` or `best`; see `first_velocities`.
+        generator: Source of the random numbers; used by `random` only.
+
+    Returns:
+        One index per particle; None for a particle that is at rest.
+
+    Raises:
+        ValueError: If the mode is none of the three, or `random` has no other particle to draw.
+    """
     if mode == "zero":
-        return torch.zeros_like(positions)
+        return [None] * count
     if mode == "best":
-        best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
-        return positions[best] - positions
+        return [int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())] * count
     if mode != "random":
         raise ValueError(f"Expected the first velocity to be 'random', 'zero' or 'best', but got {mode!r}.")
     if count < 2:
         raise ValueError(f"Expected at least 2 particles for random first velocities, but got {count}.")
-    velocities = torch.empty_like(positions)
-    for index in range(count):
-        other = other_than(index, count, generator)
-        if utilities[other] == -torch.inf:
-            velocities[index].zero_()
-        else:
-            torch.sub(positions[other], positions[index], out=velocities[index])
-    return velocities
+    others = [other_than(index, count, generator) for index in range(count)]
+    return [None if utilities[other] == -torch.inf else other for other in others]
 
 
 def other_than(index: int, count: int, generator: torch.Generator) -> int:

@@ -240,8 +240,22 @@ def diversity(positions: Tensor) -> float:
     """
     squares = torch.zeros((), dtype=torch.float64, device=positions.device)
     for block in blocks_of(positions):
-        centre = positions[:, block].mean(dim=0)
-        difference = torch.empty_like(centre)
-        for position in positions[:, block]:
-            squares += torch.sub(position, centre, out=difference).square_().sum(dtype=torch.float64)
+        squares += squared_distances(positions[:, block])
     return float(squares / positions.shape[0]) ** 0.5
+
+
+def squared_distances(positions: Tensor) -> Tensor:
+    """Add up the squared distances of the particles from their centre.
+
+    Args:
+        positions: Positions in a block of the weights [N, B].
+
+    Returns:
+        A scalar float64.
+    """
+    centre = positions.mean(dim=0)
+    difference = torch.empty_like(centre)
+    squares = torch.zeros((), dtype=torch.float64, device=positions.device)
+    for position in positions:
+        squares += torch.sub(position, centre, out=difference).square_().sum(dtype=torch.float64)
+    return squares

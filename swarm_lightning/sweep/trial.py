@@ -64,7 +64,7 @@ class TrialSwarm(ModelSwarm):
 
     def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
         """Ask the particles, but of first positions only those that no search of the sweep has asked."""
-        if self.shared is None or self.particle_swarm.begun:
+        if self.shared is None or self.particle_swarm.begun or self.stored is not None:
             return super().evaluate(examples, stakes, journal)
         filed, positions = self.shared.first_scores, self.positions.data
         keys = filed.keys(positions, self._asked_of_all(), numbered=samples_replies(self.objective))

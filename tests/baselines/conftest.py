@@ -20,7 +20,8 @@ def world(tiny_base_folder: Path, tiny_experts_folder: Path, tmp_path_factory: p
 @pytest.fixture(scope="session")
 def opened(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwarm:
     """A search of 5 particles over four experts; scores 1 where the gold letter occurs in the reply."""
-    module = ModelSwarm(str(world.base), str(world.experts), CountingMatch(max_new_tokens=NEW_TOKENS), particles=5)
+    objective = CountingMatch(max_new_tokens=NEW_TOKENS)
+    module = ModelSwarm(str(world.base), experts=str(world.experts), objective=objective, particles=5)
     with calm_process():
         L.seed_everything(0, verbose=False)
         trainer = SwarmTrainer(

@@ -16,8 +16,8 @@ def test_the_voters_are_chosen_by_the_split_that_guided_the_search(world: World,
     assert [row.name for row in rows] == ["best initial expert", "best found expert", "top-3 ensemble"]
     assert rows[2].detail == f"particles {voters}"
     assert compare(module, test) == rows[:2]
-    for row, vector in ((rows[0], module.pool.vectors[module.best_initial]), (rows[1], module.swarm.global_best)):
-        assert row.utility == float(module.evaluator.evaluate(vector.unsqueeze(0), test).utilities[0])
+    for row, vector in ((rows[0], module.pool.vector(module.best_initial)), (rows[1], module.swarm.global_best)):
+        assert row.utility == float(module.evaluator.evaluate([vector], test).utilities[0])
 
 
 def test_more_voters_than_particles_are_all_of_them(world: World, tmp_path: Path) -> None:

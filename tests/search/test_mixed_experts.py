@@ -20,7 +20,9 @@ def test_replies_before_the_first_move_are_those_of_plain_peft(
     world: World, mixed_experts_folder: Path, searched: ModelSwarm
 ) -> None:
     examples = searched.trainer.datamodule.splits.validation  # type: ignore[attr-defined]
-    evaluation = searched.evaluator.evaluate(searched.pool.vectors, examples, whole_replies=True)
+    evaluation = searched.evaluator.evaluate(
+        list(map(searched.pool.vector, range(len(MIXED)))), examples, whole_replies=True
+    )
     replies = [world.replies(world.load(mixed_experts_folder / name), "dev") for name in MIXED]
     assert [[outcome.reply for outcome in row if outcome] for row in evaluation.outcomes] == replies
     utilities = [sum(scores) / len(scores) for scores in (world.score(each, "dev") for each in replies)]

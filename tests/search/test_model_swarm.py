@@ -100,7 +100,7 @@ def test_the_checkpoint_holds_the_swarm_and_nothing_of_the_base(world: World, tm
     checkpoint = load_checkpoint(tmp_path)  # with weights_only=True
     assert list(checkpoint["state_dict"]) == ["positions"]
     particles, weights = checkpoint["state_dict"]["positions"].shape
-    assert (particles, weights) == (4, module.pool.vectors.shape[1])
+    assert (particles, weights) == (4, module.pool.layout.size)
     numbers = sum(leaf.numel() for leaf in leaves(checkpoint).values() if isinstance(leaf, torch.Tensor))
     # x, v and p of every particle, g and w; and little else: counters, utilities, the generator's 5056 bytes.
     assert (3 * particles + 2) * weights < numbers < (3 * particles + 2) * weights + 6000
@@ -165,11 +165,11 @@ def test_the_summary_counts_evaluations_and_iterations(world: World, tmp_path: P
 )
 def test_a_number_out_of_range_is_refused_before_anything_is_read(settings: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        ModelSwarm("no base", "no experts", ExactMatch(), **settings)
+        ModelSwarm("no base", experts="no experts", objective=ExactMatch(), **settings)
 
 
 def test_parts_that_are_not_loaded_yet_say_so() -> None:
-    module = ModelSwarm("no base", "no experts", ExactMatch())
+    module = ModelSwarm("no base", experts="no experts", objective=ExactMatch())
     for part in ("evaluator", "tokenizer"):
         with pytest.raises(RuntimeError, match="setup"):
             getattr(module, part)

@@ -114,7 +114,7 @@ def test_the_first_look_shows_a_reply_of_the_search(
     module = search(world, tmp_path, objective=ExactMatch(**WARM), callbacks=[FirstLook()], iterations=1, engine=FULL)
     best = module.best_initial
     example = module.trainer.datamodule.splits.validation[0]  # type: ignore[attr-defined]
-    vectors = module.pool.vectors[best : best + 1]
+    vectors = [module.pool.vector(best)]
     outcome = module.evaluator.evaluate(vectors, [example], None, None, True, [best]).outcomes[0][0]
     assert outcome is not None
     printed = capsys.readouterr().out

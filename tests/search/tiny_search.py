@@ -31,6 +31,7 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.search.storage import Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
 
@@ -172,18 +173,24 @@ def search(
     ckpt_path: str | None = None,
     logger: Any = False,
     engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    dtype: str = "auto",
+    storage: Storage = "memory",
+    state_folder: str | None = None,
     start: Start = Start(),  # noqa: B008 - frozen
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
     module = ModelSwarm(
         str(world.base),
-        str(world.experts) if experts is None else experts,
-        objective if objective is not None else ExactMatch(max_new_tokens=NEW_TOKENS),
+        experts=str(world.experts) if experts is None else experts,
+        objective=objective if objective is not None else ExactMatch(max_new_tokens=NEW_TOKENS),
         particles=particles,
         optimizer=partial(ParticleSwarm, **swarm),
         scheduler=scheduler,
         engine=engine,
+        dtype=dtype,
+        storage=storage,
+        state_folder=state_folder,
         start=start,
     )
     with calm_process():

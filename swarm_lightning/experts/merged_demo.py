@@ -1,0 +1,72 @@
+"""The demo world's experts as full checkpoints: each adapter merged into the base, made at the first use.
+
+They are kept in the user's cache folder, 4 MB each, in a folder that is named after what they were made from.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.paths import cache_folder, locate
+
+DEMO_CHECKPOINTS = "demo:checkpoints"
+
+
+def demo_checkpoints(source: str) -> str:
+    """Return the folder of the demo world's experts as full checkpoints, made if it is not there.
+
+    Args:
+        source: `demo:checkpoints`, or `demo:checkpoints/<name>` for one of them.
+
+    Raises:
+        InputError: If there is no such expert, or the cache folder can't be written.
+    """
+    adapters = sorted(path for path in Path(locate("demo:experts")).iterdir() if path.is_dir())
+    names = [path.name for path in adapters]
+    wanted = source.removeprefix(DEMO_CHECKPOINTS).removeprefix("/")
+    if wanted and wanted not in names:
+        raise InputError(
+            f"Expected one of {', '.join(names)} behind {DEMO_CHECKPOINTS}/, but got {source!r}. Name one of them, or "
+            f"{DEMO_CHECKPOINTS} for all."
+        )
+    base = Path(locate("demo:base"))
+    digest = hashlib.sha256()
+    for path in sorted([*base.iterdir(), *(file for adapter in adapters for file in adapter.iterdir())]):
+        digest.update(path.read_bytes())
+    folder = cache_folder() / f"demo_checkpoints_{digest.hexdigest()[:12]}"
+    if not folder.is_dir():
+        partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+        try:
+            partial.mkdir(parents=True)
+            _merge(base, adapters, partial)
+            os.rename(partial, folder)
+        except OSError as cause:
+            if not folder.is_dir():  # else another process was faster
+                raise InputError(
+                    f"Expected to write the demo world's full checkpoints to {str(folder)!r}, but: {cause}. Set "
+                    "XDG_CACHE_HOME to a folder that can be written."
+                ) from cause
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return str(folder / wanted) if wanted else str(folder)
+
+
+def _merge(base: Path, adapters: list[Path], folder: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for adapter in adapters:
+        with torch.random.fork_rng(devices=[]):
+            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
+        model.merge_and_unload().save_pretrained(folder / adapter.name)
+        tokenizer.save_pretrained(folder / adapter.name)
+    if shown:
+        logging.enable_progress_bar()

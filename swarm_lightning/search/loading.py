@@ -1,0 +1,118 @@
+"""Puts the parts of a search together: the resident model, what it is asked, and where the first particles stand.
+
+Everything the user gave is checked here or in the parts, before any long work starts.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.vectors import windows
+from swarm_lightning.objectives.protocol import RepliesOnly
+from swarm_lightning.search.resident import base_of, load_resident
+from swarm_lightning.swarm.population import grow_population
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swarm_lightning.experts.pool import ExpertPool
+    from swarm_lightning.experts.resident import ResidentModel
+    from swarm_lightning.search.model_swarm import ModelSwarm
+
+
+def check_settings(module: "ModelSwarm") -> None:
+    """Refuse settings of the swarm that can't be used.
+
+    Raises:
+        InputError: If the optimizer, the scheduler or the population would refuse them.
+    """
+    try:
+        module.scheduler_factory(module.optimizer_factory([torch.zeros(module.particles, 1)]))
+        points = module.start.points(torch.zeros(len(module.pool.names), 1), torch.Generator())
+        grow_population(points, module.particles, module.child_span, torch.Generator())
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def load_parts(module: "ModelSwarm", stage: str) -> None:
+    """Load the base model, make it the resident model of the experts, and make the evaluator.
+
+    Args:
+        module: The search, attached to a trainer; it gets tokenizer, evaluator and the base's fingerprint.
+        stage: `fit`, `validate`, `test` or `predict`.
+
+    Raises:
+        InputError: If the experts do not fit the base, or the objective can't serve the examples.
+    """
+    from swarm_lightning.evaluation.evaluator import Evaluator
+
+    if module.ranks.index > 0:  # one bar for all
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+    resident = module.load_resident()
+    tokenizer = resident.tokenizer
+    splits = None if stage == "predict" else module.splits
+    asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
+    for examples in asked:
+        module.objective.check(examples, tokenizer)
+    objective = module.objective
+    if stage == "predict" and isinstance(objective, RepliesOnly):
+        objective = objective.replies_only()
+    evaluator = Evaluator(resident.adapted, tokenizer, objective, module.engine, module.ranks)
+    for examples in asked:
+        evaluator.check_lengths(examples)
+    module.take_parts(evaluator, tokenizer, resident.fingerprint)
+
+
+def resident_of(module: "ModelSwarm") -> "ResidentModel":
+    """Return the resident model of a search, loaded on the CPU where the search is not set up."""
+    if module.is_set_up:
+        return module.evaluator.engine.adapted
+    return load_resident(module, torch.device("cpu")).adapted
+
+
+def adapters_of(module: "ModelSwarm") -> "ExpertPool":
+    """Return the experts of a search that others compose as well: LoRA adapters that lie in memory.
+
+    Raises:
+        InputError: If they are full checkpoints, or the swarm lies on the disk.
+    """
+    from swarm_lightning.experts.pool import ExpertPool
+
+    if not isinstance(module.pool, ExpertPool) or module.storage != "memory":
+        what = "storage: disk" if isinstance(module.pool, ExpertPool) else "full checkpoints"
+        raise InputError(
+            f"Expected LoRA adapters and storage: memory to compare methods, but got {what}. Search with `swarm fit`, "
+            "or give adapters."
+        )
+    return module.pool
+
+
+def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":
+    """Return the first positions [N, D]: the experts, and their children behind them.
+
+    Args:
+        module: The search.
+        generator: Source of the children.
+
+    Returns:
+        The positions; with the swarm on the disk numbers of rows [N, 1], which `configure_optimizers` fills in.
+
+    Raises:
+        InputError: If an expert's weights are not finite.
+    """
+    if module.storage == "disk":
+        return torch.zeros(module.particles, 1, dtype=torch.int64)  # until it is known that no checkpoint brings them
+    pool, count = module.pool, len(module.pool.names)
+    positions = torch.empty(module.particles, pool.layout.size, dtype=torch.float32)
+    for index in range(count):
+        vector = pool.vector(index)
+        for start, stop in windows(0, pool.layout.size):
+            positions[index, start:stop].copy_(vector[start:stop])
+    experts, base = positions[:count], None
+    if module.start.kind != "experts":
+        experts, base = experts.clone(), pool.base_vector(base_of(module))
+    points = module.start.points(experts, generator, base)
+    return grow_population(points, module.particles, module.child_span, generator, out=positions)
