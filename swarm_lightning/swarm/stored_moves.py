@@ -11,6 +11,7 @@ read or written while another one is computed.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from swarm_lightning.swarm.state import Swarm
 
 NUMBERS = 1 << 22  # of one matrix in one window, 16 MiB, for any number of particles
 THREADS = 3  # windows at a time
+FEW = 8  # where particles are made one by one, windows are as if there were so many
 
 
 class Survey(NamedTuple):
@@ -64,7 +66,7 @@ def grow_rows(
                 child[block].mul_(share).add_(other[block], alpha=1 - share)
             store.write(number, window.start, child)
 
-    _each(cross, _windows(store.size, 1))
+    _each(cross, _windows(store.size, FEW))
     return torch.tensor([[number] for number in [*numbers, *made]], dtype=torch.int64)
 
 
@@ -92,7 +94,7 @@ def first_velocity_rows(
         for number, (index, partner) in zip(made, moving, strict=True):
             store.write(number, window.start, torch.sub(rows[partner][window], rows[index][window]))
 
-    _each(head, _windows(store.size, 1))
+    _each(head, _windows(store.size, FEW))
     velocities = torch.full_like(positions, ZERO)
     for number, (index, _) in zip(made, moving, strict=True):
         velocities[index] = number
@@ -124,10 +126,21 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
     best, worst = (store.row(int(number)) for number in (swarm.global_best, swarm.global_worst))
     made = store.create(2 * count)
     still = [True] * count
+    windows = _windows(store.size, count)
+    # Made once: new ones for every window, in threads, leave the process ever larger.
+    buffers: SimpleQueue[Tensor] = SimpleQueue()
+    for _ in range(THREADS):
+        buffers.put(torch.empty(len(matrices), count, windows[0].stop))
 
-    def move_window(window: slice) -> list[tuple[Tensor, Tensor]]:
-        size = window.stop - window.start
-        stacked = [torch.empty(count, size) for _ in matrices]
+    def move_in_turn(window: slice) -> list[tuple[Tensor, Tensor]]:
+        held = buffers.get()
+        try:
+            return move_window(window, held)
+        finally:
+            buffers.put(held)
+
+    def move_window(window: slice, held: Tensor) -> list[tuple[Tensor, Tensor]]:
+        stacked = held[:, :, : window.stop - window.start]
         for matrix, rows in zip(stacked, matrices, strict=True):
             for values, row in zip(matrix, rows, strict=True):
                 row.read(window.start, values)
@@ -153,7 +166,7 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
         return seen
 
     try:
-        seen = _each(move_window, _windows(store.size, count))
+        seen = _each(move_in_turn, windows)
     except BaseException:
         store.remove(made)
         raise

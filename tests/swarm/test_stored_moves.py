@@ -98,7 +98,7 @@ def test_a_move_writes_new_rows_only_and_an_interrupted_one_leaves_the_swarm_as_
     def full(store: RowStore, number: int, start: int, weights: Tensor) -> None:
         nonlocal writes
         writes += 1
-        if writes > 7:
+        if writes > 7:  # and from then on, as on a disk that is full
             raise OSError(28, "No space left on device")
         write(store, number, start, weights)
 
