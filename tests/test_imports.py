@@ -16,7 +16,7 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "errors", "files", "locks", "paths"}
+GROUND = {"", "errors", "files", "locks", "paths", "threads"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "locks": set(),
     "paths": {"errors"},
-    "swarm": set(),
+    "threads": set(),
+    "swarm": {"threads"},
     "data": GROUND,
     "experts": GROUND,
     "tuning": GROUND | {"data", "experts"},
@@ -46,6 +47,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "files": set(),
     "locks": set(),
     "paths": set(),
+    "threads": set(),
     "swarm": {"torch"},
     "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},
 }

@@ -5,7 +5,6 @@ Weights are copied in pieces from wherever a particle lies into the model's own 
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from swarm_lightning.experts.architecture import Architecture
 from swarm_lightning.experts.stacked_linear import BatchShape
 from swarm_lightning.experts.vectors import Vector, Vectors, windows
+from swarm_lightning.threads import in_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,9 +80,7 @@ class WholeModel:
             parameter, begin, end, first = piece
             parameter.view(-1)[begin:end].copy_(vector[first + begin : first + end])
 
-        with ThreadPoolExecutor(THREADS) as pool:  # the disk reads for one while another is copied
-            for _ in pool.map(take, pieces):
-                pass
+        in_threads(take, pieces, THREADS)  # the disk reads for one while another is copied
 
     def unload(self) -> None:
         """Let go of the particle: its weights are copies, and stay until others are taken up."""

@@ -5,7 +5,6 @@ utility is, where it is computed and when a rule is called is left to others. So
 and the authors' code, which settles what the text leaves open (first of equals, what counts as stagnation).
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.swarm.state import Swarm
+from swarm_lightning.threads import in_threads
 
 # Floats of one block: its parts of x, v, p, g, w and of a buffer (128 KiB each) stay in a core's cache. It is also the
 # most that torch does on one thread: with larger blocks it splits every single operation, and wherever another process
@@ -112,9 +112,8 @@ def move(swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: f
         for block in blocks:
             move_block(swarm, shares, step_length, block)
         return
-    with ThreadPoolExecutor(threads) as pool:  # a block is nobody else's, so their order does not matter
-        for _ in pool.map(partial(move_block, swarm, shares, step_length), blocks):
-            pass
+    # A block is nobody else's, so their order does not matter.
+    in_threads(partial(move_block, swarm, shares, step_length), blocks, threads)
 
 
 def move_block(swarm: Swarm, shares: list[list[float]], step_length: float, block: slice) -> None:

@@ -9,7 +9,6 @@ read or written while another one is computed.
 """
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from swarm_lightning.swarm.population import FirstVelocity, draw_children, draw_
 from swarm_lightning.swarm.rows import ZERO, RowStore
 from swarm_lightning.swarm.rules import BLOCK, Coefficients, blocks_of, move_block, squared_distances
 from swarm_lightning.swarm.state import Swarm
+from swarm_lightning.threads import in_threads
 
 NUMBERS = 1 << 22  # of one matrix in one window, 16 MiB, for any number of particles
 THREADS = 3  # windows at a time
@@ -209,9 +209,8 @@ def _each(
 ) -> list[tuple[Tensor, Tensor]]:
     """Work on windows, some at a time, and return what comes out of them in their order."""
     results: list[tuple[Tensor, Tensor]] = []
-    with ThreadPoolExecutor(THREADS) as pool:
-        for result in pool.map(work, windows):
-            results.extend(result or ())
+    for result in in_threads(work, windows, THREADS):
+        results.extend(result or ())
     return results
 
 
