@@ -127,17 +127,6 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
     made = store.create(2 * count)
     still = [True] * count
     windows = _windows(store.size, count)
-    # Made once: new ones for every window, in threads, leave the process ever larger.
-    buffers: SimpleQueue[Tensor] = SimpleQueue()
-    for _ in range(THREADS):
-        buffers.put(torch.empty(len(matrices), count, windows[0].stop))
-
-    def move_in_turn(window: slice) -> list[tuple[Tensor, Tensor]]:
-        held = buffers.get()
-        try:
-            return move_window(window, held)
-        finally:
-            buffers.put(held)
 
     def move_window(window: slice, held: Tensor) -> list[tuple[Tensor, Tensor]]:
         stacked = held[:, :, : window.stop - window.start]
@@ -166,7 +155,7 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
         return seen
 
     try:
-        seen = _each(move_in_turn, windows)
+        seen = _each(_with_memory(move_window, len(matrices), count, windows[0].stop), windows)
     except BaseException:
         store.remove(made)
         raise
@@ -188,14 +177,15 @@ def survey_rows(store: RowStore, positions: Tensor) -> Survey:
         positions: Rows of the positions [N, 1].
     """
     rows = store.rows(positions)
+    windows = _windows(store.size, len(rows))
 
-    def measure(window: slice) -> list[tuple[Tensor, Tensor]]:
-        stacked = torch.empty(len(rows), window.stop - window.start)
+    def measure(window: slice, held: Tensor) -> list[tuple[Tensor, Tensor]]:
+        stacked = held[:, : window.stop - window.start]
         for values, row in zip(stacked, rows, strict=True):
             row.read(window.start, values)
         return [_look(stacked[:, block]) for block in blocks_of(stacked)]
 
-    return _sum_up(_each(measure, _windows(store.size, len(rows))), len(rows))
+    return _sum_up(_each(_with_memory(measure, len(rows), windows[0].stop), windows), len(rows))
 
 
 def _windows(size: int, particles: int) -> list[slice]:
@@ -212,6 +202,24 @@ def _each(
     for result in in_threads(work, windows, THREADS):
         results.extend(result or ())
     return results
+
+
+def _with_memory(
+    work: Callable[[slice, Tensor], list[tuple[Tensor, Tensor]]], *shape: int
+) -> Callable[[slice], list[tuple[Tensor, Tensor]]]:
+    """Lend memory of a shape to work on windows; made for every window anew, it would leave the process ever larger."""
+    lent: SimpleQueue[Tensor] = SimpleQueue()
+    for _ in range(THREADS):
+        lent.put(torch.empty(shape))
+
+    def work_with_memory(window: slice) -> list[tuple[Tensor, Tensor]]:
+        held = lent.get()
+        try:
+            return work(window, held)
+        finally:
+            lent.put(held)
+
+    return work_with_memory
 
 
 def _look(positions: Tensor) -> tuple[Tensor, Tensor]:
