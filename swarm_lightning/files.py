@@ -108,7 +108,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
+        readable = partial.stat().st_mode & 0o666  # as the user's umask wants it; safetensors writes for the owner only
         for path in [*partial.rglob("*"), partial]:
+            if path.is_file():
+                path.chmod(readable)
             _force(path)
         _put_in_place(partial, folder)
         _force(folder.parent)

@@ -126,3 +126,15 @@ def test_other_errors_of_the_system_keep_their_words(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=os.strerror(errno.EIO)):
         fail()
+
+
+def test_every_file_of_a_folder_may_be_read_by_those_who_may_read_the_folder(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with whole_folder(tmp_path / "new") as partial:
+            (partial / "card").write_text("open")
+            os.close(os.open(partial / "weights", os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors makes its files
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+    assert modes == {"card": 0o640, "weights": 0o640}

@@ -105,7 +105,7 @@ class SwarmCheckpoint(ModelCheckpoint):
         self._release()
 
     def _save_now(self, trainer: L.Trainer, module: ModelSwarm) -> None:
-        trainer.save_checkpoint(Path(str(self.dirpath)) / LAST)
+        trainer.save_checkpoint(Path(str(self.dirpath)) / LAST, weights_only=False)  # with the optimizer
         module.journal.clear()
 
     def _release(self) -> None:

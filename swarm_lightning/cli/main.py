@@ -35,6 +35,7 @@ from swarm_lightning.callbacks import (
     SwarmCheckpoint,
     SwarmProgress,
 )
+from swarm_lightning.cli.begun import other_settings
 from swarm_lightning.cli.compare import comparison_folder
 from swarm_lightning.cli.hints import keys_of, readable
 from swarm_lightning.cli.save_config import SaveConfig
@@ -47,6 +48,7 @@ from swarm_lightning.evaluation.ranks import RankError, Ranks
 from swarm_lightning.search.checkpoint_check import check_checkpoint
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import (
+    CONFIG,
     claim_run_folder,
     find_begun,
     find_checkpoint,
@@ -184,10 +186,8 @@ class SwarmCLI(LightningCLI):
             return self._new_run(settings) if begun is None else self._take(begun)
         fits = self.config.subcommand == "fit"
         if settings.get("ckpt_path") is not None:
-            begun = find_begun(settings.ckpt_path, root) if fits else None
+            begun = self._begun(settings.ckpt_path, root) if fits else None
             if begun is not None:
-                if _rank() == 0:
-                    print(f"{begun} has no checkpoint yet: its search starts anew, with the scores it had found.")
                 settings.ckpt_path = None
                 return self._take(begun)
             checkpoint = find_checkpoint(settings.ckpt_path, root)
@@ -203,6 +203,27 @@ class SwarmCLI(LightningCLI):
             f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
             f"{root!r}, a run folder, or a checkpoint file."
         )
+
+    def _begun(self, source: str, root: str) -> Path | None:
+        """Return the folder of a run that has no checkpoint yet, where it is meant and of the same search."""
+        begun = find_begun(source, root)
+        if begun is None:
+            return None
+        fit = self.config_as_given["fit"]
+        others = other_settings(begun, self._parser("fit").dump(fit, skip_unset=False))
+        if not others:
+            if _rank() == 0:
+                print(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
+            return begun
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        if source != "last":
+            raise InputError(
+                f"Expected to go on with the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
+                f"are others now: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
+            )
+        if _rank() == 0:
+            print(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
+        return None
 
     def _new_run(self, settings: Namespace) -> str:
         """Make a run folder that nobody has."""

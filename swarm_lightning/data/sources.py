@@ -74,5 +74,5 @@ def nearest_hint(path: Path) -> str:
         path, folder = folder, folder.parent
     if not folder.is_dir():
         return ""
-    close = difflib.get_close_matches(path.name, [entry.name for entry in folder.iterdir()], n=1)
+    close = difflib.get_close_matches(path.name, [entry.name for entry in folder.iterdir()], n=1, cutoff=0.75)
     return f" Did you mean {str(folder / close[0])!r}?" if close else ""

@@ -54,7 +54,7 @@ def nearest(path: Path) -> str:
         neighbours = [entry.name for entry in lost.parent.iterdir() if not entry.name.startswith(".")]
     except OSError:
         return ""
-    matches = difflib.get_close_matches(lost.name, neighbours, n=1)
+    matches = difflib.get_close_matches(lost.name, neighbours, n=1, cutoff=0.75)
     if not matches:
         return ""
     meant = lost.parent / matches[0] / path.relative_to(lost)

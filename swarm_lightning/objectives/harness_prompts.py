@@ -168,8 +168,8 @@ def generation_settings(
     Raises:
         InputError: If the task samples and `greedy` is off, or it wants something else that is not done here.
 
-    >>> generation_settings({"until": ["\n\n", ""], "max_gen_toks": 32, "do_sample": False}, "a", None, False)
-    GenerationSettings(max_new_tokens=32, stop=('\n\n',))
+    >>> generation_settings({"until": ["\n\n", ""], "max_gen_toks": 32, "do_sample": False}, "a", None, False).stop
+    ('\n\n',)
 
     Source: lm-evaluation-harness, lm_eval/models/utils.py, `normalize_gen_kwargs`.
     """

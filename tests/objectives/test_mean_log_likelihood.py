@@ -11,7 +11,7 @@ from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import LanguageModel, Likelihood, MeanLogLikelihood
-from swarm_lightning.objectives.mean_log_likelihood import LOWEST, mean_logarithm
+from swarm_lightning.objectives.mean_log_likelihood import mean_logarithm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,7 @@ def test_a_broken_particle_is_the_worst_and_does_not_end_the_run(
     positions[1] *= 1e30  # its activations overflow
     positions[2] = math.nan
     evaluation = Evaluator(adapted, tokenizer, MeanLogLikelihood()).evaluate(positions, EXAMPLES)
-    assert evaluation.utilities[1:3].tolist() == [LOWEST, LOWEST]
+    assert evaluation.utilities[1:3].tolist() == [-math.inf, -math.inf]
     assert evaluation.utilities[[0, 3]].isfinite().all()
     assert (evaluation.utilities[[0, 3]] > -100).all()
     # The others are what they are without it.

@@ -1,0 +1,59 @@
+"""A run without a checkpoint is gone on with by the same search only."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.search.tiny_search import World, content, run_swarm
+
+
+@pytest.fixture
+def root(world: World, tmp_path: Path) -> Path:
+    """The runs of a search whose newest run was ended before its first checkpoint; the one before is whole."""
+    root = tmp_path / "runs"
+    for _ in range(2):
+        run_swarm(config(world, root), "fit", tmp_path)
+    begun = root / "version_1"
+    for entry in begun.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "config.yaml":
+            entry.unlink()
+    return root
+
+
+def config(world: World, root: Path, **model: Any) -> dict[str, Any]:
+    return world.config(root, model=model, trainer={"max_steps": 1})
+
+
+def test_the_same_search_begins_again_in_its_folder(world: World, root: Path, tmp_path: Path) -> None:
+    printed = run_swarm(config(world, root, engine={"lots": 2}), "fit", tmp_path, "--ckpt_path", "last")
+    assert f"{root / 'version_1'} has no checkpoint yet" in printed.replace("\n", "")
+    assert content(root / "version_1").keys() >= {"summary.json", "history.csv", "checkpoints/last.ckpt"}
+    assert (root / "version_1" / "history.csv").read_text() != ""
+
+
+def test_last_passes_over_a_run_of_another_search(world: World, root: Path, tmp_path: Path) -> None:
+    shutil.copy(root / "version_1" / "config.yaml", tmp_path / "as_it_was.yaml")
+    text = (root / "version_1" / "config.yaml").read_text(encoding="utf-8")
+    other = text.replace("child_span: 2.0", "child_span: 1.0")
+    assert other != text
+    (root / "version_1" / "config.yaml").write_text(other, encoding="utf-8")
+    printed = run_swarm(config(world, root), "fit", tmp_path, "--ckpt_path", "last", "--trainer.max_steps", "2")
+    assert "its search had other settings (model.child_span): it is passed over" in printed.replace("\n", "")
+    assert (root / "version_1" / "config.yaml").read_text(encoding="utf-8") == other
+    assert len((root / "version_0" / "history.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3
+
+
+def test_a_named_run_of_another_search_is_refused(
+    world: World, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(root / "version_1")
+    folder = str(root / "version_1")
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config(world, root, child_span=1.0), "fit", tmp_path, "--ckpt_path", folder)
+    assert ended.value.code == 2
+    assert "these settings are others now: model.child_span" in capsys.readouterr().err.replace("\n", " ")
+    assert content(root / "version_1") == before
