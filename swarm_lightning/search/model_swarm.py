@@ -34,7 +34,7 @@ from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
 from swarm_lightning.search.running_scores import journal_for
 from swarm_lightning.search.score_memory import ScoreMemory
-from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_rows, sweep
+from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_rows, return_freed_memory, sweep
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.search.tasks import check_tasks, note_parts
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -204,6 +204,8 @@ class ModelSwarm(L.LightningModule):
         self.ranks = ranks_of(self.trainer)
         check_settings(self)
         check_storage(self)
+        if self.storage == "disk":
+            return_freed_memory()
         if self._evaluator is None:
             load_parts(self, stage)
         if stage == "fit" or self._particle_swarm is None:

