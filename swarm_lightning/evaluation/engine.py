@@ -189,11 +189,8 @@ class ParticleRows:
         decided: RowDecided | None = None,
     ) -> list[str]:
         """Reply to every prompt; see `LanguageModel.generate`."""
-        self._check_rows(prompts)
-        engine = self._engine
-        sequences = engine.encode(prompts, add_special_tokens)
-        model = engine.adapted.model
-        check_lengths(model, sequences, prompts, room=settings.max_new_tokens)
+        engine, model = self._engine, self._engine.adapted.model
+        sequences = self._sequences(prompts, settings, add_special_tokens)
         check = StopCheck(self.tokenizer, settings.stop, decided if self._row_stops else None)
         ends, padding = frozenset(end_of_text_ids(model, self.tokenizer)), padding_id(self.tokenizer)
         crowd = self._crowds[add_special_tokens]
@@ -219,8 +216,7 @@ class ParticleRows:
 
         longest = max((len(sequence) for sequence in sequences), default=0)
         tokens = self._in_groups(work, longest + settings.max_new_tokens)
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True) if tokens else []
-        return [cut(text, settings.stop) for text in texts]
+        return self._texts(tokens, settings)
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
@@ -265,6 +261,20 @@ class ParticleRows:
         selected._particles = tuple(self._particles[place] for place in places)
         selected._noise = None if self._noise is None else self._noise.select(places)
         return selected
+
+    def _sequences(
+        self, prompts: Sequence[str], settings: GenerationSettings, add_special_tokens: bool
+    ) -> list[list[int]]:
+        """Return the token ids of prompts, one for each row, behind which there is room for the replies."""
+        self._check_rows(prompts)
+        sequences = self._engine.encode(prompts, add_special_tokens)
+        check_lengths(self._engine.adapted.model, sequences, prompts, room=settings.max_new_tokens)
+        return sequences
+
+    def _texts(self, tokens: list[list[int]], settings: GenerationSettings) -> list[str]:
+        """Return what the tokens of replies say, up to the first stop string."""
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True) if tokens else []
+        return [cut(text, settings.stop) for text in texts]
 
     def _in_groups(self, work: Callable[[Sequence[int], int], list[Result]], tokens: int) -> list[Result]:
         """Do work on the rows of as many particles at a time as fit, and put the results into the rows' order."""

@@ -17,7 +17,7 @@ from swarm_lightning.evaluation.generation import Decoding
 from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.mixture import Space, generate_mixed, mixed_loglikelihoods
 from swarm_lightning.evaluation.objective_call import ask
-from swarm_lightning.evaluation.row_stops import StopCheck, cut
+from swarm_lightning.evaluation.row_stops import StopCheck
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.evaluation.tokens import Continuation, check_lengths, end_of_text_ids, padding_id
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
@@ -59,11 +59,8 @@ class MixedRows(ParticleRows):
         decided: RowDecided | None = None,
     ) -> list[str]:
         """Reply to every prompt; see `LanguageModel.generate`."""
-        self._check_rows(prompts)
-        engine = self._engine
-        sequences = engine.encode(prompts, add_special_tokens)
-        model = engine.adapted.model
-        check_lengths(model, sequences, prompts, room=settings.max_new_tokens)
+        engine, model = self._engine, self._engine.adapted.model
+        sequences = self._sequences(prompts, settings, add_special_tokens)
         check = StopCheck(self.tokenizer, settings.stop, decided if self._row_stops else None)
         weights = self._weigh(self, prompts, sequences)
         ends, padding = frozenset(end_of_text_ids(model, self.tokenizer)), padding_id(self.tokenizer)
@@ -80,8 +77,7 @@ class MixedRows(ParticleRows):
 
         longest = max((len(sequence) for sequence in sequences), default=0)
         tokens = engine.run(work, longest + settings.max_new_tokens)
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True) if tokens else []
-        return [cut(text, settings.stop) for text in texts]
+        return self._texts(tokens, settings)
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
