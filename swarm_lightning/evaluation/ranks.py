@@ -84,6 +84,9 @@ class Ranks:
         Args:
             processes: Ranks on every machine.
             nodes: Number of machines.
+
+        Raises:
+            RankError: If another rank is gone before all have met.
         """
         if processes * nodes == 1:
             return cls()
@@ -94,8 +97,9 @@ class Ranks:
 
         os.environ.setdefault("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))  # or Fabric would start processes
         fabric = Fabric(accelerator="cpu", devices=processes, num_nodes=nodes, strategy=DDPStrategy())
-        fabric.launch()
-        return cls(fabric)
+        with _contact(int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))), processes * nodes):
+            fabric.launch()
+            return cls(fabric)
 
     def share(self, items: Sequence[T]) -> list[T]:
         """Return the items that this rank works on: every `count`-th.
@@ -184,7 +188,7 @@ class Ranks:
         """
         if self._fabric is None:
             return tensor
-        with self._contact():
+        with _contact(self.index, self.count):
             total = self._fabric.all_reduce(tensor.clone(), group=self._group, reduce_op="sum")
         assert isinstance(total, Tensor)
         return total
@@ -209,20 +213,9 @@ class Ranks:
         if self._fabric is None:
             return [value]
         values: list[T] = [value] * self.count
-        with self._contact():
+        with _contact(self.index, self.count):
             torch.distributed.all_gather_object(values, value, group=self._group)
         return values
-
-    @contextmanager
-    def _contact(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as cause:
-            reason = re.sub(r"^\[.*?\] ", "", str(cause)).strip().split(". ")[0]  # without file name and advice
-            raise RankError(
-                f"Expected all {self.count} ranks to go on, but rank {self.index} has lost another one ({reason}). "
-                f"{RESUME}"
-            ) from cause
 
 
 def digest(*values: object) -> str:
@@ -241,3 +234,14 @@ def _report(failure: Exception | None) -> Report | None:
         return Report(False, str(failure), failure.signal)
     mendable = isinstance(failure, InputError)
     return Report(mendable, str(failure) if mendable else f"{type(failure).__name__}: {failure}")
+
+
+@contextmanager
+def _contact(index: int, count: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as cause:
+        reason = re.sub(r"^\[.*?\] ", "", str(cause)).strip().split(". ")[0]  # without file name and advice
+        raise RankError(
+            f"Expected all {count} ranks to go on, but rank {index} has lost another one ({reason}). {RESUME}"
+        ) from cause

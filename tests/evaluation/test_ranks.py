@@ -113,18 +113,21 @@ print(json.dumps([told, ranks.every(ranks.index)]))
 
 
 def test_a_rank_that_is_gone_is_missed_at_once(forked_ranks: ForkedRanks) -> None:
+    # Whether the others still meet when it goes, or have met, is for the machine to say: they tell the same.
     program = """
-import signal
-if RANK == 1:
-    os.kill(os.getpid(), signal.SIGKILL)
+import json, os, signal
+from swarm_lightning.evaluation.ranks import RankError, Ranks
 try:
+    ranks = Ranks.join(3)
+    if RANK == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     with ranks.together():
         pass
 except RankError as error:
     print(json.dumps(str(error)))
 """
-    ended = forked_ranks.run(torchrun_environments(3), JOIN + program)
-    assert [rank.code for rank in ended] == [0, -9, 0]
+    ended = forked_ranks.run(torchrun_environments(3), program)
+    assert [rank.code for rank in ended] == [0, -9, 0], ended
     for rank in (0, 2):
         told = json.loads(ended[rank].out.splitlines()[-1])
         assert f"rank {rank} has lost another one" in told
