@@ -13,6 +13,7 @@ The other parts, weak-to-strong and diversity, are in `expert_pools.py`. With `-
 
 import argparse
 import csv
+import json
 import statistics
 import sys
 import tempfile
@@ -51,7 +52,38 @@ def write_domain_texts(folder: Path) -> Path:
     return folder
 
 
-def compare(task: str, seeds: int, folder: Path, texts: Path, overrides: Sequence[str]) -> list[dict[str, str]]:
+def make_data_merge(folder: Path) -> Path:
+    """Fine-tune one adapter on what all of the demo's experts have studied, by their recipe.
+
+    Args:
+        folder: Where it goes; what is there is kept.
+
+    Returns:
+        The folder.
+    """
+    from swarm_lightning.cli import main as swarm
+    from swarm_lightning.demo import EXPERT_NAMES, SEED
+    from swarm_lightning.demo.curricula import LESSONS
+    from swarm_lightning.demo.experts import ExpertSettings
+
+    settings, steps = ExpertSettings(), {lessons.steps for lessons in LESSONS.values()}
+    swarm(
+        [
+            *("experts", "--base", "demo:base", "--data_merge", str(folder), "--seed_everything", str(SEED)),
+            *("--domains", json.dumps({name: f"demo:lessons/{name}" for name in sorted(EXPERT_NAMES)})),
+            *("--text.template", "{prompt}{response}", "--training.betas", "[0.9, 0.98]"),
+            *("--lora.rank", str(settings.rank), "--lora.alpha", str(settings.alpha)),
+            *("--lora.target_modules", json.dumps(settings.targets)),
+            *("--training.steps", str(steps.pop()), "--training.learning_rate", str(settings.learning_rate)),
+            *("--training.batch_size", str(settings.batch_size), "--trainer.enable_progress_bar", "false"),
+        ]
+    )
+    return folder
+
+
+def compare(
+    task: str, seeds: int, folder: Path, texts: Path, data_merge: Path, overrides: Sequence[str]
+) -> list[dict[str, str]]:
     """Run one comparison, or what is missing of it, and return its table.
 
     Args:
@@ -59,6 +91,7 @@ def compare(task: str, seeds: int, folder: Path, texts: Path, overrides: Sequenc
         seeds: Number of seeds, counted from 0.
         folder: Of the comparison.
         texts: Of the experts' domains.
+        data_merge: Adapter that was fine-tuned on all of them.
         overrides: Further flags of `swarm compare`.
 
     Returns:
@@ -70,6 +103,7 @@ def compare(task: str, seeds: int, folder: Path, texts: Path, overrides: Sequenc
         [
             *("compare", "--config", str(CONFIG), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
             *("--compare.seeds", str(list(range(seeds))), "--compare.domain_texts", str(texts)),
+            *("--compare.data_merge", str(data_merge)),
             *("--compare.output", str(folder), "--trainer.enable_progress_bar", "false", *overrides),
         ]
     )
@@ -176,7 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = chosen.runs or Path(temporary)
         if "methods" in chosen.parts:
             domain = write_domain_texts(folder / "domain_texts")
-            tables = {task: compare(task, chosen.seeds, folder / task, domain, overrides) for task in chosen.tasks}
+            merge = make_data_merge(folder / "data_merge")
+            tables = {
+                task: compare(task, chosen.seeds, folder / task, domain, merge, overrides) for task in chosen.tasks
+            }
             numbers["methods"] = summarise(tables)
             texts.append(f"Test scores in points, means of {chosen.seeds} seeds\n\n{methods_text(numbers['methods'])}")
         if "weak" in chosen.parts:

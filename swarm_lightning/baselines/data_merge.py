@@ -1,7 +1,7 @@
 """One adapter fine-tuned on the union of the experts' training data: what merging weights tries to do without.
 
-The adapter is given, not trained here; it must be of the experts' kind (rank, targets, scaling), so that the comparison
-is one of training data and not of sizes.
+The adapter is given, not trained here (`swarm experts --data_merge` makes one); it must be of the experts' kind (rank,
+targets, scaling), so that the comparison is one of training data and not of sizes.
 """
 
 from swarm_lightning.baselines.bench import Bench
@@ -34,7 +34,10 @@ class DataMerge:
         from swarm_lightning.experts.pool import load_pool
 
         if self.adapter is None:
-            raise Absent("no training data given: fine-tune an adapter on all of it and name it in compare.data_merge")
+            raise Absent(
+                "no adapter of all training data given: make one by `swarm experts --data_merge FOLDER ...` and name "
+                "it in compare.data_merge"
+            )
         pool = adapters_of(bench.module)
         try:
             both = load_pool([*pool.sources, self.adapter])

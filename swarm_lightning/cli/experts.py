@@ -1,12 +1,13 @@
 """`swarm experts`: fine-tunes one LoRA expert per domain, several in a row, into a folder that `swarm fit` takes.
 
 Everything is read and checked before anything is written. The same command goes on after an interruption, and several
-processes of it share the experts among themselves.
+processes of it share the experts among themselves. One more adapter can be fine-tuned on the data of all domains: what
+`swarm compare` calls the data merge.
 """
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from swarm_lightning.data.tables import Source
     from swarm_lightning.tuning.conversations import Conversation
     from swarm_lightning.tuning.fine_tune import ExpertMaker, Plan
+
+    Read = tuple[list[Conversation], str, list[Notice]]
 
 DESCRIPTION = "Fine-tune LoRA experts from instruction data, one per domain: a folder that `swarm fit` takes."
 LOGS = "logs"
@@ -65,7 +68,16 @@ def add_arguments(parser: "SwarmParser") -> "SwarmParser":
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="Path to a config in YAML or JSON.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of the first weights, the order, dropout.")
     parser.add_argument("--base", type=str, help="Folder or hub id of the base model; demo:base ships.")
-    parser.add_argument("--output", type=str, help="Folder that gets a folder for each expert.")
+    parser.add_argument(
+        "--output", type=str, help="Folder that gets a folder for each expert; null where only data_merge is wanted."
+    )
+    parser.add_argument(
+        "--data_merge",
+        type=str | None,
+        default=None,
+        help="Folder for one more adapter, fine-tuned on the data of all domains, for `compare.data_merge`; null: "
+        "none. With training.steps it takes that many for each domain.",
+    )
     parser.add_argument(
         "--domains",
         type=dict[str, str | Domain],
@@ -98,21 +110,19 @@ def make_experts(arguments: Sequence[str]) -> None:
     domains = _domains(config)
     read = {name: _read(domain, config.seed_everything) for name, domain in domains.items()}
     settings = parser.instantiate_classes(config)
-    _trainer_settings(parser, config, next(iter(domains)))  # what is wrong with them comes up now
+    # What is wrong with them comes up now.
+    _trainer_settings(parser, config, Path(config.output or config.data_merge) / next(iter(domains)))
     L.seed_everything(config.seed_everything, verbose=False)
-    maker = _maker(settings)
-    plans = [maker.plan(name, *read[name]) for name in domains]
-    output = Path(config.output).expanduser()
-    made = {plan.name: maker.is_made(plan, output / plan.name) for plan in plans}
-    for plan in plans:
+    jobs = _jobs(config, _maker(settings), read)
+    made = {folder: maker.is_made(plan, folder) for maker, plan, folder in jobs}
+    for _, plan, _ in jobs:
         _report(plan.notices)
-    for plan in plans:
-        folder = output / plan.name
-        if made[plan.name]:
+    for maker, plan, folder in jobs:
+        if made[folder]:
             print(f"{plan.name}: there already, made of the same.")
             continue
         try:
-            there = maker.make(plan, folder, _trainer_settings(parser, config, plan.name))
+            there = maker.make(plan, folder, _trainer_settings(parser, config, folder))
         except (SystemExit, SIGTERMException):  # Lightning's answer to Ctrl-C, and to SIGTERM
             print("Interrupted. The same command goes on from the last checkpoint.")
             raise
@@ -120,13 +130,40 @@ def make_experts(arguments: Sequence[str]) -> None:
             _tell(plan, folder)
         else:
             print(f"{plan.name}: another process is making it.")
-    print(f"Experts: {output} (swarm fit --model.base {config.base} --model.experts {output} ...)")
+    if config.output:
+        print(f"Experts: {config.output} (swarm fit --model.base {config.base} --model.experts {config.output} ...)")
+    if config.data_merge:
+        print(f"Data merge: {config.data_merge} (swarm compare --compare.data_merge {config.data_merge} ...)")
+
+
+def _jobs(
+    config: Namespace, maker: "ExpertMaker", read: "Mapping[str, Read]"
+) -> "list[tuple[ExpertMaker, Plan, Path]]":
+    """Return what is to be made, by whom, and where."""
+    jobs = []
+    if config.output:
+        output = Path(config.output).expanduser()
+        jobs = [(maker, maker.plan(name, *read[name]), output / name) for name in read]
+    if config.data_merge:
+        folder = Path(config.data_merge).expanduser()
+        together = [conversation for conversations, _, _ in read.values() for conversation in conversations]
+        notices = [] if config.output else [notice for *_, noticed in read.values() for notice in noticed]
+        everything = maker.for_domains(len(read))
+        jobs.append((everything, everything.plan(folder.name, together, " and ".join(read), notices), folder))
+    return jobs
 
 
 def _domains(config: Namespace) -> dict[str, Domain]:
-    for name in ("base", "output", "domains"):
+    for name in ("base", "domains", *(() if config.data_merge else ("output",))):
         if not config.get(name):
             raise InputError(f"Expected {name}, but it is not set. Name it in the config, or as --{name}.")
+    if config.output and config.data_merge:
+        output, merge = (Path(place).expanduser().resolve() for place in (config.output, config.data_merge))
+        if merge == output or output in merge.parents:
+            raise InputError(
+                f"Expected data_merge to lie outside of output, where a search would take it for an expert, but got "
+                f"{config.data_merge!r} and {config.output!r}. Choose another folder for it."
+            )
     domains = {}
     for name, given in config.domains.items():
         if not NAME.fullmatch(name) or name == LOGS:
@@ -138,7 +175,7 @@ def _domains(config: Namespace) -> dict[str, Domain]:
     return domains
 
 
-def _read(domain: Domain, seed: int) -> "tuple[list[Conversation], str, list[Notice]]":
+def _read(domain: Domain, seed: int) -> "Read":
     from swarm_lightning.data.sampling import draw
     from swarm_lightning.tuning.conversations import read_conversations
 
@@ -166,18 +203,18 @@ def _maker(settings: Namespace) -> "ExpertMaker":
     return ExpertMaker(base, tokenizer, settings.base, *parts, settings.seed_everything)
 
 
-def _trainer_settings(parser: "SwarmParser", config: Namespace, name: str) -> dict[str, Any]:
-    """Return the trainer's arguments for one expert, with loggers that write to a folder of its own."""
+def _trainer_settings(parser: "SwarmParser", config: Namespace, expert: Path) -> dict[str, Any]:
+    """Return the trainer's arguments for one expert, with loggers that write to a folder of its own beside it."""
     from lightning.pytorch.loggers import CSVLogger
 
     from swarm_lightning.tuning.fine_tune import checked
 
-    folder = str(Path(config.output).expanduser() / LOGS / name)
+    folder = str(expert.parent / LOGS / expert.name)
     mine = copy.deepcopy(config)
-    mine.trainer = _filled(mine.trainer, {"<run>": folder, "<expert>": name})
+    mine.trainer = _filled(mine.trainer, {"<run>": folder, "<expert>": expert.name})
     settings: dict[str, Any] = checked(vars(parser.instantiate_classes(mine).trainer))
     if settings.get("logger") in (None, True):
-        settings["logger"] = CSVLogger(str(Path(folder).parent), name=name)
+        settings["logger"] = CSVLogger(str(Path(folder).parent), name=expert.name)
     return settings
 
 

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,17 @@ class ExpertMaker:
         with fresh_adapter(base, lora, seed):
             pass
         self._base_fingerprint = base_fingerprint(base)
+
+    def for_domains(self, count: int) -> "ExpertMaker":
+        """Return a maker of one adapter on the data of several domains, trained as long as an expert for each.
+
+        Args:
+            count: Number of domains. With `training.epochs` more data is more steps; `training.steps` are taken for
+                each of them.
+        """
+        steps = self.training.steps
+        training = replace(self.training, steps=None if steps is None else count * steps)
+        return ExpertMaker(self.base, self.tokenizer, self.base_name, self.lora, self.text, training, self.seed)
 
     def plan(self, name: str, conversations: Sequence[Conversation], data: str, notices: Sequence[Notice] = ()) -> Plan:
         """Write the conversations of a domain as tokens, and say what the expert will be.
