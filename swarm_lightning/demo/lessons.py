@@ -4,10 +4,12 @@ They ship as a recipe and not as files: there are thousands of questions to each
 """
 
 import difflib
+from functools import cache
 
 from swarm_lightning.data.tables import Source, Table
 from swarm_lightning.demo import SEED
 from swarm_lightning.demo.curricula import LESSONS, study, training_questions
+from swarm_lightning.demo.questions import Question
 from swarm_lightning.errors import InputError
 
 PREFIX = "demo:lessons/"
@@ -29,7 +31,12 @@ def open_lessons(source: str) -> Source:
         raise InputError(f"Expected lessons of one of {', '.join(LESSONS)}, but got {source!r}.{hint}")
 
     def read() -> Table:
-        documents = study(LESSONS[name], training_questions(SEED), SEED)
+        documents = study(LESSONS[name], _questions(), SEED)
         return Table(source, [{"prompt": document.prompt, "response": document.reply} for document in documents])
 
     return Source(name, source, {"": read})
+
+
+@cache
+def _questions() -> dict[str, list[Question]]:
+    return training_questions(SEED)
