@@ -41,6 +41,7 @@ from swarm_lightning.swarm.state import Swarm
 
 CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 PUBLISHED = "published"
+PARTICLES, VALIDATION = 20, 200  # of configs/compare.yaml, and of the demo's tasks
 RESTART_PATIENCE = 5  # of configs/compare.yaml
 Draws = Literal["particle", "tensor", "weight", "sobol"]
 
@@ -176,7 +177,7 @@ def run(task: str, names: Sequence[str], chosen: argparse.Namespace, folder: Pat
     """
     from swarm_lightning.cli import main as swarm
 
-    pairs = 20 * (1 + chosen.iterations) * 200
+    pairs = PARTICLES * (1 + chosen.iterations) * VALIDATION
     swarm(
         [
             *("compare", "--config", str(CONFIG), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
@@ -283,8 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     summary = summarise(found)
     text = (
-        f"Test scores in points, means of {chosen.seeds} seeds; {20 * (1 + chosen.iterations)} positions of each "
-        f"search\n\n{text_of(summary)}"
+        f"Test scores in points, means of {chosen.seeds} seeds; {PARTICLES * (1 + chosen.iterations)} positions of "
+        f"each search\n\n{text_of(summary)}"
     )
     if chosen.output is not None:
         command = f"python benchmarks/search_options.py --seeds {chosen.seeds} --iterations {chosen.iterations}"

@@ -19,7 +19,10 @@ from swarm_lightning.cli import main
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SMALL = ["--data.validation_size", "8", "--data.test_size", "6", "--trainer.max_steps", "1"]
-INSTALL = ["pip install -e . && swarm fit --config configs/quickstart.yaml", "pip install -e '.[test]' && pytest -n logical"]
+INSTALL = [
+    "pip install -e . && swarm fit --config configs/quickstart.yaml",
+    "pip install -e '.[test]' && pytest -n logical",
+]
 
 
 def blocks(language: str) -> list[str]:
