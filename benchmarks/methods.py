@@ -29,7 +29,6 @@ CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 SWARM = "model_swarm"
 DOMAIN_TEXTS = 500  # of every expert
 LESSONS_OF_MERGE: int | None = None  # of every expert; None: all
-STEPS_OF_MERGE = 100  # for the lessons of every expert, as the expert itself had
 PARTS = ("methods", "weak", "diversity")
 
 
@@ -76,8 +75,8 @@ def make_data_merge(folder: Path) -> Path:
             *("--text.template", "{prompt}{response}", "--training.betas", "[0.9, 0.98]"),
             *("--lora.rank", str(settings.rank), "--lora.alpha", str(settings.alpha)),
             *("--lora.target_modules", json.dumps(settings.targets)),
-            *("--training.steps", str(STEPS_OF_MERGE), "--training.learning_rate", str(settings.learning_rate)),
-            *("--training.batch_size", str(settings.batch_size), "--trainer.enable_progress_bar", "false"),
+            *("--training.epochs", "1", "--training.schedule", "one_cycle", "--training.batch_size", "48"),
+            *("--training.learning_rate", str(settings.learning_rate), "--trainer.enable_progress_bar", "false"),
         ]
     )
     return folder

@@ -1,6 +1,7 @@
 """The lessons of the demo world's experts as instruction data: `demo:lessons/<name>`, made anew from the seed.
 
-They ship as a recipe and not as files: there are thousands of questions to each expert.
+They ship as a recipe and not as files: there are thousands of questions to each expert. They stand in the order in
+which the expert that ships has read them.
 """
 
 import difflib
@@ -8,7 +9,7 @@ from functools import cache
 
 from swarm_lightning.data.tables import Source, Table
 from swarm_lightning.demo import SEED
-from swarm_lightning.demo.curricula import LESSONS, study, training_questions
+from swarm_lightning.demo.curricula import LESSONS, in_order, study, training_questions
 from swarm_lightning.demo.questions import Question
 from swarm_lightning.errors import InputError
 
@@ -31,7 +32,8 @@ def open_lessons(source: str) -> Source:
         raise InputError(f"Expected lessons of one of {', '.join(LESSONS)}, but got {source!r}.{hint}")
 
     def read() -> Table:
-        documents = study(LESSONS[name], _questions(), SEED)
+        lessons = LESSONS[name]
+        documents = in_order(study(lessons, _questions(), SEED), lessons, SEED)
         return Table(source, [{"prompt": document.prompt, "response": document.reply} for document in documents])
 
     return Source(name, source, {"": read})

@@ -1,10 +1,13 @@
 """What random combinations look like."""
 
+import warnings
+
 import numpy
+import pytest
 import torch
 
 from swarm_lightning.baselines.bench import combine
-from swarm_lightning.baselines.lorahub import loss
+from swarm_lightning.baselines.lorahub import loss, optimizer_of
 from swarm_lightning.baselines.random_search import draw_weights
 
 
@@ -25,6 +28,25 @@ def test_combinations_are_sums_by_coefficients() -> None:
     # 2 (1, 2) - (3, 0) = (-1, 4), and 0.5 (1, 2) + 0.5 (3, 0) = (2, 1).
     experts = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
     assert combine(experts, torch.tensor([[2.0, -1.0], [0.5, 0.5]])).tolist() == [[-1.0, 4.0], [2.0, 1.0]]
+
+
+@pytest.mark.parametrize(("budget", "within"), [(60, 0.5), (600, 1e-4)])
+def test_lorahub_finds_the_least_loss_again_whatever_the_budget(budget: int, within: float) -> None:
+    # The squared distance from a point; with 600 candidates the library would put a model of the loss in between.
+    target = torch.linspace(-1, 1, 10).numpy()
+
+    def found() -> list[float]:
+        optimizer = optimizer_of(10, budget, seed=3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for _ in range(budget):
+                candidate = optimizer.ask()
+                optimizer.tell(candidate, float(((candidate.value - target) ** 2).sum()))
+            return list(optimizer.provide_recommendation().value)
+
+    first = found()
+    assert float(((torch.tensor(first) - torch.tensor(target)) ** 2).sum()) < within
+    assert found() == first
 
 
 def test_lorahub_pays_for_large_coefficients() -> None:

@@ -71,7 +71,6 @@ def test_all_parts_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         patch.setattr(expert_pools, "KINDS", (10, 1))
         patch.setattr(methods, "DOMAIN_TEXTS", 3)
         patch.setattr(methods, "LESSONS_OF_MERGE", 3)
-        patch.setattr(methods, "STEPS_OF_MERGE", 1)
         methods.main(
             [
                 *("--seeds", "1", "--tasks", "kinds", "--parts", "weak", "diversity", "--output", str(output)),

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -188,6 +189,29 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_is_written(
     message: str,
 ) -> None:
     assert message in refused(config, tmp_path, capsys, *arguments)
+
+
+def test_the_config_makes_an_expert_that_ships_again(tmp_path: Path) -> None:
+    from swarm_lightning.demo import EXPERTS
+
+    # The same but for the rounding of sums, which 100 steps at a large rate make visible in the third digit.
+    config = Path(__file__).parents[2] / "configs" / "experts.yaml"
+    with calm_process(), contextlib.redirect_stdout(io.StringIO()):
+        main(
+            [
+                *("experts", "--config", str(config), "--output", str(tmp_path)),
+                *("--domains", '{"weaver": "demo:lessons/weaver"}', "--trainer.enable_progress_bar", "false"),
+            ]
+        )
+    made = load_file(tmp_path / "weaver" / "adapter_model.safetensors")
+    ships = load_file(EXPERTS / "weaver" / "adapter_model.safetensors")
+    other = load_file(EXPERTS / "farmer" / "adapter_model.safetensors")
+    assert made.keys() == ships.keys()
+    distances = [
+        math.sqrt(sum(float((made[name] - tensors[name]).square().sum()) for name in made))
+        for tensors in (ships, other)
+    ]
+    assert distances[0] < 0.05 * distances[1]
 
 
 def test_lessons_of_the_demo_world_are_data() -> None:

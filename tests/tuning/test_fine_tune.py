@@ -117,6 +117,16 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine(new_maker: MakeMaker, tmp
     assert rates == pytest.approx([0, 0.005, 0.01, 0.00853553, 0.005, 0.00146447], abs=1e-8)
 
 
+def test_the_learning_rate_of_one_cycle_rises_from_a_25th_and_falls_to_almost_nothing(
+    new_maker: MakeMaker, tmp_path: Path
+) -> None:
+    made(new_maker(schedule="one_cycle"), tmp_path / "sums", logger=CSVLogger(str(tmp_path), name="logs"))
+    rates = [float(row["learning_rate"]) for row in read_rows(tmp_path / "logs" / "version_0" / "metrics.csv")]
+    # A third of 7 steps up, which ends at 4/3: 0.0004, then 3/4 of half a cosine. Then down until 6: at step 2 a
+    # seventh of the way, 0.005 (1 + cos(pi / 7)), and 3/14 more at each step.
+    assert rates == pytest.approx([0.0004, 0.0085941, 0.0095048, 0.0071694, 0.0038874, 0.0010908], abs=1e-6)
+
+
 class Interrupt(L.Callback):
     """Ends a training in the middle of a step, as a kill does, some steps behind its last checkpoint."""
 
