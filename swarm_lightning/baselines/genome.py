@@ -24,7 +24,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.method import Absent, Composition, Kind
-from swarm_lightning.swarm.population import grow_population
+from swarm_lightning.swarm.population import draw_children
 from swarm_lightning.swarm.rules import Coefficients
 
 CROSSOVER_RATE = 0.8
@@ -145,6 +145,22 @@ def select(utilities: Tensor, places: int, generator: torch.Generator) -> list[i
     return chosen
 
 
+def first_population(experts: Tensor, size: int, span: float, generator: torch.Generator) -> list[Tensor]:
+    """Return the population that the swarm begins with: the experts, without a copy, and their children.
+
+    Args:
+        experts: Weights [n, D].
+        size: Number of individuals N >= n.
+        span: Upper end of the range of t in a child t a + (1 - t) b.
+        generator: Source of the random numbers.
+
+    Returns:
+        N rows [D].
+    """
+    children = draw_children(len(experts), size, span, generator)
+    return [*experts, *((experts[one] * t).add_(experts[other], alpha=1 - t) for one, other, t in children)]
+
+
 class Genome:
     """Evolves a population of as many individuals as the swarm has particles."""
 
@@ -172,20 +188,21 @@ class Genome:
                 f"the budget of {bench.budget} evaluations does not hold a population of {size} with "
                 f"{len(bench.examples)} examples each"
             )
-        weights = [*grow_population(bench.experts, size, bench.module.child_span, generator)]
-        population = Population(weights, bench.utilities(weights))
+        individuals = first_population(bench.experts, size, bench.module.child_span, generator)
+        population = Population(individuals, bench.utilities(individuals))
         utilities = population.utilities
         if not utilities.isfinite().any():
             raise Absent("every individual of its first population breaks the model")
         best, worst = best_of(utilities), best_of(-utilities)  # what is not finite is neither
         found, floor = float(utilities[best]), float(utilities[worst])
-        champion, last = weights[best], weights[worst]
+        champion, last = individuals[best], individuals[worst]
         generations = 0
         while affordable := bench.affordable:
             young = offspring(population, generator)[:affordable]
             if self.plus:
                 draws = torch.rand(len(young), 1, 4, dtype=torch.float64, generator=generator)
-                young = [succeed(one, champion, last, drawn) for one, drawn in zip(young, draws, strict=True)]
+                for place, drawn in enumerate(draws):
+                    young[place] = succeed(young[place], champion, last, drawn)
             generations += 1
             if not young:
                 continue
@@ -195,7 +212,8 @@ class Genome:
                 found, champion = float(utilities[best]), young[best]
             if float(utilities[worst]) < floor:
                 floor, last = float(utilities[worst]), young[worst]
-            everybody, worths = [*population.weights, *young], torch.cat([population.utilities, utilities])
+            individuals, worths = [*population.weights, *young], torch.cat([population.utilities, utilities])
             alive = select(worths, size, generator)
-            population = Population([everybody[index] for index in alive], worths[alive])
+            individuals = [individuals[index] for index in alive]  # nothing else holds those that are not
+            population = Population(individuals, worths[alive])
         return Composition(found, f"{generations} generations of {size}", champion)

@@ -87,6 +87,19 @@ def check_in_memory(module: "ModelSwarm") -> None:
         )
 
 
+def release_swarm(module: "ModelSwarm") -> None:
+    """Let go of the weights of a swarm that is not asked any more; the next `fit` makes a new one.
+
+    Lightning's parts refer to each other and to the optimizer in circles: without this, the 3 N + 2 rows stay in memory
+    until Python happens to look for circles, beside those of the next search.
+
+    Args:
+        module: The search, whose swarm lies in memory.
+    """
+    module.particle_swarm.state.clear()
+    module.positions.data = module.positions.data.new_empty(0, 0)
+
+
 def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":
     """Return the first positions [N, D]: the experts, and their children behind them.
 
