@@ -78,7 +78,7 @@ def whole_model_stock(experts: Tensor, layout: Layout, base: Tensor) -> tuple[Te
         base: Weights of the base [D].
 
     Returns:
-        Weights [D], and the mean of t over the tensors.
+        Weights [D], and the mean of t over the tensors that any expert has changed.
     """
     merged, ratios, first = torch.empty_like(base), [], 0
     for shape in layout.shapes:
@@ -87,12 +87,14 @@ def whole_model_stock(experts: Tensor, layout: Layout, base: Tensor) -> tuple[Te
         for piece in windows(first, stop, PIECE):
             differences = (experts[:, slice(*piece)] - base[slice(*piece)]).double()
             products += differences @ differences.T
-        ratios.append(interpolation_ratio(products))
+        ratio = interpolation_ratio(products)
         for piece in windows(first, stop, PIECE):
             mean = experts[:, slice(*piece)].mean(dim=0)
-            torch.lerp(base[slice(*piece)], mean, ratios[-1], out=merged[slice(*piece)])
+            torch.lerp(base[slice(*piece)], mean, ratio, out=merged[slice(*piece)])
+        if products.any():
+            ratios.append(ratio)
         first = stop
-    return merged, sum(ratios) / len(ratios)
+    return merged, sum(ratios) / max(len(ratios), 1)
 
 
 class ModelStock:

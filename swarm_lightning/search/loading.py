@@ -79,11 +79,11 @@ def check_in_memory(module: "ModelSwarm") -> None:
         InputError: If it does.
     """
     if module.storage != "memory":
+        copies = 3 * module.particles + 2 + len(module.pool.names)
         raise InputError(
-            f"Expected model.storage to be memory to compare methods, which hold all experts and candidates at once, "
-            f"but got {module.storage}. Set it to memory if that holds about {3 * module.particles + 2} models in "
-            "float32 and the experts once more (fewer model.particles take less), or search with `swarm fit`, where "
-            "the disk will do."
+            f"Expected model.storage to be memory to compare methods, which work on all experts at once, but got "
+            f"{module.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 for "
+            "each of model.particles), or search with `swarm fit`, where the disk will do."
         )
 
 
