@@ -48,8 +48,8 @@ class LoraHub:
         Raises:
             Absent: If nevergrad is not installed, or the experts are full checkpoints without a base.
         """
-        nevergrad, origin = installed("nevergrad"), bench.origin()
-        experts = bench.experts
+        nevergrad = installed("nevergrad")
+        experts, origin = bench.experts, bench.origin()
 
         def ask(weights: Tensor) -> float:
             return bench.utility(combine(experts, weights.unsqueeze(0), origin)[0])
