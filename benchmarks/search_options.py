@@ -33,7 +33,6 @@ from swarm_lightning.baselines.bench import Bench, combine
 from swarm_lightning.baselines.greedy_soup import greedy_soup
 from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.search.loading import adapters_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.rules import Coefficients, stagnant
@@ -140,7 +139,7 @@ class Variant:
         swarm.draw = self.draw
         swarm.sizes = [1] * len(bench.experts)
         if not self.coefficients:
-            swarm.sizes = [torch.Size(shape).numel() for shape in adapters_of(bench.module).layout.shapes]
+            swarm.sizes = [torch.Size(shape).numel() for shape in bench.module.pool.layout.shapes]
         swarm.source = torch.Generator().manual_seed(bench.seed)
         swarm.engine = torch.quasirandom.SobolEngine(4, scramble=True, seed=bench.seed)
         return swarm

@@ -2,11 +2,12 @@
 
     minimise  -utility(w_1 x_1 + ... + w_n x_n) + 0.05 (|w_1| + ... + |w_n|) / n,  |w_i| <= 1.5, from w = 0
 
-On A and B as they stand. The optimizer is nevergrad's NGOpt, as in the authors' code; their loss is the cross-entropy
-of a few examples, here it is the utility that all methods are compared by. For budgets of several hundred combinations
-NGOpt puts a model of the loss around its CMA-ES; that one stops by the clock, so that a result could not be repeated,
-and CMA-ES is used without it. One evaluation of the budget is kept for what the optimizer recommends in the end.
-Source: Huang et al., arXiv:2307.13269, section 3.
+On A and B as they stand. Of full checkpoints x_i is what an expert adds to the base, and the sum is added to the base;
+without `model.base` the row is absent. The optimizer is nevergrad's NGOpt, as in the authors' code; their loss is the
+cross-entropy of a few examples, here it is the utility that all methods are compared by. For budgets of several hundred
+combinations NGOpt puts a model of the loss around its CMA-ES; that one stops by the clock, so that a result could not
+be repeated, and CMA-ES is used without it. One evaluation of the budget is kept for what the optimizer recommends in
+the end. Source: Huang et al., arXiv:2307.13269, section 3.
 """
 
 import warnings
@@ -71,12 +72,12 @@ class LoraHub:
         """Ask what the optimizer asks for, until the budget is spent.
 
         Raises:
-            Absent: If nevergrad is not installed.
+            Absent: If nevergrad is not installed, or the experts are full checkpoints without a base.
         """
-        experts = bench.experts
+        experts, origin = bench.experts, bench.origin()
 
         def ask(weights: Tensor) -> float:
-            return bench.utility(combine(experts, weights.unsqueeze(0))[0])
+            return bench.utility(combine(experts, weights.unsqueeze(0), origin)[0])
 
         optimizer = optimizer_of(len(experts), max(bench.affordable - 1, 1), bench.seed)
         known: dict[tuple[float, ...], float] = {}
@@ -90,4 +91,4 @@ class LoraHub:
             weights = torch.tensor(optimizer.provide_recommendation().value)
         utility = known[tuple(weights.tolist())] if tuple(weights.tolist()) in known else ask(weights)
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
-        return Composition(utility, named, combine(experts, weights.unsqueeze(0))[0])
+        return Composition(utility, named, combine(experts, weights.unsqueeze(0), origin)[0])

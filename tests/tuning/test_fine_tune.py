@@ -122,9 +122,8 @@ def test_the_learning_rate_of_one_cycle_rises_from_a_25th_and_falls_to_almost_no
 ) -> None:
     made(new_maker(schedule="one_cycle"), tmp_path / "sums", logger=CSVLogger(str(tmp_path), name="logs"))
     rates = [float(row["learning_rate"]) for row in read_rows(tmp_path / "logs" / "version_0" / "metrics.csv")]
-    # A third of 7 steps up, which ends at 4/3: 0.0004, then 3/4 of half a cosine. Then down until 6: at step 2 a
-    # seventh of the way, 0.005 (1 + cos(pi / 7)), and 3/14 more at each step.
-    assert rates == pytest.approx([0.0004, 0.0085941, 0.0095048, 0.0071694, 0.0038874, 0.0010908], abs=1e-6)
+    # A quarter of 7 steps goes up, to 0.75. From there to 6 it goes down: 0.005 (1 + cos(pi (k - 0.75) / 5.25)).
+    assert rates == pytest.approx([0.0004, 0.0099442, 0.0086653, 0.0061126, 0.0031733, 0.00086881], abs=1e-6)
 
 
 class Interrupt(L.Callback):
