@@ -81,14 +81,17 @@ class LoraHub:
 
         optimizer = optimizer_of(len(experts), max(bench.affordable - 1, 1), bench.seed)
         known: dict[tuple[float, ...], float] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the optimizers below, which NGOpt chooses among
-            for _ in range(bench.affordable - 1):
-                candidate = optimizer.ask()
-                weights = torch.tensor(candidate.value)
-                known[tuple(weights.tolist())] = utility = ask(weights)
-                optimizer.tell(candidate, loss(utility, weights))
-            weights = torch.tensor(optimizer.provide_recommendation().value)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the optimizers below, which NGOpt chooses among
+                for _ in range(bench.affordable - 1):
+                    candidate = optimizer.ask()
+                    weights = torch.tensor(candidate.value)
+                    known[tuple(weights.tolist())] = utility = ask(weights)
+                    optimizer.tell(candidate, loss(utility, weights))
+                weights = torch.tensor(optimizer.provide_recommendation().value)
+        finally:
+            del optimizer  # some run in a thread that ends with them; a process that is interrupted would wait for it
         utility = known[tuple(weights.tolist())] if tuple(weights.tolist()) in known else ask(weights)
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
         return Composition(utility, named, combine(experts, weights.unsqueeze(0), origin)[0])

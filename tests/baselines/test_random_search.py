@@ -1,14 +1,18 @@
-"""What random combinations look like."""
+"""What random combinations look like, and the optimizer that LoraHub asks."""
 
+import threading
 import warnings
 
 import numpy
 import pytest
 import torch
 
-from swarm_lightning.baselines.bench import combine
-from swarm_lightning.baselines.lorahub import loss, optimizer_of
+from swarm_lightning.baselines.bench import Bench, combine
+from swarm_lightning.baselines.lorahub import LoraHub, loss, optimizer_of
 from swarm_lightning.baselines.random_search import draw_weights
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.experts.vectors import Vectors
+from swarm_lightning.search import ModelSwarm
 
 
 def test_coefficients_sum_to_one_and_reach_beyond_the_experts() -> None:
@@ -47,6 +51,27 @@ def test_lorahub_finds_the_least_loss_again_whatever_the_budget(budget: int, wit
     first = found()
     assert float(((torch.tensor(first) - torch.tensor(target)) ** 2).sum()) < within
     assert found() == first
+
+
+class Interrupted(Bench):
+    """A bench at which the user presses Ctrl-C during the third question."""
+
+    def evaluate(self, vectors: Vectors) -> Evaluation:
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return super().evaluate(vectors)
+
+
+def test_an_interrupted_lorahub_leaves_no_thread_that_the_process_would_wait_for(opened: ModelSwarm) -> None:
+    assert opened.splits is not None
+    bench = Interrupted(opened, opened.splits.validation, seed=0, budget=1000)
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        LoraHub().compose(bench)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_lorahub_pays_for_large_coefficients() -> None:
