@@ -27,10 +27,10 @@ from swarm_lightning.search.run_folder import CHECKPOINTS
 from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
-from swarm_lightning.sweep.report import SUMMARY, outcome, rows_of, test_of, write_report
+from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, test_of, write_report
 from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
 from swarm_lightning.sweep.space import Space, check_grid, names, put, read_space, samples, size
-from swarm_lightning.sweep.study import LOCKS, SETTINGS, SweepStudy, check_folder, require_optuna
+from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
 from swarm_lightning.sweep.trial import ReportToStudy, Shared
 
 BEST_EXPERT = "best_expert"
@@ -87,7 +87,7 @@ def _run_trial(
     except (ServiceError, StorageError):
         raise  # no search can go on now
     except (InputError, MisconfigurationException) as error:
-        trial.set_user_attr("error", str(error))
+        report.keep(error=str(error))
         study.tell(trial, "FAIL")
         print(f"Trial {trial.number} failed: {error}", flush=True)
         return
@@ -98,9 +98,7 @@ def _run_trial(
         gc.collect()  # modules and trainers know each other; their positions are large
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     found = float(summary["validation"][-1]["utility"])
-    for name in ("iterations", "restarts", "evaluations", "generated_tokens", "seconds"):
-        trial.set_user_attr(name, summary[name])
-    trial.set_user_attr("validation", found)
+    report.keep(validation=found, **{name: summary[name] for name in FACTS if name in summary})
     if report.pruned:
         study.tell(trial, "PRUNED")
     else:

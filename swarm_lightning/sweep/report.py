@@ -19,6 +19,8 @@ from swarm_lightning.sweep.space import Choice, Range, Space, names
 if TYPE_CHECKING:
     from swarm_lightning.sweep.study import SweepStudy
 
+# Where it is kept with a trial.
+KEPT, PLACE, SETTINGS = "facts", "place", "settings"
 SUMMARY = "summary.json"
 FACTS = ("iterations", "restarts", "evaluations", "asked_first", "taken", "generated_tokens", "seconds")
 STATES = {"COMPLETE": "ended", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
@@ -71,19 +73,20 @@ def rows_of(study: "SweepStudy") -> list[TrialRow]:
     """Return what is known of every trial, in the order of their numbers."""
     rows = []
     for trial in study.trials():
-        attributes, here = trial.user_attrs, study.is_here(trial)
+        attributes, facts = trial.user_attrs, trial.user_attrs.get(KEPT, {})
+        folder, (_, machine) = study.folder_of(trial.number), attributes.get(PLACE, ("", "elsewhere"))
         rows.append(
             TrialRow(
                 trial.number,
                 STATES[trial.state.name],
-                attributes.get("settings", trial.params),
-                attributes.get("validation"),
+                attributes.get(SETTINGS, trial.params),
+                facts.get("validation"),
                 study.test_of(trial.number),
-                {name: attributes[name] for name in FACTS if name in attributes},
-                attributes.get("error", ""),
-                str(study.folder_of(trial.number)) if here else f"{attributes['machine']}/trial_{trial.number:04d}",
-                attributes.get("data", ""),
-                here,
+                {name: facts[name] for name in FACTS if name in facts},
+                facts.get("error", ""),
+                str(folder) if study.is_here(trial) else f"{machine}/{folder.name}",
+                facts.get("data", ""),
+                study.is_here(trial),
             )
         )
     return rows

@@ -20,6 +20,7 @@ from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
 from swarm_lightning.search.resume import flatten
 from swarm_lightning.search.run_folder import remove_if_empty
+from swarm_lightning.sweep.report import PLACE, SETTINGS
 from swarm_lightning.sweep.settings import SweepSettings
 from swarm_lightning.sweep.space import Space, draw_settings, size
 
@@ -31,9 +32,8 @@ DATABASE = "study.db"
 LOCKS = "locks"
 # In an identity: what the files that were given hold, and not what they are called.
 CONTENT = "content of the "
-# What is kept with the study, and with its trials.
+# What is kept with the study.
 IDENTITY, TEST = "identity", "test_of_trial_"
-PLACE, MACHINE, SETTINGS = "place", "machine", "settings"
 
 
 class SweepStudy:
@@ -100,8 +100,7 @@ class SweepStudy:
                     return trial, settings
         while len(self.trials()) < self.count:
             trial = self.study.ask()
-            trial.set_user_attr(PLACE, self.place)
-            trial.set_user_attr(MACHINE, f"{platform.node()}:{self.folder.resolve()}")
+            trial.set_user_attr(PLACE, [self.place, f"{platform.node()}:{self.folder.resolve()}"])
             settings = self._drawn(trial)
             if settings is not None:
                 held.enter_context(lock_if_free(self._lock_of(trial.number)))
@@ -159,7 +158,8 @@ class SweepStudy:
 
     def is_here(self, trial: "FrozenTrial") -> bool:
         """Tell whether a trial's folder and lock lie here: another machine may work for the same study elsewhere."""
-        return trial.user_attrs.get(PLACE, self.place if self.settings.storage is None else None) == self.place
+        unknown = self.place if self.settings.storage is None else None  # it was killed before it said so
+        return trial.user_attrs.get(PLACE, [unknown])[0] == self.place
 
     def test_of(self, number: int) -> float | None:
         """Return the test utility of a search's best found expert; None where it was not asked for."""

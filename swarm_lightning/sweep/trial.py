@@ -15,6 +15,7 @@ from swarm_lightning.search.objective_state import load_objective_state, objecti
 from swarm_lightning.search.resident import Resident
 from swarm_lightning.search.resume import flatten, identity_of, settings_of
 from swarm_lightning.sweep.first_scores import FirstScores, SharedEvaluation
+from swarm_lightning.sweep.report import KEPT
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -161,6 +162,7 @@ class ReportToStudy(L.Callback):
 
     Attributes:
         pruned: Whether the study's pruner has ended the search.
+        facts: What is known of the search, by the names of `report.FACTS`; kept with the trial after every iteration.
     """
 
     def __init__(self, trial: "Trial") -> None:
@@ -173,13 +175,13 @@ class ReportToStudy(L.Callback):
         self._trial = trial
         frozen = next(found for found in trial.study.get_trials(deepcopy=False) if found.number == trial.number)
         self._reported = set(frozen.intermediate_values)
+        self.facts: dict[str, Any] = dict(frozen.user_attrs.get(KEPT, {}))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note what the search is measured by; do no further iteration where a resumed one had no prospects."""
         assert isinstance(pl_module, ModelSwarm)
         if pl_module.splits is not None:
-            asked = [example.fingerprint for example in pl_module.splits.validation]
-            self._trial.set_user_attr("data", digest(asked))
+            self.facts["data"] = digest([example.fingerprint for example in pl_module.splits.validation])
         if pl_module.particle_swarm.begun:
             self._prune_if_hopeless(trainer)
 
@@ -190,26 +192,25 @@ class ReportToStudy(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         first = pl_module.evaluation
         if isinstance(first, SharedEvaluation) and int(pl_module.swarm.iterations) == 0:
-            self._trial.set_user_attr("asked_first", first.evaluated)
-            self._trial.set_user_attr("taken", first.taken)
-            self._note_costs(pl_module)
+            self.keep(asked_first=first.evaluated, taken=first.taken, evaluations=pl_module.evaluations)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Report the global best; once for every iteration, also where it is done again after an interruption."""
         assert isinstance(pl_module, ModelSwarm)
-        self._note_costs(pl_module)
         iteration = int(pl_module.swarm.iterations)
+        # A search may fail, or be killed and never gone on with.
+        self.keep(iterations=iteration, evaluations=pl_module.evaluations)
         if iteration not in self._reported:
             self._trial.report(float(pl_module.swarm.global_best_utility), iteration)
             self._reported.add(iteration)
         self._prune_if_hopeless(trainer)
 
-    def _note_costs(self, module: ModelSwarm) -> None:
-        """Keep what was asked so far: a search may fail, or be killed and never gone on with."""
-        self._trial.set_user_attr("iterations", int(module.swarm.iterations))
-        self._trial.set_user_attr("evaluations", module.evaluations)
+    def keep(self, **facts: Any) -> None:
+        """Keep what is known of the search with the trial."""
+        self.facts |= facts
+        self._trial.set_user_attr(KEPT, self.facts)
 
     def _prune_if_hopeless(self, trainer: L.Trainer) -> None:
         if self._reported and self._trial.should_prune():

@@ -62,8 +62,7 @@ def test_machines_without_a_common_disk_share_the_trials_and_the_budget(tmp_path
         assert claimed is not None
         trial, _ = claimed
         assert trial.number == 1  # the interrupted one can only be gone on with where it lies
-        for name, count in (("evaluations", 100), ("asked_first", 40)):
-            trial.set_user_attr(name, count)
+        trial.set_user_attr("facts", {"evaluations": 100, "asked_first": 40})
         there.tell(trial, "COMPLETE", 0.5)
     with there.next_trial() as claimed:
         assert claimed is None
