@@ -79,9 +79,10 @@ def _run_trial(
     folder, named = study.folder_of(trial.number), names(study.space)
     place = sum(other.number <= trial.number for other in study.trials())
     shown = ", ".join(f"{named[key]} {value}" for key, value in settings.items())
-    print(f"Trial {trial.number}, {place} of {study.count}: {shown}", flush=True)
-    trial.set_user_attr(SETTINGS, dict(settings))
     report = ReportToStudy(trial)
+    done = f", goes on after {_counted(report.facts['iterations'])}" if "iterations" in report.facts else ""
+    print(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
+    trial.set_user_attr(SETTINGS, dict(settings))
     try:
         TrialCLI(config, settings, folder, shared, [report, *([FirstLook()] if trial.number == 0 else [])])
     except (ServiceError, StorageError):
@@ -104,8 +105,12 @@ def _run_trial(
     else:
         study.tell(trial, "COMPLETE", found)
     state = "pruned" if report.pruned else "ended"
-    print(f"Trial {trial.number} {state}: {found:.4f} on validation, {summary['iterations']} iterations.", flush=True)
+    print(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
     _drop_checkpoints(study)
+
+
+def _counted(iterations: int) -> str:
+    return f"{iterations} {'iteration' if iterations == 1 else 'iterations'}"
 
 
 def _drop_checkpoints(study: SweepStudy) -> None:

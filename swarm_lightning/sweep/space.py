@@ -126,7 +126,9 @@ def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> Space:
     Raises:
         InputError: If there is no such key, it can't be varied, or its values are no list and no range.
     """
-    known = {_short(key): key for key in _keys(config)}
+    known: dict[str, str] = {}
+    for key in _keys(config):
+        known.setdefault(_short(key), key)  # of a class with settings the class, and not its `init_args`
     read: Space = {}
     for key, values in space.items():
         short = _short(key)

@@ -8,9 +8,10 @@ import json
 import logging
 import platform
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ DATABASE = "study.db"
 LOCKS = "locks"
 # In an identity: what the files that were given hold, and not what they are called.
 CONTENT = "content of the "
+# Of machines that make the tables of a new database at the same moment, Optuna lets one succeed.
+ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 3, 0.3
 # What is kept with the study.
 IDENTITY, TEST = "identity", "test_of_trial_"
 
@@ -192,7 +195,8 @@ def check_folder(folder: Path) -> None:
 def _remove(folder: Path) -> None:
     """Remove what was made of the folder of a study that was refused; nothing of anybody else's."""
     for name in ("study", "place"):
-        (folder / LOCKS / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / LOCKS / name).unlink()
     remove_if_empty(folder / LOCKS)
     remove_if_empty(folder)
     remove_if_empty(folder.parent)
@@ -221,20 +225,25 @@ def _open(folder: Path, settings: SweepSettings) -> "Study":
     # SQLite makes one process wait while another writes.
     connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     pruner = MedianPruner(5, settings.pruner_warmup) if settings.pruner == "median" else NopPruner()
-    try:
-        return optuna.create_study(
-            storage=RDBStorage(url, engine_kwargs=connection),
-            study_name=settings.study,
-            direction="maximize",
-            pruner=pruner,
-            load_if_exists=True,
-        )
-    except Exception as error:  # those of SQLAlchemy and of every database's driver
-        shown = re.sub(r"(?<=://)[^/]*@", "***@", url)  # without a password
-        raise InputError(
-            f"Expected a storage of Optuna at {shown!r}, but: {str(error).splitlines()[0]}. Check sweep.storage, and "
-            "that the driver of that database is installed."
-        ) from error
+    for attempt in range(ATTEMPTS):
+        try:
+            return optuna.create_study(
+                storage=RDBStorage(url, engine_kwargs=connection),
+                study_name=settings.study,
+                direction="maximize",
+                pruner=pruner,
+                load_if_exists=True,
+            )
+        except Exception as error:  # those of SQLAlchemy and of every database's driver
+            if attempt < ATTEMPTS - 1:
+                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+                continue
+            shown = re.sub(r"(?<=://)[^/]*@", "***@", url)  # without a password
+            raise InputError(
+                f"Expected a storage of Optuna at {shown!r}, but: {str(error).splitlines()[0]}. Check sweep.storage, "
+                "and that the driver of that database is installed."
+            ) from error
+    raise AssertionError("The last attempt returns or raises.")
 
 
 def _place(folder: Path) -> str:

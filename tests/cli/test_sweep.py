@@ -283,6 +283,7 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
         [row[name] for name in names] for row in table(tmp_path / "alone")
     ]
     assert sum(bool(row["test_utility"]) for row in rows) == 1
+    assert sorted((row["asked_first"], row["taken"]) for row in rows) == [("0", "40"), ("0", "40"), ("40", "0")]
     for row in rows:
         iterations = [int(line["iteration"]) for line in read_rows(Path(row["folder"]) / "history.csv")]
         assert iterations == list(range(9))
@@ -307,6 +308,7 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
         ({}, ("--model.experts", "nowhere"), "nowhere"),
         ({}, ("--model.base", "./nowhere"), "nowhere"),
         ({}, ("--data.dataset", "nothing.json"), "nothing.json"),
+        ({}, ("--trainer.default_root_dir", "search.yaml"), "Something else stands in the place of a folder"),
         ({"storage": "nothing://me:secret@here"}, (), "storage of Optuna at 'nothing://***@here'"),
     ],
 )

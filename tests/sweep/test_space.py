@@ -33,6 +33,11 @@ def test_keys_may_leave_init_args_out() -> None:
         assert list(read_space({key: [0.1, 0.2]}, CONFIG)) == ["model.optimizer.init_args.inertia"]
 
 
+def test_a_class_is_drawn_with_its_settings() -> None:
+    values = [{"class_path": "A", "init_args": {"lr": 1.0}}, {"class_path": "B"}]
+    assert list(read_space({"model.optimizer": values}, CONFIG)) == ["model.optimizer"]
+
+
 def test_the_default_space_is_the_published_one() -> None:
     # arXiv:2410.11163: phi_v, phi_p, phi_g, phi_w and lambda.
     read = read_space(PUBLISHED_SPACE, CONFIG)
