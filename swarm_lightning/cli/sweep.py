@@ -152,7 +152,8 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
     elif row is None:
         reasons = next((row.why for row in rows if row.why), "")
         raise InputError(
-            f"Expected at least one search to end, but none of {len(rows)} has. The first that failed says: {reasons}"
+            f"Expected at least one search to end, but none of {len(rows)} has. The first that failed says: {reasons} "
+            "They are not tried again: mend it, and begin another sweep.study."
         )
     else:
         print(f"\n{outcome(rows, study.space, number, first)}\n")

@@ -171,10 +171,11 @@ def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int
             f"The searches were measured {' and '.join(differing)}: where that makes a task easier, the best of them "
             "is the one with the easiest task."
         )
+    once = "once" if all(row.here for row in rows) else "once on each machine"
     paragraphs.append(
         f"Budget: {costs['evaluations']:.0f} (particle, example) evaluations in {costs['seconds']:.0f} s of searching, "
         f"pruned and failed searches included; {costs['first']:.0f} of them are those of the first positions, which "
-        f"were asked once and saved the other searches {costs['taken']:.0f}."
+        f"were asked {once} and saved the other searches {costs['taken']:.0f}."
     )
     return "\n\n".join(paragraphs)
 
