@@ -24,6 +24,7 @@ from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
 from swarm_lightning.search.run_folder import CHECKPOINTS
+from swarm_lightning.search.storage import rows_folder
 from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
@@ -106,15 +107,15 @@ def _run_trial(
         study.tell(trial, "COMPLETE", found)
     state = "pruned" if report.pruned else "ended"
     print(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
-    _drop_checkpoints(study)
+    _drop_checkpoints(study, config)
 
 
 def _counted(iterations: int) -> str:
     return f"{iterations} {'iteration' if iterations == 1 else 'iterations'}"
 
 
-def _drop_checkpoints(study: SweepStudy) -> None:
-    """Remove the checkpoints of searches that have ended and are not the best, where only that is kept."""
+def _drop_checkpoints(study: SweepStudy, config: Mapping[str, Any]) -> None:
+    """Remove checkpoints, and swarms on the disk, where only those of the best search that has ended are kept."""
     best = study.best()
     if study.settings.keep_checkpoints == "all" or best is None:
         return
@@ -122,7 +123,9 @@ def _drop_checkpoints(study: SweepStudy) -> None:
         best = study.best()
         for trial in study.trials():
             if trial.state.is_finished() and best is not None and trial.number != best.number:
-                shutil.rmtree(study.folder_of(trial.number) / CHECKPOINTS, ignore_errors=True)
+                folder = study.folder_of(trial.number)
+                for left in (folder / CHECKPOINTS, rows_folder(folder, config["model"]["state_folder"])):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> None:

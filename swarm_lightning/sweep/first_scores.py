@@ -19,6 +19,7 @@ from torch import Tensor
 
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.experts.vectors import Vectors, windows
 from swarm_lightning.files import storage_errors, whole_file, write_whole
 from swarm_lightning.locks import lock_if_free
 
@@ -73,20 +74,21 @@ class FirstScores:
             interruption.check()
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def keys(self, positions: Tensor, what: Mapping[str, Any], numbered: bool = False) -> list[str]:
+    def keys(self, positions: Vectors, what: Mapping[str, Any], numbered: bool = False) -> list[str]:
         """Return under what the scores of every position are filed.
 
         Args:
-            positions: Weights [N, D] float32.
+            positions: Weights [N, D] float32, or N vectors.
             what: Everything else that the scores depend on, as nested plain values.
             numbered: Whether they depend on the place of a position in the swarm too.
         """
         common = _digest(what)
         keys = []
-        for place, row in enumerate(positions.detach().cpu().contiguous()):
+        for place, vector in enumerate(positions):
             digest = common.copy()
             digest.update(str(place if numbered else "").encode())
-            digest.update(memoryview(row.numpy()).cast("B"))
+            for start, stop in windows(0, len(vector)):
+                digest.update(memoryview(vector[start:stop].detach().cpu().contiguous().numpy()).cast("B"))
             keys.append(digest.hexdigest())
         return keys
 

@@ -34,7 +34,8 @@ class SweepSettings:
             searches that have ended; `none` lets all go on, as the published protocol does.
         pruner_warmup: Iterations of a search before it may be pruned, >= 0; and five searches must have ended.
         seed: Seed of the draws; the searches themselves have that of `seed_everything`.
-        keep_checkpoints: Whether the checkpoints of `all` searches are kept, or only that of the `best` that has ended.
+        keep_checkpoints: Whether the checkpoints of `all` searches are kept (with `model.storage: disk` their
+            swarms), or only that of the `best` that has ended.
     """
 
     trials: int | None = None

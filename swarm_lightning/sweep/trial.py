@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # the seed is in the position, in the data, and in what replies are drawn by.
 NOT_ASKED_BY = (
     "seed_everything", "model.experts", "model.particles", "model.child_span", "model.start", "model.optimizer",
-    "model.scheduler", "model.ensemble_size", "model.storage", "model.state_folder", "restart", "stop",
+    "model.scheduler", "model.ensemble_size", "model.storage", "restart", "stop",
     "trainer.max_steps", "trainer.max_epochs", "trainer.max_time",
 )  # fmt: skip
 
@@ -113,16 +113,20 @@ class TrialSwarm(ModelSwarm):
 
     def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
         """Ask the particles, but of first positions only those that no search of the sweep has asked."""
-        if self.shared is None or self.particle_swarm.begun or self.stored is not None:
+        if self.shared is None or self.particle_swarm.begun:
             return super().evaluate(examples, stakes, journal)
-        filed, positions = self.shared.first_scores, self.positions.data
+        filed, positions = self.shared.first_scores, self.particle_swarm.vectors(self.positions.data)
         what = self._asked_of("base", "experts") | {"state": objective_state(self.objective)}
         with filed.alone(what):
             keys = filed.keys(positions, what, numbered=samples_replies(self.objective))
             missing = filed.missing(keys)
             found = self.evaluator.evaluate(positions, examples, missing, journal=journal)
             filed.keep(keys, found, missing)
-        return filed.complete(keys, found, missing)
+        whole = filed.complete(keys, found, missing)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ReportToStudy):
+                callback.note_first(whole)
+        return whole
 
     def _asked_of(self, *parts: str) -> dict[str, Any]:
         """Return what the answers of these parts of a search depend on, beside the position."""
@@ -185,14 +189,13 @@ class ReportToStudy(L.Callback):
         if pl_module.particle_swarm.begun:
             self._prune_if_hopeless(trainer)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Note how much of the first positions was asked now, and how much was taken from other searches."""
-        assert isinstance(pl_module, ModelSwarm)
-        first = pl_module.evaluation
-        if isinstance(first, SharedEvaluation) and int(pl_module.swarm.iterations) == 0:
-            self.keep(asked_first=first.evaluated, taken=first.taken, evaluations=pl_module.evaluations)
+    def note_first(self, evaluation: SharedEvaluation) -> None:
+        """Keep how much of the first positions is asked by this search, before any checkpoint holds them.
+
+        Args:
+            evaluation: Of the first positions.
+        """
+        self.keep(asked_first=evaluation.evaluated, taken=evaluation.taken, evaluations=evaluation.evaluated)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -96,11 +96,13 @@ def test_a_finished_sweep_is_left_as_it_is_and_can_be_made_longer(world: World, 
     before = {name: data for name, data in content(tmp_path / "small").items() if name.startswith("trial_")}
     run_swarm(config, "sweep", tmp_path)
     assert {name: content(tmp_path / "small")[name] for name in before} == before
+    (tmp_path / "small" / "trial_0000" / "state").mkdir()  # as of a swarm on the disk
     run_swarm(config, "sweep", tmp_path, "--sweep.trials", "3", "--sweep.keep_checkpoints", "best")
     assert facts(table(tmp_path)) == facts(table(swept))  # draws depend on the seed and the number alone
     best = max(table(tmp_path), key=lambda row: float(row["validation_utility"]))
     kept = [row["trial"] for row in table(tmp_path) if (Path(row["folder"]) / "checkpoints").exists()]
     assert kept == [best["trial"]]
+    assert (tmp_path / "small" / "trial_0000" / "state").exists() == (best["trial"] == "0")
 
 
 def test_a_study_does_not_go_on_with_other_settings(
