@@ -106,13 +106,14 @@ def test_a_finished_sweep_is_left_as_it_is_and_can_be_made_longer(world: World, 
 
 
 def test_a_study_does_not_go_on_with_other_settings(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_swarm(config_of(world, tmp_path, trials=1), "sweep", tmp_path)
+    before = content(swept / "small")
     with pytest.raises(SystemExit) as ended:
-        run_swarm(config_of(world, tmp_path, trials=2), "sweep", tmp_path, "--trainer.max_steps", "3")
+        run_swarm(config_of(world, swept, trials=4), "sweep", tmp_path, "--trainer.max_steps", "3")
     assert ended.value.code == 2
     assert "trainer.max_steps is 3, there 2" in capsys.readouterr().err
+    assert content(swept / "small") == before
 
 
 def test_a_search_that_fails_is_recorded_and_the_others_go_on(
@@ -310,7 +311,6 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
         ({}, ("--model.experts", "nowhere"), "nowhere"),
         ({}, ("--model.base", "./nowhere"), "nowhere"),
         ({}, ("--data.dataset", "nothing.json"), "nothing.json"),
-        ({}, ("--trainer.default_root_dir", "search.yaml"), "Something else stands in the place of a folder"),
         ({"storage": "nothing://me:secret@here"}, (), "storage of Optuna at 'nothing://***@here'"),
     ],
 )
@@ -343,6 +343,12 @@ def test_a_folder_of_something_else_and_a_missing_optuna_are_refused(
     assert ended.value.code == 2
     assert "there is something else" in capsys.readouterr().err
     assert content(tmp_path / "small") == {"notes.txt": b"mine"}
+
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, foreign), "sweep", tmp_path)  # a file where the runs were to go
+    assert ended.value.code == 2
+    assert "Something else stands in the place of a folder" in capsys.readouterr().err
+    assert foreign.read_text() == "mine"
 
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(SystemExit) as ended:

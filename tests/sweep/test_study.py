@@ -75,6 +75,14 @@ def test_machines_without_a_common_disk_share_the_trials_and_the_budget(tmp_path
     assert budget([mine, other], 8)["first"] == 48
 
 
+def test_a_study_does_not_go_on_with_files_that_hold_something_else(tmp_path: Path) -> None:
+    old, new = ({"model": {"base": "a"}, "content of the data": fingerprint} for fingerprint in ("1f", "2e"))
+    SweepStudy(tmp_path / "study", SweepSettings(trials=2), SPACE, old)
+    with pytest.raises(InputError, match="but the data have changed. Set them as they were"):
+        SweepStudy(tmp_path / "study", SweepSettings(trials=2), SPACE, new)
+    assert SweepStudy(tmp_path / "study", SweepSettings(trials=3), SPACE, old).count == 3
+
+
 def test_a_study_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     study_in(tmp_path / "here", storage=storage)
