@@ -4,8 +4,9 @@
 
 h is the tf-idf vector of a text, of length 1, and c_k the mean of those of the texts that are given for expert k. The
 published method finds clusters first and trains an expert for each; here the experts are there, and the texts of each
-are its cluster. Every question costs n experts, and no adapter comes out; the experts share the engine's forward pass.
-Source: Gururangan et al., arXiv:2303.14177, sections 2.1 and 2.3.
+are its cluster. Every question costs n experts, and no adapter comes out; the experts share the engine's forward pass,
+which full checkpoints can't: for them the row is absent. Source: Gururangan et al., arXiv:2303.14177, sections 2.1 and
+2.3.
 """
 
 import json
@@ -113,8 +114,10 @@ class CBTM:
         """Embed the texts, and ask the mixture the validation examples.
 
         Raises:
-            Absent: If no texts are given, they can't be read, or scikit-learn is not installed.
+            Absent: If no texts are given, they can't be read, scikit-learn is not installed, or the experts are full
+                checkpoints.
         """
+        bench.check_shared_pass()
         if self.domain_texts is None:
             raise Absent("no texts of the experts' domains given: name them in compare.domain_texts")
         try:

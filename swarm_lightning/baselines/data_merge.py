@@ -1,17 +1,47 @@
-"""One adapter fine-tuned on the union of the experts' training data: what merging weights tries to do without.
+"""One model fine-tuned on the union of the experts' training data: what merging weights tries to do without.
 
-The adapter is given, not trained here (`swarm experts --data_merge` makes one); it must be of the experts' kind (rank,
-targets, scaling), so that the comparison is one of training data and not of sizes.
+It is given, not trained here (`swarm experts --data_merge` makes an adapter), and must be of the experts' kind: an
+adapter of their rank, targets and scaling, or a full checkpoint of their architecture. So the comparison is one of
+training data and not of sizes.
 """
+
+import torch
+from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.loading import adapters_of
+from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.vectors import windows
+
+
+def read_merge(source: str, pool: Pool) -> Tensor:
+    """Read a model that can stand beside the experts.
+
+    Args:
+        source: A PEFT adapter folder, or a full checkpoint.
+        pool: The experts.
+
+    Returns:
+        Its weights [D].
+
+    Raises:
+        InputError: If it can't be read, or is of another kind than they are.
+    """
+    both, count = load_experts([*pool.sources, source]), len(pool.names)
+    if len(both.names) != count + 1:
+        raise InputError(f"{source!r} holds {len(both.names) - count} models, but one is wanted")
+    if isinstance(pool, ExpertPool):
+        # A pool brings its adapters into one form; with one that differs, it would be another form than the experts'.
+        if both.layout != pool.layout or not both.vectors[:-1].equal(pool.vectors):
+            raise InputError(f"{source!r} has another rank, scaling or other targets than the experts")
+        return both.vectors[-1]
+    return torch.cat([both.vector(count)[start:stop] for start, stop in windows(0, both.layout.size)])
 
 
 class DataMerge:
-    """Reads the adapter that was trained on everything."""
+    """Reads the model that was trained on everything."""
 
     title = "data merge"
     kind: Kind = "fixed"
@@ -21,30 +51,25 @@ class DataMerge:
         """Take where it lies.
 
         Args:
-            adapter: A PEFT adapter folder; None where there is none.
+            adapter: A PEFT adapter folder or a full checkpoint; None where there is none.
         """
         self.adapter = adapter
 
     def compose(self, bench: Bench) -> Composition:
-        """Read the adapter and ask it the validation examples.
+        """Read the model and ask it the validation examples.
 
         Raises:
-            Absent: If no adapter is given, or it is of another kind than the experts.
+            Absent: If none is given, or it is of another kind than the experts.
         """
-        from swarm_lightning.experts.pool import load_pool
-
         if self.adapter is None:
+            if not bench.shares_passes:
+                raise Absent("no full checkpoint of all training data given: name one in compare.data_merge")
             raise Absent(
                 "no adapter of all training data given: make one by `swarm experts --data_merge FOLDER ...` and name "
                 "it in compare.data_merge"
             )
-        pool = adapters_of(bench.module)
         try:
-            both = load_pool([*pool.sources, self.adapter])
+            vector = read_merge(self.adapter, bench.module.pool)
         except InputError as error:
             raise Absent(str(error)) from error
-        # A pool brings its adapters into one form; with one that differs, it would be another form than the experts'.
-        if both.layout != pool.layout or not both.vectors[:-1].equal(pool.vectors):
-            raise Absent(f"{self.adapter!r} has another rank, scaling or other targets than the experts")
-        vector = both.vectors[-1]
         return Composition(bench.utility(vector), self.adapter, vector)

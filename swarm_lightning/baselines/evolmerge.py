@@ -2,10 +2,11 @@
 
     maximise  utility(w_1 x_1 + ... + w_n x_n),  from w = 1/n with a standard deviation of 1/6
 
-On A and B as they stand. The published recipe evolves the weights and densities of DARE-TIES, layer group by layer
-group, with the same evolution strategy and the same first standard deviation; here it is one weight per expert, so
-that a small budget can move it. The strategy is the `cma` library's with its own population size, 4 + 3 ln n. Source:
-Akiba et al., arXiv:2403.13187, section 3.1; Hansen, arXiv:1604.00772.
+On A and B as they stand. Of full checkpoints x_i is what an expert adds to the base, and the sum is added to the base;
+without `model.base` the row is absent. The published recipe evolves the weights and densities of DARE-TIES, layer group
+by layer group, with the same evolution strategy and the same first standard deviation; here it is one weight per
+expert, so that a small budget can move it. The strategy is the `cma` library's with its own population size, 4 + 3 ln
+n. Source: Akiba et al., arXiv:2403.13187, section 3.1; Hansen, arXiv:1604.00772.
 """
 
 import torch
@@ -29,9 +30,10 @@ class EvolMerge:
         """Ask generations until the budget holds no whole one.
 
         Raises:
-            Absent: If cma is not installed, or the budget does not hold one generation.
+            Absent: If cma is not installed, the budget does not hold one generation, or the experts are full
+                checkpoints without a base.
         """
-        cma = installed("cma")
+        cma, origin = installed("cma"), bench.origin()
         experts = bench.experts
         count = len(experts)
         # A seed of 0 would mean the time of day.
@@ -46,11 +48,11 @@ class EvolMerge:
         while bench.affordable >= strategy.popsize:
             asked: list[list[float]] = strategy.ask()
             candidates: Tensor = torch.tensor([list(candidate) for candidate in asked], dtype=torch.float64)
-            utilities = bench.utilities(combine(experts, candidates))
+            utilities = bench.utilities(bench.combinations(candidates, origin))
             strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
             tried += len(asked)
             found = best_of(utilities)
             if float(utilities[found]) > best:
                 best, weights = float(utilities[found]), candidates[found]
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
-        return Composition(best, f"best of {tried}: {named}", combine(experts, weights.unsqueeze(0))[0])
+        return Composition(best, f"best of {tried}: {named}", combine(experts, weights.unsqueeze(0), origin)[0])

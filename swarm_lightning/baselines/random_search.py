@@ -4,7 +4,8 @@
 
 The coefficients sum to one; s below 1 interpolates, above 1 extrapolates, as the swarm's first children do. With 0.3,
 about three experts of ten make up most of a combination: the uniform soup and a single expert are both within reach. On
-A and B as they stand. A candidate is asked only until it can't be the best any more; only pairs that were asked count.
+A and B, or all weights of full checkpoints, as they stand: as the coefficients sum to one, it makes no difference what
+is taken as the origin. A candidate is asked only until it can't be the best any more; only pairs that were asked count.
 """
 
 import math
@@ -54,7 +55,7 @@ class RandomSearch:
         while count := min(bench.affordable, AT_ONCE):
             drawn = draw_weights(count, len(experts), generator)
             expected = torch.stack(scores).nanmean(dim=0).nan_to_num() if scores else torch.zeros(len(bench.examples))
-            evaluation = bench.above(combine(experts, drawn), best, expected)
+            evaluation = bench.above(bench.combinations(drawn), best, expected)
             scores = [*scores, *evaluation.scores][-REMEMBERED:]
             tried += count
             found = best_of(evaluation.utilities)

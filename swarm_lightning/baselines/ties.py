@@ -3,10 +3,13 @@
     trimmed_i = x_i where |x_i| is among the largest `density` of its tensor, else 0
     sign = sign(trimmed_1 + ... + trimmed_n);  merged = mean of the trimmed_i != 0 that have this sign
 
-Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operation;
-weight 1 for every expert. Published on differences from the base, which A and B are. Source: Yadav et al.,
+Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operation; weight
+1 for every expert. Published on differences from the base, which A and B are. Of full checkpoints x_i is what an expert
+adds to the base, and the result is added to the base; without `model.base` the row is absent. Source: Yadav et al.,
 arXiv:2306.01708.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,13 +19,14 @@ from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.experts.layout import Layout
 
 
-def merge_ties(experts: Tensor, layout: Layout, density: float) -> Tensor:
+def merge_ties(experts: Tensor, layout: Layout, density: float, origin: Tensor | None = None) -> Tensor:
     """Merge experts by TIES.
 
     Args:
         experts: Weights [n, D].
         layout: Which tensor stands where in a row.
         density: Share of a tensor's weights that is kept, in (0, 1).
+        origin: Weights of the base [D]; None for zeros.
 
     Returns:
         Weights [D].
@@ -30,9 +34,31 @@ def merge_ties(experts: Tensor, layout: Layout, density: float) -> Tensor:
     from peft.utils.merge_utils import ties
 
     weights = torch.ones(len(experts))
-    return layout.flatten(
-        {name: ties(list(parts), weights, density) for name, parts in layout.unstack(experts).items()}
-    )
+    return merge_differences(experts, layout, origin, lambda parts: ties(parts, weights, density))
+
+
+def merge_differences(
+    experts: Tensor, layout: Layout, origin: Tensor | None, merge: Callable[[list[Tensor]], Tensor]
+) -> Tensor:
+    """Merge what experts add to a base, tensor by tensor, and add it to the base.
+
+    Args:
+        experts: Weights [n, D].
+        layout: Which tensor stands where in a row.
+        origin: Weights of the base [D]; None for zeros.
+        merge: Makes one tensor of the n experts'.
+
+    Returns:
+        Weights [D].
+    """
+    merged = torch.empty_like(experts[0])
+    stacked, bases = layout.unstack(experts), None if origin is None else layout.unflatten(origin)
+    for name, part in layout.unflatten(merged).items():
+        if bases is None:
+            part.copy_(merge(list(stacked[name])))
+        else:
+            part.copy_(merge([expert - bases[name] for expert in stacked[name]])).add_(bases[name])
+    return merged
 
 
 class Ties:
@@ -51,6 +77,10 @@ class Ties:
         self.density = density
 
     def compose(self, bench: Bench) -> Composition:
-        """Merge all experts with weight 1."""
-        merged = merge_ties(bench.experts, bench.module.pool.layout, self.density)
+        """Merge all experts with weight 1.
+
+        Raises:
+            Absent: If the experts are full checkpoints without a base.
+        """
+        merged = merge_ties(bench.experts, bench.module.pool.layout, self.density, bench.origin())
         return Composition(bench.utility(merged), f"density {self.density:g}, weight 1", merged)

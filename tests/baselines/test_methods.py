@@ -17,7 +17,6 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.objectives import MeanLogLikelihood
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.loading import adapters_of
 from tests.baselines.counting import asked
 from tests.search.tiny_search import World
 
@@ -70,7 +69,7 @@ def test_a_search_spends_its_budget_and_no_more(opened: ModelSwarm, name: str) -
     left = {"evolmerge": 8, "lorahub": 2}.get(name, 1) * EXAMPLES
     assert BUDGET - left < bench.spent <= BUDGET
     assert composition.vector is not None
-    assert composition.vector.shape == adapters_of(opened).vectors[0].shape
+    assert composition.vector.shape == opened.pool.vectors[0].shape
 
 
 @pytest.mark.parametrize("name", [*FIXED, *SEARCHES])
@@ -104,7 +103,7 @@ def test_a_budget_without_a_first_generation_is_a_reason_to_be_absent(opened: Mo
 def test_an_early_stop_tells_the_same_best_as_asking_everything(opened: ModelSwarm) -> None:
     examples = examples_of(opened)
     bench = Bench(opened, examples)
-    vectors = torch.cat([adapters_of(opened).vectors, adapters_of(opened).vectors.mean(dim=0, keepdim=True)])
+    vectors = torch.cat([opened.pool.vectors, opened.pool.vectors.mean(dim=0, keepdim=True)])
     utilities = bench.utilities(vectors)
     threshold = float(utilities.median())
     found = bench.above(vectors, threshold, torch.zeros(len(examples))).utilities
@@ -116,11 +115,11 @@ def test_data_merge_reads_an_adapter_of_the_experts_kind(opened: ModelSwarm, wor
     shutil.copytree(world.experts / "towns", tmp_path / "everything")
     composition = DataMerge(str(tmp_path / "everything")).compose(Bench(opened, examples_of(opened)))
     assert composition.vector is not None
-    assert composition.vector.equal(adapters_of(opened).vectors[opened.pool.names.index("towns")])
+    assert composition.vector.equal(opened.pool.vectors[opened.pool.names.index("towns")])
 
 
 def test_data_merge_is_absent_without_an_adapter_or_with_one_that_cannot_be_read(opened: ModelSwarm) -> None:
-    with pytest.raises(Absent, match="no training data given"):
+    with pytest.raises(Absent, match="no adapter of all training data given"):
         DataMerge(None).compose(Bench(opened, examples_of(opened)))
     with pytest.raises(Absent, match="no-such-folder"):
         DataMerge("./no-such-folder").compose(Bench(opened, examples_of(opened)))

@@ -24,6 +24,20 @@ def test_ties_trims_elects_and_averages_tensor_by_tensor() -> None:
     assert merge_ties(experts, LAYOUT, 0.5).tolist() == [4.0, -7.0, -6.0, 0.0, 9.0, -2.0]
 
 
+def test_with_a_base_ties_merges_what_experts_add_to_it() -> None:
+    # Differences from (1, 1, 1, 1): (4, 0, -2, 1) and (2, 0, 3, -6). Half of each: (4, 0, -2, 0) and (0, 0, 3, -6).
+    # Signs by sums 4, 0, 1, -6: 4, nothing, 3, -6; and the base again.
+    experts, base = torch.tensor([[5.0, 1.0, -1.0, 2.0], [3.0, 1.0, 4.0, -5.0]]), torch.ones(4)
+    assert merge_ties(experts, Layout(("a",), ((4,),)), 0.5, base).tolist() == [5.0, 1.0, 4.0, -5.0]
+    assert base.tolist() == [1.0] * 4
+
+
+def test_with_a_base_dare_drops_and_rescales_what_an_expert_adds_to_it() -> None:
+    base = torch.full((400,), 10.0)
+    merged = merge_dare_ties(base.unsqueeze(0) + 1, Layout(("a",), ((400,),)), 0.25, seed=1, origin=base)
+    assert set(merged.tolist()) == {10.0, 14.0}
+
+
 def test_a_single_dare_keeps_and_rescales_or_drops() -> None:
     experts = torch.ones(1, 6000)
     layout = Layout(("a",), ((6000,),))

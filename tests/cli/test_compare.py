@@ -65,7 +65,7 @@ def test_rows_stand_in_the_order_of_the_methods_and_an_absent_one_says_why(compa
     order += ["dare_ties", "greedy_soup", "random_search", "genome", "model_swarm"]
     assert list(compared.rows) == order
     assert compared.rows["data_merge"]["absent"].startswith("no adapter of all training data given")
-    assert "data merge is absent: no training data given" in compared.printed
+    assert "data merge is absent: no adapter of all training data given" in compared.printed
     assert {name: row["runs"] for name, row in compared.rows.items()} == {
         name: "0" if name == "data_merge" else "1" if name in FIXED else "2" for name in order
     }
