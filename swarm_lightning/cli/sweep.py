@@ -63,7 +63,8 @@ def run_sweep(cli: SwarmCLI) -> None:
         shared = Shared(FirstScores(folder / "first_scores", folder / LOCKS))
         rehearsal = RehearsalCLI(config, samples(space)[0], folder, shared)
         study = SweepStudy(folder, settings, space, _identity(whole, space) | rehearsal.content(space))
-        del rehearsal  # its experts are large
+        del rehearsal
+        gc.collect()  # its experts are large
         while True:
             interruption.check()
             with study.next_trial() as claimed:

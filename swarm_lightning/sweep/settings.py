@@ -30,8 +30,8 @@ class SweepSettings:
         study: Name of the study, and of its folder in `trainer.default_root_dir`. The same name goes on with it.
         storage: URL of Optuna's storage, for studies that machines without a common disk share; null: SQLite in the
             study's folder.
-        pruner: `median` ends a search whose global best lies below the median of those at the same iteration of the
-            searches that have ended; `none` lets all go on, as the published protocol does.
+        pruner: `median` ends a search whose global best lies below the median of those that the searches that have
+            ended had at that iteration, or at their last; `none` lets all go on, as the published protocol does.
         pruner_warmup: Iterations of a search before it may be pruned, >= 0; and five searches must have ended.
         seed: Seed of the draws; the searches themselves have that of `seed_everything`.
         keep_checkpoints: Whether the checkpoints of `all` searches are kept (with `model.storage: disk` their

@@ -210,6 +210,17 @@ class ReportToStudy(L.Callback):
             self._reported.add(iteration)
         self._prune_if_hopeless(trainer)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Report what a search that has ended early would have reported: others are compared with it later on."""
+        from optuna.pruners import NopPruner
+
+        assert isinstance(pl_module, ModelSwarm)
+        if self.pruned or isinstance(self._trial.study.pruner, NopPruner):
+            return
+        for iteration in range(int(pl_module.swarm.iterations) + 1, trainer.max_steps + 1):
+            if iteration not in self._reported:
+                self._trial.report(float(pl_module.swarm.global_best_utility), iteration)
+
     def keep(self, **facts: Any) -> None:
         """Keep what is known of the search with the trial."""
         self.facts |= facts

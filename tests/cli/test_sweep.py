@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -211,29 +212,29 @@ def test_what_changes_scores_has_first_scores_of_its_own_and_the_rest_is_asked_a
 
 
 def test_searches_below_the_median_are_pruned(world: World, tmp_path: Path) -> None:
-    seeds = list(range(9))
-    sweep = {"sampler": "grid", "space": {"seed_everything": seeds}, "pruner": "median", "pruner_warmup": 0}
-    run_swarm(config_of(world, tmp_path, trials=9, **sweep), "sweep", tmp_path, "--trainer.max_steps", "2")
+    sweep = {"sampler": "grid", "space": {"seed_everything": list(range(9))}, "pruner": "median", "pruner_warmup": 0}
+    config = config_of(world, tmp_path, trials=9, **sweep) | {"stop": {"patience": 2}}
+    run_swarm(config, "sweep", tmp_path, "--trainer.max_steps", "3")
     ended: list[list[float]] = []
     pruned = 0
     for row in table(tmp_path):
         bests = [float(line["global_best"]) for line in read_rows(Path(row["folder"]) / "history.csv")][1:]
         below = None
         for step, best in enumerate(bests):
-            others = sorted(other[step] for other in ended if len(other) > step)
-            middle = len(others) // 2
-            median = others[middle] if len(others) % 2 else sum(others[middle - 1 : middle + 1]) / 2 if others else 0
-            if len(ended) >= 5 and best < median:
+            others = [other[min(step, len(other) - 1)] for other in ended]
+            if len(ended) >= 5 and best < statistics.median(others):
                 below = step
                 break
         assert row["state"] == ("ended" if below is None else "pruned")
-        assert len(bests) == (2 if below is None else below + 1)
-        pruned += below is not None
         if below is None:
             ended.append(bests)
+        else:
+            pruned += 1
+            assert len(bests) == below + 1
         with lock_if_free(tmp_path / "small" / "locks" / f"trial_{int(row['trial']):04d}") as free:
             assert free
     assert pruned, "no search was pruned: the test shows nothing"
+    assert len({len(bests) for bests in ended}) > 1, "no search ended early: the test does not show what it is said for"
     spent = sum(int(row["evaluations"]) for row in table(tmp_path))
     report = (tmp_path / "small" / "sweep.md").read_text()
     assert f"{pruned} pruned" in report
