@@ -36,6 +36,8 @@ class ExportBest(L.Callback):
             )
         self.particles = list(particles)
         self.max_shard_size = max_shard_size
+        # Whether it says where the best found expert lies.
+        self.tells = True
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse particles that do not exist, before the search.
@@ -58,4 +60,5 @@ class ExportBest(L.Callback):
         path = export_expert(pl_module, folder / BEST_EXPERT, test=test, overwrite=True, max_shard_size=size)
         for particle in self.particles:
             export_expert(pl_module, folder / f"particle_{particle}", particle, overwrite=True, max_shard_size=size)
-        print(f"Best expert: {path}")
+        if self.tells:
+            print(f"Best expert: {path}")

@@ -6,95 +6,41 @@ Every search is run as `swarm fit` runs it, with a config and a run folder of it
 import gc
 import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
+import torch
 import yaml
-from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from swarm_lightning.cli.main import COMMON, SwarmCLI
+from swarm_lightning.callbacks import FirstLook
+from swarm_lightning.cli.main import SwarmCLI
+from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
+from swarm_lightning.cli.user_code import told_as_input
 from swarm_lightning.errors import InputError, ServiceError, StorageError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
-from swarm_lightning.files import storage_errors, whole_folder, write_whole
+from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
-from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
+from swarm_lightning.search.run_folder import CHECKPOINTS
+from swarm_lightning.search.storage import rows_folder
 from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.sweep.first_scores import FirstScores
-from swarm_lightning.sweep.report import SUMMARY, rows_of, test_of, write_report
+from swarm_lightning.sweep.notices import said_once, without_bars
+from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, test_of, write_report
 from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
-from swarm_lightning.sweep.space import Space, grid_size, put, read_space, samples
-from swarm_lightning.sweep.study import LOCKS, SweepStudy
-from swarm_lightning.sweep.trial import ReportToStudy, Shared, TrialSwarm
+from swarm_lightning.sweep.space import Space, check_grid, names, put, read_space, samples, size
+from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
+from swarm_lightning.sweep.trial import ReportToStudy, Shared
 
 BEST_EXPERT = "best_expert"
 # What does not change what is found: where and how fast it is searched, and what is shown of it.
 FREE = (
-    "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir", "trainer.precision",
+    "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir",
     "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler", "model.engine", "checkpoint",
     "history", "export_best", "sweep.trials", "sweep.storage", "sweep.keep_checkpoints", "sweep.study",
 )  # fmt: skip
-
-
-class TrialSummary(L.Callback):
-    """Writes `summary.json` as every search does, and prints nothing."""
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what came out."""
-        assert isinstance(pl_module, ModelSwarm)
-        result = pl_module.result(pl_module.held_back)
-        path = Path(trainer.default_root_dir) / SUMMARY
-        write_whole(path, json.dumps(result.to_dict(), indent=2) + "\n")
-
-
-class TrialCLI(SwarmCLI):
-    """`swarm fit` for one search of a sweep."""
-
-    def __init__(self, config: Mapping[str, Any], folder: Path, shared: Shared, report: ReportToStudy | None) -> None:
-        """Run the search to its end.
-
-        Args:
-            config: Of `swarm fit`, as nested plain values.
-            folder: Its run folder.
-            shared: What the searches share.
-            report: Tells the study how it stands.
-        """
-        self._folder = folder
-        self._shared = shared
-        self._report = report
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-            super().__init__(TrialSwarm, args={"subcommand": "fit", "fit": dict(config)}, **COMMON)
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Name the only subcommand."""
-        return {"fit": SwarmCLI.subcommands()["fit"]}
-
-    def _add_other_commands(self, parser: LightningArgumentParser) -> None:
-        """Leave the other commands out."""
-
-    def _choose_files(self) -> str:
-        self.config_as_given = self.config.clone()
-        state = self._folder / CHECKPOINTS / LAST
-        if state.is_file():
-            self.config["fit"].ckpt_path = str(state)
-        else:
-            self.new_folder = self._folder
-        return self._take(self._folder)
-
-    def further_callbacks(self) -> list[L.Callback]:
-        """Return what goes on beside the search."""
-        return [TrialSummary(), *([] if self._report is None else [self._report])]
-
-    def before_fit(self) -> None:
-        """Hand the search what it shares."""
-        self.model.shared = self._shared
 
 
 def run_sweep(cli: SwarmCLI) -> None:
@@ -106,38 +52,45 @@ def run_sweep(cli: SwarmCLI) -> None:
     Raises:
         InputError: If the sweep can't be run as it is configured, or all of its searches failed.
     """
-    whole = yaml.safe_load(cli._parser("sweep").dump(cli.config["sweep"], skip_unset=False))
-    settings: SweepSettings = cli._parser("sweep").instantiate_classes(cli.config["sweep"]).sweep
-    config = {name: value for name, value in whole.items() if name not in ("sweep", "config")}
-    space = _checked_space(cli, settings, config)
-    _rehearse(cli)
-    folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
-    study = SweepStudy(folder, settings, space, _identity(whole, space))
-    shared = Shared(FirstScores(folder / "first_scores"))
-    while True:
-        interruption.check()
-        with study.next_trial() as claimed:
-            if claimed is None:
-                break
-            _run_trial(study, shared, config, *claimed)
-    _finish(study, shared, config)
+    require_optuna()
+    with said_once():
+        whole = yaml.safe_load(cli._parser("sweep").dump(cli.config["sweep"], skip_unset=False))
+        settings: SweepSettings = cli._parser("sweep").instantiate_classes(cli.config["sweep"]).sweep
+        config = {name: value for name, value in whole.items() if name not in ("sweep", "config")}
+        space = _checked_space(cli, settings, config)
+        folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
+        check_folder(folder)
+        shared = Shared(FirstScores(folder / "first_scores", folder / LOCKS))
+        rehearsal = RehearsalCLI(config, samples(space)[0], folder, shared)
+        study = SweepStudy(folder, settings, space, _identity(whole, space) | rehearsal.content(space))
+        del rehearsal
+        gc.collect()  # its experts are large
+        while True:
+            interruption.check()
+            with study.next_trial() as claimed:
+                if claimed is None:
+                    break
+                _run_trial(study, shared, config, *claimed)
+            without_bars()
+        _finish(study, shared, config)
 
 
 def _run_trial(
     study: SweepStudy, shared: Shared, config: Mapping[str, Any], trial: Any, settings: Mapping[str, Any]
 ) -> None:
-    folder = study.folder_of(trial.number)
-    shown = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in settings.items())
-    print(f"Trial {trial.number} of {study.settings.trials}: {shown}", flush=True)
-    trial.set_user_attr("settings", dict(settings))
+    folder, named = study.folder_of(trial.number), names(study.space)
+    place = sum(other.number <= trial.number for other in study.trials())
+    shown = ", ".join(f"{named[key]} {value}" for key, value in settings.items())
     report = ReportToStudy(trial)
+    done = f", goes on after {_counted(report.facts['iterations'])}" if "iterations" in report.facts else ""
+    print(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
+    trial.set_user_attr(SETTINGS, dict(settings))
     try:
-        TrialCLI(put(config, settings), folder, shared, report)
+        TrialCLI(config, settings, folder, shared, [report, *([FirstLook()] if trial.number == 0 else [])])
     except (ServiceError, StorageError):
         raise  # no search can go on now
     except (InputError, MisconfigurationException) as error:
-        trial.set_user_attr("error", str(error))
-        trial.set_user_attr("evaluations", report.evaluations)
+        report.keep(error=str(error))
         study.tell(trial, "FAIL")
         print(f"Trial {trial.number} failed: {error}", flush=True)
         return
@@ -148,20 +101,22 @@ def _run_trial(
         gc.collect()  # modules and trainers know each other; their positions are large
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     found = float(summary["validation"][-1]["utility"])
-    for name in ("iterations", "restarts", "evaluations", "generated_tokens", "seconds"):
-        trial.set_user_attr(name, summary[name])
-    trial.set_user_attr("validation", found)
+    report.keep(validation=found, **{name: summary[name] for name in FACTS if name in summary})
     if report.pruned:
         study.tell(trial, "PRUNED")
     else:
         study.tell(trial, "COMPLETE", found)
     state = "pruned" if report.pruned else "ended"
-    print(f"Trial {trial.number} {state}: {found:.4f} on validation, {summary['iterations']} iterations.", flush=True)
-    _drop_checkpoints(study)
+    print(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
+    _drop_checkpoints(study, config)
 
 
-def _drop_checkpoints(study: SweepStudy) -> None:
-    """Remove the checkpoints of searches that have ended and are not the best, where only that is kept."""
+def _counted(iterations: int) -> str:
+    return f"{iterations} {'iteration' if iterations == 1 else 'iterations'}"
+
+
+def _drop_checkpoints(study: SweepStudy, config: Mapping[str, Any]) -> None:
+    """Remove checkpoints, and swarms on the disk, where only those of the best search that has ended are kept."""
     best = study.best()
     if study.settings.keep_checkpoints == "all" or best is None:
         return
@@ -169,36 +124,50 @@ def _drop_checkpoints(study: SweepStudy) -> None:
         best = study.best()
         for trial in study.trials():
             if trial.state.is_finished() and best is not None and trial.number != best.number:
-                shutil.rmtree(study.folder_of(trial.number) / CHECKPOINTS, ignore_errors=True)
+                folder = study.folder_of(trial.number)
+                for left in (folder / CHECKPOINTS, rows_folder(folder, config["model"]["state_folder"])):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> None:
-    """Report; whoever ends last scores the best search on the test split."""
+    """Report; whoever ends last scores the best search on the test split, where its folder lies here."""
     with lock(study.folder / LOCKS / "report"):
         rows = rows_of(study)
         running = [row for row in rows if row.state in ("running", "waiting")]
         best = study.best()
         number = None if running or best is None else best.number
-        if number is not None:
-            folder = study.folder_of(number)
+        row = next((row for row in rows if row.number == number), None)
+        if row is not None and row.here:
+            folder = study.folder_of(row.number)
             if test_of(folder) is None:
                 shared.with_test = True
-                row = next(row for row in rows if row.number == number)
-                TrialCLI(put(config, row.settings), folder, shared, None)
+                TrialCLI(config, row.settings, folder, shared)
+            test = test_of(folder)
+            if test is not None:
+                study.keep_test(row.number, test)
                 rows = rows_of(study)
             _copy_expert(folder / BEST_EXPERT, study.folder / BEST_EXPERT)
-        write_report(study.folder, rows, study.space, number, shared.first_scores.count())
+        first = shared.first_scores.count()
+        write_report(study.folder, rows, study.space, number, first)
     if running:
-        print(f"{len(running)} searches are running in other processes; the last to end reports the best.")
-    elif number is None:
+        print("Other searches are running in other processes, the last to end reports the best:")
+        for row in running:
+            print(f"  trial {row.number}: {row.folder}")
+    elif row is None:
         reasons = next((row.why for row in rows if row.why), "")
         raise InputError(
-            f"Expected at least one search to end, but none of {len(rows)} has. The first that failed says: {reasons}"
+            f"Expected at least one search to end, but none of {len(rows)} has. The first that failed says: {reasons} "
+            "They are not tried again: mend it, and begin another sweep.study."
         )
     else:
-        print((study.folder / "sweep.md").read_text(encoding="utf-8").split("\n| ", 1)[0])
-        print(f"Best expert: {study.folder / BEST_EXPERT}")
-    print(f"All searches: {study.folder / 'sweep.csv'}")
+        print(f"\n{outcome(rows, study.space, number, first)}\n")
+        if row.here:
+            print(f"Best expert: {study.folder / BEST_EXPERT}")
+        else:
+            print(f"The best search lies on another machine: {row.folder}")
+            if row.test is None:
+                print("The same command, started there, scores it on the test split.")
+    print(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
 
 
 def _copy_expert(source: Path, target: Path) -> None:
@@ -209,23 +178,21 @@ def _copy_expert(source: Path, target: Path) -> None:
 
 def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> Space:
     space = read_space(PUBLISHED_SPACE if settings.space is None else settings.space, config)
-    if settings.sampler == "grid" and settings.trials > grid_size(space):
-        raise InputError(
-            f"Expected at most {grid_size(space)} trials, the combinations of the grid, but got {settings.trials}."
-        )
-    parser = cli._parser("fit")
     for together in samples(space):
         try:
-            parser.parse_object(put(config, together))
+            _try(cli, put(config, together))
         except InputError:
             for key, value in together.items():  # which of them is it?
                 try:
-                    parser.parse_object(put(config, {key: value}))
+                    _try(cli, put(config, {key: value}))
                 except InputError as error:
                     raise InputError(
                         f"Expected values in sweep.space that {key!r} takes, but {value!r} is none: {error}"
                     ) from error
             raise
+    if settings.sampler == "grid":
+        check_grid(space)
+    settings.count(size(space))
     trainer = config["trainer"]
     if needs_ranks(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
@@ -235,14 +202,19 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
     return space
 
 
-def _rehearse(cli: SwarmCLI) -> None:
-    """Read experts and data once, so that what is wrong with them comes up before there is a study."""
-    parts = cli._parser("sweep").instantiate_classes(cli.config["sweep"])
-    L.seed_everything(int(cli.config["sweep"].seed_everything), verbose=False)
-    trainer = L.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
-    parts.model.trainer, trainer.datamodule = trainer, parts.data  # type: ignore[attr-defined]
-    parts.model.prepare_data()
-    parts.data.prepare_data()
+def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
+    """Make the parts of a search, and the swarm's rules, to see whether they take their settings.
+
+    Raises:
+        InputError: If they do not.
+    """
+    parser = cli._parser("fit")
+    with told_as_input():
+        parts = parser.instantiate_classes(parser.parse_object(dict(config)))
+    try:
+        parts.model.scheduler_factory(parts.model.optimizer_factory([torch.zeros(2, 1)]))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _identity(whole: Mapping[str, Any], space: Space) -> dict[str, Any]:

@@ -107,9 +107,7 @@ class ModelSwarm(L.LightningModule):
         if ensemble_size < 1:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {ensemble_size}.")
         self.automatic_optimization = False
-        self.base = base
-        self.experts = experts
-        self.objective = objective
+        self.base, self.experts, self.objective = base, experts, objective
         self.particles = particles
         self.child_span = child_span
         self.start = start
@@ -118,9 +116,7 @@ class ModelSwarm(L.LightningModule):
         self.ensemble_size = ensemble_size
         self.base_dtype = dtype
         self.trust_remote_code = trust_remote_code
-        self.engine = engine
-        self.storage = storage
-        self.state_folder = state_folder
+        self.engine, self.storage, self.state_folder = engine, storage, state_folder
         # The rows of a swarm on the disk: positions and memory hold their numbers then.
         self.stored: RunRows | None = None
         self.seed: int | None = None
@@ -274,13 +270,17 @@ class ModelSwarm(L.LightningModule):
         if self.particle_swarm.begun:
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
-        prepare_objective(self, examples)
+        self.prepare(examples)
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self._generator)
         note_parts(self, examples)
         self.metrics = measure(self)
         for logger in self.loggers:
             logger.log_metrics(finite(self.metrics), step=0)
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Let the objective measure what it needs on the base, before anything is scored."""
+        prepare_objective(self, examples)
 
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Do one iteration: move every particle, score it, remember the bests.

@@ -156,12 +156,20 @@ def new_rows(module: "ModelSwarm", generator: torch.Generator) -> Tensor:
     return positions
 
 
+def rows_folder(run: Path, state_folder: str | None) -> Path:
+    """Return where the rows of a run lie.
+
+    Args:
+        run: Its folder.
+        state_folder: The setting of the search.
+    """
+    if state_folder is None:
+        return run / STATE
+    return Path(state_folder).expanduser().absolute() / f"{run.absolute().parent.name}_{run.name}"
+
+
 def _new_folder(module: "ModelSwarm") -> Path:
-    run = Path(module.trainer.default_root_dir)
-    if module.state_folder is None:
-        folder = run / STATE
-    else:
-        folder = Path(module.state_folder).expanduser().absolute() / f"{run.absolute().parent.name}_{run.name}"
+    folder = rows_folder(Path(module.trainer.default_root_dir), module.state_folder)
     if folder.exists() and any(folder.iterdir()):
         raise InputError(
             f"Expected a new folder for the rows of a new search, but {str(folder)!r} holds something. Remove it if no "

@@ -1,12 +1,15 @@
-"""The scores of first positions, kept beside a sweep: what was asked of one search is not asked of the next.
+"""What is asked before the first iteration, kept beside a sweep: what one search has asked is not asked of the next.
 
 A position's scores depend on the base, the data, the objective and the position alone, and are filed under all four: a
-trial takes what belongs to exactly its own positions, and asks the rest.
+trial takes what belongs to exactly its own positions, and asks the rest. So is what an objective measures of the base.
+Processes that would ask the same wait for the one that asks.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.files import storage_errors, whole_file
+from swarm_lightning.experts.vectors import Vectors, windows
+from swarm_lightning.files import storage_errors, whole_file, write_whole
+from swarm_lightning.locks import lock_if_free
+
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,28 +45,50 @@ class SharedEvaluation(Evaluation):
 class FirstScores:
     """Scores of positions, one file each, in a folder that processes may share."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep the folder.
+    def __init__(self, folder: Path, locks: Path) -> None:
+        """Keep the folders.
 
         Args:
             folder: Where the files lie; made when there is something to keep.
+            locks: Where the locks lie.
         """
         self.folder = folder
+        self.locks = locks
 
-    def keys(self, positions: Tensor, what: Mapping[str, Any], numbered: bool = False) -> list[str]:
+    @contextmanager
+    def alone(self, what: Mapping[str, Any]) -> Iterator[None]:
+        """Keep all others from asking the same for the length of a `with` block; wait as long as another does.
+
+        Args:
+            what: What is asked: nested plain values.
+
+        Raises:
+            Interrupted: If the run is asked to end meanwhile.
+        """
+        path = self.locks / f"first_{_digest(what).hexdigest()[:16]}"
+        while True:
+            with ExitStack() as held:
+                if held.enter_context(lock_if_free(path)):
+                    yield
+                    return
+            interruption.check()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def keys(self, positions: Vectors, what: Mapping[str, Any], numbered: bool = False) -> list[str]:
         """Return under what the scores of every position are filed.
 
         Args:
-            positions: Weights [N, D] float32.
+            positions: Weights [N, D] float32, or N vectors.
             what: Everything else that the scores depend on, as nested plain values.
             numbered: Whether they depend on the place of a position in the swarm too.
         """
-        common = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
+        common = _digest(what)
         keys = []
-        for place, row in enumerate(positions.detach().cpu().contiguous()):
+        for place, vector in enumerate(positions):
             digest = common.copy()
             digest.update(str(place if numbered else "").encode())
-            digest.update(memoryview(row.numpy()).cast("B"))
+            for start, stop in windows(0, len(vector)):
+                digest.update(memoryview(vector[start:stop].detach().cpu().contiguous().numpy()).cast("B"))
             keys.append(digest.hexdigest())
         return keys
 
@@ -76,8 +106,7 @@ class FirstScores:
         """
         from safetensors.torch import save_file
 
-        with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self._make()
         for place in asked.nonzero().flatten().tolist():
             tensors = {
                 "scores": evaluation.scores[place].clone(),
@@ -110,5 +139,36 @@ class FirstScores:
 
         return sum(int((~load_file(path)["scores"].isnan()).sum()) for path in self.folder.glob("*.safetensors"))
 
+    def state(self, what: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what an objective has measured of the base; None if no search has let it.
+
+        Args:
+            what: Everything that it depends on, as nested plain values.
+        """
+        path = self._state_path(what)
+        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found
+
+    def keep_state(self, what: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """File what an objective has measured of the base.
+
+        Args:
+            what: Everything that it depends on, as nested plain values.
+            state: Plain values by name.
+        """
+        self._make()
+        write_whole(self._state_path(what), json.dumps(state))
+
+    def _make(self) -> None:
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+    def _state_path(self, what: Mapping[str, Any]) -> Path:
+        return self.folder / f"objective_{_digest(what).hexdigest()}.json"
+
+
+def _digest(what: Mapping[str, Any]) -> "hashlib._Hash":
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode())

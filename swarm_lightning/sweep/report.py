@@ -14,14 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.experts.model_card import escape
 from swarm_lightning.files import write_whole
-from swarm_lightning.sweep.space import Space
+from swarm_lightning.sweep.space import Choice, Range, Space, names
 
 if TYPE_CHECKING:
     from swarm_lightning.sweep.study import SweepStudy
 
+# Where it is kept with a trial.
+KEPT, PLACE, SETTINGS = "facts", "place", "settings"
 SUMMARY = "summary.json"
 FACTS = ("iterations", "restarts", "evaluations", "asked_first", "taken", "generated_tokens", "seconds")
 STATES = {"COMPLETE": "ended", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+OBJECTIVE = "model.objective"
+FILES = (
+    "Files in this folder:",
+    "",
+    "- `sweep.csv`: this table with all costs, unrounded.",
+    "- `best_expert/`: the found expert of the best search.",
+    "- `trial_<number>/`: the run folder of a search, as of `swarm fit`; `config.yaml` there starts it alone.",
+    "- `study.db`: Optuna's study, unless `sweep.storage` names another place.",
+    "- `first_scores/`: the scores of first positions (experts, children), and what an objective has measured of the "
+    "base: a search takes from here what another has asked. Without it the next search asks again.",
+    "- `locks/`: who works at which search. Its files are empty and block nobody once their process has ended; `place` "
+    "tells this folder from those of other machines. Leave it while processes run.",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,8 @@ class TrialRow:
             from other searches instead, generated tokens, seconds.
         why: Why it failed.
         folder: Its run folder.
+        data: What tells its validation examples from others; empty where it has not begun.
+        here: Whether that lies here, and not on another machine that shares the study.
     """
 
     number: int
@@ -48,24 +65,28 @@ class TrialRow:
     facts: Mapping[str, float]
     why: str
     folder: str
+    data: str
+    here: bool
 
 
 def rows_of(study: "SweepStudy") -> list[TrialRow]:
     """Return what is known of every trial, in the order of their numbers."""
     rows = []
     for trial in study.trials():
-        folder = study.folder_of(trial.number)
-        attributes = trial.user_attrs
+        attributes, facts = trial.user_attrs, trial.user_attrs.get(KEPT, {})
+        folder, (_, machine) = study.folder_of(trial.number), attributes.get(PLACE, ("", "elsewhere"))
         rows.append(
             TrialRow(
                 trial.number,
                 STATES[trial.state.name],
-                attributes.get("settings", trial.params),
-                attributes.get("validation"),
-                test_of(folder),
-                {name: attributes[name] for name in FACTS if name in attributes},
-                attributes.get("error", ""),
-                str(folder),
+                attributes.get(SETTINGS, trial.params),
+                facts.get("validation"),
+                study.test_of(trial.number),
+                {name: facts[name] for name in FACTS if name in facts},
+                facts.get("error", ""),
+                str(folder) if study.is_here(trial) else f"{machine}/{folder.name}",
+                facts.get("data", ""),
+                study.is_here(trial),
             )
         )
     return rows
@@ -91,11 +112,12 @@ def budget(rows: Sequence[TrialRow], first: int) -> dict[str, float]:
 
     Args:
         rows: All trials.
-        first: Evaluations of first positions that all searches made together: also those of a search that was
+        first: Evaluations of first positions that all searches here made together: also those of a search that was
             interrupted right behind them, which does not know of them any more.
     """
     costs = {name: sum(row.facts.get(name, 0) for row in rows) for name in FACTS}
-    return costs | {"evaluations": costs["evaluations"] - costs["asked_first"] + first, "first": first}
+    firsts = first + sum(row.facts.get("asked_first", 0) for row in rows if not row.here)
+    return costs | {"evaluations": costs["evaluations"] - costs["asked_first"] + firsts, "first": firsts}
 
 
 def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> None:
@@ -106,7 +128,7 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int
         rows: All trials.
         space: What was drawn.
         best: Number of the best search; None while others are running, or where none has ended.
-        first: Evaluations of first positions that all searches made together.
+        first: Evaluations of first positions that all searches here made together.
     """
     write_whole(folder / "sweep.md", render(rows, space, best, first))
     text = io.StringIO()
@@ -120,40 +142,62 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int
     write_whole(folder / "sweep.csv", text.getvalue())
 
 
-def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
-    """Return the report as Markdown.
+def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
+    """Return in a few paragraphs of Markdown what came out, and what it cost.
 
     Args:
         rows: All trials.
         space: What was drawn.
         best: Number of the best search; None while others are running, or where none has ended.
-        first: Evaluations of first positions that all searches made together.
+        first: Evaluations of first positions that all searches here made together.
     """
     states = Counter(row.state for row in rows)
     costs = budget(rows, first)
     found = next((row for row in rows if row.number == best), None)
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
-    lines = ["# Sweep", "", f"{len(rows)} searches: {counted}.", ""]
+    paragraphs = [f"{len(rows)} {'search' if len(rows) == 1 else 'searches'}: {counted}."]
     if found is not None and found.validation is not None:
         test = "no test split" if found.test is None else f"**{found.test:.4f} on test**"
-        lines += [
-            f"Best by validation: trial {found.number}, {found.validation:.4f} on validation, {test}.",
+        named = names(space)
+        drawn = ", ".join(f"{named[key]} {found.settings[key]}" for key in space if key in found.settings)
+        paragraphs += [
+            f"Best by validation: trial {found.number} ({drawn}), {found.validation:.4f} on validation, {test}.",
             "The validation utility is the highest of all searches, and so too high; the test score is not.",
-            "",
         ]
-    lines += [
+    differing = ["by different validation examples"] if len({row.data for row in rows if row.data}) > 1 else []
+    differing += [f"with different {key}" for key in space if f"{key}.".startswith(f"{OBJECTIVE}.")]
+    if differing:
+        paragraphs.append(
+            f"The searches were measured {' and '.join(differing)}: where that makes a task easier, the best of them "
+            "is the one with the easiest task."
+        )
+    once = "once" if all(row.here for row in rows) else "once on each machine"
+    paragraphs.append(
         f"Budget: {costs['evaluations']:.0f} (particle, example) evaluations in {costs['seconds']:.0f} s of searching, "
-        f"pruned and failed searches included; {first} of them are those of the first positions, which were asked once "
-        f"and saved the other searches {costs['taken']:.0f}.",
-        "",
-    ]
-    shorts = [key.replace(".init_args", "") for key in space]
-    head = ["trial", "state", "validation", "test", "iterations", "evaluations", *shorts, "why"]
-    lines += [f"| {' | '.join(map(escape, head))} |", "|" + " --- |" * len(head)]
+        f"pruned and failed searches included; {costs['first']:.0f} of them are those of the first positions, which "
+        f"were asked {once} and saved the other searches {costs['taken']:.0f}."
+    )
+    return "\n\n".join(paragraphs)
+
+
+def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
+    """Return the report as Markdown; for the arguments see `outcome`."""
+    named = names(space)
+    lines = ["# Sweep", "", outcome(rows, space, best, first), "", "Drawn were:", ""]
+    lines += [f"- `{name}`, {_spelled(space[key])} (`{key}`)" for key, name in named.items()]
+    head = ["trial", "state", "validation", "test", "iterations", "evaluations", *named.values(), "why"]
+    lines += ["", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in ranked(rows):
         scores = ["" if score is None else f"{score:.4f}" for score in (row.validation, row.test)]
         facts = [str(row.facts.get(name, "")) for name in ("iterations", "evaluations")]
         drawn = [escape(row.settings[key]) if key in row.settings else "" for key in space]
         cells = [str(row.number), row.state, *scores, *facts, *drawn, escape(row.why) if row.why else ""]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *FILES]) + "\n"
+
+
+def _spelled(values: Choice | Range) -> str:
+    if isinstance(values, Choice):
+        return f"one of {', '.join(map(str, values.values))}"
+    steps = "" if values.step is None else f" in steps of {values.step:g}"
+    return f"{values.low:g} to {values.high:g}{steps}{', by its logarithm' if values.log else ''}"

@@ -13,6 +13,7 @@ PUBLISHED_SPACE: dict[str, Any] = {
     "model.optimizer.repel": [0.01, 0.05, 0.1],
     "model.optimizer.lr": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
 }
+DEFAULT_TRIALS = 20
 
 
 @dataclass(frozen=True)
@@ -20,21 +21,24 @@ class SweepSettings:
     """How settings are drawn, how many, and where the study is kept.
 
     Attributes:
-        trials: Searches in all, over all processes that share the study, >= 1.
-        sampler: `random`, `grid` (every combination once) or `tpe`.
+        trials: Searches in all, over all processes that share the study, >= 1; null: 20, or as many as there are
+            different settings where these are fewer, and with `grid` all of these.
+        sampler: `random`; `grid`, every combination, in an order drawn by the seed; or `tpe`, which draws the first
+            ten at random and then where those that have ended look promising. None draws the same settings twice.
         space: Key of the config -> a list of values, or a range `{low, high}` with `step` or `log`; null: the five
             coefficients of the published protocol.
         study: Name of the study, and of its folder in `trainer.default_root_dir`. The same name goes on with it.
         storage: URL of Optuna's storage, for studies that machines without a common disk share; null: SQLite in the
             study's folder.
-        pruner: `median` ends a search whose global best lies below the median of the others' at that iteration;
-            `none` lets all go on, as the published protocol does.
+        pruner: `median` ends a search whose global best lies below the median of those that the searches that have
+            ended had at that iteration, or at their last; `none` lets all go on, as the published protocol does.
         pruner_warmup: Iterations of a search before it may be pruned, >= 0; and five searches must have ended.
         seed: Seed of the draws; the searches themselves have that of `seed_everything`.
-        keep_checkpoints: Whether the checkpoints of `all` searches are kept, or only that of the `best` that has ended.
+        keep_checkpoints: Whether the checkpoints of `all` searches are kept (with `model.storage: disk` their
+            swarms), or only that of the `best` that has ended.
     """
 
-    trials: int = 20
+    trials: int | None = None
     sampler: Literal["random", "grid", "tpe"] = "random"
     space: dict[str, Any] | None = None
     study: str = "sweep"
@@ -46,7 +50,7 @@ class SweepSettings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range, and names that are no folder's."""
-        if self.trials < 1:
+        if self.trials is not None and self.trials < 1:
             raise InputError(f"Expected sweep.trials to be at least 1, but got {self.trials}.")
         if self.pruner_warmup < 0:
             raise InputError(f"Expected sweep.pruner_warmup to be at least 0, but got {self.pruner_warmup}.")
@@ -54,3 +58,23 @@ class SweepSettings:
             raise InputError(f"Expected sweep.study to be a plain name of a folder, but got {self.study!r}.")
         if self.space is not None and not self.space:
             raise InputError("Expected a key in sweep.space, but it is empty. Name one, or leave it out.")
+
+    def count(self, settings: int | None) -> int:
+        """Return how many searches there are to be.
+
+        Args:
+            settings: How many different settings can be drawn; None where there is no limit.
+
+        Raises:
+            InputError: If more are wanted.
+        """
+        if self.trials is None:
+            if settings is not None and (self.sampler == "grid" or settings < DEFAULT_TRIALS):
+                return settings
+            return DEFAULT_TRIALS
+        if settings is not None and self.trials > settings:
+            raise InputError(
+                f"Expected sweep.trials to be at most {settings}, as many as there are different settings in "
+                f"sweep.space, but got {self.trials}. Set fewer, or widen the space."
+            )
+        return self.trials

@@ -8,13 +8,17 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from swarm_lightning.errors import InputError
 
-# A sweep is one config's: these say where it writes, and what it is.
-FIXED = ("trainer.default_root_dir", "ckpt_path", "config", "sweep", "subcommand")
+# A sweep is one config's: these say where it writes, on what it runs, and what it is.
+FIXED = (
+    "trainer.default_root_dir", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "trainer.logger", "model.state_folder", "checkpoint", "history", "export_best", "ckpt_path", "config", "sweep",
+    "subcommand",
+)  # fmt: skip
 INSIDE = "init_args"
 Plain = None | bool | int | float | str
 
@@ -56,6 +60,11 @@ class Choice:
         return list(self.labels)
 
     @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    @property
     def samples(self) -> list[Any]:
         """Values that show whether the config takes all of them."""
         return list(self.values)
@@ -91,9 +100,15 @@ class Range:
         return [self.low + place * step for place in range(count)]
 
     @property
+    def count(self) -> int | None:
+        """How many values there are; None where any number between the bounds may be drawn."""
+        return len(self.grid) or (int(self.high - self.low) + 1 if self.whole else None)
+
+    @property
     def samples(self) -> list[Any]:
-        """Values that show whether the config takes all of them."""
-        return [self.low, self.high]
+        """Values that show whether the config takes all of them: both ends, and one between that is no whole number."""
+        between = [] if self.whole else [self.low + (self.step or (self.high - self.low) / math.e)]
+        return [self.low, *between, self.high]
 
 
 Space = dict[str, Choice | Range]
@@ -112,7 +127,9 @@ def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> Space:
     Raises:
         InputError: If there is no such key, it can't be varied, or its values are no list and no range.
     """
-    known = {_short(key): key for key in _keys(config)}
+    known: dict[str, str] = {}
+    for key in _keys(config):
+        known.setdefault(_short(key), key)  # of a class with settings the class, and not its `init_args`
     read: Space = {}
     for key, values in space.items():
         short = _short(key)
@@ -150,8 +167,8 @@ def put(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
     return changed
 
 
-def grid_size(space: Space) -> int:
-    """Return how many combinations a grid has.
+def check_grid(space: Space) -> None:
+    """Refuse a space that has no grid.
 
     Raises:
         InputError: If a range has no step to go by.
@@ -161,14 +178,38 @@ def grid_size(space: Space) -> int:
             raise InputError(
                 f"Expected a list or a range with a step for {key!r} with sampler: grid, but got {values}."
             )
-    return math.prod(len(values.grid) for values in space.values())
+
+
+def size(space: Space) -> int | None:
+    """Return how many different settings can be drawn; None where there is no limit.
+
+    >>> size({"a": Choice((1, 2)), "b": Range(1, 3)}), size({"a": Range(0.5, 1.0)})
+    (6, None)
+    """
+    counts = [values.count for values in space.values()]
+    return None if None in counts else math.prod(count for count in counts if count is not None)
+
+
+def names(space: Space) -> dict[str, str]:
+    """Return by key the shortest end of it that no other key has.
+
+    >>> names(dict.fromkeys(["model.optimizer.init_args.lr", "stop.patience", "restart.patience"], Choice((1, 2))))
+    {'model.optimizer.init_args.lr': 'lr', 'stop.patience': 'stop.patience', 'restart.patience': 'restart.patience'}
+    """
+    parts = {key: _short(key).split(".") for key in space}
+    named = {}
+    for key, own in parts.items():
+        others = [other for name, other in parts.items() if name != key]
+        length = next((n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others)), len(own))
+        named[key] = ".".join(own[-length:])
+    return named
 
 
 def samples(space: Space) -> list[dict[str, Any]]:
     """Return settings in which every value of every list, and both ends of every range, stand at least once.
 
-    >>> samples({"a": Choice((1, 2, 3)), "b": Range(0.5, 1.0)})
-    [{'a': 1, 'b': 0.5}, {'a': 2, 'b': 1.0}, {'a': 3, 'b': 0.5}]
+    >>> samples({"a": Choice((1, 2, 3)), "b": Range(4, 9)})
+    [{'a': 1, 'b': 4}, {'a': 2, 'b': 9}, {'a': 3, 'b': 4}]
     """
     longest = max(len(values.samples) for values in space.values())
     return [
@@ -180,8 +221,7 @@ def _values(key: str, values: Any) -> Choice | Range:
     if isinstance(values, list):
         if not values:
             raise InputError(f"Expected values for {key!r} in sweep.space, but the list is empty.")
-        labels = [json.dumps(value, sort_keys=True) for value in values]
-        if len(set(labels)) < len(labels):
+        if any(value == other for place, value in enumerate(values) for other in values[:place]):  # 1, 1.0 and true too
             raise InputError(f"Expected different values for {key!r} in sweep.space, but got {values}.")
         return Choice(tuple(values))
     if not isinstance(values, Mapping) or not {"low", "high"} <= set(values) <= {"low", "high", "step", "log"}:
@@ -189,15 +229,25 @@ def _values(key: str, values: Any) -> Choice | Range:
             f"Expected a list of values, or low and high and perhaps step or log, for {key!r} in sweep.space, but got "
             f"{values!r}."
         )
-    read = Range(values["low"], values["high"], values.get("step"), bool(values.get("log", False)))
+    read = Range(values["low"], values["high"], values.get("step"), values.get("log", False))
     numbers = [number for number in (read.low, read.high, read.step) if number is not None]
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
         raise InputError(f"Expected numbers as the range of {key!r} in sweep.space, but got {dict(values)}.")
-    if not read.low < read.high or (read.step is not None and read.step <= 0):
-        raise InputError(f"Expected low below high, and a step above 0, for {key!r}, but got {dict(values)}.")
+    if not isinstance(read.log, bool):
+        raise InputError(f"Expected true or false as log of {key!r} in sweep.space, but got {read.log!r}.")
+    if not all(map(math.isfinite, numbers)) or not read.low < read.high:
+        raise InputError(
+            f"Expected finite numbers, low below high, for {key!r} in sweep.space, but got {dict(values)}."
+        )
+    if read.step is not None and not 0 < read.step <= read.high - read.low:
+        raise InputError(
+            f"Expected a step above 0 that leads from low to no more than high for {key!r} in sweep.space, but got "
+            f"{dict(values)}."
+        )
     if read.log and (read.low <= 0 or read.step is not None):
         raise InputError(f"Expected low above 0 and no step with log for {key!r}, but got {dict(values)}.")
-    return read
+    # Where the steps do not end at high, they end below it.
+    return read if read.step is None else replace(read, high=read.grid[-1])
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:

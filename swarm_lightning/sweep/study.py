@@ -4,34 +4,47 @@ A trial belongs to whoever holds its lock. One that is running and that nobody h
 that looks for work goes on with it.
 """
 
-import hashlib
 import json
 import logging
+import platform
+import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
 from swarm_lightning.search.resume import flatten
+from swarm_lightning.search.run_folder import remove_if_empty
+from swarm_lightning.sweep.report import PLACE, SETTINGS
 from swarm_lightning.sweep.settings import SweepSettings
-from swarm_lightning.sweep.space import Space, draw_settings
+from swarm_lightning.sweep.space import Space, draw_settings, size
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
 DATABASE = "study.db"
 LOCKS = "locks"
-IDENTITY, PLACE, SURPLUS = "identity", "place", "surplus"
+# In an identity: what the files that were given hold, and not what they are called.
+CONTENT = "content of the "
+# Of machines that make the tables of a new database at the same moment, Optuna lets one succeed.
+ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 3, 0.3
+# What is kept with the study.
+IDENTITY, TEST = "identity", "test_of_trial_"
 
 
 class SweepStudy:
-    """A study in a folder."""
+    """A study in a folder.
+
+    Attributes:
+        count: Searches that there are to be, of all processes together.
+    """
 
     def __init__(self, folder: Path, settings: SweepSettings, space: Space, identity: Mapping[str, Any]) -> None:
         """Open the study, or make it.
@@ -43,20 +56,29 @@ class SweepStudy:
             identity: What makes this sweep this one: nested plain values.
 
         Raises:
-            InputError: If Optuna is not installed, the storage can't be opened, or the study is another sweep's.
+            InputError: If Optuna is not installed, the storage can't be opened, the study is another sweep's, or the
+                folder holds something else. Nothing is left behind then.
         """
+        require_optuna()
         self.folder = folder
         self.settings = settings
         self.space = space
-        _require_optuna()
-        with lock(folder / LOCKS / "study"):
-            self.place = _place(folder)
-            self.study = _open(folder, settings)
-            saved = self.study.user_attrs.get(IDENTITY)
-            if saved is None:
-                self.study.set_user_attr(IDENTITY, json.dumps(identity))
-            else:
-                _check_same(json.loads(saved), json.loads(json.dumps(identity)), folder, settings)
+        self.count = settings.count(size(space))
+        check_folder(folder)
+        new = not (folder / LOCKS).exists()
+        try:
+            with storage_errors(folder), lock(folder / LOCKS / "study"):
+                self.place = _place(folder)
+                self.study = _open(folder, settings)
+                saved = self.study.user_attrs.get(IDENTITY)
+                if saved is None:
+                    self.study.set_user_attr(IDENTITY, json.dumps(identity))
+                else:
+                    _check_same(json.loads(saved), json.loads(json.dumps(identity)), folder, settings)
+        except InputError:
+            if new:
+                _remove(folder)
+            raise
 
     @contextmanager
     def next_trial(self) -> "Iterator[tuple[Trial, dict[str, Any]] | None]":
@@ -64,31 +86,48 @@ class SweepStudy:
 
         It is this process's alone as long as a `with` block lasts.
         """
-        from optuna.trial import Trial
-
         with ExitStack() as held:
             with lock(self.folder / LOCKS / "study"):
-                frozen = self._claim(held)
-            if frozen is None:
-                yield None
-                return
-            # Draws depend on the seed and the number of the trial, not on who makes it and what came before.
-            self.study.sampler = self._sampler(frozen.number)
-            trial = Trial(self.study, frozen._trial_id)
-            yield trial, draw_settings(self.space, trial)
+                claimed = self._claim(held)
+            yield claimed
 
-    def _claim(self, held: ExitStack) -> "FrozenTrial | None":
+    def _claim(self, held: ExitStack) -> "tuple[Trial, dict[str, Any]] | None":
         """Take the lock of a trial that was interrupted, or else of a new one."""
-        from optuna.trial import TrialState
+        from optuna.trial import Trial, TrialState
 
         for frozen in self.trials(TrialState.RUNNING):
-            if self._is_ours(frozen) and held.enter_context(lock_if_free(self._lock_of(frozen.number))):
-                return frozen
-        if len(self.trials()) >= self.settings.trials:
-            return None
-        frozen = self._ask()
-        held.enter_context(lock_if_free(self._lock_of(frozen.number)))
-        return frozen
+            if self.is_here(frozen) and held.enter_context(lock_if_free(self._lock_of(frozen.number))):
+                trial = Trial(self.study, frozen._trial_id)
+                settings = self._drawn(trial)
+                if settings is not None:
+                    return trial, settings
+        while len(self.trials()) < self.count:
+            trial = self.study.ask()
+            trial.set_user_attr(PLACE, [self.place, f"{platform.node()}:{self.folder.resolve()}"])
+            settings = self._drawn(trial)
+            if settings is not None:
+                held.enter_context(lock_if_free(self._lock_of(trial.number)))
+                return trial, settings
+        return None
+
+    def _drawn(self, trial: "Trial") -> "dict[str, Any] | None":
+        """Return a trial's settings, drawn where it has none; None if a process elsewhere has made it needless."""
+        from optuna.trial import TrialState
+
+        from swarm_lightning.sweep.sampler import SURPLUS, WithoutRepeats, drawn
+
+        self.study.sampler = WithoutRepeats(self.settings.sampler, self.space, self.settings.seed, trial.number)
+        settings = draw_settings(self.space, trial)
+        if SETTINGS in trial.user_attrs:
+            return settings
+        others = drawn(self.study)
+        others.pop(trial.number, None)
+        # Processes without a common disk may ask at the same moment: for one trial too many, or for the same settings.
+        if sum(number < trial.number for number in others) < self.count and trial.params not in others.values():
+            return settings
+        trial.set_user_attr(SURPLUS, True)
+        self.study.tell(trial, None, TrialState.FAIL)
+        return None
 
     def tell(self, trial: "Trial", state: str, utility: float | None = None) -> None:
         """Note how a trial has ended.
@@ -98,14 +137,14 @@ class SweepStudy:
             state: COMPLETE, PRUNED or FAIL.
             utility: On the validation split, of a trial that is complete.
         """
-        from optuna.samplers import RandomSampler
         from optuna.trial import TrialState
 
-        self.study.sampler = RandomSampler()  # that of a grid would stop a loop that is not Optuna's
         self.study.tell(trial, utility, TrialState[state])
 
     def trials(self, *states: Any) -> "list[FrozenTrial]":
         """Return the trials in these states, all if none is named; without those that were one too many."""
+        from swarm_lightning.sweep.sampler import SURPLUS
+
         found = self.study.get_trials(deepcopy=False, states=states or None)
         return [trial for trial in found if SURPLUS not in trial.user_attrs]
 
@@ -120,37 +159,55 @@ class SweepStudy:
         """Return the run folder of a trial."""
         return self.folder / f"trial_{number:04d}"
 
-    def _ask(self) -> "FrozenTrial":
-        while True:
-            self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
-            trial = self.study.ask()
-            trial.set_user_attr(PLACE, self.place)
-            frozen = next(found for found in self.study.get_trials(deepcopy=False) if found.number == trial.number)
-            if trial.number < self.settings.trials or len(self.trials()) <= self.settings.trials:
-                return frozen
-            # A process elsewhere has asked at the same moment.
-            trial.set_user_attr(SURPLUS, True)
-            self.tell(trial, "FAIL")
+    def is_here(self, trial: "FrozenTrial") -> bool:
+        """Tell whether a trial's folder and lock lie here: another machine may work for the same study elsewhere."""
+        unknown = self.place if self.settings.storage is None else None  # it was killed before it said so
+        return trial.user_attrs.get(PLACE, [unknown])[0] == self.place
 
-    def _is_ours(self, trial: "FrozenTrial") -> bool:
-        """Tell whether the lock of a trial lies here: another machine may work for the same study elsewhere."""
-        return trial.user_attrs.get(PLACE, self.place if self.settings.storage is None else None) == self.place
+    def test_of(self, number: int) -> float | None:
+        """Return the test utility of a search's best found expert; None where it was not asked for."""
+        found: float | None = self.study.user_attrs.get(f"{TEST}{number}")
+        return found
+
+    def keep_test(self, number: int, utility: float) -> None:
+        """Keep the test utility of a search's best found expert for all that share the study."""
+        self.study.set_user_attr(f"{TEST}{number}", utility)
 
     def _lock_of(self, number: int) -> Path:
         return self.folder / LOCKS / f"trial_{number:04d}"
 
-    def _sampler(self, number: int) -> "BaseSampler":
-        from optuna.samplers import GridSampler, RandomSampler, TPESampler
 
-        text = f"{self.settings.seed} {number}"
-        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-        if self.settings.sampler == "grid":
-            grid = {key: values.grid for key, values in self.space.items()}
-            return GridSampler(grid, seed=self.settings.seed)
-        return TPESampler(seed=seed) if self.settings.sampler == "tpe" else RandomSampler(seed=seed)
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a sweep.
+
+    Raises:
+        InputError: If it does, or is no folder.
+    """
+    if folder.is_dir() and (LOCKS in (names := {entry.name for entry in folder.iterdir()}) or not names):
+        return
+    if folder.exists():
+        raise InputError(
+            f"Expected the folder of a sweep at {str(folder)!r}, or none yet, but there is something else. Choose "
+            "another sweep.study."
+        )
 
 
-def _require_optuna() -> None:
+def _remove(folder: Path) -> None:
+    """Remove what was made of the folder of a study that was refused; nothing of anybody else's."""
+    for name in ("study", "place"):
+        with suppress(OSError):
+            (folder / LOCKS / name).unlink()
+    remove_if_empty(folder / LOCKS)
+    remove_if_empty(folder)
+    remove_if_empty(folder.parent)
+
+
+def require_optuna() -> None:
+    """Refuse to go on without Optuna.
+
+    Raises:
+        InputError: If it is not installed.
+    """
     if find_spec("optuna") is None:
         raise InputError(
             "Expected the package optuna, which keeps the study of a sweep, but it is not installed. Install the extra "
@@ -168,25 +225,31 @@ def _open(folder: Path, settings: SweepSettings) -> "Study":
     # SQLite makes one process wait while another writes.
     connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     pruner = MedianPruner(5, settings.pruner_warmup) if settings.pruner == "median" else NopPruner()
-    try:
-        return optuna.create_study(
-            storage=RDBStorage(url, engine_kwargs=connection),
-            study_name=settings.study,
-            direction="maximize",
-            pruner=pruner,
-            load_if_exists=True,
-        )
-    except Exception as error:  # those of SQLAlchemy and of every database's driver
-        raise InputError(
-            f"Expected a storage of Optuna at {url!r}, but: {str(error).splitlines()[0]}. Check sweep.storage, and "
-            "that the driver of that database is installed."
-        ) from error
+    for attempt in range(ATTEMPTS):
+        try:
+            return optuna.create_study(
+                storage=RDBStorage(url, engine_kwargs=connection),
+                study_name=settings.study,
+                direction="maximize",
+                pruner=pruner,
+                load_if_exists=True,
+            )
+        except Exception as error:  # those of SQLAlchemy and of every database's driver
+            if attempt < ATTEMPTS - 1:
+                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+                continue
+            shown = re.sub(r"(?<=://)[^/]*@", "***@", url)  # without a password
+            raise InputError(
+                f"Expected a storage of Optuna at {shown!r}, but: {str(error).splitlines()[0]}. Check sweep.storage, "
+                "and that the driver of that database is installed."
+            ) from error
+    raise AssertionError("The last attempt returns or raises.")
 
 
 def _place(folder: Path) -> str:
     """Return what tells this folder from those of other machines."""
     path = folder / LOCKS / "place"
-    if not path.is_file():
+    if not path.is_file() or not path.read_text():
         path.write_text(uuid.uuid4().hex)
     return path.read_text()
 
@@ -194,7 +257,9 @@ def _place(folder: Path) -> str:
 def _check_same(saved: Mapping[str, Any], present: Mapping[str, Any], folder: Path, settings: SweepSettings) -> None:
     then, now = flatten(saved), flatten(present)
     differences = [
-        f"{name} is {now.get(name)!r}, there {then.get(name)!r}"
+        f"the {name.removeprefix(CONTENT)} have changed"
+        if name.startswith(CONTENT)
+        else f"{name} is {now.get(name)!r}, there {then.get(name)!r}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -13,13 +14,14 @@ import optuna
 import pytest
 import yaml
 
+from swarm_lightning.locks import lock_if_free
 from tests.search.tiny_search import TIMINGS, World, content, load_checkpoint, read_rows, run_swarm
 
 KEYS = [f"model.optimizer.init_args.{name}" for name in ("inertia", "cognitive", "social", "repel", "lr")]
 FACTS = ("trial", "state", "validation_utility", "iterations", "evaluations", "taken", *KEYS)
 
 
-def config_of(world: World, root: Path, trials: int = 3, **sweep: Any) -> dict[str, Any]:
+def config_of(world: World, root: Path, trials: int | None = 3, **sweep: Any) -> dict[str, Any]:
     config = world.config(
         root,
         model={"engine": {"exact_stop": False}},
@@ -66,7 +68,8 @@ def test_a_sweep_reports_every_search_and_the_best_with_its_test_score(world: Wo
     weights = "adapter_model.safetensors"
     assert (exported / weights).read_bytes() == (Path(best["folder"]) / "best_expert" / weights).read_bytes()
     report = (swept / "small" / "sweep.md").read_text()
-    assert f"trial {best['trial']}, {float(best['validation_utility']):.4f} on validation" in report
+    drawn = ", ".join(f"{key.rpartition('.')[2]} {best[key]}" for key in KEYS)
+    assert f"trial {best['trial']} ({drawn}), {float(best['validation_utility']):.4f} on validation" in report
 
 
 def test_first_positions_are_asked_once_for_all_searches(swept: Path) -> None:
@@ -94,21 +97,24 @@ def test_a_finished_sweep_is_left_as_it_is_and_can_be_made_longer(world: World, 
     before = {name: data for name, data in content(tmp_path / "small").items() if name.startswith("trial_")}
     run_swarm(config, "sweep", tmp_path)
     assert {name: content(tmp_path / "small")[name] for name in before} == before
+    (tmp_path / "small" / "trial_0000" / "state").mkdir()  # as of a swarm on the disk
     run_swarm(config, "sweep", tmp_path, "--sweep.trials", "3", "--sweep.keep_checkpoints", "best")
     assert facts(table(tmp_path)) == facts(table(swept))  # draws depend on the seed and the number alone
     best = max(table(tmp_path), key=lambda row: float(row["validation_utility"]))
     kept = [row["trial"] for row in table(tmp_path) if (Path(row["folder"]) / "checkpoints").exists()]
     assert kept == [best["trial"]]
+    assert (tmp_path / "small" / "trial_0000" / "state").exists() == (best["trial"] == "0")
 
 
 def test_a_study_does_not_go_on_with_other_settings(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_swarm(config_of(world, tmp_path, trials=1), "sweep", tmp_path)
+    before = content(swept / "small")
     with pytest.raises(SystemExit) as ended:
-        run_swarm(config_of(world, tmp_path, trials=2), "sweep", tmp_path, "--trainer.max_steps", "3")
+        run_swarm(config_of(world, swept, trials=4), "sweep", tmp_path, "--trainer.max_steps", "3")
     assert ended.value.code == 2
     assert "trainer.max_steps is 3, there 2" in capsys.readouterr().err
+    assert content(swept / "small") == before
 
 
 def test_a_search_that_fails_is_recorded_and_the_others_go_on(
@@ -130,35 +136,109 @@ def test_a_search_that_fails_is_recorded_and_the_others_go_on(
     assert [row["state"] for row in table(tmp_path / "none")] == ["failed", "failed"]
 
 
-def test_the_experts_scores_serve_searches_of_other_seeds(world: World, tmp_path: Path) -> None:
-    sweep = {"sampler": "grid", "space": {"seed_everything": [0, 1]}}
-    run_swarm(config_of(world, tmp_path, trials=2, **sweep), "sweep", tmp_path)
-    # The four experts are the same positions, the child is another one: 4 x 8 taken, 1 x 8 asked.
-    assert sorted((row["evaluations"], row["taken"]) for row in table(tmp_path)) == [("120", "0"), ("88", "32")]
+def test_the_experts_scores_serve_searches_of_other_seeds_and_notices_come_once(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = config_of(world, tmp_path, sampler="grid", trials=None, space={"seed_everything": [0, 1]})
+    config["data"] |= {"validation_size": 6, "seed": 0}
+    caplog.set_level("INFO", "lightning")
+    printed = run_swarm(config, "sweep", tmp_path)
+    # The four experts are the same positions, the child is another one: of 5 x 6 pairs 4 x 6 are taken, 1 x 6 asked.
+    assert sorted((row["evaluations"], row["taken"]) for row in table(tmp_path)) == [("66", "24"), ("90", "0")]
+    said = [record.getMessage() for record in caplog.records]
+    assert sum(message.startswith("6 examples were drawn") for message in said) == 1
+    assert len(said) == len(set(said))
+    assert [printed.count(text) for text in ("as the model sees it", "Best expert: ", "ended: ")] == [1, 1, 2]
+
+
+MEASURING = """
+from pathlib import Path
+from swarm_lightning.objectives import Asks, Outcome
+
+class Measuring(Asks):
+    bounds = (0.0, 1.0)
+    def __init__(self, notes: str, weight: float = 1.0, **asking):
+        super().__init__(**asking)
+        self._notes, self._weight, self._longest = Path(notes), weight, None
+    def prepare(self, examples, model):
+        self._longest = max(map(len, self.ask(examples, model)))
+        self._note("prepared", "")
+    def state_dict(self):
+        return {"longest": self._longest}
+    def load_state_dict(self, state):
+        self._longest = state["longest"]
+    def _note(self, what, question):
+        with self._notes.open("a") as file:
+            file.write(f"{what} {self._weight} {question}\\n")
+    def evaluate(self, examples, model):
+        replies = self.ask(examples, model)
+        for example in examples:
+            self._note("asked", example.question)
+        return [Outcome(reply, None, self._weight * min(1, len(reply) / self._longest)) for reply in replies]
+"""
+
+
+def test_what_changes_scores_has_first_scores_of_its_own_and_the_rest_is_asked_and_measured_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "measuring_objective.py").write_text(MEASURING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # The objective keeps its weight to itself: nothing but the draw tells that its scores are others.
+    space = {"model.objective.weight": [0.5, 1.0], "model.optimizer.lr": [0.5, 1.0]}
+    config = config_of(world, tmp_path, sampler="grid", trials=4, space=space)
+    notes = tmp_path / "notes.txt"
+    asking = {"max_new_tokens": 6, "template": "Question: {question}\nAnswer:"}
+    config["model"]["objective"] = {
+        "class_path": "measuring_objective.Measuring",
+        "init_args": {"notes": str(notes), **asking},
+    }
+    run_swarm(config, "sweep", tmp_path, "--sweep.trials", "3")
+    run_swarm(config, "sweep", tmp_path)  # in a new process the first scores would be found on the disk just so
+
+    lines = notes.read_text().splitlines()
+    assert sorted(line.split()[1] for line in lines if line.startswith("prepared")) == ["0.5", "1.0"]
+    validation = {record["question"] for record in world.split("dev")}
+    asked = [line for line in lines if line.startswith("asked") and line.split(maxsplit=2)[2] in validation]
+    rows = table(tmp_path)
+    assert sorted((row["evaluations"], row["taken"]) for row in rows) == [("120", "0")] * 2 + [("80", "40")] * 2
+    # The first look asks one more, of the best initial expert.
+    assert len(asked) - 1 == 2 * 120 + 2 * 80 == sum(int(row["evaluations"]) for row in rows)
+    for weight in ("0.5", "1.0"):
+        mine = [row for row in rows if row["model.objective.init_args.weight"] == weight]
+        firsts = [read_rows(Path(row["folder"]) / "history.csv")[0]["global_best"] for row in mine]
+        assert firsts[0] == firsts[1]
+        assert float(firsts[0]) <= float(weight)
+    assert "with different model.objective.init_args.weight" in (tmp_path / "small" / "sweep.md").read_text()
 
 
 def test_searches_below_the_median_are_pruned(world: World, tmp_path: Path) -> None:
-    seeds = list(range(9))
-    sweep = {"sampler": "grid", "space": {"seed_everything": seeds}, "pruner": "median", "pruner_warmup": 0}
-    run_swarm(config_of(world, tmp_path, trials=9, **sweep), "sweep", tmp_path, "--trainer.max_steps", "2")
+    sweep = {"sampler": "grid", "space": {"seed_everything": list(range(9))}, "pruner": "median", "pruner_warmup": 0}
+    config = config_of(world, tmp_path, trials=9, **sweep) | {"stop": {"patience": 2}}
+    run_swarm(config, "sweep", tmp_path, "--trainer.max_steps", "3")
     ended: list[list[float]] = []
     pruned = 0
     for row in table(tmp_path):
         bests = [float(line["global_best"]) for line in read_rows(Path(row["folder"]) / "history.csv")][1:]
         below = None
         for step, best in enumerate(bests):
-            others = sorted(other[step] for other in ended if len(other) > step)
-            middle = len(others) // 2
-            median = others[middle] if len(others) % 2 else sum(others[middle - 1 : middle + 1]) / 2 if others else 0
-            if len(ended) >= 5 and best < median:
+            others = [other[min(step, len(other) - 1)] for other in ended]
+            if len(ended) >= 5 and best < statistics.median(others):
                 below = step
                 break
         assert row["state"] == ("ended" if below is None else "pruned")
-        assert len(bests) == (2 if below is None else below + 1)
-        pruned += below is not None
         if below is None:
             ended.append(bests)
+        else:
+            pruned += 1
+            assert len(bests) == below + 1
+        with lock_if_free(tmp_path / "small" / "locks" / f"trial_{int(row['trial']):04d}") as free:
+            assert free
     assert pruned, "no search was pruned: the test shows nothing"
+    assert len({len(bests) for bests in ended}) > 1, "no search ended early: the test does not show what it is said for"
+    spent = sum(int(row["evaluations"]) for row in table(tmp_path))
+    report = (tmp_path / "small" / "sweep.md").read_text()
+    assert f"{pruned} pruned" in report
+    assert f"Budget: {spent} (particle, example) evaluations" in report
 
 
 def start(config: dict[str, Any], path: Path) -> "subprocess.Popen[bytes]":
@@ -207,6 +287,7 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
         [row[name] for name in names] for row in table(tmp_path / "alone")
     ]
     assert sum(bool(row["test_utility"]) for row in rows) == 1
+    assert sorted((row["asked_first"], row["taken"]) for row in rows) == [("0", "40"), ("0", "40"), ("40", "0")]
     for row in rows:
         iterations = [int(line["iteration"]) for line in read_rows(Path(row["folder"]) / "history.csv")]
         assert iterations == list(range(9))
@@ -218,12 +299,20 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
     [
         ({"space": {"model.optimizer.inertai": [0.1]}}, (), "Did you mean 'model.optimizer.inertia'"),
         ({"space": {"model.particles": ["many"]}}, (), "'many' is none"),
-        ({"sampler": "grid", "trials": 3, "space": {"model.particles": [5, 6]}}, (), "at most 2 trials"),
+        ({"space": {"model.optimizer.inertia": [0.1, -1.0]}}, (), "-1.0 is none"),
+        ({"space": {"model.particles": {"low": 5, "high": 9.5}}}, (), "is none"),
+        ({"space": {"model.particles": {"low": 9, "high": 5}}}, (), "low below high"),
+        ({"space": {"trainer.devices": [1, 2]}}, (), "may differ"),
+        ({"sampler": "grid", "trials": 3, "space": {"model.particles": [5, 6]}}, (), "at most 2, as many"),
+        ({"sampler": "random", "trials": 3, "space": {"model.particles": [5, 6]}}, (), "at most 2, as many"),
+        ({"sampler": "grid", "space": {"model.optimizer.lr": {"low": 0.1, "high": 1.0}}}, (), "with a step"),
         ({"trials": 0}, (), "sweep.trials"),
+        ({"trials": "many"}, (), "many"),
         ({}, ("--trainer.devices", "2"), "several processes"),
         ({}, ("--model.experts", "nowhere"), "nowhere"),
+        ({}, ("--model.base", "./nowhere"), "nowhere"),
         ({}, ("--data.dataset", "nothing.json"), "nothing.json"),
-        ({"storage": "nothing://here"}, (), "storage of Optuna"),
+        ({"storage": "nothing://me:secret@here"}, (), "storage of Optuna at 'nothing://***@here'"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_before_any_search(
@@ -238,6 +327,33 @@ def test_what_cannot_be_swept_is_refused_before_any_search(
     with pytest.raises(SystemExit) as ended:
         run_swarm(config_of(world, root, **{"trials": 2, **sweep}), "sweep", tmp_path, *arguments)
     assert ended.value.code == 2
-    assert message in capsys.readouterr().err
-    assert not list(root.rglob("trial_*/*"))
-    assert "storage" in sweep or not root.exists()
+    told = capsys.readouterr().err
+    assert message in told
+    assert "secret" not in told
+    assert not root.exists()
+
+
+def test_a_folder_of_something_else_and_a_missing_optuna_are_refused(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = tmp_path / "small" / "notes.txt"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, tmp_path), "sweep", tmp_path)
+    assert ended.value.code == 2
+    assert "there is something else" in capsys.readouterr().err
+    assert content(tmp_path / "small") == {"notes.txt": b"mine"}
+
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, foreign), "sweep", tmp_path)  # a file where the runs were to go
+    assert ended.value.code == 2
+    assert "Something else stands in the place of a folder" in capsys.readouterr().err
+    assert foreign.read_text() == "mine"
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config_of(world, tmp_path / "other"), "sweep", tmp_path)
+    assert ended.value.code == 2
+    assert "swarm-lightning[sweep]" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -1,6 +1,7 @@
 """Scores of first positions are those of exactly that position, and count once."""
 
 import math
+import threading
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ def evaluation(scores: list[list[float]]) -> Evaluation:
 
 
 def test_what_was_asked_is_taken_and_the_rest_is_asked(tmp_path: Path) -> None:
-    filed = FirstScores(tmp_path / "filed")
+    filed = FirstScores(tmp_path / "filed", tmp_path / "locks")
     first = filed.keys(POSITIONS[:2], {"base": "a"})
     assert filed.missing(first).tolist() == [True, True]
     whole = filed.complete(first, evaluation([[0, 1], [1, 1]]), filed.missing(first))
@@ -37,7 +38,7 @@ def test_what_was_asked_is_taken_and_the_rest_is_asked(tmp_path: Path) -> None:
 
 
 def test_another_position_base_or_data_is_another_question(tmp_path: Path) -> None:
-    filed = FirstScores(tmp_path)
+    filed = FirstScores(tmp_path, tmp_path)
     nearly = POSITIONS.clone()
     nearly[0, 0] += 1e-6
     keys = [
@@ -47,3 +48,22 @@ def test_another_position_base_or_data_is_another_question(tmp_path: Path) -> No
     ]
     assert len(set(keys)) == 6
     assert filed.keys(POSITIONS, {"base": "a"}) == filed.keys(POSITIONS.clone(), {"base": "a"})
+
+
+def test_who_would_ask_the_same_waits_and_who_asks_something_else_does_not(tmp_path: Path) -> None:
+    one, other = (FirstScores(tmp_path / "filed", tmp_path / "locks") for _ in range(2))
+    found: list[dict[str, float] | None] = []
+
+    def ask() -> None:
+        with other.alone({"base": "a"}):
+            found.append(other.state({"base": "a"}))
+
+    waiting = threading.Thread(target=ask)
+    with one.alone({"base": "a"}):
+        with other.alone({"base": "b"}):
+            assert other.state({"base": "b"}) is None
+        waiting.start()
+        one.keep_state({"base": "a"}, {"lowest": 0.1})
+        assert not found
+    waiting.join()
+    assert found == [{"lowest": 0.1}]

@@ -9,7 +9,7 @@ from optuna.trial import Trial
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
-from swarm_lightning.sweep.space import Choice, Range, draw_settings, grid_size, put, read_space
+from swarm_lightning.sweep.space import Choice, Range, check_grid, draw_settings, put, read_space, size
 
 CONFIG: dict[str, Any] = {
     "model": {
@@ -33,6 +33,11 @@ def test_keys_may_leave_init_args_out() -> None:
         assert list(read_space({key: [0.1, 0.2]}, CONFIG)) == ["model.optimizer.init_args.inertia"]
 
 
+def test_a_class_is_drawn_with_its_settings() -> None:
+    values = [{"class_path": "A", "init_args": {"lr": 1.0}}, {"class_path": "B"}]
+    assert list(read_space({"model.optimizer": values}, CONFIG)) == ["model.optimizer"]
+
+
 def test_the_default_space_is_the_published_one() -> None:
     # arXiv:2410.11163: phi_v, phi_p, phi_g, phi_w and lambda.
     read = read_space(PUBLISHED_SPACE, CONFIG)
@@ -43,13 +48,13 @@ def test_the_default_space_is_the_published_one() -> None:
         [0.01, 0.05, 0.1],
         [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
     ]
-    assert grid_size(read) == 3 * 5 * 5 * 3 * 6
+    assert size(read) == 3 * 5 * 5 * 3 * 6
 
 
 @pytest.mark.parametrize(
     ("values", "allowed"),
     [
-        ([1, "two", None, True], [1, "two", None, True]),
+        ([2, "two", None, True], [2, "two", None, True]),
         ([["a", "b"], ["c"]], [["a", "b"], ["c"]]),
         ({"low": 2, "high": 8, "step": 3}, [2, 5, 8]),
         ({"low": 1, "high": 3}, [1, 2, 3]),
@@ -89,10 +94,14 @@ def test_values_are_put_where_they_belong_and_nowhere_else() -> None:
         ({"model.particles": []}, "empty"),
         ({"model.particles": 20}, "a list of values"),
         ({"model.particles": [20, 20]}, "different values"),
+        ({"model.particles": [1, True]}, "different values"),
         ({"model.particles": {"low": 1}}, "a list of values"),
         ({"model.particles": {"low": 3, "high": 1}}, "low below high"),
         ({"model.particles": {"low": 0, "high": 1, "log": True}}, "above 0"),
         ({"model.particles": {"low": "a", "high": "b"}}, "numbers"),
+        ({"model.particles": {"low": 1, "high": float("inf")}}, "finite numbers"),
+        ({"model.particles": {"low": 1, "high": 9, "step": 9}}, "no more than high"),
+        ({"model.particles": {"low": 1, "high": 9, "log": "no"}}, "true or false"),
         ({"trainer.default_root_dir": ["a", "b"]}, "may differ"),
         ({"model.optimizer.lr": [1], "model.optimizer.init_args.lr": [1]}, "twice"),
     ],
@@ -104,8 +113,14 @@ def test_spaces_that_cannot_be_searched_are_refused(space: dict[str, Any], messa
 
 def test_a_grid_needs_steps() -> None:
     with pytest.raises(InputError, match="with a step"):
-        grid_size({"model.optimizer.lr": Range(0.1, 1.0)})
-    assert grid_size({"a": Choice((1, 2)), "b": Range(1, 3)}) == 6
+        check_grid({"model.optimizer.lr": Range(0.1, 1.0)})
+    check_grid({"a": Choice((1, 2)), "b": Range(1, 3)})
+
+
+def test_the_size_of_a_space_is_the_number_of_different_settings() -> None:
+    assert size({"a": Choice((1, 2)), "b": Range(1, 3), "c": Range(0.5, 1.0, 0.1)}) == 2 * 3 * 6
+    assert size({"a": Range(1, 8, log=True)}) == 8
+    assert size({"a": Choice((1, 2)), "b": Range(0.5, 1.0)}) is None
 
 
 @pytest.mark.parametrize(

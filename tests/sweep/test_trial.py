@@ -27,7 +27,7 @@ def test_an_objective_draws_where_it_has_a_temperature(objective: Objective, dra
 
 
 def test_drawn_replies_are_filed_by_the_place_in_the_swarm(tmp_path: Path) -> None:
-    filed, positions = FirstScores(tmp_path), torch.ones(2, 3)
+    filed, positions = FirstScores(tmp_path, tmp_path), torch.ones(2, 3)
     one, other = filed.keys(positions, {}, numbered=True)
     same, again = filed.keys(positions, {})
     assert one != other

@@ -1,0 +1,122 @@
+"""One search of a sweep: `swarm fit` with a config, a run folder and a last word that are the sweep's."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.cli import LightningArgumentParser
+
+from swarm_lightning.callbacks import ExportBest
+from swarm_lightning.cli.main import COMMON, SwarmCLI
+from swarm_lightning.files import write_whole
+from swarm_lightning.search.loading import load_parts
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
+from swarm_lightning.sweep.report import SUMMARY
+from swarm_lightning.sweep.space import Space, put
+from swarm_lightning.sweep.study import CONTENT
+from swarm_lightning.sweep.trial import Shared, TrialSwarm, asked_by
+
+
+class TrialSummary(L.Callback):
+    """Writes `summary.json` as every search does, and prints nothing."""
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what came out."""
+        assert isinstance(pl_module, ModelSwarm)
+        result = pl_module.result(pl_module.held_back)
+        path = Path(trainer.default_root_dir) / SUMMARY
+        write_whole(path, json.dumps(result.to_dict(), indent=2) + "\n")
+
+
+class TrialCLI(SwarmCLI):
+    """`swarm fit` for one search of a sweep."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        folder: Path,
+        shared: Shared,
+        beside: Sequence[L.Callback] = (),
+    ) -> None:
+        """Run the search to its end.
+
+        Args:
+            config: Of `swarm fit`, as nested plain values.
+            settings: What was drawn for this search.
+            folder: Its run folder.
+            shared: What the searches share.
+            beside: Further callbacks.
+        """
+        self._settings = settings
+        self._folder = folder
+        self._shared = shared
+        self._beside = beside
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+            super().__init__(TrialSwarm, args={"subcommand": "fit", "fit": put(config, settings)}, **COMMON)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Name the only subcommand."""
+        return {"fit": SwarmCLI.subcommands()["fit"]}
+
+    def _add_other_commands(self, parser: LightningArgumentParser) -> None:
+        """Leave the other commands out."""
+
+    def _choose_files(self) -> str:
+        self.config_as_given = self.config.clone()
+        state = self._folder / CHECKPOINTS / LAST
+        if state.is_file():
+            self.config["fit"].ckpt_path = str(state)
+        else:
+            self.new_folder = self._folder
+        return self._take(self._folder)
+
+    def further_callbacks(self) -> list[L.Callback]:
+        """Return what goes on beside the search."""
+        return [TrialSummary(), *self._beside]
+
+    def before_fit(self) -> None:
+        """Hand the search what it shares, and leave the last word to the sweep."""
+        self.model.shared, self.model.drawn = self._shared, asked_by(self._settings)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ExportBest):
+                callback.tells = False
+
+
+class RehearsalCLI(TrialCLI):
+    """A search of a sweep up to its first question: what is wrong comes up before there is a study.
+
+    It leaves the base that it loads for the searches, and writes nothing.
+    """
+
+    def _choose_files(self) -> str:
+        self.config_as_given = self.config.clone()
+        return str(self._folder)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.before_fit()
+        self.model.trainer, self.trainer.datamodule = self.trainer, self.datamodule  # type: ignore[attr-defined]
+        self.model.prepare_data()
+        self.datamodule.prepare_data()
+        if not self._folder.exists():  # otherwise a search has loaded the base before
+            load_parts(self.model, "fit")
+
+    def content(self, space: Space) -> dict[str, str]:
+        """Return what tells experts and data from others, where all searches of a sweep have the same.
+
+        Args:
+            space: What is drawn.
+        """
+        found = {"experts": self.model.pool.fingerprint, "data": self.datamodule.fingerprint}
+        varied_by = {"experts": ("model.experts",), "data": ("data.", "seed_everything")}
+        return {
+            f"{CONTENT}{name}": value
+            for name, value in found.items()
+            if not any(key.startswith(varied_by[name]) for key in space)
+        }
