@@ -24,6 +24,13 @@ def test_ties_trims_elects_and_averages_tensor_by_tensor() -> None:
     assert merge_ties(experts, LAYOUT, 0.5).tolist() == [4.0, -7.0, -6.0, 0.0, 9.0, -2.0]
 
 
+def test_the_padding_of_a_smaller_rank_is_not_counted_as_weights() -> None:
+    # Two weights beside two of padding, density 0.5: one is kept, as without the padding; of four, two are.
+    narrow, wide = [5.0, 1.0, 0.0, 0.0], [1.0, 3.0, -4.0, 2.0]
+    merged = merge_ties(torch.tensor([narrow, wide]), Layout(("a",), ((2, 2),)), 0.5)
+    assert merged.tolist() == [5.0, 3.0, -4.0, 0.0]
+
+
 def test_a_single_dare_keeps_and_rescales_or_drops() -> None:
     experts = torch.ones(1, 6000)
     layout = Layout(("a",), ((6000,),))
