@@ -1,12 +1,17 @@
 """One adapter fine-tuned on the union of the experts' training data: what merging weights tries to do without.
 
-The adapter is given, not trained here (`swarm experts --data_merge` makes one); it must be of the experts' kind (rank,
-targets, scaling), so that the comparison is one of training data and not of sizes.
+The adapter is given, not trained here (`swarm experts --data_merge` makes one). It may have no higher rank and no
+further targets than the experts, so that the comparison is one of training data and not of sizes.
 """
+
+import warnings
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.checks import UP, layer_of
+from swarm_lightning.experts.model_card import public_name
+from swarm_lightning.experts.settings import scaling_of
 from swarm_lightning.search.loading import adapters_of
 
 
@@ -29,7 +34,7 @@ class DataMerge:
         """Read the adapter and ask it the validation examples.
 
         Raises:
-            Absent: If no adapter is given, or it is of another kind than the experts.
+            Absent: If no adapter is given, it can't be read, or it is larger than the experts.
         """
         from swarm_lightning.experts.pool import load_pool
 
@@ -40,11 +45,16 @@ class DataMerge:
             )
         pool = adapters_of(bench.module)
         try:
-            both = load_pool([*pool.sources, self.adapter])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what it takes to bring all of them into one form moves nothing here
+                both = load_pool([*pool.sources, self.adapter])
         except InputError as error:
             raise Absent(str(error)) from error
-        # A pool brings its adapters into one form; with one that differs, it would be another form than the experts'.
-        if both.layout != pool.layout or not both.vectors[:-1].equal(pool.vectors):
-            raise Absent(f"{self.adapter!r} has another rank, scaling or other targets than the experts")
-        vector = both.vectors[-1]
-        return Composition(bench.utility(vector), self.adapter, vector)
+        if both.layout != pool.layout:
+            raise Absent(f"{self.adapter!r} has a higher rank or other targets than the experts")
+        tensors = both.layout.unflatten(both.vectors[-1].clone())
+        for name, tensor in tensors.items():
+            if name.endswith(UP):  # its scaling may have become that of all
+                tensor *= scaling_of(both.config, layer_of(name)) / scaling_of(pool.config, layer_of(name))
+        vector = pool.layout.flatten(tensors)
+        return Composition(bench.utility(vector), public_name(self.adapter), vector)

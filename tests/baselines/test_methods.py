@@ -1,6 +1,9 @@
 """Every method on a real search's bench: what it asks, what it may spend, and what comes out."""
 
+import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,8 @@ from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluator
-from swarm_lightning.objectives import MeanLogLikelihood
+from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.loading import adapters_of
 from tests.baselines.counting import asked
@@ -120,10 +124,50 @@ def test_data_merge_reads_an_adapter_of_the_experts_kind(opened: ModelSwarm, wor
 
 
 def test_data_merge_is_absent_without_an_adapter_or_with_one_that_cannot_be_read(opened: ModelSwarm) -> None:
-    with pytest.raises(Absent, match="no training data given"):
+    with pytest.raises(Absent, match="no adapter of all training data given"):
         DataMerge(None).compose(Bench(opened, examples_of(opened)))
     with pytest.raises(Absent, match="no-such-folder"):
         DataMerge("./no-such-folder").compose(Bench(opened, examples_of(opened)))
+
+
+def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(
+    opened: ModelSwarm, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Experts of two scalings: the first one's counts. With the adapter of all data the second one's would.
+    for name in ("stories", "numbers"):
+        folder = shutil.copytree(world.experts / name, tmp_path / f"half_{name}")
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": config["lora_alpha"] / 2}))
+    whole = adapters_of(opened)
+    monkeypatch.setattr(opened, "_pool", load_pool([str(world.experts / "towns"), str(tmp_path / "half_stories")]))
+    composition = DataMerge(str(tmp_path / "half_numbers")).compose(Bench(opened, examples_of(opened)))
+    assert composition.vector is not None
+    expected = whole.layout.unflatten(whole.vectors[whole.names.index("numbers")])
+    for name, tensor in whole.layout.unflatten(composition.vector).items():
+        torch.testing.assert_close(tensor, expected[name] * (0.5 if "lora_B" in name else 1.0))
+
+
+def test_a_vote_says_how_often_there_is_anything_to_count(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened.evaluator.engine
+    evaluator = Evaluator(engine.adapted, engine.tokenizer, EverySecond(max_new_tokens=2))
+    monkeypatch.setattr(opened, "_evaluator", evaluator)
+    composition = PredictionMerge().compose(Bench(opened, examples_of(opened)))
+    # The four give one answer to every second question.
+    assert composition.detail == "4 experts vote; two or more give the same answer to 50% of the examples"
+
+
+class EverySecond(ExactMatch):
+    """Takes the replies to the questions with odd numbers for one answer, and all others for different ones."""
+
+    _others = 0
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        outcomes = super().evaluate(examples, model)
+        self._others += len(examples)
+        return [
+            replace(one, answer="same" if int(example.identifier) % 2 else f"{self._others} {place}")
+            for place, (one, example) in enumerate(zip(outcomes, examples, strict=True))
+        ]
 
 
 def test_there_is_no_vote_on_open_text(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
