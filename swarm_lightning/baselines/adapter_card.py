@@ -63,8 +63,8 @@ def composition_card(
         [
             f"---\n{data.to_yaml()}\n---\n",
             f"# {escape(title)}\n",
-            f"A LoRA adapter for {escape(public_name(base))}, composed from {len(experts)} experts by "
-            f"{escape(title)}{detail}{seed} in a comparison by `swarm-lightning`.",
+            f"A LoRA adapter for {escape(public_name(base))}: {escape(title)}{detail}{seed}, in a comparison of ways "
+            f"to use {len(experts)} experts by `swarm-lightning`.",
             "",
             f"Task {escape(public_name(task))}: utility {result.validation:.4f} on the validation examples{tested}; "
             f"{result.evaluations} evaluations.",
