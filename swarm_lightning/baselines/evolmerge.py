@@ -4,8 +4,9 @@
 
 On A and B as they stand. The published recipe evolves the weights and densities of DARE-TIES, layer group by layer
 group, with the same evolution strategy and the same first standard deviation; here it is one weight per expert, so
-that a small budget can move it. The strategy is the `cma` library's with its own population size, 4 + 3 ln n. Source:
-Akiba et al., arXiv:2403.13187, section 3.1; Hansen, arXiv:1604.00772.
+that a small budget can move it. The strategy is the `cma` library's with its own population size, 4 + 3 ln n; what the
+budget still holds then is a last generation that is only asked. Source: Akiba et al., arXiv:2403.13187, section 3.1;
+Hansen, arXiv:1604.00772.
 """
 
 import torch
@@ -26,31 +27,35 @@ class EvolMerge:
     least = 2
 
     def compose(self, bench: Bench) -> Composition:
-        """Ask generations until the budget holds no whole one.
+        """Ask generations until the budget is spent.
 
         Raises:
             Absent: If cma is not installed, or the budget does not hold one generation.
         """
         cma = installed("cma")
         experts = bench.experts
-        count = len(experts)
+        size = len(experts)
         # A seed of 0 would mean the time of day.
         options = {"seed": bench.seed + 1, "verbose": -9, "tolfun": 0, "tolfunhist": 0, "tolflatfitness": 10**9}
-        strategy = cma.CMAEvolutionStrategy([1 / count] * count, DEVIATION, options)
+        strategy = cma.CMAEvolutionStrategy([1 / size] * size, DEVIATION, options)
         if bench.affordable < strategy.popsize:
             raise Absent(
                 f"the budget of {bench.budget} evaluations does not hold a generation of {strategy.popsize} candidates "
                 f"with {len(bench.examples)} examples each"
             )
-        best, weights, tried = -float("inf"), torch.full((count,), 1 / count), 0
-        while bench.affordable >= strategy.popsize:
-            asked: list[list[float]] = strategy.ask()
+        best, weights, tried = -float("inf"), torch.full((size,), 1 / size), 0
+        vector = combine(experts, weights.unsqueeze(0))[0]
+        while count := min(bench.affordable, strategy.popsize):
+            asked: list[list[float]] = strategy.ask()[:count]
             candidates: Tensor = torch.tensor([list(candidate) for candidate in asked], dtype=torch.float64)
-            utilities = bench.utilities(combine(experts, candidates))
-            strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
+            combined = combine(experts, candidates)
+            utilities = bench.utilities(combined)
+            if count == strategy.popsize:
+                strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
             tried += len(asked)
             found = best_of(utilities)
             if float(utilities[found]) > best:
-                best, weights = float(utilities[found]), candidates[found]
+                # Combined alone it could differ in the last digit, and a reply with it.
+                best, weights, vector = float(utilities[found]), candidates[found], combined[found].clone()
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
-        return Composition(best, f"best of {tried}: {named}", combine(experts, weights.unsqueeze(0))[0])
+        return Composition(best, f"best of {tried}: {named}", vector)

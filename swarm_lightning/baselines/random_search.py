@@ -48,16 +48,18 @@ class RandomSearch:
     def compose(self, bench: Bench) -> Composition:
         """Ask combinations until the budget is spent."""
         experts, generator = bench.experts, numpy.random.default_rng(bench.seed)
-        best, weights = -math.inf, draw_weights(1, len(experts), generator)[0]
+        best, vector = -math.inf, combine(experts, draw_weights(1, len(experts), generator))[0]
         scores: list[Tensor] = []
         tried = 0
         while count := min(bench.affordable, AT_ONCE):
             drawn = draw_weights(count, len(experts), generator)
             expected = torch.stack(scores).nanmean(dim=0).nan_to_num() if scores else torch.zeros(len(bench.examples))
-            evaluation = bench.above(combine(experts, drawn), best, expected)
+            combined = combine(experts, drawn)
+            evaluation = bench.above(combined, best, expected)
             scores = [*scores, *evaluation.scores][-REMEMBERED:]
             tried += count
             found = best_of(evaluation.utilities)
             if float(evaluation.utilities[found]) > best:
-                best, weights = float(evaluation.utilities[found]), drawn[found]
-        return Composition(best, f"best of {tried}", combine(experts, weights.unsqueeze(0))[0])
+                # Combined alone it could differ in the last digit, and a reply with it.
+                best, vector = float(evaluation.utilities[found]), combined[found].clone()
+        return Composition(best, f"best of {tried}", vector)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.data_merge import DataMerge
@@ -17,7 +18,7 @@ from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
@@ -69,9 +70,9 @@ def test_a_search_spends_its_budget_and_no_more(opened: ModelSwarm, name: str) -
     bench = Bench(opened, examples_of(opened), seed=1, budget=BUDGET)
     composition = method(name).compose(bench)
     assert bench.spent == asked() - before
-    # What is left does not pay for a generation of the evolution strategy (8 candidates), or for one candidate; LoraHub
-    # keeps one for what is recommended in the end, and may have asked that before.
-    left = {"evolmerge": 8, "lorahub": 2}.get(name, 1) * EXAMPLES
+    # What is left does not pay for one candidate; LoraHub keeps one for what is recommended in the end, and may have
+    # asked that before.
+    left = {"lorahub": 2}.get(name, 1) * EXAMPLES
     assert BUDGET - left < bench.spent <= BUDGET
     assert composition.vector is not None
     assert composition.vector.shape == adapters_of(opened).vectors[0].shape
@@ -87,6 +88,29 @@ def test_the_reported_utility_is_that_of_what_is_handed_over(opened: ModelSwarm,
         assert composition.scores is not None
         found = float(composition.scores(examples).mean())
     assert found == pytest.approx(composition.utility)
+
+
+class Recording(Bench):
+    """A bench that remembers what was asked."""
+
+    asked: list[Tensor]
+
+    def evaluate(self, vectors: Tensor) -> Evaluation:
+        self.asked.append(vectors.clone())
+        return super().evaluate(vectors)
+
+    def above(self, vectors: Tensor, utility: float, expected: Tensor) -> Evaluation:
+        self.asked.append(vectors.clone())
+        return super().above(vectors, utility, expected)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_what_is_handed_over_was_asked_bit_for_bit(opened: ModelSwarm, name: str) -> None:
+    bench = Recording(opened, examples_of(opened), seed=2, budget=BUDGET)
+    bench.asked = []
+    vector = method(name).compose(bench).vector
+    assert vector is not None
+    assert (torch.cat(bench.asked) == vector).all(dim=1).any()
 
 
 @pytest.mark.parametrize("name", ["dare_ties", *SEARCHES])
