@@ -28,6 +28,7 @@ from measuring import machine, report, table
 CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 SWARM = "model_swarm"
 DOMAIN_TEXTS = 500  # of every expert
+LESSONS_OF_MERGE: int | None = None  # of every expert; None: all
 PARTS = ("methods", "weak", "diversity")
 
 
@@ -63,19 +64,19 @@ def make_data_merge(folder: Path) -> Path:
     """
     from swarm_lightning.cli import main as swarm
     from swarm_lightning.demo import EXPERT_NAMES, SEED
-    from swarm_lightning.demo.curricula import LESSONS
     from swarm_lightning.demo.experts import ExpertSettings
 
-    settings, steps = ExpertSettings(), {lessons.steps for lessons in LESSONS.values()}
+    settings = ExpertSettings()
+    domains = {name: {"dataset": f"demo:lessons/{name}", "size": LESSONS_OF_MERGE} for name in sorted(EXPERT_NAMES)}
     swarm(
         [
             *("experts", "--base", "demo:base", "--data_merge", str(folder), "--seed_everything", str(SEED)),
-            *("--domains", json.dumps({name: f"demo:lessons/{name}" for name in sorted(EXPERT_NAMES)})),
+            *("--domains", json.dumps(domains)),
             *("--text.template", "{prompt}{response}", "--training.betas", "[0.9, 0.98]"),
             *("--lora.rank", str(settings.rank), "--lora.alpha", str(settings.alpha)),
             *("--lora.target_modules", json.dumps(settings.targets)),
-            *("--training.steps", str(steps.pop()), "--training.learning_rate", str(settings.learning_rate)),
-            *("--training.batch_size", str(settings.batch_size), "--trainer.enable_progress_bar", "false"),
+            *("--training.epochs", "1", "--training.schedule", "one_cycle", "--training.batch_size", "48"),
+            *("--training.learning_rate", str(settings.learning_rate), "--trainer.enable_progress_bar", "false"),
         ]
     )
     return folder

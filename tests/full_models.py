@@ -73,25 +73,35 @@ def make_base(tokenizer_folder: Path, architecture: str) -> "PreTrainedModel":
     return model.eval()
 
 
-def save_copies(model: "PreTrainedModel", tokenizer_folder: Path, folder: Path, noise: float = 0.6) -> Path:
-    """Save perturbed copies: one as it is, one in shards, one in bfloat16, one with other shards."""
+def perturbed(model: "PreTrainedModel", seed: int, noise: float = 0.6) -> Any:
+    """Return a copy with other numbers added to every weight."""
     from transformers import AutoModelForCausalLM
 
-    for seed, name in enumerate(NAMES):
-        copy: Any = AutoModelForCausalLM.from_config(model.config).float()
-        copy.load_state_dict(model.state_dict())
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed + 1)
-            for parameter in copy.parameters():
-                parameter.add_(noise * parameter.std(correction=0) * torch.randn(parameter.shape))
+    copy: Any = AutoModelForCausalLM.from_config(model.config).float()
+    copy.load_state_dict(model.state_dict())
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for parameter in copy.parameters():
+            parameter.add_(noise * parameter.std(correction=0) * torch.randn(parameter.shape))
+    return copy
+
+
+def save_copies(model: "PreTrainedModel", tokenizer_folder: Path, folder: Path, noise: float = 0.6) -> Path:
+    """Save perturbed copies: one as it is, one in shards, one in bfloat16, one with other shards."""
+    for seed, name in enumerate(NAMES, start=1):
+        copy = perturbed(model, seed, noise)
         if name == "clara":
             copy = copy.bfloat16()
         shards = {"bert": "40KB", "dora": "20KB"}.get(name, "1GB")
         copy.save_pretrained(folder / name, max_shard_size=shards)
-        for file in TOKENIZER_FILES:
-            if (tokenizer_folder / file).exists():
-                shutil.copy(tokenizer_folder / file, folder / name / file)
+        copy_tokenizer(tokenizer_folder, folder / name)
     return folder
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    for file in TOKENIZER_FILES:
+        if (source / file).exists():
+            shutil.copy(source / file, folder / file)
 
 
 class FullWorld(World):

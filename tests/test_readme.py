@@ -19,7 +19,10 @@ from swarm_lightning.cli import main
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SMALL = ["--data.validation_size", "8", "--data.test_size", "6", "--trainer.max_steps", "1"]
-INSTALL = ["pip install -e . && swarm fit --config configs/quickstart.yaml", "pip install -e '.[test]' && pytest"]
+INSTALL = [
+    "pip install -e . && swarm fit --config configs/quickstart.yaml",
+    "pip install -e '.[test]' && pytest -n logical",
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -38,7 +41,7 @@ def test_the_first_two_commands_install_search_and_test() -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert "pip install --quiet -e '.[test]'" in ci
-    assert "\npytest\n" in ci
+    assert "\npytest -n logical\n" in ci
 
 
 def test_every_swarm_command_runs(

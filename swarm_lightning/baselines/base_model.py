@@ -1,4 +1,7 @@
-"""The base model without any expert: what all of this starts from."""
+"""The base model without any expert: what all of this starts from.
+
+Absent where the experts are full checkpoints and `model.base` names none: nothing tells which model they started from.
+"""
 
 from collections.abc import Sequence
 
@@ -17,7 +20,12 @@ class BaseModel:
     least = 1
 
     def compose(self, bench: Bench) -> Composition:
-        """Ask the base the validation examples."""
+        """Ask the base the validation examples.
+
+        Raises:
+            Absent: If no base is named.
+        """
+        bench.check_base("it needs the base")
         evaluator = bench.module.evaluator
 
         def scores(examples: Sequence[Example]) -> Tensor:

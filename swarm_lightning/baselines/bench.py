@@ -1,6 +1,6 @@
-"""What a method may use: the experts, the validation split through the engine, a budget and random numbers.
+"""What a method may use: the experts, their base, the validation split through the engine, a budget, random numbers.
 
-The test split is not on it.
+The test split is not on it. Experts are LoRA adapters or full checkpoints, and most methods need not know which.
 """
 
 import math
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.candidates import Candidates
+from swarm_lightning.baselines.method import Absent
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.objectives.utility import utility_of
-from swarm_lightning.search.loading import adapters_of
 
 if TYPE_CHECKING:
+    from swarm_lightning.experts.vectors import Vectors
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 
@@ -59,8 +61,8 @@ class Bench:
 
     @property
     def experts(self) -> Tensor:
-        """Weights of the n experts [n, D], float32 on the CPU."""
-        return adapters_of(self.module).vectors
+        """Weights of the n experts [n, D], float32 on the CPU: A and B matrices, or all weights of whole models."""
+        return self.module.pool.vectors
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,19 +80,74 @@ class Bench:
         assert self.budget is not None
         return max(0, self.budget - self.spent) // len(self.examples)
 
-    def evaluate(self, vectors: Tensor) -> Evaluation:
+    @property
+    def shares_passes(self) -> bool:
+        """Whether several experts run in one forward pass, as adapters do; whole models take turns."""
+        return self.module.evaluator.engine.adapted.most_particles is None
+
+    def origin(self) -> Tensor | None:
+        """Return what the experts' differences are taken from: the weights of the base [D], or None for zeros.
+
+        The weights of an adapter are differences from the base already. Those of a full checkpoint are not.
+
+        Raises:
+            Absent: If the experts are full checkpoints and no base is named.
+        """
+        self.check_base("it works on the experts' differences from their base")
+        return self.module.pool.base_vector(str(self.module.base))
+
+    def check_base(self, what: str) -> None:
+        """See that a base is named.
+
+        Args:
+            what: What it is for.
+
+        Raises:
+            Absent: If the experts are full checkpoints and none is.
+        """
+        if self.module.base is None:
+            raise Absent(f"{what}, and the experts are full checkpoints without one: name it in model.base")
+
+    def check_shared_pass(self) -> None:
+        """See that experts can be mixed token by token.
+
+        Raises:
+            Absent: If they are whole models: every token would take up all of them.
+        """
+        if not self.shares_passes:
+            raise Absent(
+                "it mixes the experts' next-token distributions in one forward pass, and full checkpoints take turns "
+                "in the resident model"
+            )
+
+    def combinations(self, weights: Tensor, origin: Tensor | None = None) -> "Vectors":
+        """Return linear combinations of the experts, to be asked; of whole models each is made when it is asked.
+
+        Args:
+            weights: Coefficients [P, n].
+            origin: What differences are taken from; see `combine`.
+
+        Returns:
+            P vectors [D].
+        """
+        experts = self.experts
+        if self.shares_passes:
+            return combine(experts, weights, origin)
+        return Candidates(len(weights), lambda place: combine(experts, weights[place : place + 1], origin)[0])
+
+    def evaluate(self, vectors: "Vectors") -> Evaluation:
         """Ask every vector every validation example; where replies are sampled, all with the same random numbers.
 
         Args:
-            vectors: Weights [P, D].
+            vectors: Weights [P, D], or P vectors.
         """
-        return self.module.evaluator.evaluate(vectors, self.examples, numbers=[0] * len(vectors))
+        return self.module.evaluator.evaluate(self._laid_out(vectors), self.examples, numbers=[0] * len(vectors))
 
-    def utilities(self, vectors: Tensor) -> Tensor:
+    def utilities(self, vectors: "Vectors") -> Tensor:
         """Return the validation utility of every vector.
 
         Args:
-            vectors: Weights [P, D].
+            vectors: Weights [P, D], or P vectors.
 
         Returns:
             Utilities [P] float64.
@@ -101,11 +158,11 @@ class Bench:
         """Return the validation utility of one vector [D]."""
         return float(self.utilities(vector.unsqueeze(0))[0])
 
-    def above(self, vectors: Tensor, utility: float, expected: Tensor) -> Evaluation:
+    def above(self, vectors: "Vectors", utility: float, expected: Tensor) -> Evaluation:
         """Find out which vectors have a higher utility than this, and ask the others no more than that takes.
 
         Args:
-            vectors: Weights [P, D].
+            vectors: Weights [P, D], or P vectors.
             utility: What they are compared with; -inf for nothing.
             expected: The score that is expected of every example [M]: those expected to fail are asked first.
 
@@ -119,27 +176,42 @@ class Bench:
             expected=expected.expand(count, -1),
             known=torch.full((count,), math.nan, dtype=torch.float64),
         )
-        return self.module.evaluator.evaluate(vectors, self.examples, stakes=stakes, numbers=[0] * count)
+        laid_out = self._laid_out(vectors)
+        return self.module.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count)
 
     def worth(self, scores: Tensor) -> float:
         """Return the utility that these scores of the validation examples [M] make."""
         return utility_of(self.module.objective, scores.tolist(), self.examples)
 
+    def _laid_out(self, vectors: "Vectors") -> "Vectors":
+        """Stack what shares a forward pass: it would be stacked anew for every batch."""
+        if isinstance(vectors, Tensor) or not self.shares_passes:
+            return vectors
+        return torch.stack([vector[:] for vector in vectors])
 
-def combine(experts: Tensor, weights: Tensor) -> Tensor:
-    """Return linear combinations of experts, element by element.
+
+def combine(experts: Tensor, weights: Tensor, origin: Tensor | None = None) -> Tensor:
+    """Return linear combinations of experts, element by element: o + w_1 (x_1 - o) + ... + w_n (x_n - o).
 
     Args:
-        experts: Weights of the n experts [n, D].
-        weights: Coefficients [P, n], of any dtype.
+        experts: Weights x of the n experts [n, D].
+        weights: Coefficients w [P, n], of any dtype.
+        origin: What the differences are taken from, o [D]; None for zeros. It is of no account where the coefficients
+            of a combination sum to one.
 
     Returns:
         Vectors [P, D], dtype of the experts.
 
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.5, 0.25]])).tolist()
     [[0.5, 1.0]]
+    >>> combine(torch.tensor([[3.0], [7.0]]), torch.tensor([[0.5, 0.25]]), torch.tensor([1.0])).tolist()  # 1 + 1 + 1.5
+    [[3.5]]
     """
-    return weights.to(experts) @ experts
+    mixed = weights.to(experts) @ experts
+    if origin is not None:
+        left = (1 - weights.sum(dim=1)).to(experts)
+        mixed.addr_(left, origin)
+    return mixed
 
 
 def best_of(utilities: Tensor) -> int:

@@ -7,8 +7,9 @@ published method finds clusters first and trains an expert for each; here the ex
 are its cluster. Further departures: h keeps all words (published: no stop words and numbers, cut to 100 dimensions by
 an SVD), the weights belong to the prompt (published: they follow every new token), and all experts are mixed
 (published: also the nearest few only). Every question costs n experts, and no adapter comes out; the experts share the
-engine's forward pass. Source: Gururangan et al., arXiv:2303.14177, sections 2.1 and 2.3, and for the temperature and
-the vectors github.com/kernelmachine/cbtm, `metaseq/sequence_scorer_btm.py` and `metaseq/scripts/train_clusterer.py`.
+engine's forward pass, which full checkpoints can't: for them the row is absent. Source: Gururangan et al.,
+arXiv:2303.14177, sections 2.1 and 2.3, and for the temperature and the vectors github.com/kernelmachine/cbtm,
+`metaseq/sequence_scorer_btm.py` and `metaseq/scripts/train_clusterer.py`.
 """
 
 import json
@@ -118,8 +119,10 @@ class CBTM:
         """Embed the texts, and ask the mixture the validation examples.
 
         Raises:
-            Absent: If no texts are given, they can't be read or hold no words, or scikit-learn is not installed.
+            Absent: If no texts are given, they can't be read or hold no words, scikit-learn is not installed, or the
+                experts are full checkpoints.
         """
+        bench.check_shared_pass()
         if self.domain_texts is None:
             raise Absent("no texts of the experts' domains given: name them in compare.domain_texts")
         try:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from swarm_lightning.baselines.adapter_card import export_composition
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.bootstrap import Resampling
+from swarm_lightning.baselines.composition_export import export_composition, folder_name
 from swarm_lightning.baselines.method import Absent, Composition, Method
 from swarm_lightning.baselines.picture import draw
 from swarm_lightning.baselines.registry import SWARM, chosen_methods
@@ -31,8 +31,6 @@ from swarm_lightning.search.resume import identity_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
-
-ADAPTERS = "adapters"
 
 
 class Comparison:
@@ -122,7 +120,8 @@ class Comparison:
         test = self._score(composition)
         if not all(map(math.isfinite, (composition.utility, *test))):
             raise Absent("what it made of the experts breaks the model: its outputs are not finite")
-        parts = [ADAPTERS, name, *([] if seed is None else [f"seed_{seed}"])]
+        exported = composition.vector is not None and self.settings.export
+        parts = [folder_name(self.module), name, *([] if seed is None else [f"seed_{seed}"])]
         result = Result(
             method=name,
             seed=seed,
@@ -131,11 +130,11 @@ class Comparison:
             evaluations=spent if composition.evaluations is None else composition.evaluations,
             seconds=seconds if composition.seconds is None else composition.seconds,
             detail=composition.detail,
-            adapter=None if composition.vector is None else "/".join(parts),
+            adapter="/".join(parts) if exported else None,
         )
         with self.module.ranks.together():
             if self.module.ranks.index == 0:
-                if composition.vector is not None:
+                if composition.vector is not None and exported:
                     folder = self.folder.joinpath(*parts)
                     export_composition(
                         self.module, folder, composition.vector, method.title, result, self._test_of(result)

@@ -1,22 +1,58 @@
-"""One adapter fine-tuned on the union of the experts' training data: what merging weights tries to do without.
+"""One model fine-tuned on the union of the experts' training data: what merging weights tries to do without.
 
-The adapter is given, not trained here (`swarm experts --data_merge` makes one). It may have no higher rank and no
-further targets than the experts, so that the comparison is one of training data and not of sizes.
+It is given, not trained here (`swarm experts --data_merge` makes an adapter), and must be of the experts' kind: an
+adapter of no higher rank and no further targets than theirs, or a full checkpoint of their architecture. So the
+comparison is one of training data and not of sizes.
 """
 
 import warnings
+
+import torch
+from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checks import UP, layer_of
+from swarm_lightning.experts.kinds import Pool, load_experts
 from swarm_lightning.experts.model_card import public_name
+from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.settings import scaling_of
-from swarm_lightning.search.loading import adapters_of
+from swarm_lightning.experts.vectors import windows
+
+
+def read_merge(source: str, pool: Pool) -> Tensor:
+    """Read a model that can stand beside the experts.
+
+    Args:
+        source: A PEFT adapter folder, or a full checkpoint.
+        pool: The experts.
+
+    Returns:
+        Its weights [D].
+
+    Raises:
+        InputError: If it can't be read, or is of another kind than they are.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it takes to bring all of them into one form moves nothing here
+        both, count = load_experts([*pool.sources, source]), len(pool.names)
+    if len(both.names) != count + 1:
+        raise InputError(f"{source!r} holds {len(both.names) - count} models, but one is wanted")
+    if isinstance(pool, ExpertPool):
+        assert isinstance(both, ExpertPool)
+        if both.layout != pool.layout:
+            raise InputError(f"{source!r} has a higher rank or other targets than the experts")
+        tensors = both.layout.unflatten(both.vectors[-1].clone())
+        for name, tensor in tensors.items():
+            if name.endswith(UP):  # its scaling may have become that of all
+                tensor *= scaling_of(both.config, layer_of(name)) / scaling_of(pool.config, layer_of(name))
+        return pool.layout.flatten(tensors)
+    return torch.cat([both.vector(count)[start:stop] for start, stop in windows(0, both.layout.size)])
 
 
 class DataMerge:
-    """Reads the adapter that was trained on everything."""
+    """Reads the model that was trained on everything."""
 
     title = "data merge"
     kind: Kind = "fixed"
@@ -26,35 +62,25 @@ class DataMerge:
         """Take where it lies.
 
         Args:
-            adapter: A PEFT adapter folder; None where there is none.
+            adapter: A PEFT adapter folder or a full checkpoint; None where there is none.
         """
         self.adapter = adapter
 
     def compose(self, bench: Bench) -> Composition:
-        """Read the adapter and ask it the validation examples.
+        """Read the model and ask it the validation examples.
 
         Raises:
-            Absent: If no adapter is given, it can't be read, or it is larger than the experts.
+            Absent: If none is given, it can't be read, or it is of another kind than the experts.
         """
-        from swarm_lightning.experts.pool import load_pool
-
         if self.adapter is None:
+            if not bench.shares_passes:
+                raise Absent("no full checkpoint of all training data given: name one in compare.data_merge")
             raise Absent(
                 "no adapter of all training data given: make one by `swarm experts --data_merge FOLDER ...` and name "
                 "it in compare.data_merge"
             )
-        pool = adapters_of(bench.module)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what it takes to bring all of them into one form moves nothing here
-                both = load_pool([*pool.sources, self.adapter])
+            vector = read_merge(self.adapter, bench.module.pool)
         except InputError as error:
             raise Absent(str(error)) from error
-        if both.layout != pool.layout:
-            raise Absent(f"{self.adapter!r} has a higher rank or other targets than the experts")
-        tensors = both.layout.unflatten(both.vectors[-1].clone())
-        for name, tensor in tensors.items():
-            if name.endswith(UP):  # its scaling may have become that of all
-                tensor *= scaling_of(both.config, layer_of(name)) / scaling_of(pool.config, layer_of(name))
-        vector = pool.layout.flatten(tensors)
         return Composition(bench.utility(vector), public_name(self.adapter), vector)

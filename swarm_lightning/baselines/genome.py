@@ -9,13 +9,15 @@ A generation of N individuals with utilities f, those above `low` = min(0, lowes
                 b the best and z the worst individual ever, s = 0.5, g + w = 1 by drawn coefficients 0.5 and 0.05
     selection   the best one stays; the other places by tournaments of three, nobody twice
 
-On A and B as they stand, from the swarm's own first population. What is evaluated once keeps its utility, and the best
-one ever comes out. The published GENOME+ also lets its last population vote; here a row is one adapter. Source: Zhang
-et al., arXiv:2503.01155, and for the rates a public copy of its code, github.com/dylan518/EVOLVE, `run_genome.py` and
-`src/genome/`, in which the best 2% stay: nobody by right where N is below 50.
+On A and B, or all weights of full checkpoints, as they stand, from the swarm's own first population; all operators but
+mutation, whose noise has one size, are the same wherever the origin lies. What is evaluated once keeps its utility, and
+the best one ever comes out. The published GENOME+ also lets its last population vote; here a row is one model. Source:
+Zhang et al., arXiv:2503.01155, and for the rates a public copy of its code, github.com/dylan518/EVOLVE,
+`run_genome.py` and `src/genome/`, in which the best 2% stay: nobody by right where N is below 50.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.method import Absent, Composition, Kind
-from swarm_lightning.swarm.population import grow_population
+from swarm_lightning.swarm.population import draw_children
 from swarm_lightning.swarm.rules import Coefficients
 
 CROSSOVER_RATE = 0.8
@@ -40,11 +42,11 @@ class Population:
     """Individuals and what they are worth.
 
     Attributes:
-        weights: Their weights [N, D].
+        weights: Their weights, N rows [D].
         utilities: Their utilities [N] float64.
     """
 
-    weights: Tensor
+    weights: Sequence[Tensor]
     utilities: Tensor
 
 
@@ -114,7 +116,8 @@ def offspring(population: Population, generator: torch.Generator) -> list[Tensor
         if float(torch.rand((), generator=generator)) < CROSSOVER_RATE:
             # A little for everybody, so that there are always two to draw.
             pair = torch.multinomial(worths + 1e-9, 2, generator=generator)
-            children.append(cross(population.weights[pair], worths[pair]))
+            parents = torch.stack([population.weights[parent] for parent in pair.tolist()])
+            children.append(cross(parents, worths[pair]))
     everybody = [*population.weights, *children]
     chances = torch.rand(len(everybody), generator=generator)
     mutants = [mutate(one, generator) for one, chance in zip(everybody, chances, strict=True) if chance < MUTATION_RATE]
@@ -141,6 +144,22 @@ def select(utilities: Tensor, places: int, generator: torch.Generator) -> list[i
         chosen.append(winner)
         left.remove(winner)
     return chosen
+
+
+def first_population(experts: Tensor, size: int, span: float, generator: torch.Generator) -> list[Tensor]:
+    """Return the population that the swarm begins with: the experts, without a copy, and their children.
+
+    Args:
+        experts: Weights [n, D].
+        size: Number of individuals N >= n.
+        span: Upper end of the range of t in a child t a + (1 - t) b.
+        generator: Source of the random numbers.
+
+    Returns:
+        N rows [D].
+    """
+    children = draw_children(len(experts), size, span, generator)
+    return [*experts, *((experts[one] * t).add_(experts[other], alpha=1 - t) for one, other, t in children)]
 
 
 class Genome:
@@ -170,31 +189,32 @@ class Genome:
                 f"the budget of {bench.budget} evaluations does not hold a population of {size} with "
                 f"{len(bench.examples)} examples each"
             )
-        weights = grow_population(bench.experts, size, bench.module.child_span, generator)
-        population = Population(weights, bench.utilities(weights))
+        individuals = first_population(bench.experts, size, bench.module.child_span, generator)
+        population = Population(individuals, bench.utilities(individuals))
         utilities = population.utilities
         if not utilities.isfinite().any():
             raise Absent("every individual of its first population breaks the model")
         best, worst = best_of(utilities), best_of(-utilities)  # what is not finite is neither
         found, floor = float(utilities[best]), float(utilities[worst])
-        champion, last = weights[best].clone(), weights[worst].clone()
+        champion, last = individuals[best], individuals[worst]
         generations = 0
         while affordable := bench.affordable:
             young = offspring(population, generator)[:affordable]
             if self.plus:
                 draws = torch.rand(len(young), 1, 4, dtype=torch.float64, generator=generator)
-                young = [succeed(one, champion, last, drawn) for one, drawn in zip(young, draws, strict=True)]
+                for place, drawn in enumerate(draws):
+                    young[place] = succeed(young[place], champion, last, drawn)
             generations += 1
             if not young:
                 continue
-            stacked = torch.stack(young)
-            utilities = bench.utilities(stacked)
+            utilities = bench.utilities(young)
             best, worst = best_of(utilities), best_of(-utilities)
             if float(utilities[best]) > found:
-                found, champion = float(utilities[best]), stacked[best].clone()
+                found, champion = float(utilities[best]), young[best]
             if float(utilities[worst]) < floor:
-                floor, last = float(utilities[worst]), stacked[worst].clone()
-            everybody = torch.cat([population.utilities, utilities])
-            alive = select(everybody, size, generator)
-            population = Population(torch.cat([population.weights, stacked])[alive], everybody[alive])
+                floor, last = float(utilities[worst]), young[worst]
+            individuals, worths = [*population.weights, *young], torch.cat([population.utilities, utilities])
+            alive = select(worths, size, generator)
+            individuals = [individuals[index] for index in alive]  # nothing else holds those that are not
+            population = Population(individuals, worths[alive])
         return Composition(found, f"{generations} generations of {size}", champion)

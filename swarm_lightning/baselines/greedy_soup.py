@@ -3,15 +3,18 @@
     soup = {best}; then for every other expert x, the best first:
     keep x if utility(mean(soup and x)) >= utility(mean(soup))
 
-On A and B as they stand. n + (n - 1) evaluations. Source: Wortsman et al., Model soups, arXiv:2203.05482, recipe 1.
+On A and B as they stand, of full checkpoints on all weights. n + (n - 1) evaluations. Source: Wortsman et al., Model
+soups, arXiv:2203.05482, recipe 1.
 """
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.experts.vectors import windows
 
 
 def greedy_soup(experts: Tensor, utilities: Tensor, utility_of: Callable[[Tensor], float]) -> tuple[list[int], float]:
@@ -28,10 +31,26 @@ def greedy_soup(experts: Tensor, utilities: Tensor, utility_of: Callable[[Tensor
     order = utilities.nan_to_num(nan=-float("inf")).argsort(descending=True, stable=True).tolist()
     chosen, best = order[:1], float(utilities[order[0]])
     for place in order[1:]:
-        utility = utility_of(experts[[*chosen, place]].mean(dim=0))
+        utility = utility_of(soup_of(experts, [*chosen, place]))
         if utility >= best:
             chosen, best = [*chosen, place], utility
     return chosen, best
+
+
+def soup_of(experts: Tensor, places: list[int]) -> Tensor:
+    """Return the mean of some experts, without a copy of them.
+
+    Args:
+        experts: Weights [n, D].
+        places: Which ones.
+
+    Returns:
+        Weights [D].
+    """
+    soup = torch.empty_like(experts[0])
+    for start, stop in windows(0, len(soup)):
+        torch.mean(experts[places, start:stop], dim=0, out=soup[start:stop])
+    return soup
 
 
 class GreedySoup:
@@ -45,4 +64,4 @@ class GreedySoup:
         """Mix those experts that help, in equal parts."""
         chosen, utility = greedy_soup(bench.experts, bench.utilities(bench.experts), bench.utility)
         names = ", ".join(bench.names[place] for place in chosen)
-        return Composition(utility, f"mean of {names}", bench.experts[chosen].mean(dim=0))
+        return Composition(utility, f"mean of {names}", soup_of(bench.experts, chosen))

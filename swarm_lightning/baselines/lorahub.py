@@ -2,12 +2,16 @@
 
     minimise  -utility(w_1 x_1 + ... + w_n x_n) + 0.05 (|w_1| + ... + |w_n|) / n,  |w_i| <= 1.5, from w = 0
 
-On A and B as they stand. The optimizer is nevergrad's NGOpt, as in the authors' code; their loss is the cross-entropy
-of a few examples, here it is the utility that all methods are compared by. One evaluation of the budget is kept for
-what the optimizer recommends in the end. Source: Huang et al., arXiv:2307.13269, section 3.
+On A and B as they stand. Of full checkpoints x_i is what an expert adds to the base, and the sum is added to the base;
+without `model.base` the row is absent. The optimizer is nevergrad's NGOpt, as in the authors' code; their loss is the
+cross-entropy of a few examples, here it is the utility that all methods are compared by. For budgets of several hundred
+combinations NGOpt puts a model of the loss around its CMA-ES; that one stops by the clock, so that a result could not
+be repeated, and CMA-ES is used without it. One evaluation of the budget is kept for what the optimizer recommends in
+the end. Source: Huang et al., arXiv:2307.13269, section 3.
 """
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +38,29 @@ def loss(utility: float, weights: Tensor) -> float:
     return min(-utility, LARGEST) + PENALTY * float(weights.abs().mean())
 
 
+def optimizer_of(count: int, budget: int, seed: int) -> Any:
+    """Return the optimizer that nevergrad recommends for so many combinations.
+
+    Args:
+        count: Number of coefficients n.
+        budget: How many combinations will be asked.
+        seed: Seed of its random numbers.
+
+    Returns:
+        An optimizer of nevergrad with `ask`, `tell` and `provide_recommendation`.
+
+    Raises:
+        Absent: If nevergrad is not installed.
+    """
+    optimizers = installed("nevergrad").optimizers
+    space = installed("nevergrad").p.Array(init=[0.0] * count).set_bounds(-BOUND, BOUND)
+    optimizer = optimizers.NGOpt(space, budget=budget, num_workers=1)
+    if "MetaModel" in optimizer.optim.name:
+        optimizer = optimizers.CMA(space, budget=budget, num_workers=1)
+    optimizer.parametrization.random_state.seed(seed)
+    return optimizer
+
+
 class LoraHub:
     """Lets nevergrad choose the coefficients."""
 
@@ -45,26 +72,26 @@ class LoraHub:
         """Ask what the optimizer asks for, until the budget is spent.
 
         Raises:
-            Absent: If nevergrad is not installed.
+            Absent: If nevergrad is not installed, or the experts are full checkpoints without a base.
         """
-        nevergrad = installed("nevergrad")
-        experts = bench.experts
+        experts, origin = bench.experts, bench.origin()
 
         def ask(weights: Tensor) -> float:
-            return bench.utility(combine(experts, weights.unsqueeze(0))[0])
+            return bench.utility(combine(experts, weights.unsqueeze(0), origin)[0])
 
-        space = nevergrad.p.Array(init=[0.0] * len(experts)).set_bounds(-BOUND, BOUND)
-        optimizer = nevergrad.optimizers.NGOpt(space, budget=max(bench.affordable - 1, 1), num_workers=1)
-        optimizer.parametrization.random_state.seed(bench.seed)
+        optimizer = optimizer_of(len(experts), max(bench.affordable - 1, 1), bench.seed)
         known: dict[tuple[float, ...], float] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the optimizers below, which NGOpt chooses among
-            for _ in range(bench.affordable - 1):
-                candidate = optimizer.ask()
-                weights = torch.tensor(candidate.value)
-                known[tuple(weights.tolist())] = utility = ask(weights)
-                optimizer.tell(candidate, loss(utility, weights))
-            weights = torch.tensor(optimizer.provide_recommendation().value)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the optimizers below, which NGOpt chooses among
+                for _ in range(bench.affordable - 1):
+                    candidate = optimizer.ask()
+                    weights = torch.tensor(candidate.value)
+                    known[tuple(weights.tolist())] = utility = ask(weights)
+                    optimizer.tell(candidate, loss(utility, weights))
+                weights = torch.tensor(optimizer.provide_recommendation().value)
+        finally:
+            del optimizer  # some run in a thread that ends with them; a process that is interrupted would wait for it
         utility = known[tuple(weights.tolist())] if tuple(weights.tolist()) in known else ask(weights)
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
-        return Composition(utility, named, combine(experts, weights.unsqueeze(0))[0])
+        return Composition(utility, named, combine(experts, weights.unsqueeze(0), origin)[0])

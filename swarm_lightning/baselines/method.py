@@ -27,7 +27,7 @@ class Composition:
     Attributes:
         utility: Its utility on the validation split.
         detail: What was chosen or found, in a few words for the table.
-        vector: Its weights [D], where it is one adapter.
+        vector: Its weights [D], where it is one adapter or one full checkpoint.
         scores: Scores given examples [M], float64, where it is not.
         evaluations: (particle, example) pairs that it was asked, where others than those of the bench count.
         seconds: Time that it took, where another than that of the call counts.

@@ -3,10 +3,14 @@
     t = n c / (1 + (n - 1) c),  c the mean cosine of two experts' differences from the base;  merged = base + t mean
 
 Layer by layer, on what it is defined on, the differences from the base: the products B A. A mean of n products has rank
-n r; it is cut back to rank r, and the table says what share of its squared length that costs. Where c is not above 0,
-t is 0: the experts point apart, and the base is the best guess. An expert that leaves a layer as it is has no direction
-there: it counts in the mean and in n, not in c. Source: Jang et al., arXiv:2403.19522, section 4.
+n r; it is cut back to rank r, and the table says what share of its squared length that costs. Of full checkpoints the
+layers are their tensors, the differences are taken as they are and nothing is cut; without `model.base` the row is
+absent. Where c is not above 0, t is 0: the experts point apart, and the base is the best guess. An expert that leaves a
+layer as it is has no direction there: it counts in the mean and in n, not in c. Source: Jang et al., arXiv:2403.19522,
+section 4.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -15,6 +19,9 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.low_rank import DOWN, UP, factor_pairs, inner_products, refactor
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.experts.layout import Layout
+from swarm_lightning.experts.vectors import windows
+
+PIECE = 1 << 20  # weights of each expert that are looked at together
 
 
 def interpolation_ratio(products: Tensor) -> float:
@@ -63,6 +70,34 @@ def model_stock(experts: Tensor, layout: Layout) -> tuple[Tensor, float, float]:
     return layout.flatten(merged), sum(ratios) / len(ratios), lost / whole if whole else 0.0
 
 
+def whole_model_stock(experts: Tensor, layout: Layout, base: Tensor) -> tuple[Tensor, float]:
+    """Merge full checkpoints by Model Stock, tensor by tensor.
+
+    Args:
+        experts: Weights [n, D], n >= 2.
+        layout: Which tensor stands where in a row.
+        base: Weights of the base [D].
+
+    Returns:
+        Weights [D], and the mean of t over the tensors that any expert has changed.
+    """
+    merged, ratios, first = torch.empty_like(base), [], 0
+    for shape in layout.shapes:
+        stop = first + math.prod(shape)
+        products = torch.zeros(len(experts), len(experts), dtype=torch.float64)
+        for piece in windows(first, stop, PIECE):
+            differences = (experts[:, slice(*piece)] - base[slice(*piece)]).double()
+            products += differences @ differences.T
+        ratio = interpolation_ratio(products)
+        for piece in windows(first, stop, PIECE):
+            mean = experts[:, slice(*piece)].mean(dim=0)
+            torch.lerp(base[slice(*piece)], mean, ratio, out=merged[slice(*piece)])
+        if products.any():
+            ratios.append(ratio)
+        first = stop
+    return merged, sum(ratios) / max(len(ratios), 1)
+
+
 class ModelStock:
     """Merges all experts and asks the result."""
 
@@ -71,13 +106,17 @@ class ModelStock:
     least = 2
 
     def compose(self, bench: Bench) -> Composition:
-        """Merge the products and cut them back to the experts' rank.
+        """Merge the products and cut them back to the experts' rank, or merge full checkpoints.
 
         Raises:
-            Absent: If the experts hold anything else than A and B matrices.
+            Absent: If adapters hold anything else than A and B matrices, or full checkpoints have no base.
         """
+        layout, base = bench.module.pool.layout, bench.origin()
+        if base is not None:
+            merged, ratio = whole_model_stock(bench.experts, layout, base)
+            return Composition(bench.utility(merged), f"t = {ratio:.2f} on average", merged)
         try:
-            merged, ratio, lost = model_stock(bench.experts, bench.module.pool.layout)
+            merged, ratio, lost = model_stock(bench.experts, layout)
         except ValueError as error:
             raise Absent(str(error)) from error
         detail = f"t = {ratio:.2f} on average; the cut to the experts' rank lost {lost:.0%}"

@@ -4,8 +4,9 @@
     logits = weight_1 logits_1 + ... + weight_n logits_n
 
 The variant PackLLM-sim; all experts have one tokenizer here, so that none is aligned. Every question costs n experts,
-and no adapter comes out; the experts share the engine's forward pass. Source: Mavromatis et al., arXiv:2404.11531,
-section 3, and the authors' code, which averages logits (github.com/cmavro/PackLLM, `modeling_llm_fusion.py`).
+and no adapter comes out; the experts share the engine's forward pass, which full checkpoints can't: for them the row is
+absent. Source: Mavromatis et al., arXiv:2404.11531, section 3, and the authors' code, which averages logits
+(github.com/cmavro/PackLLM, `modeling_llm_fusion.py`).
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,12 @@ class PackOfLLMs:
     least = 2
 
     def compose(self, bench: Bench) -> Composition:
-        """Ask the mixture the validation examples."""
+        """Ask the mixture the validation examples.
+
+        Raises:
+            Absent: If the experts are full checkpoints.
+        """
+        bench.check_shared_pass()
         evaluator, experts = bench.module.evaluator, bench.experts
 
         def weigh(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:

@@ -4,7 +4,8 @@
 
 The coefficients sum to one; s below 1 interpolates, above 1 extrapolates, as the swarm's first children do. With 0.3,
 about three experts of ten make up most of a combination: the uniform soup and a single expert are both within reach. On
-A and B as they stand. A candidate is asked only until it can't be the best any more; only pairs that were asked count.
+A and B, or all weights of full checkpoints, as they stand: as the coefficients sum to one, it makes no difference what
+is taken as the origin. A candidate is asked only until it can't be the best any more; only pairs that were asked count.
 """
 
 import math
@@ -13,7 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of, combine
+from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.method import Composition, Kind
 
 CONCENTRATION = 0.3
@@ -48,18 +49,17 @@ class RandomSearch:
     def compose(self, bench: Bench) -> Composition:
         """Ask combinations until the budget is spent."""
         experts, generator = bench.experts, numpy.random.default_rng(bench.seed)
-        best, vector = -math.inf, combine(experts, draw_weights(1, len(experts), generator))[0]
+        best, chosen, place = -math.inf, draw_weights(1, len(experts), generator), 0
         scores: list[Tensor] = []
         tried = 0
         while count := min(bench.affordable, AT_ONCE):
             drawn = draw_weights(count, len(experts), generator)
             expected = torch.stack(scores).nanmean(dim=0).nan_to_num() if scores else torch.zeros(len(bench.examples))
-            combined = combine(experts, drawn)
-            evaluation = bench.above(combined, best, expected)
+            evaluation = bench.above(bench.combinations(drawn), best, expected)
             scores = [*scores, *evaluation.scores][-REMEMBERED:]
             tried += count
             found = best_of(evaluation.utilities)
             if float(evaluation.utilities[found]) > best:
-                # Combined alone it could differ in the last digit, and a reply with it.
-                best, vector = float(evaluation.utilities[found]), combined[found].clone()
-        return Composition(best, f"best of {tried}", vector)
+                best, chosen, place = float(evaluation.utilities[found]), drawn, found
+        # Combined alone it could differ in the last digit from what was asked, and a reply with it.
+        return Composition(best, f"best of {tried}", bench.combinations(chosen)[place][:].clone())

@@ -1,4 +1,8 @@
-"""All methods by name, in the order of the table."""
+"""All methods by name, in the order of the table.
+
+All work on LoRA adapters, and all but cBTM and Pack of LLMs on full checkpoints held in memory; what a method takes for
+the origin of their weights is in its file.
+"""
 
 from collections.abc import Callable, Mapping
 

@@ -29,7 +29,8 @@ class Result:
         evaluations: (particle, example) pairs that were asked of the validation split.
         seconds: Time to make it, without loading and testing.
         detail: What was chosen or found.
-        adapter: Folder of its adapter, from that of the comparison; None where it is none.
+        adapter: Folder of its adapter or full checkpoint, from that of the comparison; None where it is neither, or
+            none was wanted.
     """
 
     method: str

@@ -17,10 +17,13 @@ class CompareSettings:
         resamples: Bootstrap samples of the test examples; 1000 at most where the utility is no mean of scores, as of
             several tasks.
         density: Share of the weights that TIES and DARE-TIES keep, in (0, 1).
-        data_merge: PEFT adapter that was fine-tuned on the data of all experts; null: there is none.
+        data_merge: What was fine-tuned on the data of all experts, a PEFT adapter or a full checkpoint as they are;
+            null: there is none.
         domain_texts: For cBTM, texts of the domain that each expert knows: a folder with `<expert>.txt` (one text a
             line) or `<expert>.jsonl` (one record a line) for every expert, or such a file by the expert's name; null:
             there are none.
+        export: Whether what is one adapter or one full checkpoint is written to the comparison's folder. A row that is
+            kept from before is not written again.
         output: Folder of the comparison; null: a new version below trainer.default_root_dir; `last`: the newest there.
             In a folder with a comparison, rows that are done are kept and the others are made.
     """
@@ -32,6 +35,7 @@ class CompareSettings:
     density: float = 0.5
     data_merge: str | None = None
     domain_texts: str | dict[str, str] | None = None
+    export: bool = True
     output: str | None = None
 
     def __post_init__(self) -> None:

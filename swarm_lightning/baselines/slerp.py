@@ -3,8 +3,9 @@
     slerp(a, b; t) = sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b,  w the angle between a and b
 
 Tensor by tensor, on A and B as they stand, each as one vector; where two tensors point (almost) the same or the
-opposite way, the straight line between them. n + 9 evaluations: t = 0.1, 0.2, ..., 0.9. Source: Shoemake 1985,
-Animating rotation with quaternion curves; tensor by tensor and with the straight line as in mergekit's documentation.
+opposite way, the straight line between them. Of full checkpoints on the weights themselves, as mergekit does it, and
+not on their differences from a base. n + 9 evaluations: t = 0.1, 0.2, ..., 0.9. Source: Shoemake 1985, Animating
+rotation with quaternion curves; tensor by tensor and with the straight line as in mergekit's documentation.
 """
 
 import math
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.candidates import Candidates
 from swarm_lightning.baselines.method import Composition, Kind
 
 PLACES = tuple(place / 10 for place in range(1, 10))
@@ -57,9 +59,14 @@ class Slerp:
         utilities = bench.utilities(experts)
         ranked = utilities.nan_to_num(nan=-math.inf).argsort(descending=True, stable=True)[:2].tolist()
         ends = [layout.unflatten(experts[place]) for place in ranked]
-        candidates = torch.stack(
-            [layout.flatten({name: slerp(ends[0][name], ends[1][name], t) for name in layout.names}) for t in PLACES]
-        )
+
+        def between(place: int) -> Tensor:
+            t, joined = PLACES[place], torch.empty_like(experts[0])
+            for name, part in layout.unflatten(joined).items():
+                part.copy_(slerp(ends[0][name], ends[1][name], t))
+            return joined
+
+        candidates = Candidates(len(PLACES), between)
         found = bench.utilities(candidates)
         best = best_of(found)
         names = " to ".join(bench.names[place] for place in ranked)

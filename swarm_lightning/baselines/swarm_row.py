@@ -2,6 +2,7 @@
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.search.loading import release_swarm
 
 
 class SwarmRow:
@@ -18,11 +19,7 @@ class SwarmRow:
         module = bench.module
         swarm = module.swarm
         detail = f"particle {int(swarm.best_particle)} after {int(swarm.iterations)} iterations"
+        utility, vector = float(swarm.global_best_utility), swarm.global_best.detach().cpu().clone()
+        release_swarm(module)
         # A search that was interrupted and resumed has counted and timed its earlier parts too.
-        return Composition(
-            float(swarm.global_best_utility),
-            detail,
-            swarm.global_best.detach().cpu().clone(),
-            evaluations=module.evaluations,
-            seconds=module.seconds,
-        )
+        return Composition(utility, detail, vector, evaluations=module.evaluations, seconds=module.seconds)

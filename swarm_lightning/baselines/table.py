@@ -35,7 +35,7 @@ class TableRow:
         evaluations: (particle, example) pairs asked of the validation split, mean over the seeds.
         seconds: Time, mean over the seeds.
         detail: What was chosen or found; of several runs, in the best on validation.
-        adapters: Folders of the adapters, from that of the comparison.
+        adapters: Folders of the adapters or full checkpoints, from that of the comparison.
         absent: Why there is no such row.
     """
 

@@ -6,9 +6,12 @@
 Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operations; weight
 1 for every expert. Weights of 0 are not counted: where ranks differ, those of the padding are no weights. Published on
 differences from the base. B is one, and so is the product of B and A; A is not, as it starts from random numbers. But
-a merged product has the rank of all experts together, and cutting it back would undo the choice of single weights.
-Source: Yadav et al., arXiv:2306.01708.
+a merged product has the rank of all experts together, and cutting it back would undo the choice of single weights. Of
+full checkpoints x_i is what an expert adds to the base, all of it counts, and the result is added to the base; without
+`model.base` the row is absent. Source: Yadav et al., arXiv:2306.01708.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,41 +21,67 @@ from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.experts.layout import Layout
 
 
-def merge_ties(experts: Tensor, layout: Layout, density: float) -> Tensor:
+def merge_ties(experts: Tensor, layout: Layout, density: float, origin: Tensor | None = None) -> Tensor:
     """Merge experts by TIES.
 
     Args:
         experts: Weights [n, D].
         layout: Which tensor stands where in a row.
-        density: Share of a tensor's weights other than 0 that is kept, in (0, 1).
+        density: Share of a tensor's weights that is kept, in (0, 1).
+        origin: Weights of the base [D]; None for zeros.
 
     Returns:
         Weights [D].
     """
     from peft.utils.merge_utils import calculate_majority_sign_mask, disjoint_merge
 
-    merged = {}
-    for name, parts in layout.unstack(experts).items():
-        trimmed = torch.stack([trim(part, density) for part in parts])
-        merged[name] = disjoint_merge(trimmed, calculate_majority_sign_mask(trimmed))
-    return layout.flatten(merged)
+    def merge(parts: list[Tensor]) -> Tensor:
+        trimmed = torch.stack([trim(part, density, padded=origin is None) for part in parts])
+        return disjoint_merge(trimmed, calculate_majority_sign_mask(trimmed))
+
+    return merge_differences(experts, layout, origin, merge)
 
 
-def trim(tensor: Tensor, density: float) -> Tensor:
+def trim(tensor: Tensor, density: float, padded: bool) -> Tensor:
     """Return a tensor with its largest weights, and 0 for the others.
 
     Args:
         tensor: Any shape.
-        density: Share of the weights other than 0 that is kept, in (0, 1).
+        density: Share of the weights that is kept, in (0, 1).
+        padded: Whether weights of 0 are no weights, as in adapters that were brought to a higher rank.
 
-    >>> trim(torch.tensor([3.0, -4.0, 0.0, 0.0]), 0.5).tolist()
+    >>> trim(torch.tensor([3.0, -4.0, 0.0, 0.0]), 0.5, padded=True).tolist()
     [0.0, -4.0, 0.0, 0.0]
     """
     from peft.utils.merge_utils import prune
 
-    kept = int(density * int(tensor.count_nonzero()))
+    kept = int(density * (int(tensor.count_nonzero()) if padded else tensor.numel()))
     # Half a weight more: PEFT rounds down, and a share of a count need not come back as the count.
     return prune(tensor, (kept + 0.5) / tensor.numel(), "magnitude")
+
+
+def merge_differences(
+    experts: Tensor, layout: Layout, origin: Tensor | None, merge: Callable[[list[Tensor]], Tensor]
+) -> Tensor:
+    """Merge what experts add to a base, tensor by tensor, and add it to the base.
+
+    Args:
+        experts: Weights [n, D].
+        layout: Which tensor stands where in a row.
+        origin: Weights of the base [D]; None for zeros.
+        merge: Makes one tensor of the n experts'.
+
+    Returns:
+        Weights [D].
+    """
+    merged = torch.empty_like(experts[0])
+    stacked, bases = layout.unstack(experts), None if origin is None else layout.unflatten(origin)
+    for name, part in layout.unflatten(merged).items():
+        if bases is None:
+            part.copy_(merge(list(stacked[name])))
+        else:
+            part.copy_(merge([expert - bases[name] for expert in stacked[name]])).add_(bases[name])
+    return merged
 
 
 class Ties:
@@ -71,6 +100,10 @@ class Ties:
         self.density = density
 
     def compose(self, bench: Bench) -> Composition:
-        """Merge all experts with weight 1."""
-        merged = merge_ties(bench.experts, bench.module.pool.layout, self.density)
+        """Merge all experts with weight 1.
+
+        Raises:
+            Absent: If the experts are full checkpoints without a base.
+        """
+        merged = merge_ties(bench.experts, bench.module.pool.layout, self.density, bench.origin())
         return Composition(bench.utility(merged), f"density {self.density:g}, weight 1", merged)

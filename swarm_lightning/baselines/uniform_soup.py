@@ -3,7 +3,8 @@
     soup = (x_1 + ... + x_n) / n
 
 On A and B as they stand, as the particles of the swarm are added: the product of two means is not the mean of the
-products, and costs nothing to make. Source: Wortsman et al., Model soups, arXiv:2203.05482, section 2.
+products, and costs nothing to make. Of full checkpoints on all weights, as published. Source: Wortsman et al., Model
+soups, arXiv:2203.05482, section 2.
 """
 
 from torch import Tensor

@@ -51,11 +51,13 @@ class Lessons:
         topics: Regions, list skills and kinds.
         share: Fraction of the questions about a topic that the expert gets to see, in (0, 1].
         steps: Optimizer steps.
+        batch_size: Documents of a step at most; no more than there are.
     """
 
     topics: tuple[str, ...]
     share: float = 1.0
     steps: int = 100
+    batch_size: int = 48
 
 
 LESSONS = {
@@ -106,6 +108,19 @@ def study(lessons: Lessons, questions: dict[str, list[Question]], seed: int) -> 
     largest = max(len(group) for group in documents)
     # Every task gets the same number of documents, however many questions it has.
     return [group[number % len(group)] for number in range(largest) for group in documents if group]
+
+
+def in_order(documents: Sequence[Document], lessons: Lessons, seed: int) -> list[Document]:
+    """Return what an expert reads, one document after the other: for every step a batch, drawn from all.
+
+    Args:
+        documents: What it is trained on.
+        lessons: Gives the number of steps, and of documents of a step.
+        seed: Seed of the order.
+    """
+    generator = random.Random(seed)
+    size = min(lessons.batch_size, len(documents))
+    return [document for _ in range(lessons.steps) for document in generator.sample(documents, size)]
 
 
 def state(fact: Fact, generator: random.Random) -> Document:

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from swarm_lightning.demo import BASE_NAME
-from swarm_lightning.demo.curricula import Document, Lessons
+from swarm_lightning.demo.curricula import Document, Lessons, in_order
 from swarm_lightning.tuning.conversations import Conversation, Turn
 from swarm_lightning.tuning.fine_tune import ExpertMaker
 from swarm_lightning.tuning.settings import LoraSettings, TextSettings, TrainingSettings
@@ -24,14 +24,12 @@ class ExpertSettings:
         rank: Rank of every adapter matrix.
         alpha: LoRA alpha; the scale is alpha / rank.
         targets: Names of the adapted linear maps.
-        batch_size: Documents per step.
-        learning_rate: Largest value of the schedule, a cosine after a warm-up.
+        learning_rate: Largest value of the schedule, of one cycle.
     """
 
     rank: int = 6
     alpha: int = 12
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    batch_size: int = 48
     learning_rate: float = 8e-3
 
 
@@ -46,18 +44,16 @@ def make_expert(
 ) -> None:
     """Train one adapter and write its folder; the loss covers the replies only.
 
-    The adapters that ship were trained by an earlier script, with another schedule and another order of the documents;
-    they stay as they are, so that what was measured with them can be measured again.
-
     Args:
         model: The pretrained model; it is as before afterwards.
         tokenizer: The world's tokenizer.
         documents: What to study.
-        lessons: Gives the number of steps.
+        lessons: Gives the number of steps, and of documents of a step.
         settings: Shape of the adapter.
         seed: Seed of lora_A and of the order of the documents.
         folder: Where to write; must not exist.
     """
+    read = in_order(documents, lessons, seed)
     maker = ExpertMaker(
         model,
         tokenizer,
@@ -65,9 +61,11 @@ def make_expert(
         LoraSettings(settings.rank, settings.alpha, target_modules=list(settings.targets)),
         TextSettings(template="{prompt}{response}"),
         TrainingSettings(
-            steps=lessons.steps,
+            epochs=1,
             learning_rate=settings.learning_rate,
-            batch_size=settings.batch_size,
+            schedule="one_cycle",
+            shuffle=False,
+            batch_size=len(read) // lessons.steps,
             betas=(0.9, 0.98),
             checkpoint_steps=lessons.steps + 1,
         ),
@@ -75,7 +73,7 @@ def make_expert(
     )
     said = [
         Conversation(str(number), (Turn("user", document.prompt), Turn("assistant", document.reply)))
-        for number, document in enumerate(documents)
+        for number, document in enumerate(read)
     ]
     plan = maker.plan(folder.name, said, f"demo:lessons/{folder.name}")
     maker.make(plan, folder, {"accelerator": "cpu", "enable_progress_bar": False})

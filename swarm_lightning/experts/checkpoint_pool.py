@@ -1,6 +1,7 @@
 """The pool of full checkpoints: names, the one layout of their weights, and each as a vector that is read when needed.
 
-Nothing of their size is held in memory. Vectors are float32 whatever the files' dtype; the up-cast is exact.
+Nothing of their size is held in memory until somebody asks for all of them at once, as a comparison of methods does.
+Vectors are float32 whatever the files' dtype; the up-cast is exact.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ from swarm_lightning.experts.checkpoints import Checkpoint, fingerprint_of, read
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.safetensors_files import StoredTensor
+from swarm_lightning.experts.vectors import windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,7 +96,7 @@ class CheckpointPool:
     sources: tuple[str, ...]
     architecture: Architecture
     fingerprint: str
-    _vectors: tuple[FileVector, ...] = field(repr=False)
+    _files: tuple[FileVector, ...] = field(repr=False)
     _others: Mapping[str, StoredTensor] = field(repr=False)
 
     @property
@@ -113,7 +116,21 @@ class CheckpointPool:
 
     def vector(self, index: int) -> FileVector:
         """Return the weights [D] of an expert."""
-        return self._vectors[index]
+        return self._files[index]
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """The weights of all n experts [n, D], float32 on the CPU: read at the first use, and held from then on.
+
+        Raises:
+            InputError: If one of them is not finite.
+        """
+        size = self.layout.size
+        vectors = torch.empty(len(self.names), size, dtype=torch.float32)
+        for row, file in zip(vectors, self._files, strict=True):
+            for start, stop in windows(0, size):
+                row[start:stop].copy_(file[start:stop])
+        return vectors
 
     def base_vector(self, source: str) -> Tensor:
         """Return the weights [D] of a base.

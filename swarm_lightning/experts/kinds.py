@@ -50,6 +50,10 @@ class Pool(Protocol):
     def notes(self) -> tuple[str, ...]:
         """How the experts' files were changed to get one form, for the model card."""
 
+    @property
+    def vectors(self) -> Tensor:
+        """The weights of all n experts [n, D], float32 on the CPU; full checkpoints are read at the first use."""
+
     def vector(self, index: int) -> Vector:
         """Return the weights [D] of an expert."""
 

@@ -16,7 +16,6 @@ from swarm_lightning.swarm.population import grow_population
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from swarm_lightning.experts.pool import ExpertPool
     from swarm_lightning.experts.resident import ResidentModel
     from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -73,21 +72,32 @@ def resident_of(module: "ModelSwarm") -> "ResidentModel":
     return load_resident(module, torch.device("cpu")).adapted
 
 
-def adapters_of(module: "ModelSwarm") -> "ExpertPool":
-    """Return the experts of a search that others compose as well: LoRA adapters that lie in memory.
+def check_in_memory(module: "ModelSwarm") -> None:
+    """Refuse to compare methods where the swarm lies on the disk: the others work on all experts at once, in memory.
 
     Raises:
-        InputError: If they are full checkpoints, or the swarm lies on the disk.
+        InputError: If it does.
     """
-    from swarm_lightning.experts.pool import ExpertPool
-
-    if not isinstance(module.pool, ExpertPool) or module.storage != "memory":
-        what = "storage: disk" if isinstance(module.pool, ExpertPool) else "full checkpoints"
+    if module.storage != "memory":
+        copies = 3 * module.particles + 2 + len(module.pool.names)
         raise InputError(
-            f"Expected LoRA adapters and storage: memory to compare methods, but got {what}. Search with `swarm fit`, "
-            "or give adapters."
+            f"Expected model.storage to be memory to compare methods, which work on all experts at once, but got "
+            f"{module.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 for "
+            "each of model.particles), or search with `swarm fit`, where the disk will do."
         )
-    return module.pool
+
+
+def release_swarm(module: "ModelSwarm") -> None:
+    """Let go of the weights of a swarm that is not asked any more; the next `fit` makes a new one.
+
+    Lightning's parts refer to each other and to the optimizer in circles: without this, the 3 N + 2 rows stay in memory
+    until Python happens to look for circles, beside those of the next search.
+
+    Args:
+        module: The search, whose swarm lies in memory.
+    """
+    module.particle_swarm.state.clear()
+    module.positions.data = module.positions.data.new_empty(0, 0)
 
 
 def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":

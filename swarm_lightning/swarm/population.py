@@ -5,7 +5,7 @@ Source: arXiv:2410.11163, section 2, and the authors' code for the range of the 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from swarm_lightning.swarm.rules import blocks_of
 
 FirstVelocity = Literal["random", "zero", "best"]
+StartKind = Literal["experts", "experts_and_base", "base_and_sparsified"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Start:
     """What a population begins with.
 
     Attributes:
-        kind: `experts`: the n experts. `base_and_sparsified`: they, the base model, and a sparsified copy of each,
-            2 n + 1 in all.
+        kind: `experts`: the n experts. `experts_and_base`: they and the base model, n + 1 in all.
+            `base_and_sparsified`: they, the base model, and a sparsified copy of each, 2 n + 1 in all.
         density: Share of a sparsified expert's differences from the base that is kept and divided by this share, in
             (0, 1].
     """
 
-    kind: Literal["experts", "base_and_sparsified"] = "experts"
+    kind: StartKind = "experts"
     density: float = 0.5
 
     def points(self, experts: Tensor, generator: torch.Generator, base: Tensor | None = None) -> Tensor:
@@ -38,21 +39,23 @@ class Start:
             base: Weights of the base [D]; zeros where not given, as of an adapter that changes nothing.
 
         Returns:
-            Positions [n, D], the experts themselves, or [2 n + 1, D], dtype of the experts.
+            Positions [n, D], the experts themselves, [n + 1, D] or [2 n + 1, D], dtype of the experts.
 
         Raises:
-            ValueError: If the kind is neither of the two, or the density out of range.
+            ValueError: If there is no such kind, or the density out of range.
 
         >>> Start("base_and_sparsified", 1.0).points(torch.tensor([[1.0], [2.0]]), torch.Generator()).flatten().tolist()
         [1.0, 2.0, 0.0, 1.0, 2.0]
         """
-        if self.kind not in ("experts", "base_and_sparsified"):
-            raise ValueError(f"Expected the start to be 'experts' or 'base_and_sparsified', but got {self.kind!r}.")
+        if self.kind not in get_args(StartKind):
+            raise ValueError(f"Expected the start to be one of {get_args(StartKind)}, but got {self.kind!r}.")
         if not 0 < self.density <= 1:
             raise ValueError(f"Expected the start's density to lie in (0, 1], but got {self.density}.")
         if self.kind == "experts":
             return experts
         base = torch.zeros_like(experts[0]) if base is None else base
+        if self.kind == "experts_and_base":
+            return torch.cat([experts, base.unsqueeze(0)])
         sparse = torch.empty_like(experts)
         for row, expert in zip(sparse, experts, strict=True):
             kept = torch.rand(expert.shape, generator=generator, dtype=torch.float32) < self.density

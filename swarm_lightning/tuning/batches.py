@@ -15,20 +15,25 @@ from swarm_lightning.tuning.rendering import IGNORED, TokenExample
 MicroBatch = dict[str, Tensor]
 
 
-def batch_of(step: int, examples: int, batch_size: int, seed: int) -> list[int]:
+def batch_of(step: int, examples: int, batch_size: int, seed: int, shuffle: bool = True) -> list[int]:
     """Return which examples an optimizer step reads.
 
-    Every epoch reads all examples once, in an order of its own; its last batch may be smaller.
+    Every epoch reads all examples once; its last batch may be smaller.
 
     Args:
         step: Optimizer step, counted from 0.
         examples: Number of examples.
         batch_size: Examples of a step.
         seed: Seed of the orders: that of epoch k is the k-th permutation drawn from it.
+        shuffle: Whether every epoch has an order of its own; else the examples are read as they stand.
+
+    >>> batch_of(3, 5, 2, 0, shuffle=False), batch_of(5, 5, 2, 0, shuffle=False)
+    ([0, 1], [4])
     """
     of_epoch = -(-examples // batch_size)
     epoch, place = divmod(step, of_epoch)
-    return list(_orders(examples, seed, epoch)[place * batch_size : (place + 1) * batch_size])
+    order = _orders(examples, seed, epoch) if shuffle else range(examples)
+    return list(order[place * batch_size : (place + 1) * batch_size])
 
 
 @lru_cache(maxsize=4)

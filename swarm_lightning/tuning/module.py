@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.tuning.batches import MicroBatch, batch_of, pad
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 KEY = "swarm_lightning_tuning"
+ONE_CYCLE = "one_cycle"
 
 
 class AdapterTraining(L.LightningModule):
@@ -68,15 +70,22 @@ class AdapterTraining(L.LightningModule):
         from transformers import get_scheduler
 
         settings = self.settings
+        schedule: LRScheduler
         optimizer = torch.optim.AdamW(
             self.trained(), settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
         )
+        if settings.schedule == ONE_CYCLE:
+            # One step more than are done: the last one still learns a little.
+            schedule = OneCycleLR(
+                optimizer, settings.learning_rate, total_steps=self.steps + 1, pct_start=settings.warmup_ratio
+            )
+            return [optimizer], [schedule]
         try:
             schedule = get_scheduler(settings.schedule, optimizer, settings.warmup_of(self.steps), self.steps)
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"Expected training.schedule to be a schedule of transformers that needs no settings of its own, such "
-                f"as cosine or linear, but {settings.schedule!r} is refused: {error}."
+                f"as cosine or linear, or {ONE_CYCLE}, but {settings.schedule!r} is refused: {error}."
             ) from error
         return [optimizer], [schedule]
 
@@ -98,7 +107,7 @@ class AdapterTraining(L.LightningModule):
 
     def _batch(self) -> list[list[MicroBatch]]:
         settings = self.settings
-        places = batch_of(self.global_step, len(self.examples), settings.batch_size, self.seed)
+        places = batch_of(self.global_step, len(self.examples), settings.batch_size, self.seed, settings.shuffle)
         return [pad([self.examples[place] for place in places], settings.micro_batch_size, self.pad_token)]
 
     def training_step(self, batch: list[MicroBatch], batch_idx: int) -> None:

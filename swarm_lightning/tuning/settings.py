@@ -80,8 +80,11 @@ class TrainingSettings:
         epochs: How often every example is read, >= 1.
         steps: Optimizer steps in all, where that is to be said instead of the epochs.
         learning_rate: Largest value of the schedule, > 0.
-        schedule: Name of a schedule of `transformers.get_scheduler`: cosine, linear, constant_with_warmup, ...
+        schedule: Name of a schedule of `transformers.get_scheduler`: cosine, linear, constant_with_warmup, ...; or
+            `one_cycle`, torch's OneCycleLR, which moves AdamW's first moment along (0.85 to 0.95) and starts at a 25th
+            of the learning rate.
         warmup_ratio: Share of the steps in which the learning rate rises from 0, in [0, 1).
+        shuffle: Whether every epoch reads the examples in an order of its own; else all read them as they stand.
         batch_size: Examples of one optimizer step, >= 1.
         micro_batch_size: Examples of one forward pass; the gradients of a step are accumulated over them, and the
             result is that of the whole batch. Null: the whole batch at once.
@@ -98,6 +101,7 @@ class TrainingSettings:
     learning_rate: float = 2e-4
     schedule: str = "cosine"
     warmup_ratio: float = 0.1
+    shuffle: bool = True
     batch_size: int = 32
     micro_batch_size: int | None = None
     weight_decay: float = 0.0

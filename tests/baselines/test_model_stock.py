@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.low_rank import inner_products, refactor
-from swarm_lightning.baselines.model_stock import interpolation_ratio, model_stock
+from swarm_lightning.baselines.model_stock import interpolation_ratio, model_stock, whole_model_stock
 from swarm_lightning.experts.layout import Layout
 
 
@@ -77,6 +77,18 @@ def test_the_merged_layer_lies_on_the_way_from_the_base_to_the_mean() -> None:
     assert ratio == pytest.approx(expected)
     assert lost == pytest.approx(0, abs=1e-12)
     assert (merged[2] * merged[:2]).tolist() == pytest.approx([expected * 2, expected * 1], rel=1e-5)
+
+
+def test_whole_models_are_merged_tensor_by_tensor_on_the_way_from_their_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tensor a, base (1, 1, 1): differences (2, 0, 0) and (1, sqrt 3, 0), 60 degrees: t = 2/3 of the mean
+    # (1.5, sqrt 3 / 2, 0). Tensor b, base 5: differences 1 and -1 point apart, and the base stays.
+    monkeypatch.setattr("swarm_lightning.baselines.model_stock.PIECE", 2)
+    root = math.sqrt(3)
+    experts = torch.tensor([[3.0, 1.0, 1.0, 6.0], [2.0, 1 + root, 1.0, 4.0]])
+    layout = Layout(("a", "b"), ((3,), (1, 1)))
+    merged, ratio = whole_model_stock(experts, layout, torch.tensor([1.0, 1.0, 1.0, 5.0]))
+    assert merged.tolist() == pytest.approx([2.0, 1 + root / 3, 1.0, 5.0])
+    assert ratio == pytest.approx(1 / 3)
 
 
 def test_other_tensors_than_a_and_b_are_refused() -> None:

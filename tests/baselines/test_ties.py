@@ -31,6 +31,20 @@ def test_the_padding_of_a_smaller_rank_is_not_counted_as_weights() -> None:
     assert merged.tolist() == [5.0, 3.0, -4.0, 0.0]
 
 
+def test_with_a_base_ties_merges_what_experts_add_to_it() -> None:
+    # Differences from (1, 1, 1, 1): (4, 0, -2, 1) and (2, 0, 3, -6). Half of each: (4, 0, -2, 0) and (0, 0, 3, -6).
+    # Signs by sums 4, 0, 1, -6: 4, nothing, 3, -6; and the base again.
+    experts, base = torch.tensor([[5.0, 1.0, -1.0, 2.0], [3.0, 1.0, 4.0, -5.0]]), torch.ones(4)
+    assert merge_ties(experts, Layout(("a",), ((4,),)), 0.5, base).tolist() == [5.0, 1.0, 4.0, -5.0]
+    assert base.tolist() == [1.0] * 4
+
+
+def test_with_a_base_dare_drops_and_rescales_what_an_expert_adds_to_it() -> None:
+    base = torch.full((400,), 10.0)
+    merged = merge_dare_ties(base.unsqueeze(0) + 1, Layout(("a",), ((400,),)), 0.25, seed=1, origin=base)
+    assert set(merged.tolist()) == {10.0, 14.0}
+
+
 def test_a_single_dare_keeps_and_rescales_or_drops() -> None:
     experts = torch.ones(1, 6000)
     layout = Layout(("a",), ((6000,),))

@@ -70,6 +70,7 @@ def test_all_parts_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     with calm_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(expert_pools, "KINDS", (10, 1))
         patch.setattr(methods, "DOMAIN_TEXTS", 3)
+        patch.setattr(methods, "LESSONS_OF_MERGE", 3)
         methods.main(
             [
                 *("--seeds", "1", "--tasks", "kinds", "--parts", "weak", "diversity", "--output", str(output)),
@@ -80,7 +81,12 @@ def test_all_parts_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         methods.main(
             [
                 *("--seeds", "1", "--tasks", "kinds", "--parts", "methods", *tiny),
-                *("--compare.methods", "[base_model, uniform_soup, cbtm, model_swarm]", "--model.particles", "10"),
+                *(
+                    "--compare.methods",
+                    "[base_model, data_merge, uniform_soup, cbtm, model_swarm]",
+                    "--model.particles",
+                    "10",
+                ),
             ]
         )
     compared = last_line(capsys)["methods"]
@@ -88,5 +94,6 @@ def test_all_parts_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert set(pools["diversity"]["kinds"]) == {"10", "1"}
     assert "Weak-to-strong" in output.read_text()
     assert "Diversity" in output.read_text()
-    assert {"base_model", "uniform_soup", "model_swarm"} <= set(compared["tests"]["kinds"])
+    assert not compared["absent"]
+    assert {"base_model", "data_merge", "uniform_soup", "cbtm", "model_swarm"} == set(compared["tests"]["kinds"])
     assert all(0 <= score <= 100 for score in compared["tests"]["kinds"].values())

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -84,6 +85,37 @@ def test_a_second_run_makes_only_what_is_not_there(config: dict[str, Any], tmp_p
     assert "minus: 4 steps" in printed
 
 
+def test_the_data_merge_learns_what_all_domains_teach_and_stays_out_of_the_experts_folder(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    # 2 domains of 8 records, a tenth held out: 14 are left, 4 steps an epoch. One expert on both files is the same.
+    printed = experts(config, tmp_path, "--data_merge", str(tmp_path / "everything"))
+    assert "everything: 8 steps on 14 examples of minus and plus" in printed
+    assert sorted(path.name for path in (tmp_path / "experts").iterdir()) == ["logs", *NAMES]
+    lines = [(tmp_path / f"{name}.jsonl").read_text() for name in NAMES]
+    (tmp_path / "both.jsonl").write_text("".join(lines))
+    both = {**config["domains"]["plus"], "dataset": str(tmp_path / "both.jsonl")}
+    experts({**config, "domains": {"both": both}, "output": str(tmp_path / "one")}, tmp_path)
+    weights = "adapter_model.safetensors"
+    assert content(tmp_path / "one" / "both")[weights] == content(tmp_path / "everything")[weights]
+
+
+def test_a_data_merge_alone_takes_the_steps_of_every_domain(config: dict[str, Any], tmp_path: Path) -> None:
+    config["training"]["steps"] = 3
+    printed = experts({**config, "output": None}, tmp_path, "--data_merge", str(tmp_path / "everything"))
+    assert "everything: 6 steps on 14 examples" in printed
+    assert "Experts:" not in printed
+    assert not (tmp_path / "experts").exists()
+
+
+@pytest.mark.parametrize("place", ["", "/everything"])
+def test_a_data_merge_among_the_experts_is_refused(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    told = refused(config, tmp_path, capsys, "--data_merge", f"{tmp_path / 'experts'}{place}")
+    assert "Expected data_merge to lie outside of output" in told
+
+
 def test_an_expert_of_other_settings_is_refused_before_any_is_made(
     config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +189,29 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_is_written(
     message: str,
 ) -> None:
     assert message in refused(config, tmp_path, capsys, *arguments)
+
+
+def test_the_config_makes_an_expert_that_ships_again(tmp_path: Path) -> None:
+    from swarm_lightning.demo import EXPERTS
+
+    # The same but for the rounding of sums, which 100 steps at a large rate make visible in the third digit.
+    config = Path(__file__).parents[2] / "configs" / "experts.yaml"
+    with calm_process(), contextlib.redirect_stdout(io.StringIO()):
+        main(
+            [
+                *("experts", "--config", str(config), "--output", str(tmp_path)),
+                *("--domains", '{"weaver": "demo:lessons/weaver"}', "--trainer.enable_progress_bar", "false"),
+            ]
+        )
+    made = load_file(tmp_path / "weaver" / "adapter_model.safetensors")
+    ships = load_file(EXPERTS / "weaver" / "adapter_model.safetensors")
+    other = load_file(EXPERTS / "farmer" / "adapter_model.safetensors")
+    assert made.keys() == ships.keys()
+    distances = [
+        math.sqrt(sum(float((made[name] - tensors[name]).square().sum()) for name in made))
+        for tensors in (ships, other)
+    ]
+    assert distances[0] < 0.05 * distances[1]
 
 
 def test_lessons_of_the_demo_world_are_data() -> None:

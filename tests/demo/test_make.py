@@ -16,8 +16,11 @@ from swarm_lightning.demo.pretrain import PretrainSettings
 
 SMALL = WorldSettings(
     pretrain=PretrainSettings(hidden_size=16, intermediate_size=24, layers=1, heads=2, steps=3, batch_size=8),
-    expert=ExpertSettings(rank=2, alpha=2, batch_size=4),
-    lessons={"first": Lessons(("south", "largest"), steps=2), "second": Lessons(("west", "fruit"), steps=2)},
+    expert=ExpertSettings(rank=2, alpha=2),
+    lessons={
+        "first": Lessons(("south", "largest"), steps=2, batch_size=4),
+        "second": Lessons(("west", "fruit"), steps=2, batch_size=4),
+    },
 )
 
 

@@ -223,6 +223,13 @@ def test_sparsified_are_the_differences_from_the_base() -> None:
     assert points.tolist() == [[3.0, 4.0], [1.0, 5.0], [3.0, 4.0]]
 
 
+def test_a_start_adds_the_base_alone(experts: Tensor) -> None:
+    generator, base = seeded(2), torch.full_like(experts[0], 7.0)
+    assert Start("experts_and_base").points(experts, generator, base).equal(torch.cat([experts, base[None]]))
+    assert not Start("experts_and_base").points(experts, generator)[-1].any()
+    assert generator.get_state().equal(seeded(2).get_state())
+
+
 @pytest.mark.parametrize(("kind", "density"), [("sparse", 0.5), ("experts", 0.0), ("base_and_sparsified", 1.5)])
 def test_a_start_that_cannot_be_meant_is_refused(experts: Tensor, kind: Any, density: float) -> None:
     with pytest.raises(ValueError, match="Expected the start"):

@@ -117,6 +117,15 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine(new_maker: MakeMaker, tmp
     assert rates == pytest.approx([0, 0.005, 0.01, 0.00853553, 0.005, 0.00146447], abs=1e-8)
 
 
+def test_the_learning_rate_of_one_cycle_rises_from_a_25th_and_falls_to_almost_nothing(
+    new_maker: MakeMaker, tmp_path: Path
+) -> None:
+    made(new_maker(schedule="one_cycle"), tmp_path / "sums", logger=CSVLogger(str(tmp_path), name="logs"))
+    rates = [float(row["learning_rate"]) for row in read_rows(tmp_path / "logs" / "version_0" / "metrics.csv")]
+    # A quarter of 7 steps goes up, to 0.75. From there to 6 it goes down: 0.005 (1 + cos(pi (k - 0.75) / 5.25)).
+    assert rates == pytest.approx([0.0004, 0.0099442, 0.0086653, 0.0061126, 0.0031733, 0.00086881], abs=1e-6)
+
+
 class Interrupt(L.Callback):
     """Ends a training in the middle of a step, as a kill does, some steps behind its last checkpoint."""
 

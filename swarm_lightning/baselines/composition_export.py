@@ -1,4 +1,7 @@
-"""Exports a composition as a PEFT adapter folder, with a card that says which method made it of which experts."""
+"""Exports a composition as what the experts are, a PEFT adapter or a full checkpoint, with a card of how it was made.
+
+The card says which method made it of which experts, and what it scores.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,22 +9,32 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from swarm_lightning.baselines.results import Result
+from swarm_lightning.experts.checkpoint_export import export_checkpoint
 from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import escape, public_name
-from swarm_lightning.search.loading import adapters_of
+from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.search.loading import resident_of
 from swarm_lightning.search.resident import base_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
+ADAPTERS = "adapters"
+WHOLE_MODELS = "models"
+
+
+def folder_name(module: "ModelSwarm") -> str:
+    """Return the folder, in that of the comparison, that holds what was composed of a search's experts."""
+    return ADAPTERS if isinstance(module.pool, ExpertPool) else WHOLE_MODELS
+
 
 def export_composition(
     module: "ModelSwarm", folder: Path, vector: Tensor, title: str, result: Result, test: float | None
 ) -> Path:
-    """Write an adapter folder, replacing one that an interrupted comparison has left.
+    """Write an adapter or checkpoint folder, replacing one that an interrupted comparison has left.
 
     Args:
-        module: The search whose experts were composed.
+        module: The search whose experts were composed; set up.
         folder: Where it goes.
         vector: Weights [D].
         title: What the method is called.
@@ -31,12 +44,18 @@ def export_composition(
     Returns:
         The folder.
     """
-    card = composition_card(base_of(module), module.task, module.pool.names, title, result, test)
-    return export_adapter(folder, vector, adapters_of(module), card, overwrite=True, base=base_of(module))
+    base, pool = base_of(module), module.pool
+    whole = not isinstance(pool, ExpertPool)
+    card = composition_card(base, module.task, pool.names, title, result, test, whole)
+    if isinstance(pool, ExpertPool):
+        return export_adapter(folder, vector, pool, card, overwrite=True, base=base)
+    return export_checkpoint(
+        folder, vector, resident_of(module), base, card, True, trust_remote_code=module.trust_remote_code
+    )
 
 
 def composition_card(
-    base: str, task: str, experts: tuple[str, ...], title: str, result: Result, test: float | None
+    base: str, task: str, experts: tuple[str, ...], title: str, result: Result, test: float | None, whole: bool = False
 ) -> str:
     """Return the card as Markdown with YAML front matter.
 
@@ -47,15 +66,17 @@ def composition_card(
         title: What the method is called.
         result: Its numbers.
         test: Its utility on the test split; None where there is none.
+        whole: Whether it is a full checkpoint and no adapter.
     """
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
         base_model=public_name(base),
-        library_name="peft",
+        library_name="transformers" if whole else "peft",
         pipeline_tag="text-generation",
-        tags=["lora", "peft", "swarm-lightning", "merge"],
+        tags=[*([] if whole else ["lora", "peft"]), "swarm-lightning", "merge"],
     )
+    what = "A full checkpoint of the architecture of" if whole else "A LoRA adapter for"
     tested = "" if test is None else f" and {test:.4f} on {len(result.test)} test examples"
     seed = "" if result.seed is None else f", seed {result.seed}"
     detail = f" ({escape(result.detail)})" if result.detail else ""
@@ -63,8 +84,8 @@ def composition_card(
         [
             f"---\n{data.to_yaml()}\n---\n",
             f"# {escape(title)}\n",
-            f"A LoRA adapter for {escape(public_name(base))}: {escape(title)}{detail}{seed}, in a comparison of ways "
-            f"to use {len(experts)} experts by `swarm-lightning`.",
+            f"{what} {escape(public_name(base))}: {escape(title)}{detail}{seed}, in a comparison of ways to use "
+            f"{len(experts)} experts by `swarm-lightning`.",
             "",
             f"Task {escape(public_name(task))}: utility {result.validation:.4f} on the validation examples{tested}; "
             f"{result.evaluations} evaluations.",

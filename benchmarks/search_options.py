@@ -1,0 +1,298 @@
+"""What makes a search better at equal evaluations: one change of the published method at a time.
+
+    python benchmarks/search_options.py --runs runs/options --output benchmarks/results/search_options.md
+
+What limits it is arithmetic: every variant moves whole swarms until it has asked as many (particle, example) pairs as
+all others, `--iterations` of 20 particles after the first positions, on every demo task with every seed. There is no
+patience and no exact stop, so the pairs are the same to the last whole iteration. `swarm compare` runs the variants as
+methods of its own: the test split is asked once, of what a variant chose on the validation split.
+
+Differences are to the published search with the same task and seed, which begins with the same particles where the
+change allows it. The interval is a bootstrap over the pairs of task and seed: it knows nothing of other tasks.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from demo_gain import TASKS
+from measuring import machine, report, table
+from swarm_lightning.baselines import registry
+from swarm_lightning.baselines.bench import Bench, combine
+from swarm_lightning.baselines.greedy_soup import greedy_soup
+from swarm_lightning.baselines.method import Composition, Kind, Method
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.population import Start, grow_population
+from swarm_lightning.swarm.rules import Coefficients, stagnant
+from swarm_lightning.swarm.state import Swarm
+
+CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
+PUBLISHED = "published"
+PARTICLES, VALIDATION = 20, 200  # of configs/compare.yaml, and of the demo's tasks
+RESTART_PATIENCE = 5  # of configs/compare.yaml
+Draws = Literal["particle", "tensor", "weight", "sobol"]
+
+
+class DrawnSwarm(ParticleSwarm):
+    """A particle swarm that draws its random numbers otherwise than one per particle and term."""
+
+    draw: Draws = "particle"
+    sizes: Sequence[int] = ()
+    source: torch.Generator
+    engine: torch.quasirandom.SobolEngine | None = None
+
+    def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
+        if self.draw == "particle":
+            super()._move(swarm, draws, coefficients)
+        elif self.draw == "sobol":
+            assert self.engine is not None
+            super()._move(swarm, self.engine.draw(len(draws)).double(), coefficients)
+        else:
+            self._move_apart(swarm, coefficients)
+
+    def _move_apart(self, swarm: Swarm, coefficients: Coefficients) -> None:
+        """Move with numbers of their own for every group of weights."""
+        count, dimensions = swarm.positions.shape
+        sizes = torch.tensor(self.sizes if self.draw == "tensor" else [1] * dimensions)
+        for index in range(count):
+            drawn = torch.rand(len(sizes), 4, dtype=torch.float64, generator=self.source)
+            shares = coefficients.weigh(drawn).float().repeat_interleave(sizes, dim=0).unbind(dim=1)
+            x, v, p = swarm.positions[index], swarm.velocities[index], swarm.personal_bests[index]
+            pulls = (v.clone(), p - x, swarm.global_best - x, x - swarm.global_worst)
+            v.copy_(sum((share * pull for share, pull in zip(shares, pulls, strict=True)), torch.zeros(())))
+            x.add_(v, alpha=float(self.param_groups[0]["lr"]))
+
+
+@dataclass
+class Variant:
+    """The published search with something changed.
+
+    Attributes:
+        title: What is changed.
+        start: What the population begins with.
+        draw: What gets random numbers of its own: a particle (published), one of the adapter's tensors, or a weight;
+            `sobol`: a particle, from a scrambled Sobol sequence.
+        coefficients: Whether particles are coefficients of the experts, so that a weight is one of those.
+        cool_down: Whether a restarted particle waits for its next restart.
+        polish: Whether the last iterations go to a greedy soup of the personal bests.
+        settings: Changed settings of the particle swarm.
+    """
+
+    title: str
+    start: Start = Start()
+    draw: Draws = "particle"
+    coefficients: bool = False
+    cool_down: bool = False
+    polish: bool = False
+    settings: Mapping[str, Any] | None = None
+    kind: Kind = "search"
+    least: int = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Search until the budget holds no whole iteration any more."""
+        experts = bench.experts
+        axes = torch.eye(len(experts)) if self.coefficients else experts
+        points = self.start.points(axes, bench.generator)
+        size = max(bench.module.particles, len(points))
+        positions = grow_population(points, size, bench.module.child_span, bench.generator)
+        swarm = self._swarm(bench, positions)
+
+        def weights(places: Tensor) -> Tensor:
+            return combine(experts, places) if self.coefficients else places
+
+        utilities = bench.utilities(weights(positions))
+        swarm.begin(utilities, bench.generator)
+        schedule = bench.module.scheduler_factory(swarm)
+        while bench.affordable >= size * (2 if self.polish else 1):
+            swarm.restart(stagnant(swarm.swarm, RESTART_PATIENCE), self.cool_down)
+            swarm.step(lambda: bench.utilities(weights(swarm.positions)))
+            schedule.step()
+        state = swarm.swarm
+        best, utility = state.global_best, float(state.global_best_utility)
+        if self.polish:
+            chosen, polished = greedy_soup(
+                state.personal_bests,
+                state.personal_best_utilities,
+                lambda place: bench.utility(weights(place[None])[0]),
+            )
+            if polished > utility:
+                best, utility = state.personal_bests[chosen].mean(dim=0), polished
+        return Composition(utility, f"{int(state.iterations)} iterations", weights(best[None])[0].clone())
+
+    def _swarm(self, bench: Bench, positions: Tensor) -> DrawnSwarm:
+        parameter = torch.nn.Parameter(positions, requires_grad=False)
+        group = bench.module.optimizer_factory([parameter]).param_groups[0]
+        given = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+        swarm = DrawnSwarm([parameter], **{**given, **(self.settings or {})})
+        swarm.draw = self.draw
+        swarm.sizes = [1] * len(bench.experts)
+        if not self.coefficients:
+            swarm.sizes = [torch.Size(shape).numel() for shape in bench.module.pool.layout.shapes]
+        swarm.source = torch.Generator().manual_seed(bench.seed)
+        swarm.engine = torch.quasirandom.SobolEngine(4, scramble=True, seed=bench.seed)
+        return swarm
+
+
+VARIANTS = {
+    PUBLISHED: Variant("published search"),
+    "base": Variant("base in the swarm", start=Start("experts_and_base")),
+    "sparsified": Variant("base and sparsified experts in it", start=Start("base_and_sparsified")),
+    "cool_down": Variant("cool-down after restarts", cool_down=True),
+    "tensor_draws": Variant("random numbers per tensor", draw="tensor"),
+    "weight_draws": Variant("random numbers per weight", draw="weight"),
+    "coefficient_draws": Variant("random numbers per coefficient of an expert", draw="weight", coefficients=True),
+    "sobol": Variant("quasi-random numbers (Sobol)", draw="sobol"),
+    "polish": Variant("greedy soup of personal bests at the end", polish=True),
+    "resting": Variant("first velocities of zero", settings={"first_velocity": "zero"}),
+    "no_repel": Variant("no repel term", settings={"repel": 0.0}),
+}
+
+
+def _variant(name: str, settings: CompareSettings) -> Method:
+    return VARIANTS[name]
+
+
+def run(task: str, names: Sequence[str], chosen: argparse.Namespace, folder: Path, overrides: Sequence[str]) -> None:
+    """Run the variants on a task, or what is missing of them.
+
+    Args:
+        task: Name of a demo task.
+        names: Of the variants.
+        chosen: The benchmark's settings.
+        folder: Of the comparison.
+        overrides: Further flags of `swarm compare`.
+    """
+    from swarm_lightning.cli import main as swarm
+
+    pairs = PARTICLES * (1 + chosen.iterations) * VALIDATION
+    swarm(
+        [
+            *("compare", "--config", str(CONFIG), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
+            *("--compare.methods", json.dumps(list(names)), "--compare.evaluations", str(pairs)),
+            *("--compare.seeds", str(list(range(chosen.seeds))), "--compare.output", str(folder)),
+            *("--trainer.enable_progress_bar", "false", *overrides),
+        ]
+    )
+
+
+def read(folder: Path, name: str, seed: int) -> dict[str, float]:
+    """Return validation utility and test score of a variant in points, and what it asked."""
+    kept = json.loads((folder / "results" / f"{name}_seed_{seed}.json").read_text(encoding="utf-8"))
+    scores = kept["test"]
+    return {
+        "validation": 100 * kept["validation"],
+        "test": 100 * statistics.mean(scores) if scores else float("nan"),
+        "evaluations": kept["evaluations"],
+    }
+
+
+def summarise(found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> dict[str, Any]:
+    """Return means and paired differences to the published search.
+
+    Args:
+        found: Task -> variant -> what `read` returned, by seed.
+
+    Returns:
+        Variant -> `test` (task -> mean in points), `mean`, `validation` (mean over all), `evaluations` (mean), and,
+        for all but the published search, `gain` (mean difference of the test score), `low` and `high` (its 95%
+        bootstrap interval over tasks and seeds), `tasks_better` and `tasks`.
+    """
+    summary: dict[str, Any] = {}
+    for name in next(iter(found.values())):
+        tests = {task: [one["test"] for one in variants[name]] for task, variants in found.items()}
+        every = [one for variants in found.values() for one in variants[name]]
+        summary[name] = {
+            "test": {task: statistics.mean(scores) for task, scores in tests.items()},
+            "mean": statistics.mean(one["test"] for one in every),
+            "validation": statistics.mean(one["validation"] for one in every),
+            "evaluations": statistics.mean(one["evaluations"] for one in every),
+        }
+        if name == PUBLISHED:
+            continue
+        gains = {
+            task: [one - other["test"] for one, other in zip(tests[task], found[task][PUBLISHED], strict=True)]
+            for task in tests
+        }
+        pairs = [gain for task in gains.values() for gain in task]
+        generator = random.Random(0)
+        means = sorted(statistics.mean(generator.choices(pairs, k=len(pairs))) for _ in range(10_000))
+        summary[name] |= {
+            "gain": statistics.mean(pairs),
+            "low": means[250],
+            "high": means[-250],
+            "tasks_better": sum(statistics.mean(task) > 0 for task in gains.values()),
+            "tasks": len(gains),
+        }
+    return summary
+
+
+def text_of(summary: Mapping[str, Any]) -> str:
+    """Return the table.
+
+    Args:
+        summary: What `summarise` returned.
+    """
+    tasks = list(next(iter(summary.values()))["test"])
+    rows = []
+    for name, row in summary.items():
+        gains = ["", "", ""]
+        if name != PUBLISHED:
+            gains = [f"{row['gain']:+.2f}", f"{row['low']:+.2f} to {row['high']:+.2f}"]
+            gains.append(f"{row['tasks_better']} of {row['tasks']}")
+        scores = [f"{row['test'][task]:.1f}" for task in tasks]
+        rows.append([VARIANTS[name].title, *scores, f"{row['mean']:.2f}", *gains, f"{row['validation']:.1f}"])
+    return table(["variant", *tasks, "mean", "gain", "95% interval", "tasks better", "validation"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the variants, print the table, and keep it where it is asked for; further arguments go to `swarm compare`.
+
+    Args:
+        arguments: Command line without the program's name; None reads `sys.argv`.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, counted from 0")
+    parser.add_argument("--iterations", type=int, default=10, help="of 20 particles, after the first positions")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--runs", type=Path, help="folder of the runs, to go on in; a temporary one if left out")
+    parser.add_argument("--output", type=Path, help="file for the table and the numbers (Markdown)")
+    chosen, overrides = parser.parse_known_args(arguments)
+    sys.argv = sys.argv[:1]  # the comparisons get their own arguments
+    names = [PUBLISHED, *(name for name in chosen.variants if name != PUBLISHED)]
+    registry.METHODS = {**registry.METHODS, **{name: partial(_variant, name) for name in names}}
+    with tempfile.TemporaryDirectory() as temporary:
+        root = chosen.runs or Path(temporary)
+        for task in chosen.tasks:
+            run(task, names, chosen, root / task, overrides)
+        found = {
+            task: {name: [read(root / task, name, seed) for seed in range(chosen.seeds)] for name in names}
+            for task in chosen.tasks
+        }
+    summary = summarise(found)
+    text = (
+        f"Test scores in points, means of {chosen.seeds} seeds; {PARTICLES * (1 + chosen.iterations)} positions of "
+        f"each search\n\n{text_of(summary)}"
+    )
+    if chosen.output is not None:
+        command = f"python benchmarks/search_options.py --seeds {chosen.seeds} --iterations {chosen.iterations}"
+        chosen.output.write_text(
+            f"# Changes of the search at equal evaluations\n\n`{command}` on {machine()}\n\n{text}\n", encoding="utf-8"
+        )
+    report("search_options", text, {"seeds": chosen.seeds, "iterations": chosen.iterations, "variants": summary})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The changes of the search: without one it is the search, each does what it says, and the arithmetic by hand."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+import search_options
+from search_options import VARIANTS, DrawnSwarm, summarise
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.callbacks import RestartStagnant
+from swarm_lightning.cli.trainer import SwarmTrainer
+from swarm_lightning.data.module import SwarmData
+from swarm_lightning.objectives import ExactMatch
+from swarm_lightning.search import ModelSwarm
+from swarm_lightning.swarm.rules import Coefficients
+from tests.benchmarks.last_line import last_line
+from tests.search.tiny_search import NEW_TOKENS, World, calm_process, make_world
+
+ITERATIONS = 7  # some restarts are among them
+
+
+@pytest.fixture(scope="module")
+def world(tiny_base_folder: Path, tiny_experts_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tiny_base_folder, tiny_experts_folder, tmp_path_factory.mktemp("options"))
+
+
+@pytest.fixture(scope="module")
+def searched(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwarm:
+    objective = ExactMatch(max_new_tokens=NEW_TOKENS)
+    module = ModelSwarm(str(world.base), experts=str(world.experts), objective=objective, particles=6)
+    with calm_process():
+        L.seed_everything(3, verbose=False)
+        trainer = SwarmTrainer(
+            accelerator="cpu", max_steps=ITERATIONS, default_root_dir=tmp_path_factory.mktemp("searched"),
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[RestartStagnant(5)],
+        )  # fmt: skip
+        trainer.fit(module, datamodule=SwarmData(str(world.dataset)))
+    return module
+
+
+def bench_of(module: ModelSwarm, iterations: int) -> Bench:
+    assert module.splits is not None
+    examples = module.splits.validation
+    return Bench(module, examples, seed=3, budget=6 * (1 + iterations) * len(examples))
+
+
+def test_without_a_change_it_is_the_search(searched: ModelSwarm) -> None:
+    assert searched.swarm.restarts.any()
+    bench = bench_of(searched, ITERATIONS)
+    found = VARIANTS["published"].compose(bench)
+    assert found.vector is not None
+    assert found.vector.equal(searched.swarm.global_best)
+    assert found.utility == float(searched.swarm.global_best_utility)
+    assert bench.spent == bench.budget
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "published"])
+def test_every_change_asks_no_more_and_returns_what_it_found(searched: ModelSwarm, name: str) -> None:
+    bench = bench_of(searched, 3)
+    found = VARIANTS[name].compose(bench)
+    assert bench.budget is not None
+    assert bench.spent <= bench.budget
+    assert found.vector is not None
+    assert bench.utility(found.vector) == found.utility
+
+
+@pytest.mark.parametrize(("draw", "shared"), [("tensor", [slice(0, 2), slice(2, 6)]), ("weight", [])])
+def test_wider_draws_give_groups_of_weights_shares_of_their_own(draw: str, shared: list[slice]) -> None:
+    # From x = v = 0 with g = p = 1 and w = 0 a weight moves by its shares of the pulls towards g and p, which differ
+    # only in its random numbers.
+    swarm = DrawnSwarm([torch.nn.Parameter(torch.zeros(1, 6), requires_grad=False)], lr=1.0, first_velocity="zero")
+    swarm.draw, swarm.sizes, swarm.source = draw, [2, 4], torch.Generator().manual_seed(0)  # type: ignore[assignment]
+    swarm.begin(torch.zeros(1), torch.Generator())
+    swarm.swarm.global_best.fill_(1)
+    swarm._move(swarm.swarm, torch.ones(1, 4), Coefficients(0.2, 0.3, 0.4, 0.05))
+    moved = swarm.positions[0]
+    assert ((moved > 0) & (moved < 1)).all()
+    assert len(moved.unique()) == (len(shared) or 6)
+    assert all(len(moved[group].unique()) == 1 for group in shared)
+
+
+def test_gains_are_paired_by_task_and_seed() -> None:
+    # Differences 1, 3 and -1, -2: mean 0.25, and one task of two is better.
+    def runs(*tests: float) -> list[dict[str, float]]:
+        return [{"test": test, "validation": 50.0, "evaluations": 10} for test in tests]
+
+    found = {
+        "kinds": {"published": runs(40, 50), "polish": runs(41, 53)},
+        "lists": {"published": runs(10, 20), "polish": runs(9, 18)},
+    }
+    summary = summarise(found)
+    assert summary["published"]["mean"] == 30
+    polish = summary["polish"]
+    assert (polish["gain"], polish["tasks_better"], polish["tasks"]) == (0.25, 1, 2)
+    assert -2 <= polish["low"] < 0.25 < polish["high"] <= 3
+
+
+def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--iterations", "1"]
+    with calm_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_options, "VALIDATION", 6)
+        patch.setattr("swarm_lightning.baselines.registry.METHODS", search_options.registry.METHODS)  # put back later
+        search_options.main(
+            ["--tasks", "kinds", "--variants", "polish", "--output", str(tmp_path / "options.md"), *tiny]
+        )
+    found = last_line(capsys)["variants"]
+    assert set(found) == {"published", "polish"}
+    assert found["published"]["evaluations"] == 2 * 20 * 6
+    assert "| greedy soup of personal bests at the end |" in (tmp_path / "options.md").read_text()
