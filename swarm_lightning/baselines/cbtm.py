@@ -4,9 +4,12 @@
 
 h is the tf-idf vector of a text, of length 1, and c_k the mean of those of the texts that are given for expert k. The
 published method finds clusters first and trains an expert for each; here the experts are there, and the texts of each
-are its cluster. Every question costs n experts, and no adapter comes out; the experts share the engine's forward pass,
-which full checkpoints can't: for them the row is absent. Source: Gururangan et al., arXiv:2303.14177, sections 2.1 and
-2.3.
+are its cluster. Further departures: h keeps all words (published: no stop words and numbers, cut to 100 dimensions by
+an SVD), the weights belong to the prompt (published: they follow every new token), and all experts are mixed
+(published: also the nearest few only). Every question costs n experts, and no adapter comes out; the experts share the
+engine's forward pass, which full checkpoints can't: for them the row is absent. Source: Gururangan et al.,
+arXiv:2303.14177, sections 2.1 and 2.3, and for the temperature and the vectors github.com/kernelmachine/cbtm,
+`metaseq/sequence_scorer_btm.py` and `metaseq/scripts/train_clusterer.py`.
 """
 
 import json
@@ -14,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -25,6 +29,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
 
 TEMPERATURE = 0.1
+AT_ONCE = 64
 
 
 def weights_of(embedded: Tensor, centres: Tensor) -> Tensor:
@@ -114,8 +119,8 @@ class CBTM:
         """Embed the texts, and ask the mixture the validation examples.
 
         Raises:
-            Absent: If no texts are given, they can't be read, scikit-learn is not installed, or the experts are full
-                checkpoints.
+            Absent: If no texts are given, they can't be read or hold no words, scikit-learn is not installed, or the
+                experts are full checkpoints.
         """
         bench.check_shared_pass()
         if self.domain_texts is None:
@@ -125,16 +130,18 @@ class CBTM:
         except InputError as error:
             raise Absent(str(error)) from error
         vectorizer = installed("sklearn.feature_extraction.text").TfidfVectorizer()
-        vectorizer.fit([text for group in texts for text in group])
-
-        def embed(group: Sequence[str]) -> Tensor:
-            return torch.from_numpy(vectorizer.transform(group).toarray())
-
-        centres = torch.stack([embed(group).mean(dim=0) for group in texts])
+        try:
+            vectorizer.fit([text for group in texts for text in group])
+        except ValueError as error:  # no word of two letters or more
+            raise Absent(f"the texts of the experts' domains hold no words: {error}") from error
+        # A vector has as many numbers as there are words, nearly all of them 0: few are written out at a time.
+        centres = torch.from_numpy(numpy.stack([vectorizer.transform(group).mean(axis=0).A1 for group in texts]))
         evaluator, experts = bench.module.evaluator, bench.experts
 
         def weigh(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
-            return weights_of(embed(prompts), centres)
+            parts = [prompts[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE)]
+            embedded = (torch.from_numpy(vectorizer.transform(part).toarray()) for part in parts)
+            return torch.cat([weights_of(some, centres) for some in embedded])
 
         def scores(examples: Sequence[Example]) -> Tensor:
             return mixture_scores(evaluator, experts, weigh, "probabilities", examples)

@@ -1,7 +1,8 @@
 """Runs all methods on the same experts, data, objective and engine, and writes one table.
 
-The model swarm comes first, because its evaluations are what every search may spend. A result is kept as soon as it is
-there; the test split is asked once a composition is finished, never before.
+What searches nothing comes first, so that a reason to be absent shows before the long work; then the model swarm,
+because its evaluations are what every other search may spend. A result is kept as soon as it is there; the test split
+is asked once a composition is finished, never before.
 """
 
 import math
@@ -83,8 +84,8 @@ class Comparison:
         ranks = self.module.ranks
         with ranks.together():
             if ranks.index == 0:
-                agree(self.folder, self._identity())
-        for name in sorted(self.methods, key=lambda name: name != SWARM):
+                agree(self.folder, self._identity(), self._open())
+        for name in sorted(self.methods, key=self._turn):
             method = self.methods[name]
             seeds: Sequence[int | None] = [None] if method.kind == "fixed" else self.settings.seeds
             try:
@@ -105,7 +106,7 @@ class Comparison:
         if count < method.least:
             raise Absent(f"it needs {method.least} experts or more, and there are {count}")
         budget = self._budget(seed) if method.kind == "search" and name != SWARM else None
-        self.module.evaluator.seed = seed or 0  # of sampled replies; the model swarm's search sets the same
+        self.module.seed = seed or 0  # of sampled replies; the model swarm's search sets the same
         bench = Bench(self.module, self.validation, seed or 0, budget, self._search)
         if budget is not None and bench.affordable < 2:
             raise Absent(
@@ -141,6 +142,9 @@ class Comparison:
                 write_result(self.folder, result)
         return result
 
+    def _turn(self, name: str) -> int:
+        return 1 if name == SWARM else 2 * (self.methods[name].kind == "search")
+
     def _budget(self, seed: int | None) -> int:
         if self.settings.evaluations is not None:
             return self.settings.evaluations
@@ -166,6 +170,11 @@ class Comparison:
         settings = self.settings
         own = {name: getattr(settings, name) for name in ("evaluations", "density", "data_merge", "domain_texts")}
         return {**identity_of(self.module), **self._protocol, "compare": own}
+
+    def _open(self) -> list[str]:
+        """Return the settings of a single row that has no result yet: another value changes no row."""
+        rows = {"data_merge": "data_merge", "cbtm": "domain_texts"}
+        return [setting for row, setting in rows.items() if read_result(self.folder, row, None) is None]
 
     def _write_table(self) -> None:
         self.rows = make_rows(self.methods, self._results, self._absent, self._sampling, SWARM)

@@ -84,8 +84,8 @@ def composition_card(
         [
             f"---\n{data.to_yaml()}\n---\n",
             f"# {escape(title)}\n",
-            f"{what} {escape(public_name(base))}, composed from {len(experts)} experts by "
-            f"{escape(title)}{detail}{seed} in a comparison by `swarm-lightning`.",
+            f"{what} {escape(public_name(base))}: {escape(title)}{detail}{seed}, in a comparison of ways to use "
+            f"{len(experts)} experts by `swarm-lightning`.",
             "",
             f"Task {escape(public_name(task))}: utility {result.validation:.4f} on the validation examples{tested}; "
             f"{result.evaluations} evaluations.",

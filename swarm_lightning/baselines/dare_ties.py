@@ -3,9 +3,9 @@
     kept_i = x_i with probability `density`, divided by it, else 0; then the sign and the mean of TIES
 
 Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operation; weight
-1 for every expert. Of full checkpoints x_i is what an expert adds to the base, and the result is added to the base;
-without `model.base` the row is absent. Source: Yu et al., arXiv:2311.03099, with the sign election of TIES,
-arXiv:2306.01708.
+1 for every expert. Published on differences from the base; see `ties.py` for what A and B have to do with these. Of
+full checkpoints x_i is what an expert adds to the base, and the result is added to the base; without `model.base` the
+row is absent. Source: Yu et al., arXiv:2311.03099, with the sign election of TIES, arXiv:2306.01708.
 """
 
 import torch

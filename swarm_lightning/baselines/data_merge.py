@@ -1,9 +1,11 @@
 """One model fine-tuned on the union of the experts' training data: what merging weights tries to do without.
 
 It is given, not trained here (`swarm experts --data_merge` makes an adapter), and must be of the experts' kind: an
-adapter of their rank, targets and scaling, or a full checkpoint of their architecture. So the comparison is one of
-training data and not of sizes.
+adapter of no higher rank and no further targets than theirs, or a full checkpoint of their architecture. So the
+comparison is one of training data and not of sizes.
 """
+
+import warnings
 
 import torch
 from torch import Tensor
@@ -11,8 +13,11 @@ from torch import Tensor
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.checks import UP, layer_of
 from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.settings import scaling_of
 from swarm_lightning.experts.vectors import windows
 
 
@@ -29,14 +34,20 @@ def read_merge(source: str, pool: Pool) -> Tensor:
     Raises:
         InputError: If it can't be read, or is of another kind than they are.
     """
-    both, count = load_experts([*pool.sources, source]), len(pool.names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it takes to bring all of them into one form moves nothing here
+        both, count = load_experts([*pool.sources, source]), len(pool.names)
     if len(both.names) != count + 1:
         raise InputError(f"{source!r} holds {len(both.names) - count} models, but one is wanted")
     if isinstance(pool, ExpertPool):
-        # A pool brings its adapters into one form; with one that differs, it would be another form than the experts'.
-        if both.layout != pool.layout or not both.vectors[:-1].equal(pool.vectors):
-            raise InputError(f"{source!r} has another rank, scaling or other targets than the experts")
-        return both.vectors[-1]
+        assert isinstance(both, ExpertPool)
+        if both.layout != pool.layout:
+            raise InputError(f"{source!r} has a higher rank or other targets than the experts")
+        tensors = both.layout.unflatten(both.vectors[-1].clone())
+        for name, tensor in tensors.items():
+            if name.endswith(UP):  # its scaling may have become that of all
+                tensor *= scaling_of(both.config, layer_of(name)) / scaling_of(pool.config, layer_of(name))
+        return pool.layout.flatten(tensors)
     return torch.cat([both.vector(count)[start:stop] for start, stop in windows(0, both.layout.size)])
 
 
@@ -59,7 +70,7 @@ class DataMerge:
         """Read the model and ask it the validation examples.
 
         Raises:
-            Absent: If none is given, or it is of another kind than the experts.
+            Absent: If none is given, it can't be read, or it is of another kind than the experts.
         """
         if self.adapter is None:
             if not bench.shares_passes:
@@ -72,4 +83,4 @@ class DataMerge:
             vector = read_merge(self.adapter, bench.module.pool)
         except InputError as error:
             raise Absent(str(error)) from error
-        return Composition(bench.utility(vector), self.adapter, vector)
+        return Composition(bench.utility(vector), public_name(self.adapter), vector)

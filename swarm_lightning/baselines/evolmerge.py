@@ -6,13 +6,14 @@ On A and B as they stand. Of full checkpoints x_i is what an expert adds to the 
 without `model.base` the row is absent. The published recipe evolves the weights and densities of DARE-TIES, layer group
 by layer group, with the same evolution strategy and the same first standard deviation; here it is one weight per
 expert, so that a small budget can move it. The strategy is the `cma` library's with its own population size, 4 + 3 ln
-n. Source: Akiba et al., arXiv:2403.13187, section 3.1; Hansen, arXiv:1604.00772.
+n; what the budget still holds then is a last generation that is only asked. Source: Akiba et al., arXiv:2403.13187,
+section 3.1; Hansen, arXiv:1604.00772.
 """
 
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of, combine
+from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.libraries import installed
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 
@@ -27,32 +28,35 @@ class EvolMerge:
     least = 2
 
     def compose(self, bench: Bench) -> Composition:
-        """Ask generations until the budget holds no whole one.
+        """Ask generations until the budget is spent.
 
         Raises:
             Absent: If cma is not installed, the budget does not hold one generation, or the experts are full
                 checkpoints without a base.
         """
         cma, origin = installed("cma"), bench.origin()
-        experts = bench.experts
-        count = len(experts)
+        size = len(bench.names)
         # A seed of 0 would mean the time of day.
         options = {"seed": bench.seed + 1, "verbose": -9, "tolfun": 0, "tolfunhist": 0, "tolflatfitness": 10**9}
-        strategy = cma.CMAEvolutionStrategy([1 / count] * count, DEVIATION, options)
+        strategy = cma.CMAEvolutionStrategy([1 / size] * size, DEVIATION, options)
         if bench.affordable < strategy.popsize:
             raise Absent(
                 f"the budget of {bench.budget} evaluations does not hold a generation of {strategy.popsize} candidates "
                 f"with {len(bench.examples)} examples each"
             )
-        best, weights, tried = -float("inf"), torch.full((count,), 1 / count), 0
-        while bench.affordable >= strategy.popsize:
-            asked: list[list[float]] = strategy.ask()
+        best, chosen, place, tried = -float("inf"), torch.full((1, size), 1 / size), 0, 0
+        while count := min(bench.affordable, strategy.popsize):
+            asked: list[list[float]] = strategy.ask()[:count]
             candidates: Tensor = torch.tensor([list(candidate) for candidate in asked], dtype=torch.float64)
             utilities = bench.utilities(bench.combinations(candidates, origin))
-            strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
+            if count == strategy.popsize:
+                strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
             tried += len(asked)
             found = best_of(utilities)
             if float(utilities[found]) > best:
-                best, weights = float(utilities[found]), candidates[found]
-        named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
-        return Composition(best, f"best of {tried}: {named}", combine(experts, weights.unsqueeze(0), origin)[0])
+                best, chosen, place = float(utilities[found]), candidates, found
+        weights = chosen[place].tolist()
+        named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights, strict=True))
+        # Combined alone it could differ in the last digit from what was asked, and a reply with it.
+        vector = bench.combinations(chosen, origin)[place][:].clone()
+        return Composition(best, f"best of {tried}: {named}", vector)

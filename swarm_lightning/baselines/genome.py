@@ -9,10 +9,12 @@ A generation of N individuals with utilities f, those above `low` = min(0, lowes
                 b the best and z the worst individual ever, s = 0.5, g + w = 1 by drawn coefficients 0.5 and 0.05
     selection   the best one stays; the other places by tournaments of three, nobody twice
 
-On A and B, or all weights of full checkpoints, as they stand, from the swarm's own first population; all operators but
-mutation, whose noise has one size, are the same wherever the origin lies. What is evaluated once keeps its utility. The
-published GENOME+ also lets its last population vote; here a row is one model. Source: Zhang et al., arXiv:2503.01155,
-and for the rates a public copy of its code, github.com/dylan518/EVOLVE, `run_genome.py` and `src/genome/`.
+On A and B, or all weights of full checkpoints, as they stand, from the experts and children of theirs as the published
+swarm grows them; all operators but mutation, whose noise has one size, are the same wherever the origin lies. What is
+evaluated once keeps its utility, and the best one ever comes out. The published GENOME+ also lets its last population
+vote; here a row is one model. Source: Zhang et al., arXiv:2503.01155, and for the rates a public copy of its code,
+github.com/dylan518/EVOLVE, `run_genome.py` and `src/genome/`, in which the best 2% stay: nobody by right where N is
+below 50.
 """
 
 import math

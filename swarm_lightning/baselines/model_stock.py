@@ -5,8 +5,9 @@
 Layer by layer, on what it is defined on, the differences from the base: the products B A. A mean of n products has rank
 n r; it is cut back to rank r, and the table says what share of its squared length that costs. Of full checkpoints the
 layers are their tensors, the differences are taken as they are and nothing is cut; without `model.base` the row is
-absent. Where c is not above 0, t is 0: the experts point apart, and the base is the best guess. Source: Jang et al.,
-arXiv:2403.19522, section 4.
+absent. Where c is not above 0, t is 0: the experts point apart, and the base is the best guess. An expert that leaves a
+layer as it is has no direction there: it counts in the mean and in n, not in c. Source: Jang et al., arXiv:2403.19522,
+section 4.
 """
 
 import math

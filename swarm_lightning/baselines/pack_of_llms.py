@@ -3,9 +3,10 @@
     weight_k = softmax over k of (-log perplexity_k(prompt) / T),  T = 1
     logits = weight_1 logits_1 + ... + weight_n logits_n
 
-The variant PackLLM-sim. Every question costs n experts, and no adapter comes out; the experts share the engine's
-forward pass, which full checkpoints can't: for them the row is absent. Source: Mavromatis et al., arXiv:2404.11531,
-section 3, and the authors' code, which averages logits.
+The variant PackLLM-sim; all experts have one tokenizer here, so that none is aligned. Every question costs n experts,
+and no adapter comes out; the experts share the engine's forward pass, which full checkpoints can't: for them the row is
+absent. Source: Mavromatis et al., arXiv:2404.11531, section 3, and the authors' code, which averages logits
+(github.com/cmavro/PackLLM, `modeling_llm_fusion.py`).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """The experts' replies merged by a majority vote, the ties decided by validation utility.
 
-n times the cost of one model at every question, and no adapter comes out. The vote itself is that of `swarm test`.
+n times the cost of one model at every question, and no adapter comes out. The vote itself is that of `swarm test`. The
+table says how often there is anything to count: where no two experts give the same answer, the best one decides.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,14 @@ class PredictionMerge:
             return _scores(vote(outcomes, utilities))
 
         utility = bench.worth(_scores(vote(evaluation.outcomes, utilities)))
-        return Composition(utility, f"{len(experts)} experts vote", scores=scores)
+        shared = sum(map(_agree, zip(*evaluation.outcomes, strict=True))) / len(bench.examples)
+        detail = f"{len(experts)} experts vote; two or more give the same answer to {shared:.0%} of the examples"
+        return Composition(utility, detail, scores=scores)
+
+
+def _agree(ballot: Sequence[Outcome | None]) -> bool:
+    answers = [outcome.answer for outcome in ballot if outcome is not None and outcome.answer is not None]
+    return len(set(answers)) < len(answers)
 
 
 def _scores(votes: Sequence[Outcome]) -> Tensor:

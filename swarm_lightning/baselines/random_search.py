@@ -14,7 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of, combine
+from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.method import Composition, Kind
 
 CONCENTRATION = 0.3
@@ -49,7 +49,7 @@ class RandomSearch:
     def compose(self, bench: Bench) -> Composition:
         """Ask combinations until the budget is spent."""
         experts, generator = bench.experts, numpy.random.default_rng(bench.seed)
-        best, weights = -math.inf, draw_weights(1, len(experts), generator)[0]
+        best, chosen, place = -math.inf, draw_weights(1, len(experts), generator), 0
         scores: list[Tensor] = []
         tried = 0
         while count := min(bench.affordable, AT_ONCE):
@@ -60,5 +60,6 @@ class RandomSearch:
             tried += count
             found = best_of(evaluation.utilities)
             if float(evaluation.utilities[found]) > best:
-                best, weights = float(evaluation.utilities[found]), drawn[found]
-        return Composition(best, f"best of {tried}", combine(experts, weights.unsqueeze(0))[0])
+                best, chosen, place = float(evaluation.utilities[found]), drawn, found
+        # Combined alone it could differ in the last digit from what was asked, and a reply with it.
+        return Composition(best, f"best of {tried}", bench.combinations(chosen)[place][:].clone())

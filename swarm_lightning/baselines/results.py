@@ -4,7 +4,7 @@ A file is written whole or not at all. Methods that are absent leave none: the n
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,26 +70,30 @@ def read_result(folder: Path, method: str, seed: int | None) -> Result | None:
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def agree(folder: Path, identity: Mapping[str, Any]) -> None:
+def agree(folder: Path, identity: Mapping[str, Any], open_settings: Sequence[str] = ()) -> None:
     """Note what a comparison compares, or refuse to go on with one that compared something else.
 
     Args:
         folder: Of the comparison.
-        identity: Experts, data and settings, as nested plain values.
+        identity: Experts, data and settings, as nested plain values; those of the comparison under `compare`.
+        open_settings: Settings of the comparison that no result depends on yet: what was noted of them gives way.
 
     Raises:
         InputError: If results of another comparison are there; it names the differences.
     """
     path, plain = folder / COMPARISON, json.loads(json.dumps(identity))
     if path.is_file():
-        differences = differences_between(json.loads(path.read_text(encoding="utf-8")), plain)
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        changed = {name: plain["compare"][name] for name in open_settings}
+        differences = differences_between({**noted, "compare": {**noted["compare"], **changed}}, plain)
         if differences:
             named = "; ".join(differences).replace("in the checkpoint", "in the comparison")
             raise InputError(
                 f"Expected to go on with the comparison in {str(folder)!r}, but {named}. Give it the config.yaml of "
                 "that folder, or choose another compare.output."
             )
-        return
+        if noted == plain:
+            return
     _write(path, plain)
 
 

@@ -14,7 +14,8 @@ class CompareSettings:
         seeds: Seeds of the methods with random numbers in them; the others run once.
         evaluations: (particle, example) pairs that every search may ask; null: as many as the model swarm has asked
             with the same seed.
-        resamples: Bootstrap samples of the test examples.
+        resamples: Bootstrap samples of the test examples; 1000 at most where the utility is no mean of scores, as of
+            several tasks.
         density: Share of the weights that TIES and DARE-TIES keep, in (0, 1).
         data_merge: What was fine-tuned on the data of all experts, a PEFT adapter or a full checkpoint as they are;
             null: there is none.

@@ -1,12 +1,14 @@
 """TIES: keep the largest weights of every expert, elect a sign for every place, and take the mean of those that agree.
 
-    trimmed_i = x_i where |x_i| is among the largest `density` of its tensor, else 0
+    trimmed_i = x_i where |x_i| is among the largest `density` of its tensor's weights, else 0
     sign = sign(trimmed_1 + ... + trimmed_n);  merged = mean of the trimmed_i != 0 that have this sign
 
-Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operation; weight
-1 for every expert. Published on differences from the base, which A and B are. Of full checkpoints x_i is what an expert
-adds to the base, and the result is added to the base; without `model.base` the row is absent. Source: Yadav et al.,
-arXiv:2306.01708.
+Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operations; weight
+1 for every expert. Weights of 0 are not counted: where ranks differ, those of the padding are no weights. Published on
+differences from the base. B is one, and so is the product of B and A; A is not, as it starts from random numbers. But
+a merged product has the rank of all experts together, and cutting it back would undo the choice of single weights. Of
+full checkpoints x_i is what an expert adds to the base, all of it counts, and the result is added to the base; without
+`model.base` the row is absent. Source: Yadav et al., arXiv:2306.01708.
 """
 
 from collections.abc import Callable
@@ -31,10 +33,31 @@ def merge_ties(experts: Tensor, layout: Layout, density: float, origin: Tensor |
     Returns:
         Weights [D].
     """
-    from peft.utils.merge_utils import ties
+    from peft.utils.merge_utils import calculate_majority_sign_mask, disjoint_merge
 
-    weights = torch.ones(len(experts))
-    return merge_differences(experts, layout, origin, lambda parts: ties(parts, weights, density))
+    def merge(parts: list[Tensor]) -> Tensor:
+        trimmed = torch.stack([trim(part, density, padded=origin is None) for part in parts])
+        return disjoint_merge(trimmed, calculate_majority_sign_mask(trimmed))
+
+    return merge_differences(experts, layout, origin, merge)
+
+
+def trim(tensor: Tensor, density: float, padded: bool) -> Tensor:
+    """Return a tensor with its largest weights, and 0 for the others.
+
+    Args:
+        tensor: Any shape.
+        density: Share of the weights that is kept, in (0, 1).
+        padded: Whether weights of 0 are no weights, as in adapters that were brought to a higher rank.
+
+    >>> trim(torch.tensor([3.0, -4.0, 0.0, 0.0]), 0.5, padded=True).tolist()
+    [0.0, -4.0, 0.0, 0.0]
+    """
+    from peft.utils.merge_utils import prune
+
+    kept = int(density * (int(tensor.count_nonzero()) if padded else tensor.numel()))
+    # Half a weight more: PEFT rounds down, and a share of a count need not come back as the count.
+    return prune(tensor, (kept + 0.5) / tensor.numel(), "magnitude")
 
 
 def merge_differences(

@@ -38,6 +38,7 @@ class StopCheck:
         # A stop string that the newest token completes stands within so many tokens: one holds a byte or more.
         self._window = max((len(string.encode()) for string in stop), default=0) + 4
         self._cleans = bool(getattr(tokenizer, "clean_up_tokenization_spaces", False))
+        self._bytes = byte_tokens(tokenizer) if decided is not None else frozenset()
 
     @property
     def needed(self) -> bool:
@@ -65,9 +66,17 @@ class StopCheck:
                 for place, reply in enumerate(tokens)
                 if not over[place] and (len(reply) <= SHORT or len(reply) % INTERVAL == 0)
             ]
-            for place, text in zip(looked, self._decode([tokens[place] for place in looked]), strict=True):
+            texts = self._decode([self._whole(tokens[place]) for place in looked])
+            for place, text in zip(looked, texts, strict=True):
                 over[place] = self._decided(rows[place], self._settled(text))
         return over
+
+    def _whole(self, reply: Sequence[int]) -> Sequence[int]:
+        """Return a reply without the byte tokens at its end: as long as more may follow, they may become others."""
+        end = len(reply)
+        while end and reply[end - 1] in self._bytes:
+            end -= 1
+        return reply[:end]
 
     def _settled(self, text: str) -> str:
         """Return the part of a text that further tokens can't change."""
@@ -89,6 +98,15 @@ class StopCheck:
         texts = dict(zip(unknown, found, strict=True))
         self._texts.update((key, text) for key, text in texts.items() if len(key) <= SHORT)
         return [texts[key] if key in texts else self._texts[key] for key in keys]
+
+
+def byte_tokens(tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
+    """Return the ids of tokens for single bytes, `<0x0A>` for example, which some tokenizers keep for rare characters.
+
+    Their decoder turns a run of them into text as a whole: where it is no UTF-8, none of its bytes stays what it was.
+    """
+    ids = (tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in range(256))
+    return frozenset(found for found in ids if isinstance(found, int)) - {tokenizer.unk_token_id}
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

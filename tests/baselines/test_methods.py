@@ -1,10 +1,14 @@
 """Every method on a real search's bench: what it asks, what it may spend, and what comes out."""
 
+import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.data_merge import DataMerge
@@ -14,8 +18,10 @@ from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluator
-from swarm_lightning.objectives import MeanLogLikelihood
+from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.vectors import Vectors
+from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
 from tests.baselines.counting import asked
 from tests.search.tiny_search import World
@@ -64,9 +70,9 @@ def test_a_search_spends_its_budget_and_no_more(opened: ModelSwarm, name: str) -
     bench = Bench(opened, examples_of(opened), seed=1, budget=BUDGET)
     composition = method(name).compose(bench)
     assert bench.spent == asked() - before
-    # What is left does not pay for a generation of the evolution strategy (8 candidates), or for one candidate; LoraHub
-    # keeps one for what is recommended in the end, and may have asked that before.
-    left = {"evolmerge": 8, "lorahub": 2}.get(name, 1) * EXAMPLES
+    # What is left does not pay for one candidate; LoraHub keeps one for what is recommended in the end, and may have
+    # asked that before.
+    left = {"lorahub": 2}.get(name, 1) * EXAMPLES
     assert BUDGET - left < bench.spent <= BUDGET
     assert composition.vector is not None
     assert composition.vector.shape == opened.pool.vectors[0].shape
@@ -82,6 +88,29 @@ def test_the_reported_utility_is_that_of_what_is_handed_over(opened: ModelSwarm,
         assert composition.scores is not None
         found = float(composition.scores(examples).mean())
     assert found == pytest.approx(composition.utility)
+
+
+class Recording(Bench):
+    """A bench that remembers what was asked."""
+
+    asked: list[Tensor]
+
+    def evaluate(self, vectors: Vectors) -> Evaluation:
+        self.asked.extend(vector[:].clone() for vector in vectors)
+        return super().evaluate(vectors)
+
+    def above(self, vectors: Vectors, utility: float, expected: Tensor) -> Evaluation:
+        self.asked.extend(vector[:].clone() for vector in vectors)
+        return super().above(vectors, utility, expected)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_what_is_handed_over_was_asked_bit_for_bit(opened: ModelSwarm, name: str) -> None:
+    bench = Recording(opened, examples_of(opened), seed=2, budget=BUDGET)
+    bench.asked = []
+    vector = method(name).compose(bench).vector
+    assert vector is not None
+    assert any(one.equal(vector) for one in bench.asked)
 
 
 @pytest.mark.parametrize("name", ["dare_ties", *SEARCHES])
@@ -123,6 +152,51 @@ def test_data_merge_is_absent_without_an_adapter_or_with_one_that_cannot_be_read
         DataMerge(None).compose(Bench(opened, examples_of(opened)))
     with pytest.raises(Absent, match="no-such-folder"):
         DataMerge("./no-such-folder").compose(Bench(opened, examples_of(opened)))
+
+
+def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(
+    opened: ModelSwarm, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Experts of two scalings: the first one's counts. With the adapter of all data the second one's would.
+    for name in ("stories", "numbers"):
+        folder = shutil.copytree(world.experts / name, tmp_path / f"half_{name}")
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": config["lora_alpha"] / 2}))
+    whole = adapters(opened)
+    monkeypatch.setattr(opened, "_pool", load_pool([str(world.experts / "towns"), str(tmp_path / "half_stories")]))
+    composition = DataMerge(str(tmp_path / "half_numbers")).compose(Bench(opened, examples_of(opened)))
+    assert composition.vector is not None
+    expected = whole.layout.unflatten(whole.vectors[whole.names.index("numbers")])
+    for name, tensor in whole.layout.unflatten(composition.vector).items():
+        torch.testing.assert_close(tensor, expected[name] * (0.5 if "lora_B" in name else 1.0))
+
+
+def test_a_vote_says_how_often_there_is_anything_to_count(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened.evaluator.engine
+    evaluator = Evaluator(engine.adapted, engine.tokenizer, EverySecond(max_new_tokens=2))
+    monkeypatch.setattr(opened, "_evaluator", evaluator)
+    composition = PredictionMerge().compose(Bench(opened, examples_of(opened)))
+    # The four give one answer to every second question.
+    assert composition.detail == "4 experts vote; two or more give the same answer to 50% of the examples"
+
+
+def adapters(module: ModelSwarm) -> ExpertPool:
+    assert isinstance(module.pool, ExpertPool)
+    return module.pool
+
+
+class EverySecond(ExactMatch):
+    """Takes the replies to the questions with odd numbers for one answer, and all others for different ones."""
+
+    _others = 0
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        outcomes = super().evaluate(examples, model)
+        self._others += len(examples)
+        return [
+            replace(one, answer="same" if int(example.identifier) % 2 else f"{self._others} {place}")
+            for place, (one, example) in enumerate(zip(outcomes, examples, strict=True))
+        ]
 
 
 def test_there_is_no_vote_on_open_text(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,11 @@ def test_an_expert_without_texts_is_named(tmp_path: Path) -> None:
         cbtm.read_domain_texts(str(tmp_path), ["one", "two"])
 
 
-def test_cbtm_follows_the_expert_that_has_read_the_prompts(opened: ModelSwarm, tmp_path: Path) -> None:
+def test_cbtm_follows_the_expert_that_has_read_the_prompts(
+    opened: ModelSwarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("sklearn")
+    monkeypatch.setattr(cbtm, "AT_ONCE", 3)  # of eight prompts
     # All prompts are sums. Two experts have read just these, and weigh the same; the others nothing of the kind: at a
     # squared distance of about 2 from every prompt, they weigh less than e^-10 of these.
     readers = [opened.pool.names.index(name) for name in ("numbers", "towns")]
@@ -85,3 +88,11 @@ def test_cbtm_is_absent_without_texts(opened: ModelSwarm, tmp_path: Path) -> Non
         cbtm.CBTM(None).compose(bench)
     with pytest.raises(Absent, match="none for colours, numbers, stories, towns"):
         cbtm.CBTM(str(tmp_path)).compose(bench)
+
+
+def test_cbtm_is_absent_where_texts_hold_no_words(opened: ModelSwarm, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    for name in opened.pool.names:
+        (tmp_path / f"{name}.txt").write_text("1 + 2 = 3\na\n")
+    with pytest.raises(Absent, match="hold no words"):
+        cbtm.CBTM(str(tmp_path)).compose(Bench(opened, examples_of(opened)))

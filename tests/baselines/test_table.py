@@ -113,6 +113,15 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_result(tmp_path, "model_swarm", 4) is None
 
 
+def test_a_setting_that_no_result_depends_on_yet_may_change(tmp_path: Path) -> None:
+    agree(tmp_path, {"compare": {"density": 0.5, "data_merge": "a"}}, ["data_merge"])
+    agree(tmp_path, {"compare": {"density": 0.5, "data_merge": "b"}}, ["data_merge"])
+    with pytest.raises(InputError, match=r"compare.data_merge is 'a', in the comparison 'b'"):
+        agree(tmp_path, {"compare": {"density": 0.5, "data_merge": "a"}})
+    with pytest.raises(InputError, match=r"compare.density is 0.3"):
+        agree(tmp_path, {"compare": {"density": 0.3, "data_merge": "c"}}, ["data_merge"])
+
+
 def test_a_comparison_is_not_continued_with_other_settings(tmp_path: Path) -> None:
     agree(tmp_path, {"data": "x", "compare": {"density": 0.5}})
     agree(tmp_path, {"data": "x", "compare": {"density": 0.5}})

@@ -24,6 +24,13 @@ def test_ties_trims_elects_and_averages_tensor_by_tensor() -> None:
     assert merge_ties(experts, LAYOUT, 0.5).tolist() == [4.0, -7.0, -6.0, 0.0, 9.0, -2.0]
 
 
+def test_the_padding_of_a_smaller_rank_is_not_counted_as_weights() -> None:
+    # Two weights beside two of padding, density 0.5: one is kept, as without the padding; of four, two are.
+    narrow, wide = [5.0, 1.0, 0.0, 0.0], [1.0, 3.0, -4.0, 2.0]
+    merged = merge_ties(torch.tensor([narrow, wide]), Layout(("a",), ((2, 2),)), 0.5)
+    assert merged.tolist() == [5.0, 3.0, -4.0, 0.0]
+
+
 def test_with_a_base_ties_merges_what_experts_add_to_it() -> None:
     # Differences from (1, 1, 1, 1): (4, 0, -2, 1) and (2, 0, 3, -6). Half of each: (4, 0, -2, 0) and (0, 0, 3, -6).
     # Signs by sums 4, 0, 1, -6: 4, nothing, 3, -6; and the base again.

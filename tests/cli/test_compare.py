@@ -178,6 +178,35 @@ def test_a_comparison_is_not_continued_with_another_search(
     assert "trainer.max_steps is 3, in the comparison 2" in capsys.readouterr().err
 
 
+def test_sampled_replies_do_not_depend_on_what_was_made_before(world: World, tmp_path: Path) -> None:
+    config = config_of(world, tmp_path / "runs", methods=["base_model", "uniform_soup", "model_swarm"], seeds=[5])
+    config["model"]["objective"]["init_args"] = {"temperature": 1.5}
+    run_swarm(config, "compare", tmp_path)
+    paths = [tmp_path / "runs" / "version_0" / "results" / f"{name}.json" for name in ("base_model", "uniform_soup")]
+    first = [{**json.loads(path.read_text()), "seconds": 0} for path in paths]
+    for path in paths:
+        path.unlink()
+    config["compare"]["methods"] = ["base_model", "uniform_soup"]  # without a search before
+    config["compare"]["output"] = "last"
+    run_swarm({**config, "seed_everything": 11}, "compare", tmp_path)
+    assert [{**json.loads(path.read_text()), "seconds": 0} for path in paths] == first
+
+
+def test_a_wrong_path_shows_before_the_search_and_can_be_mended(world: World, tmp_path: Path) -> None:
+    config = config_of(world, tmp_path / "runs", methods=["data_merge", "model_swarm"], seeds=[5])
+    config["compare"]["data_merge"] = str(tmp_path / "everything")
+    printed = run_swarm(config, "compare", tmp_path)
+    assert printed.index("data merge: absent") < printed.index("model swarm, seed 5")
+    shutil.copytree(world.experts / "towns", tmp_path / "all_data")
+    mended = {**config, "compare": {**config["compare"], "data_merge": str(tmp_path / "all_data"), "output": "last"}}
+    printed = run_swarm(mended, "compare", tmp_path)
+    assert "data merge: validation" in printed
+    assert printed.count("kept from before") == 1
+    with pytest.raises(SystemExit) as ended:  # now there is a row that depends on it
+        run_swarm(config, "compare", tmp_path, "--compare.output", "last")
+    assert ended.value.code == 2
+
+
 def test_too_few_experts_leave_a_row_out_and_stop_nothing(world: World, tmp_path: Path) -> None:
     two = [str(world.experts / name) for name in ("towns", "stories")]
     config = config_of(world, tmp_path / "runs", methods=["prediction_merge", "uniform_soup", "genome"], evaluations=30)

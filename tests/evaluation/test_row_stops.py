@@ -71,6 +71,32 @@ def test_a_decision_is_never_shown_half_a_character(tiny_tokenizer: "PreTrainedT
     assert watcher.seen == ["a", "a", "a", "a\u20ac", "a\u20acb", "a\u20acb", "a\u20acb\u00e9"]
 
 
+def test_a_decision_is_never_shown_bytes_that_later_ones_may_spoil() -> None:
+    """A run of byte tokens is decoded as a whole: `n` alone is a letter, and with a stray byte behind it no more."""
+    tokenizer = byte_fallback_tokenizer()
+    letter, stray, word = (tokenizer.get_vocab()[token] for token in ("<0x6E>", "<0xFF>", "word"))
+    assert tokenizer.batch_decode([[letter], [letter, stray]]) == ["n", "\ufffd\ufffd"]
+    watcher = Watcher("never")
+    check = StopCheck(tokenizer, (), watcher)
+    tokens = [word, letter, stray, word, letter, word]
+    for length in range(1, len(tokens) + 1):
+        check([0], [tokens[:length]])
+    spoilt = "word\ufffd\ufffdword"
+    assert watcher.seen == ["word", "word", "word", spoilt, spoilt, f"{spoilt}nword"]
+
+
+def byte_fallback_tokenizer() -> "PreTrainedTokenizerBase":
+    """Make a tokenizer that, as those of many Llamas, writes characters it does not know byte by byte."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "word"]
+    vocabulary = {name: place for place, name in enumerate(names)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
 def test_a_decision_is_never_shown_what_may_become_a_stop_string(tiny_tokenizer: "PreTrainedTokenizerBase") -> None:
     r"""The gold answer `19` overlaps the stop string `9\n`: the reply `19\n` is cut to `1`, so `19` is not settled."""
     watcher = Watcher("19")
