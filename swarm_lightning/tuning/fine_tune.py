@@ -4,6 +4,7 @@ What is to be made is planned and checked first, for all domains; then one exper
 that was interrupted goes on from its last checkpoint, and an expert that is there is not made again.
 """
 
+import copy
 import json
 import shutil
 import time
@@ -113,8 +114,9 @@ class ExpertMaker:
                 each of them.
         """
         steps = self.training.steps
-        training = replace(self.training, steps=None if steps is None else count * steps)
-        return ExpertMaker(self.base, self.tokenizer, self.base_name, self.lora, self.text, training, self.seed)
+        maker = copy.copy(self)  # the base has been looked through once
+        maker.training = replace(self.training, steps=None if steps is None else count * steps)
+        return maker
 
     def plan(self, name: str, conversations: Sequence[Conversation], data: str, notices: Sequence[Notice] = ()) -> Plan:
         """Write the conversations of a domain as tokens, and say what the expert will be.

@@ -76,9 +76,10 @@ class AdapterTraining(L.LightningModule):
         )
         if settings.schedule == ONE_CYCLE:
             # One step more than are done: the last one still learns a little.
-            schedule = OneCycleLR(
-                optimizer, settings.learning_rate, total_steps=self.steps + 1, pct_start=settings.warmup_ratio
-            )
+            total, rise = self.steps + 1, settings.warmup_ratio
+            if rise * total == 1:  # a rise of no steps, which torch divides by; with less it begins at the full rate
+                rise -= 1e-9
+            schedule = OneCycleLR(optimizer, settings.learning_rate, total_steps=total, pct_start=rise)
             return [optimizer], [schedule]
         try:
             schedule = get_scheduler(settings.schedule, optimizer, settings.warmup_of(self.steps), self.steps)

@@ -126,6 +126,14 @@ def test_the_learning_rate_of_one_cycle_rises_from_a_25th_and_falls_to_almost_no
     assert rates == pytest.approx([0.0004, 0.0099442, 0.0086653, 0.0061126, 0.0031733, 0.00086881], abs=1e-6)
 
 
+def test_one_cycle_takes_a_rise_of_no_steps(new_maker: MakeMaker, tmp_path: Path) -> None:
+    # Half of 1 + 1 steps is the first one: the learning rate is as high as it gets there.
+    logger = CSVLogger(str(tmp_path), name="logs")
+    made(new_maker(schedule="one_cycle", warmup_ratio=0.5, steps=1), tmp_path / "sums", logger=logger)
+    rates = [float(row["learning_rate"]) for row in read_rows(tmp_path / "logs" / "version_0" / "metrics.csv")]
+    assert rates == pytest.approx([0.01])
+
+
 class Interrupt(L.Callback):
     """Ends a training in the middle of a step, as a kill does, some steps behind its last checkpoint."""
 
