@@ -7,7 +7,7 @@ can block the next one; the file itself means nothing.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,14 +21,13 @@ def lock_if_free(path: Path) -> Iterator[bool]:
     Yields:
         Whether the lock was taken.
     """
-    number = _open(path)
     try:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        number = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
     finally:
         os.close(number)
 
@@ -40,14 +39,23 @@ def lock(path: Path) -> Iterator[None]:
     Args:
         path: The lock's file; it and its folder are made.
     """
-    number = _open(path)
+    number = _locked(path, fcntl.LOCK_EX)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX)
         yield
     finally:
         os.close(number)
 
 
-def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+def _locked(path: Path, how: int) -> int:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(number, how)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(number), path.stat()):
+                    return number
+        except BaseException:
+            os.close(number)
+            raise
+        os.close(number)  # its holder has removed the file: others lock another one

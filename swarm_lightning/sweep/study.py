@@ -65,9 +65,9 @@ class SweepStudy:
         self.space = space
         self.count = settings.count(size(space))
         check_folder(folder)
-        new = not (folder / LOCKS).exists()
-        try:
-            with storage_errors(folder), lock(folder / LOCKS / "study"):
+        with storage_errors(folder), lock(folder / LOCKS / "study"):
+            new = not (folder / LOCKS / "place").exists()
+            try:
                 self.place = _place(folder)
                 self.study = _open(folder, settings)
                 saved = self.study.user_attrs.get(IDENTITY)
@@ -75,10 +75,10 @@ class SweepStudy:
                     self.study.set_user_attr(IDENTITY, json.dumps(identity))
                 else:
                     _check_same(json.loads(saved), json.loads(json.dumps(identity)), folder, settings)
-        except InputError:
-            if new:
-                _remove(folder)
-            raise
+            except InputError:
+                if new:
+                    _remove(folder)
+                raise
 
     @contextmanager
     def next_trial(self) -> "Iterator[tuple[Trial, dict[str, Any]] | None]":
@@ -193,8 +193,8 @@ def check_folder(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove what was made of the folder of a study that was refused; nothing of anybody else's."""
-    for name in ("study", "place"):
+    """Remove what was made of the folder of a study that was refused, while it is locked; nothing of anybody else's."""
+    for name in ("place", "study"):
         with suppress(OSError):
             (folder / LOCKS / name).unlink()
     remove_if_empty(folder / LOCKS)
