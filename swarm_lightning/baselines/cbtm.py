@@ -135,7 +135,8 @@ class CBTM:
         except ValueError as error:  # no word of two letters or more
             raise Absent(f"the texts of the experts' domains hold no words: {error}") from error
         # A vector has as many numbers as there are words, nearly all of them 0: few are written out at a time.
-        centres = torch.from_numpy(numpy.stack([vectorizer.transform(group).mean(axis=0).A1 for group in texts]))
+        means = [numpy.asarray(vectorizer.transform(group).mean(axis=0)).ravel() for group in texts]
+        centres = torch.from_numpy(numpy.stack(means))
         evaluator, experts = bench.module.evaluator, bench.experts
 
         def weigh(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
