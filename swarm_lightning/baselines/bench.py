@@ -214,6 +214,19 @@ def combine(experts: Tensor, weights: Tensor, origin: Tensor | None = None) -> T
     return mixed
 
 
+def coefficients_text(names: Sequence[str], weights: Tensor) -> str:
+    """Return the coefficients of the experts for the table.
+
+    Args:
+        names: Of the n experts.
+        weights: Coefficients [n].
+
+    >>> coefficients_text(("farmer", "smith"), torch.tensor([1.25, -0.5]))
+    'farmer 1.25, smith -0.50'
+    """
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.tolist(), strict=True))
+
+
 def best_of(utilities: Tensor) -> int:
     """Return the place of the highest utility [P], the first of equals; one that is not finite counts lowest."""
     return int(utilities.masked_fill(~utilities.isfinite(), -math.inf).argmax())

@@ -120,7 +120,7 @@ class Comparison:
         test = self._score(composition)
         if not all(map(math.isfinite, (composition.utility, *test))):
             raise Absent("what it made of the experts breaks the model: its outputs are not finite")
-        exported = composition.vector is not None and self.settings.export
+        vector = composition.vector if self.settings.export else None
         parts = [folder_name(self.module), name, *([] if seed is None else [f"seed_{seed}"])]
         result = Result(
             method=name,
@@ -130,15 +130,13 @@ class Comparison:
             evaluations=spent if composition.evaluations is None else composition.evaluations,
             seconds=seconds if composition.seconds is None else composition.seconds,
             detail=composition.detail,
-            adapter="/".join(parts) if exported else None,
+            adapter=None if vector is None else "/".join(parts),
         )
         with self.module.ranks.together():
             if self.module.ranks.index == 0:
-                if composition.vector is not None and exported:
+                if vector is not None:
                     folder = self.folder.joinpath(*parts)
-                    export_composition(
-                        self.module, folder, composition.vector, method.title, result, self._test_of(result)
-                    )
+                    export_composition(self.module, folder, vector, method.title, result, self._test_of(result))
                 write_result(self.folder, result)
         return result
 

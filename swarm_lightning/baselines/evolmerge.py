@@ -13,7 +13,7 @@ section 3.1; Hansen, arXiv:1604.00772.
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench, best_of, coefficients_text
 from swarm_lightning.baselines.libraries import installed
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 
@@ -55,8 +55,7 @@ class EvolMerge:
             found = best_of(utilities)
             if float(utilities[found]) > best:
                 best, chosen, place = float(utilities[found]), candidates, found
-        weights = chosen[place].tolist()
-        named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights, strict=True))
+        named = coefficients_text(bench.names, chosen[place])
         # Combined alone it could differ in the last digit from what was asked, and a reply with it.
         vector = bench.combinations(chosen, origin)[place][:].clone()
         return Composition(best, f"best of {tried}: {named}", vector)

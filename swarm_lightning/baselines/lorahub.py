@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, combine
+from swarm_lightning.baselines.bench import Bench, coefficients_text, combine
 from swarm_lightning.baselines.libraries import installed
 from swarm_lightning.baselines.method import Composition, Kind
 
@@ -95,5 +95,5 @@ class LoraHub:
         finally:
             del optimizer  # some run in a thread that ends with them; a process that is interrupted would wait for it
         utility = known[tuple(weights.tolist())] if tuple(weights.tolist()) in known else ask(weights)
-        named = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(bench.names, weights.tolist(), strict=True))
-        return Composition(utility, named, combine(experts, weights.unsqueeze(0), origin)[0])
+        vector = combine(experts, weights.unsqueeze(0), origin)[0]
+        return Composition(utility, coefficients_text(bench.names, weights), vector)

@@ -7,9 +7,8 @@ rows. Cutting a sum of n products back to rank r costs what its other singular v
 import torch
 from torch import Tensor
 
+from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
-
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 def factor_pairs(layout: Layout) -> list[str]:
