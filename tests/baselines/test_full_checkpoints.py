@@ -1,6 +1,5 @@
 """`swarm compare` on full checkpoints: its numbers recomputed by NumPy and plain `transformers` from the files."""
 
-import importlib.util
 import itertools
 import json
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from swarm_lightning.baselines.data_merge import read_merge
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.kinds import load_experts
 from tests.baselines.counting import asked
+from tests.baselines.optional import missing, need
 from tests.full_models import NAMES, FullWorld, PlainTransformers, copy_tokenizer, make_base, perturbed, save_copies
 from tests.search.tiny_search import read_rows, run_swarm, write_dataset
 from tests.swarm.reference import Vector
 
 SEED = 3
-NEEDS = {"lorahub": "nevergrad", "evolmerge": "cma"}
 DENSITY = 0.5
 FIXED = ["best_expert", "data_merge", "uniform_soup", "slerp", "ties", "model_stock", "greedy_soup"]
 DRAWN = ["dare_ties", "lorahub", "evolmerge", "random_search", "genome", "genome_plus", "model_swarm"]
@@ -88,22 +87,12 @@ def compared(full_world: FullWorld, tmp_path_factory: pytest.TempPathFactory) ->
     return Compared(full_world, plain, root / "runs" / "version_0", printed, asked() - before)
 
 
-def need(name: str) -> None:
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
-
-
 def test_all_methods_but_the_mixtures_have_a_row_and_those_say_why(compared: Compared) -> None:
-    missing = {name for name, library in NEEDS.items() if not installed(library)}
     absent = {name: row["absent"] for name, row in compared.rows.items() if row["absent"]}
-    assert set(absent) == {"cbtm", "pack_of_llms"} | missing
+    assert set(absent) == {"cbtm", "pack_of_llms"} | missing()
     for name in ("cbtm", "pack_of_llms"):
         assert "full checkpoints take turns in the resident model" in absent[name]
     assert compared.rows["prediction_merge"]["detail"].startswith("4 experts vote")
-
-
-def installed(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
 
 
 def test_all_evaluations_are_accounted_for(compared: Compared) -> None:
@@ -216,7 +205,7 @@ def test_random_combinations_keep_the_sum_of_the_weights(compared: Compared) -> 
 def test_without_a_base_what_works_on_differences_is_absent_and_nothing_need_be_exported(
     full_world: FullWorld, tiny_experts_folder: Path, tmp_path: Path
 ) -> None:
-    differing = ["ties", "dare_ties", "model_stock", *(name for name, library in NEEDS.items() if installed(library))]
+    differing = ["ties", "dare_ties", "model_stock", *sorted({"lorahub", "evolmerge"} - missing())]
     compare: dict[str, Any] = {
         "methods": [*differing, "base_model", "data_merge", "uniform_soup"],
         "evaluations": 100,

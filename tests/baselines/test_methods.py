@@ -24,6 +24,7 @@ from swarm_lightning.experts.vectors import Vectors
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
 from tests.baselines.counting import asked
+from tests.baselines.optional import need
 from tests.search.tiny_search import World
 
 EXPERTS, EXAMPLES = 4, 8
@@ -42,7 +43,6 @@ FIXED = {
     "greedy_soup": EXPERTS + EXPERTS - 1,
 }
 SEARCHES = ["lorahub", "evolmerge", "random_search", "genome", "genome_plus"]
-NEEDS = {"lorahub": "nevergrad", "evolmerge": "cma"}
 
 
 def examples_of(module: ModelSwarm) -> tuple[Example, ...]:
@@ -50,8 +50,7 @@ def examples_of(module: ModelSwarm) -> tuple[Example, ...]:
 
 
 def method(name: str) -> Method:
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
+    need(name)
     return METHODS[name](CompareSettings())
 
 
@@ -163,7 +162,9 @@ def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(
         config = json.loads((folder / "adapter_config.json").read_text())
         (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": config["lora_alpha"] / 2}))
     whole = adapters(opened)
-    monkeypatch.setattr(opened, "_pool", load_pool([str(world.experts / "towns"), str(tmp_path / "half_stories")]))
+    with pytest.warns(UserWarning, match="Scalings"):
+        pool = load_pool([str(world.experts / "towns"), str(tmp_path / "half_stories")])
+    monkeypatch.setattr(opened, "_pool", pool)
     composition = DataMerge(str(tmp_path / "half_numbers")).compose(Bench(opened, examples_of(opened)))
     assert composition.vector is not None
     expected = whole.layout.unflatten(whole.vectors[whole.names.index("numbers")])

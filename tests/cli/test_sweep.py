@@ -272,8 +272,7 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
     assert not (interrupted / "summary.json").exists()
 
     process = start(shared, tmp_path / "second.yaml")
-    lock = tmp_path / "shared" / "small" / "trial_0001"
-    wait_for(lock, process)  # it has ended the interrupted search and begun the next
+    wait_for(interrupted.with_name("trial_0001"), process)  # it has ended the interrupted search and begun the next
     assert (interrupted / "summary.json").exists()
     run_swarm(shared, "sweep", tmp_path)
     assert process.wait(120) == 0

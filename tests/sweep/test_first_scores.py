@@ -63,7 +63,8 @@ def test_who_would_ask_the_same_waits_and_who_asks_something_else_does_not(tmp_p
         with other.alone({"base": "b"}):
             assert other.state({"base": "b"}) is None
         waiting.start()
-        one.keep_state({"base": "a"}, {"lowest": 0.1})
+        waiting.join(0.3)
         assert not found
+        one.keep_state({"base": "a"}, {"lowest": 0.1})
     waiting.join()
     assert found == [{"lowest": 0.1}]
