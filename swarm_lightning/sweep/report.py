@@ -45,7 +45,7 @@ class TrialRow:
 
     Attributes:
         number: Its number.
-        state: ended, pruned, failed or running.
+        state: ended, pruned, failed, running or waiting.
         settings: What it drew, by key.
         validation: Utility of the best found expert on the split that guided the search; None where it failed.
         test: Its utility on the test split; None where it was not scored.
@@ -54,7 +54,7 @@ class TrialRow:
         why: Why it failed.
         folder: Its run folder.
         data: What tells its validation examples from others; empty where it has not begun.
-        here: Whether that lies here, and not on another machine that shares the study.
+        here: Whether its folder lies here, and not on another machine that shares the study.
     """
 
     number: int
