@@ -3,8 +3,7 @@
     python -m swarm_lightning.demo.make --out FOLDER
 
 The same seed gives the same tasks byte for byte, and the same weights up to rounding of the machine's arithmetic. The
-packaged tasks and base are what this recipe makes; the packaged experts were trained before experts were made as
-`swarm experts` makes them, and are others than those it makes now.
+packaged world is what this recipe makes.
 """
 
 import argparse
