@@ -30,7 +30,7 @@ from demo_gain import TASKS
 from measuring import machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench, combine
-from swarm_lightning.baselines.greedy_soup import greedy_soup
+from swarm_lightning.baselines.greedy_soup import greedy_soup, soup_of
 from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -128,7 +128,7 @@ class Variant:
                 lambda place: bench.utility(weights(place[None])[0]),
             )
             if polished > utility:
-                best, utility = state.personal_bests[chosen].mean(dim=0), polished
+                best, utility = soup_of(state.personal_bests, chosen), polished
         return Composition(utility, f"{int(state.iterations)} iterations", weights(best[None])[0].clone())
 
     def _swarm(self, bench: Bench, positions: Tensor) -> DrawnSwarm:
