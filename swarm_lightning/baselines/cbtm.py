@@ -65,13 +65,16 @@ def read_domain_texts(source: str | Mapping[str, str], names: Sequence[str]) -> 
     files = dict(source) if isinstance(source, Mapping) else {}
     if isinstance(source, str):
         folder = Path(source).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"Expected a folder of texts in compare.domain_texts, but there is no folder {source!r}.")
         paths = {name: (folder / f"{name}.txt", folder / f"{name}.jsonl") for name in names}
         files = {name: str(path) for name, pair in paths.items() for path in pair if path.is_file()}
     missing = [name for name in names if name not in files]
     if missing:
         raise InputError(
             f"Expected texts of every expert's domain, but compare.domain_texts has none for {', '.join(missing)}. Add "
-            f"{missing[0]}.txt with one text a line, or {missing[0]}.jsonl with one record a line."
+            f"{missing[0]}.txt with one text a line, or {missing[0]}.jsonl with one JSON record a line, of which all "
+            "texts count, whatever their keys."
         )
     return [_read(Path(files[name]).expanduser()) for name in names]
 

@@ -19,8 +19,8 @@ from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.composition_export import export_composition, folder_name
 from swarm_lightning.baselines.method import Absent, Composition, Method
 from swarm_lightning.baselines.picture import draw
-from swarm_lightning.baselines.registry import SWARM, chosen_methods
-from swarm_lightning.baselines.results import Result, agree, read_result, write_result
+from swarm_lightning.baselines.registry import SWARM, chosen_methods, make_methods
+from swarm_lightning.baselines.results import Result, agree, read_result, read_results, write_result
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.data.examples import Example
@@ -85,15 +85,19 @@ class Comparison:
         with ranks.together():
             if ranks.index == 0:
                 agree(self.folder, self._identity(), self._open())
+        # Rows that other runs of the command have made stay in the table.
+        self._results = ranks.first(read_results(self.folder))
         for name in sorted(self.methods, key=self._turn):
             method = self.methods[name]
             seeds: Sequence[int | None] = [None] if method.kind == "fixed" else self.settings.seeds
             try:
                 for seed in seeds:
-                    kept = ranks.first(read_result(self.folder, name, seed))
-                    result = kept or self._make(name, method, seed)
-                    self._results.setdefault(name, []).append(result)
-                    self._say(self._line(method.title, result, kept is not None))
+                    before = next((result for result in self._results.get(name, ()) if result.seed == seed), None)
+                    result = before or self._make(name, method, seed)
+                    if before is None:
+                        runs = [*self._results.get(name, ()), result]
+                        self._results[name] = sorted(runs, key=lambda run: run.seed or 0)
+                    self._say(self._line(method.title, result, before is not None))
             except Absent as reason:
                 self._results.pop(name, None)
                 self._absent[name] = str(reason)
@@ -175,7 +179,8 @@ class Comparison:
         return [setting for row, setting in rows.items() if read_result(self.folder, row, None) is None]
 
     def _write_table(self) -> None:
-        self.rows = make_rows(self.methods, self._results, self._absent, self._sampling, SWARM)
+        methods = make_methods({*self.methods, *self._results}, self.settings)
+        self.rows = make_rows(methods, self._results, self._absent, self._sampling, SWARM)
         with self.module.ranks.together():
             if self.module.ranks.index == 0:
                 text = markdown(self.rows, (len(self.validation), len(self.test)))

@@ -4,7 +4,7 @@ All work on LoRA adapters, and all but cBTM and Pack of LLMs on full checkpoints
 the origin of their weights is in its file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from swarm_lightning.baselines.base_model import BaseModel
 from swarm_lightning.baselines.best_expert import BestExpert
@@ -51,6 +51,16 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
 }
 
 
+def make_methods(names: Collection[str], settings: CompareSettings) -> dict[str, Method]:
+    """Return methods by name, in the order of the table; names that are not known are passed over.
+
+    Args:
+        names: Of the methods.
+        settings: Of the comparison.
+    """
+    return {name: make(settings) for name, make in METHODS.items() if name in names}
+
+
 def chosen_methods(settings: CompareSettings) -> dict[str, Method]:
     """Return the methods of a comparison by name, in the order of the table.
 
@@ -67,7 +77,7 @@ def chosen_methods(settings: CompareSettings) -> dict[str, Method]:
             f"Expected compare.methods to name some of {', '.join(METHODS)}, but got {unknown or names}. "
             "Leave it out for all of them."
         )
-    methods = {name: make(settings) for name, make in METHODS.items() if name in names}
+    methods = make_methods(names, settings)
     searches = [name for name, method in methods.items() if method.kind == "search" and name != SWARM]
     if searches and SWARM not in methods and settings.evaluations is None:
         raise InputError(

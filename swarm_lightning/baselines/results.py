@@ -70,6 +70,19 @@ def read_result(folder: Path, method: str, seed: int | None) -> Result | None:
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
+def read_results(folder: Path) -> dict[str, list[Result]]:
+    """Return all results that were kept, by method, in the order of their seeds.
+
+    Args:
+        folder: Of the comparison.
+    """
+    found: dict[str, list[Result]] = {}
+    for path in (folder / RESULTS).glob("*.json"):
+        result = Result(**json.loads(path.read_text(encoding="utf-8")))
+        found.setdefault(result.method, []).append(result)
+    return {method: sorted(results, key=lambda result: result.seed or 0) for method, results in found.items()}
+
+
 def agree(folder: Path, identity: Mapping[str, Any], open_settings: Sequence[str] = ()) -> None:
     """Note what a comparison compares, or refuse to go on with one that compared something else.
 

@@ -112,7 +112,7 @@ def make_rows(
                 _mean(runs, "validation"),
                 evaluations=round(_mean(runs, "evaluations")),
                 seconds=_mean(runs, "seconds"),
-                detail=max(runs, key=lambda run: run.validation).detail,
+                detail=_detail(runs),
                 adapters=" ".join(run.adapter for run in runs if run.adapter is not None),
                 **numbers,  # type: ignore[arg-type]
             )
@@ -177,6 +177,12 @@ def write_csv(rows: Sequence[TableRow], path: Path) -> None:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_whole(path, text.getvalue())
+
+
+def _detail(runs: Sequence[Result]) -> str:
+    """Return what the best run on validation chose or found, and which run that is."""
+    best = max(runs, key=lambda run: run.validation)
+    return best.detail if len(runs) == 1 else f"seed {best.seed}: {best.detail}"
 
 
 def _cell(text: str) -> str:

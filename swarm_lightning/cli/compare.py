@@ -121,7 +121,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
     """
     console, reference = Console(), reference_of(rows)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # fits 80 columns
-    name = "reference" if reference is None else reference.title
+    name = "reference" if reference is None else reference.title.replace(" ", "\n")
     table.add_column("", no_wrap=True)
     for column in ("validation", "test", "95% interval", f"less\n{name}", "asked", "s"):
         table.add_column(column, justify="right", no_wrap=True)

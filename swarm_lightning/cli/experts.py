@@ -69,7 +69,10 @@ def add_arguments(parser: "SwarmParser") -> "SwarmParser":
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of the first weights, the order, dropout.")
     parser.add_argument("--base", type=str, help="Folder or hub id of the base model; demo:base ships.")
     parser.add_argument(
-        "--output", type=str, help="Folder that gets a folder for each expert; null where only data_merge is wanted."
+        "--output",
+        type=str | None,
+        default=None,
+        help="Folder that gets a folder for each expert; null where only data_merge is wanted.",
     )
     parser.add_argument(
         "--data_merge",
@@ -132,6 +135,8 @@ def make_experts(arguments: Sequence[str]) -> None:
             print(f"{plan.name}: another process is making it.")
     if config.output:
         print(f"Experts: {config.output} (swarm fit --model.base {config.base} --model.experts {config.output} ...)")
+    if config.text.template is None:
+        print("Trained with the tokenizer's chat template: let the objective use it too (chat: true in its settings).")
     if config.data_merge:
         print(f"Data merge: {config.data_merge} (swarm compare --compare.data_merge {config.data_merge} ...)")
 

@@ -68,7 +68,10 @@ def tokenize(
     cut: list[str] = []
     lost: list[str] = []
     for conversation in conversations:
-        whole = encode(conversation, tokenizer, settings)
+        try:
+            whole = encode(conversation, tokenizer, settings)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
         example = TokenExample(whole.input_ids[:length], whole.labels[:length])
         if example.trained:
             examples.append(example)
@@ -140,7 +143,7 @@ def _plain_pieces(conversation: Conversation, settings: TextSettings) -> list[Pi
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise InputError(
             f"Expected one prompt and one response with text.template, but example {conversation.identifier!r} has the "
-            f"turns {', '.join(roles)}. Use a chat template, or leave it out."
+            f"turns {', '.join(roles)}. Leave text.template out for a chat template, or leave the example out."
         )
     *before, prompt, response = conversation.turns
     system = before[0].content if before else ""

@@ -45,7 +45,7 @@ def test_runs_of_several_seeds_are_means(rows: list[TableRow]) -> None:
     swarm = rows[-1]
     assert (swarm.runs, swarm.validation, swarm.test, swarm.evaluations, swarm.seconds) == (2, 0.5, 0.75, 100, 2.5)
     # Test scores 1 and 0.5 of the two seeds: standard deviation 0.5 / sqrt 2. The better one on validation is seed 0.
-    assert (swarm.spread, swarm.detail) == (pytest.approx(math.sqrt(0.125)), "d0")
+    assert (swarm.spread, swarm.detail) == (pytest.approx(math.sqrt(0.125)), "seed 0: d0")
     assert swarm.difference is None
 
 

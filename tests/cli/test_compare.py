@@ -137,6 +137,18 @@ def test_an_interrupted_comparison_makes_what_is_missing_and_keeps_the_rest(comp
     assert not (tmp_path / "runs" / "version_1").exists()
 
 
+def test_rows_of_earlier_runs_stay_in_the_table(compared: Compared, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "version_0"
+    shutil.copytree(compared.folder, folder)
+    config = {**compared.config, "trainer": {**compared.config["trainer"], "default_root_dir": str(tmp_path / "runs")}}
+    fewer = ["--compare.methods", "[model_swarm]", "--compare.seeds", f"[{SEEDS[0]}]", "--compare.output", "last"]
+    before = asked()
+    run_swarm(config, "compare", tmp_path, *fewer)
+    assert asked() == before
+    rows = {row["method"]: row for row in read_rows(folder / "compare.csv")}
+    assert rows == {name: row for name, row in compared.rows.items() if not row["absent"]}
+
+
 def test_ctrl_c_keeps_what_is_done(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = ["uniform_soup", "greedy_soup", "random_search"]
     config = config_of(world, tmp_path / "runs", methods=methods, seeds=[2], evaluations=40)

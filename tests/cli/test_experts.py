@@ -65,6 +65,7 @@ def test_the_folder_is_what_a_search_takes(config: dict[str, Any], world: World,
         "README.md", "adapter_config.json", "adapter_model.safetensors", "tuning.json",
     ]  # fmt: skip
     assert "plus: 4 steps on 7 examples" in printed
+    assert "let the objective use it too (chat: true" in printed
     assert [int(row["step"]) for row in read_rows(output / "logs/plus/version_0/metrics.csv") if row["loss"]] == [
         0, 1, 2, 3,
     ]  # fmt: skip
@@ -105,6 +106,9 @@ def test_a_data_merge_alone_takes_the_steps_of_every_domain(config: dict[str, An
     printed = experts({**config, "output": None}, tmp_path, "--data_merge", str(tmp_path / "everything"))
     assert "everything: 6 steps on 14 examples" in printed
     assert "Experts:" not in printed
+    assert not (tmp_path / "experts").exists()
+    again = experts(config, tmp_path, "--output", "null", "--data_merge", str(tmp_path / "everything"))
+    assert "everything: there already" in again
     assert not (tmp_path / "experts").exists()
 
 
