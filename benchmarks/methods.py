@@ -6,7 +6,8 @@ What limits it is arithmetic: every search asks as many (particle, example) pair
 seed. All numbers of the first part come from the files of `swarm compare --config configs/compare.yaml`: test scores
 of what each method chose on the validation split, in points (100 x score). A rank is a method's place by test score on
 a task, 1 the best, equals sharing the mean of their places. The swarm's gain is over the best other method of that task
-*by test score*, which no user could have known: the hardest comparison there is, shown as it comes out.
+*by test score*, which no user could have known: the hardest comparison there is, shown as it comes out; and once more
+over the best of those that need what the swarm needs, the experts and one forward pass.
 
 The other parts, weak-to-strong and diversity, are in `expert_pools.py`. With `--runs`, an interrupted one goes on.
 """
@@ -26,7 +27,7 @@ from expert_pools import diversity, diversity_text, weak_text, weak_to_strong
 from measuring import machine, report, table
 
 CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
-SWARM = "model_swarm"
+SWARM, TRAINED = "model_swarm", "data_merge"
 DOMAIN_TEXTS = 500  # of every expert
 LESSONS_OF_MERGE: int | None = None  # of every expert; None: all
 PARTS = ("methods", "weak", "diversity")
@@ -134,28 +135,44 @@ def summarise(tables: Mapping[str, Sequence[Mapping[str, str]]]) -> dict[str, An
     Returns:
         `titles`, `tests` (task -> method -> points), `ranks` (task -> method -> rank), `absent` (method -> reason), and
         `gains` (task -> the best other method, the swarm's gain over it in points with its interval, and whether that
-        is within noise).
+        is within noise), and `gains_alike`, the same over the best other method that makes one adapter of the experts
+        as they are: no further training, one forward pass.
     """
     titles = {row["method"]: row["title"] for rows in tables.values() for row in rows}
     absent = {row["method"]: row["absent"] for rows in tables.values() for row in rows if row["absent"]}
-    tests, ranks, gains = {}, {}, {}
+    tests, ranks = {}, {}
+    gains: dict[str, dict[str, Any]] = {}
+    alike: dict[str, dict[str, Any]] = {}
     for task, rows in tables.items():
         present = {row["method"]: row for row in rows if row["test"]}
         tests[task] = {name: 100 * float(row["test"]) for name, row in present.items()}
         ranks[task] = ranks_of(tests[task])
-        others = {name: score for name, score in tests[task].items() if name != SWARM}
-        if SWARM not in present or not others:
+        others = [row for name, row in present.items() if name != SWARM]
+        if SWARM not in present:
             continue
-        best = max(others, key=lambda name: others[name])
-        row = present[best]
-        gains[task] = {
-            "best_other": best,
-            "gain": -100 * float(row["difference"]),
-            "low": -100 * float(row["difference_high"]),
-            "high": -100 * float(row["difference_low"]),
-            "within_noise": row["within_noise"] == "True",
-        }
-    return {"titles": titles, "tests": tests, "ranks": ranks, "absent": absent, "gains": gains}
+        if others:
+            gains[task] = gain_over(others)
+        if merged := [row for row in others if row["adapters"] and row["method"] != TRAINED]:
+            alike[task] = gain_over(merged)
+    return {
+        "titles": titles, "tests": tests, "ranks": ranks, "absent": absent, "gains": gains, "gains_alike": alike,
+    }  # fmt: skip
+
+
+def gain_over(others: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the swarm's gain over the best of other methods by test score, in points.
+
+    Args:
+        others: Their rows of compare.csv, whose differences are to the swarm.
+    """
+    best = max(others, key=lambda row: float(row["test"]))
+    return {
+        "best_other": best["method"],
+        "gain": -100 * float(best["difference"]),
+        "low": -100 * float(best["difference_high"]),
+        "high": -100 * float(best["difference_low"]),
+        "within_noise": best["within_noise"] == "True",
+    }
 
 
 def methods_text(found: Mapping[str, Any]) -> str:
@@ -175,20 +192,29 @@ def methods_text(found: Mapping[str, Any]) -> str:
     text = table(["method", *tasks, "mean", "mean rank"], rows)
     for name, reason in found["absent"].items():
         text += f"\n\n{found['titles'][name]} is absent: {reason}"
-    gains = [
-        [
-            task,
-            found["titles"][gain["best_other"]],
-            f"{gain['gain']:+.1f}",
-            f"{gain['low']:+.1f} to {gain['high']:+.1f}",
-            "yes" if gain["within_noise"] else "no",
+    whom = {
+        "gains": "best other method, by test",
+        "gains_alike": "best other that makes one adapter of the experts without training",
+    }
+    for scope, title in whom.items():
+        gains = [
+            [
+                task,
+                found["titles"][gain["best_other"]],
+                f"{gain['gain']:+.1f}",
+                f"{gain['low']:+.1f} to {gain['high']:+.1f}",
+                "yes" if gain["within_noise"] else "no",
+            ]
+            for task, gain in found[scope].items()
         ]
-        for task, gain in found["gains"].items()
-    ]
-    if gains:
-        header = ["task", "best other method, by test", "swarm's gain", "95% interval", "within noise"]
-        text += f"\n\n{table(header, gains)}"
+        if gains:
+            header = ["task", title, "swarm's gain", "95% interval", "within noise"]
+            text += f"\n\n{table(header, gains)}"
     return text
+
+
+def _chosen(flag: str, values: Sequence[str], everything: Sequence[str]) -> str:
+    return "" if list(values) == list(everything) else f" --{flag} {' '.join(values)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -225,7 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             texts.append(diversity_text(numbers["diversity"]))
     text = "\n\n".join(texts)
     if chosen.output is not None:
-        command = f"python benchmarks/methods.py --seeds {chosen.seeds}"
+        command = f"python benchmarks/methods.py --seeds {chosen.seeds}{_chosen('tasks', chosen.tasks, list(TASKS))}"
+        command += f"{_chosen('parts', chosen.parts, list(PARTS))}{''.join(f' {flag}' for flag in overrides)}"
         chosen.output.write_text(
             f"# Ways to compose experts on the demo world\n\n`{command}` on {machine()}\n\n{text}\n", encoding="utf-8"
         )

@@ -288,6 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if chosen.output is not None:
         command = f"python benchmarks/search_options.py --seeds {chosen.seeds} --iterations {chosen.iterations}"
+        command += "" if chosen.tasks == list(TASKS) else f" --tasks {' '.join(chosen.tasks)}"
+        command += "" if chosen.variants == list(VARIANTS) else f" --variants {' '.join(chosen.variants)}"
         chosen.output.write_text(
             f"# Changes of the search at equal evaluations\n\n`{command}` on {machine()}\n\n{text}\n", encoding="utf-8"
         )

@@ -16,7 +16,14 @@ def row(method: str, test: float | None, difference: float | None = None, **chan
     )
     numbers = {"test": test, **values}
     texts = {name: "" if number is None else str(number) for name, number in numbers.items()}
-    empty = {"difference": "", "difference_low": "", "difference_high": "", "within_noise": "", "absent": ""}
+    empty = {
+        "difference": "",
+        "difference_low": "",
+        "difference_high": "",
+        "within_noise": "",
+        "absent": "",
+        "adapters": "",
+    }
     return {"method": method, "title": method.upper(), **empty, **texts, **changes}
 
 
@@ -37,6 +44,21 @@ def test_the_swarms_gain_is_over_the_best_other_method_by_test() -> None:
     text = methods.methods_text(found)
     assert "CBTM is absent: no texts" in text
     assert "+10.0 | -2.0 to +30.0 |          yes |" in text
+
+
+def test_the_gain_is_also_over_what_makes_one_adapter_without_training() -> None:
+    rows = [
+        row("data_merge", 0.9, 0.2, within_noise="False", adapters="adapters/data_merge"),
+        row("cbtm", 0.8, 0.1, within_noise="False"),
+        row("slerp", 0.6, -0.1, within_noise="True", adapters="adapters/slerp"),
+        row("model_swarm", 0.7, adapters="adapters/model_swarm/seed_0"),
+    ]
+    found = methods.summarise({"atlas": rows})
+    assert found["gains"]["atlas"]["best_other"] == "data_merge"
+    assert found["gains"]["atlas"]["gain"] == pytest.approx(-20)
+    assert found["gains_alike"]["atlas"]["best_other"] == "slerp"
+    assert found["gains_alike"]["atlas"]["gain"] == pytest.approx(10)
+    assert "one adapter of the experts without training" in methods.methods_text(found)
 
 
 def test_a_loss_is_shown_as_a_loss() -> None:
