@@ -105,6 +105,7 @@ def _be_a_rank(rank: int, environment: dict[str, str], job: dict[str, Any]) -> N
     for name, place in (("out", 1), ("err", 2)):
         os.dup2(os.open(f"{job['folder']}/{rank}.{name}", os.O_CREAT | os.O_WRONLY), place)
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does not have
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
     setattr(rank_zero_only, "rank", rank)  # noqa: B010 - as it is set on import
