@@ -20,7 +20,7 @@ from swarm_lightning.baselines.composition_export import export_composition, fol
 from swarm_lightning.baselines.method import Absent, Composition, Method
 from swarm_lightning.baselines.picture import draw
 from swarm_lightning.baselines.registry import SWARM, chosen_methods, make_methods
-from swarm_lightning.baselines.results import Result, agree, read_result, read_results, write_result
+from swarm_lightning.baselines.results import Result, agree, place_of, read_results, write_result
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.data.examples import Example
@@ -176,7 +176,7 @@ class Comparison:
     def _open(self) -> list[str]:
         """Return the settings of a single row that has no result yet: another value changes no row."""
         rows = {"data_merge": "data_merge", "cbtm": "domain_texts"}
-        return [setting for row, setting in rows.items() if read_result(self.folder, row, None) is None]
+        return [setting for row, setting in rows.items() if not place_of(self.folder, row, None).is_file()]
 
     def _write_table(self) -> None:
         methods = make_methods({*self.methods, *self._results}, self.settings)

@@ -58,18 +58,6 @@ def write_result(folder: Path, result: Result) -> None:
     _write(place_of(folder, result.method, result.seed), asdict(result))
 
 
-def read_result(folder: Path, method: str, seed: int | None) -> Result | None:
-    """Return a result that was kept, or None.
-
-    Args:
-        folder: Of the comparison.
-        method: Name of the method.
-        seed: Of the run.
-    """
-    path = place_of(folder, method, seed)
-    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
 def read_results(folder: Path) -> dict[str, list[Result]]:
     """Return all results that were kept, by method, in the order of their seeds.
 

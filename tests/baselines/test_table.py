@@ -9,7 +9,7 @@ import pytest
 from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.registry import chosen_methods
-from swarm_lightning.baselines.results import Result, agree, read_result, write_result
+from swarm_lightning.baselines.results import Result, agree, read_results, write_result
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.errors import InputError
@@ -106,11 +106,12 @@ def test_without_the_swarm_the_best_on_validation_is_the_reference() -> None:
     assert (base.difference, soup.difference) == (None, -0.5)
 
 
-def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
-    result = run("model_swarm", [0.1, 1.0], 3)
-    write_result(tmp_path, result)
-    assert read_result(tmp_path, "model_swarm", 3) == result
-    assert read_result(tmp_path, "model_swarm", 4) is None
+def test_results_are_read_as_they_were_written_in_the_order_of_the_seeds(tmp_path: Path) -> None:
+    assert read_results(tmp_path) == {}
+    written = [run("model_swarm", [0.1, 1.0], 12), run("model_swarm", [0.1, 0.3], 3), run("base_model", [0.2, 0.0])]
+    for result in written:
+        write_result(tmp_path, result)
+    assert read_results(tmp_path) == {"model_swarm": [written[1], written[0]], "base_model": [written[2]]}
 
 
 def test_a_setting_that_no_result_depends_on_yet_may_change(tmp_path: Path) -> None:
