@@ -8,7 +8,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -82,6 +82,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * width if place == 0 else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
     return "\n".join(map(line, [header, rule, *rows]))
+
+
+def flag(name: str, chosen: Iterable[str], everything: Iterable[str]) -> str:
+    """Return what a command needs to choose these again; nothing where all are.
+
+    >>> flag("tasks", ["kinds"], ["kinds", "lists"]), flag("tasks", ["kinds"], ["kinds"])
+    (' --tasks kinds', '')
+    """
+    return "" if list(chosen) == list(everything) else f" --{name} {' '.join(chosen)}"
 
 
 def machine() -> str:

@@ -24,9 +24,10 @@ from typing import Any
 
 from demo_gain import TASKS
 from expert_pools import diversity, diversity_text, weak_text, weak_to_strong
-from measuring import machine, report, table
+from measuring import flag, machine, report, table
 
 CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
+EXPERTS = CONFIG.with_name("experts.yaml")
 SWARM, TRAINED = "model_swarm", "data_merge"
 DOMAIN_TEXTS = 500  # of every expert
 LESSONS_OF_MERGE: int | None = None  # of every expert; None: all
@@ -64,20 +65,19 @@ def make_data_merge(folder: Path) -> Path:
         The folder.
     """
     from swarm_lightning.cli import main as swarm
-    from swarm_lightning.demo import EXPERT_NAMES, SEED
-    from swarm_lightning.demo.experts import ExpertSettings
+    from swarm_lightning.demo import EXPERT_NAMES
 
-    settings = ExpertSettings()
     domains = {name: {"dataset": f"demo:lessons/{name}", "size": LESSONS_OF_MERGE} for name in sorted(EXPERT_NAMES)}
     swarm(
         [
-            *("experts", "--base", "demo:base", "--data_merge", str(folder), "--seed_everything", str(SEED)),
-            *("--domains", json.dumps(domains)),
-            *("--text.template", "{prompt}{response}", "--training.betas", "[0.9, 0.98]"),
-            *("--lora.rank", str(settings.rank), "--lora.alpha", str(settings.alpha)),
-            *("--lora.target_modules", json.dumps(settings.targets)),
-            *("--training.epochs", "1", "--training.schedule", "one_cycle", "--training.batch_size", "48"),
-            *("--training.learning_rate", str(settings.learning_rate), "--trainer.enable_progress_bar", "false"),
+            *("experts", "--config", str(EXPERTS), "--output", "null", "--data_merge", str(folder)),
+            *(
+                "--domains",
+                json.dumps(domains),
+                "--training.shuffle",
+                "true",
+            ),  # or one expert's would come after another's
+            *("--trainer.enable_progress_bar", "false"),
         ]
     )
     return folder
@@ -213,10 +213,6 @@ def methods_text(found: Mapping[str, Any]) -> str:
     return text
 
 
-def _chosen(flag: str, values: Sequence[str], everything: Sequence[str]) -> str:
-    return "" if list(values) == list(everything) else f" --{flag} {' '.join(values)}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything, print the tables, and keep them where it is asked for; further arguments go to `swarm`.
 
@@ -251,8 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             texts.append(diversity_text(numbers["diversity"]))
     text = "\n\n".join(texts)
     if chosen.output is not None:
-        command = f"python benchmarks/methods.py --seeds {chosen.seeds}{_chosen('tasks', chosen.tasks, list(TASKS))}"
-        command += f"{_chosen('parts', chosen.parts, list(PARTS))}{''.join(f' {flag}' for flag in overrides)}"
+        command = f"python benchmarks/methods.py --seeds {chosen.seeds}{flag('tasks', chosen.tasks, TASKS)}"
+        command += f"{flag('parts', chosen.parts, PARTS)}{''.join(f' {override}' for override in overrides)}"
         chosen.output.write_text(
             f"# Ways to compose experts on the demo world\n\n`{command}` on {machine()}\n\n{text}\n", encoding="utf-8"
         )

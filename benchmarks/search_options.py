@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from demo_gain import TASKS
-from measuring import machine, report, table
+from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench, combine
 from swarm_lightning.baselines.greedy_soup import greedy_soup, soup_of
@@ -288,8 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if chosen.output is not None:
         command = f"python benchmarks/search_options.py --seeds {chosen.seeds} --iterations {chosen.iterations}"
-        command += "" if chosen.tasks == list(TASKS) else f" --tasks {' '.join(chosen.tasks)}"
-        command += "" if chosen.variants == list(VARIANTS) else f" --variants {' '.join(chosen.variants)}"
+        command += flag("tasks", chosen.tasks, TASKS) + flag("variants", chosen.variants, VARIANTS)
         chosen.output.write_text(
             f"# Changes of the search at equal evaluations\n\n`{command}` on {machine()}\n\n{text}\n", encoding="utf-8"
         )
