@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 
-from swarm_lightning.cli.trainer import SwarmTrainer
-from swarm_lightning.data.module import SwarmData
 from swarm_lightning.search import ModelSwarm
 from tests.baselines.counting import CountingMatch
-from tests.search.tiny_search import NEW_TOKENS, World, calm_process, make_world
+from tests.search.tiny_search import NEW_TOKENS, World, fitted, make_world
 
 
 @pytest.fixture(scope="session")
@@ -22,16 +19,5 @@ def opened(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwarm
     """A search of 5 particles over four experts; scores 1 where the gold letter occurs in the reply."""
     objective = CountingMatch(max_new_tokens=NEW_TOKENS)
     module = ModelSwarm(str(world.base), experts=str(world.experts), objective=objective, particles=5)
-    with calm_process():
-        L.seed_everything(0, verbose=False)
-        trainer = SwarmTrainer(
-            accelerator="cpu",
-            max_steps=0,
-            default_root_dir=tmp_path_factory.mktemp("opened"),
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(module, datamodule=SwarmData(str(world.dataset)))
+    fitted(module, world, tmp_path_factory.mktemp("opened"), 0, 0)
     return module

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 
@@ -10,13 +9,11 @@ import search_options
 from search_options import VARIANTS, DrawnSwarm, summarise
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.callbacks import RestartStagnant
-from swarm_lightning.cli.trainer import SwarmTrainer
-from swarm_lightning.data.module import SwarmData
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm.rules import Coefficients
 from tests.benchmarks.last_line import last_line
-from tests.search.tiny_search import NEW_TOKENS, World, calm_process, make_world
+from tests.search.tiny_search import NEW_TOKENS, World, calm_process, fitted, make_world
 
 ITERATIONS = 7  # some restarts are among them
 
@@ -30,14 +27,7 @@ def world(tiny_base_folder: Path, tiny_experts_folder: Path, tmp_path_factory: p
 def searched(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwarm:
     objective = ExactMatch(max_new_tokens=NEW_TOKENS)
     module = ModelSwarm(str(world.base), experts=str(world.experts), objective=objective, particles=6)
-    with calm_process():
-        L.seed_everything(3, verbose=False)
-        trainer = SwarmTrainer(
-            accelerator="cpu", max_steps=ITERATIONS, default_root_dir=tmp_path_factory.mktemp("searched"),
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            callbacks=[RestartStagnant(5)],
-        )  # fmt: skip
-        trainer.fit(module, datamodule=SwarmData(str(world.dataset)))
+    fitted(module, world, tmp_path_factory.mktemp("searched"), ITERATIONS, 3, RestartStagnant(5))
     return module
 
 

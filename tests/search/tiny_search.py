@@ -157,6 +157,23 @@ def calm_process() -> Iterator[None]:
             os.environ.update(environment)
 
 
+def fitted(module: ModelSwarm, world: World, folder: Path, max_steps: int, seed: int, *callbacks: L.Callback) -> None:
+    """Fit a search on the world by a trainer that writes nothing but what the callbacks do."""
+    with calm_process():
+        L.seed_everything(seed, verbose=False)
+        trainer = SwarmTrainer(
+            accelerator="cpu",
+            max_steps=max_steps,
+            default_root_dir=folder,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=list(callbacks),
+        )
+        trainer.fit(module, datamodule=SwarmData(str(world.dataset)))
+
+
 def search(
     world: World,
     root: Path,
