@@ -16,16 +16,18 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "errors", "files", "locks", "paths", "threads"}
+GROUND = {"", "differences", "errors", "files", "locks", "paths", "threads", "vectors"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
+    "differences": set(),
     "errors": set(),
     "files": {"errors"},
     "locks": set(),
     "paths": {"errors"},
     "threads": set(),
-    "swarm": {"threads"},
+    "vectors": set(),
+    "swarm": {"threads", "vectors"},
     "data": GROUND,
     "experts": GROUND,
     "tuning": GROUND | {"data", "experts"},
@@ -43,11 +45,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The rooms whose other imports are limited too; the standard library is always free.
 MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "": set(),
+    "differences": set(),
     "errors": set(),
     "files": set(),
     "locks": set(),
     "paths": set(),
     "threads": set(),
+    "vectors": {"torch"},
     "swarm": {"torch"},
     "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},
 }

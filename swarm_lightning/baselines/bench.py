@@ -18,8 +18,8 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.objectives.utility import utility_of
 
 if TYPE_CHECKING:
-    from swarm_lightning.experts.vectors import Vectors
     from swarm_lightning.search.model_swarm import ModelSwarm
+    from swarm_lightning.vectors import Vectors
 
 
 class Bench:

@@ -18,7 +18,7 @@ from swarm_lightning.experts.kinds import Pool, load_experts
 from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.settings import scaling_of
-from swarm_lightning.experts.vectors import windows
+from swarm_lightning.vectors import windows
 
 
 def read_merge(source: str, pool: Pool) -> Tensor:

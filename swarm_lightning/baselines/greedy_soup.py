@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.experts.vectors import windows
+from swarm_lightning.vectors import windows
 
 
 def greedy_soup(experts: Tensor, utilities: Tensor, utility_of: Callable[[Tensor], float]) -> tuple[list[int], float]:

@@ -20,7 +20,7 @@ from swarm_lightning.baselines.low_rank import factor_pairs, inner_products, ref
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
-from swarm_lightning.experts.vectors import windows
+from swarm_lightning.vectors import windows
 
 PIECE = 1 << 20  # weights of each expert that are looked at together
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.search.resume import differences_between
 
 RESULTS = "results"
 COMPARISON = "comparison.json"
@@ -86,12 +86,12 @@ def agree(folder: Path, identity: Mapping[str, Any], open_settings: Sequence[str
     if path.is_file():
         noted = json.loads(path.read_text(encoding="utf-8"))
         changed = {name: plain["compare"][name] for name in open_settings}
-        differences = differences_between({**noted, "compare": {**noted["compare"], **changed}}, plain)
+        saved = {**noted, "compare": {**noted["compare"], **changed}}
+        differences = differences_between(saved, plain, "in the comparison")
         if differences:
-            named = "; ".join(differences).replace("in the checkpoint", "in the comparison")
             raise InputError(
-                f"Expected to go on with the comparison in {str(folder)!r}, but {named}. Give it the config.yaml of "
-                "that folder, or choose another compare.output."
+                f"Expected to go on with the comparison in {str(folder)!r}, but {'; '.join(differences)}. Give it the "
+                "config.yaml of that folder, or choose another compare.output."
             )
         if noted == plain:
             return

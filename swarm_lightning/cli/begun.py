@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.resume import flatten
 from swarm_lightning.search.run_folder import CONFIG
 
 PARTS = ("seed_everything", "model", "data", "restart")  # of a config: what makes a search this one

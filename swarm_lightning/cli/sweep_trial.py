@@ -11,13 +11,13 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from swarm_lightning.callbacks import ExportBest
 from swarm_lightning.cli.main import COMMON, SwarmCLI
+from swarm_lightning.differences import CONTENT
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.loading import load_parts
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.sweep.report import SUMMARY
 from swarm_lightning.sweep.space import Space, put
-from swarm_lightning.sweep.study import CONTENT
 from swarm_lightning.sweep.trial import Shared, TrialSwarm, asked_by
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import Cache
 
     from swarm_lightning.experts.resident import ResidentModel
-    from swarm_lightning.experts.vectors import Vectors
+    from swarm_lightning.vectors import Vectors
 
 SHORTEST_PREFIX = 16  # tokens; below, the second pass and the copies cost more than they save
 

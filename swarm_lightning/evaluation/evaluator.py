@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from swarm_lightning.evaluation.settings import EngineSettings
     from swarm_lightning.experts.resident import ResidentModel
-    from swarm_lightning.experts.vectors import Vectors
+    from swarm_lightning.vectors import Vectors
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
 

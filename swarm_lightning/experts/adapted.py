@@ -18,7 +18,7 @@ from swarm_lightning.experts.checks import check_base
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.settings import lora_config
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
-from swarm_lightning.experts.vectors import Vectors
+from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

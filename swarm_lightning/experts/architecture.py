@@ -15,7 +15,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoints import Checkpoint
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.safetensors_files import StoredTensor
-from swarm_lightning.experts.vectors import windows
+from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -13,7 +13,7 @@ import torch
 from swarm_lightning.experts.base_model import load_tokenizer
 from swarm_lightning.experts.export import CARD_FILE, new_folder
 from swarm_lightning.experts.sources import local_folder
-from swarm_lightning.experts.vectors import Vector, windows
+from swarm_lightning.vectors import Vector, windows
 
 if TYPE_CHECKING:
     from swarm_lightning.experts.resident import ResidentModel

@@ -29,7 +29,7 @@ from swarm_lightning.experts.checkpoints import Checkpoint, fingerprint_of, read
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.safetensors_files import StoredTensor
-from swarm_lightning.experts.vectors import windows
+from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

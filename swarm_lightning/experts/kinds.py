@@ -15,7 +15,7 @@ from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import DEMO_CHECKPOINTS, demo_checkpoints
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.experts.sources import download, local_folder
-from swarm_lightning.experts.vectors import Vector
+from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from swarm_lightning.experts.stacked_linear import BatchShape
-from swarm_lightning.experts.vectors import Vectors
+from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

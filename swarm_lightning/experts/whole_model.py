@@ -13,8 +13,8 @@ from torch import Tensor
 
 from swarm_lightning.experts.architecture import Architecture
 from swarm_lightning.experts.stacked_linear import BatchShape
-from swarm_lightning.experts.vectors import Vector, Vectors, windows
 from swarm_lightning.threads import in_threads
+from swarm_lightning.vectors import Vector, Vectors, windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

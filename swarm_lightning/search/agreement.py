@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import RESUME, RankError, digest
-from swarm_lightning.search.resume import differences_between, identity_of
+from swarm_lightning.search.resume import identity_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -34,9 +35,9 @@ def check_same_run(module: "ModelSwarm") -> None:
     own |= identity_of(module) if trainer.state.fn == "fit" else {}
     first, *others = ranks.every({**own, "run folder": str(trainer.default_root_dir)})
     for rank, other in enumerate(others, start=1):
-        differing = differences_between(first, other)
+        differing = differences_between(first, other, "on rank 0")
         if differing:
-            named = "; ".join(differing).replace("in the checkpoint", "on rank 0")
+            named = "; ".join(differing)
             error = InputError(
                 f"Expected the same files and settings on all {ranks.count} ranks, but on rank {rank} {named}. Give "
                 "every rank the same config and the same files, and a seed."

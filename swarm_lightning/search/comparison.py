@@ -15,8 +15,8 @@ from swarm_lightning.objectives.utility import parts_of, utility_of
 from swarm_lightning.search.results import FOUND, INITIAL, Row
 
 if TYPE_CHECKING:
-    from swarm_lightning.experts.vectors import Vector
     from swarm_lightning.search.model_swarm import ModelSwarm
+    from swarm_lightning.vectors import Vector
 
 
 def compare(

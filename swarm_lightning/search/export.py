@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
 from swarm_lightning.experts.export import export_adapter
@@ -16,7 +17,7 @@ from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.search.loading import resident_of
 from swarm_lightning.search.resident import base_of
 from swarm_lightning.search.results import FOUND, INITIAL, Row
-from swarm_lightning.search.resume import flatten, identity_of
+from swarm_lightning.search.resume import identity_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm

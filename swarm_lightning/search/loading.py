@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.vectors import windows
 from swarm_lightning.objectives.protocol import RepliesOnly
 from swarm_lightning.search.resident import base_of, load_resident
 from swarm_lightning.swarm.population import grow_population
+from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from torch import Tensor

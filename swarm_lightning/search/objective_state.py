@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.differences import flatten
 from swarm_lightning.objectives.protocol import KeepsState, MeasuresTheBase, Objective
-from swarm_lightning.search.resume import flatten
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.objective_state import load_objective_state, objective_state
 from swarm_lightning.search.resident import base_of
-from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, differences_between, identity_of
+from swarm_lightning.search.resume import FORMAT, KEY, check_same_search, identity_of
 from swarm_lightning.search.storage import storage_record, take_storage
 
 if TYPE_CHECKING:
@@ -67,5 +68,5 @@ def take_record(module: "ModelSwarm", checkpoint: dict[str, Any], compared: Iter
     if module.trainer.state.fn != "fit":
         module.record = record
         others = {name: saved[name] for name in ("data", "objective")}
-        for difference in differences_between(others, {name: present[name] for name in others}):
+        for difference in differences_between(others, {name: present[name] for name in others}, "in the checkpoint"):
             rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,21 +103,6 @@ def is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level, the names joined by dots.
-
-    >>> flatten({"lr": 1, "prompt": {"chat": False}})
-    {'lr': 1, 'prompt.chat': False}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
 def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
     """Refuse to go on from the checkpoint of another search.
 
@@ -129,29 +115,10 @@ def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> N
 
     >>> check_same_search({"optimizer": {"inertia": 0.2}}, {"optimizer": {"inertia": 0.2}})
     """
-    differences = differences_between(saved, present)
+    differences = differences_between(saved, present, "in the checkpoint")
     if differences:
         raise InputError(
             "Expected to resume with the experts, data and settings of the checkpoint, but "
             + "; ".join(differences)
             + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
         )
-
-
-def differences_between(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """Name every setting in which two searches differ.
-
-    >>> differences_between({"optimizer": {"inertia": 0.2}}, {"optimizer": {"inertia": 0.1}})
-    ['optimizer.inertia is 0.1, in the checkpoint 0.2']
-    """
-    then, now = flatten(saved), flatten(present)
-    return [
-        f"{name} is {_short(now.get(name))}, in the checkpoint {_short(then.get(name))}"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    ]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."

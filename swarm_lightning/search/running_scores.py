@@ -13,9 +13,9 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ranks import digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
-from swarm_lightning.experts.vectors import Vector, Vectors
 from swarm_lightning.search.objective_state import objective_state
 from swarm_lightning.search.resume import identity_of
+from swarm_lightning.vectors import Vector, Vectors
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.vectors import windows
 from swarm_lightning.files import storage_errors
 from swarm_lightning.swarm.rows import BYTES, RowStore
 from swarm_lightning.swarm.stored_moves import grow_rows
+from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
-from swarm_lightning.search.resume import flatten
 from swarm_lightning.search.run_folder import remove_if_empty
 from swarm_lightning.sweep.report import PLACE, SETTINGS
 from swarm_lightning.sweep.settings import SweepSettings
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 DATABASE = "study.db"
 LOCKS = "locks"
 # In an identity: what the files that were given hold, and not what they are called.
-CONTENT = "content of the "
 # Of machines that make the tables of a new database at the same moment, Optuna lets one succeed.
 ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 3, 0.3
 # What is kept with the study.
@@ -255,14 +254,7 @@ def _place(folder: Path) -> str:
 
 
 def _check_same(saved: Mapping[str, Any], present: Mapping[str, Any], folder: Path, settings: SweepSettings) -> None:
-    then, now = flatten(saved), flatten(present)
-    differences = [
-        f"the {name.removeprefix(CONTENT)} have changed"
-        if name.startswith(CONTENT)
-        else f"{name} is {now.get(name)!r}, there {then.get(name)!r}"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    ]
+    differences = differences_between(saved, present, "there")
     if differences:
         raise InputError(
             f"Expected to go on with the study {settings.study!r} in {str(folder)!r} with the settings that it was "

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.differences import flatten
 from swarm_lightning.evaluation.ranks import digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import KeepsState, MeasuresTheBase
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.objective_state import load_objective_state, objective_state
 from swarm_lightning.search.resident import Resident
-from swarm_lightning.search.resume import flatten, identity_of, settings_of
+from swarm_lightning.search.resume import identity_of, settings_of
 from swarm_lightning.sweep.first_scores import FirstScores, SharedEvaluation
 from swarm_lightning.sweep.report import KEPT
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from swarm_lightning.differences import differences_between, flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, WEIGHTS_FILE
 from swarm_lightning.experts.export import CARD_FILE
@@ -53,12 +54,7 @@ def is_finished(folder: Path, identity: Mapping[str, Any]) -> bool:
             f"Expected no folder {str(folder)!r}, or one that was written by `swarm experts`, but it is none. Choose "
             "another output or name, or move it away."
         )
-    then, now = _flat(record), _flat(json.loads(json.dumps(identity)))
-    differences = [
-        f"{name} is {_short(now.get(name))}, there {_short(then.get(name))}"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    ]
+    differences = differences_between(record, json.loads(json.dumps(identity)), "there")
     if differences:
         raise InputError(
             f"Expected the expert in {str(folder)!r} to be made of the same base, data and settings, but "
@@ -108,7 +104,7 @@ def render_card(name: str, base: str, record: Mapping[str, Any]) -> str:
         tags=["lora", "peft", "swarm-lightning"],
     )
     held_out = record.get("validation_loss")
-    identity = {key: value for key, value in _flat(record["identity"]).items() if value is not None}
+    identity = {key: value for key, value in flatten(record["identity"]).items() if value is not None}
     # Python literals made by ascii() hold no line break and no backtick fence of their own.
     source = ascii(base).replace("`", r"\x60")
     demo = base.startswith(DEMO_PREFIX)
@@ -145,18 +141,3 @@ def render_card(name: str, base: str, record: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."

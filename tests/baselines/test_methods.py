@@ -20,9 +20,9 @@ from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.experts.pool import ExpertPool, load_pool
-from swarm_lightning.experts.vectors import Vectors
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.vectors import Vectors
 from tests.baselines.counting import asked
 from tests.baselines.optional import need
 from tests.search.tiny_search import World

@@ -12,9 +12,9 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import CheckpointPool, load_checkpoints
-from swarm_lightning.experts.vectors import Vectors
 from swarm_lightning.experts.whole_model import WholeModel
 from swarm_lightning.objectives import ExactMatch
+from swarm_lightning.vectors import Vectors
 from tests.full_models import NAMES, FullWorld, make_base, save_copies
 from tests.search.tiny_search import NEW_TOKENS, prompt_of, write_dataset
 

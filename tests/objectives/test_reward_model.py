@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import LanguageModel, RewardModel
 from swarm_lightning.objectives.reward_model import between, combine
-from swarm_lightning.search.resume import flatten, settings_of
+from swarm_lightning.search.resume import settings_of
 from tests.objectives.tiny_classifiers import plain_outputs, save_decoder
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from swarm_lightning.differences import differences_between, flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch
-from swarm_lightning.search.resume import check_same_search, differences_between, flatten, settings_of
+from swarm_lightning.search.resume import check_same_search, settings_of
 from tests.search.tiny_search import (
     TIMINGS,
     World,
@@ -171,9 +172,9 @@ def arguments(*given: str) -> Callable[[World, Path], list[str]]:
         ),
         (arguments("--restart.patience", "4"), "restart.patience is 4, in the checkpoint 5"),
         (arguments("--restart.cool_down", "true"), "restart.cool_down is True, in the checkpoint False"),
-        (other_base, "base is "),
-        (other_experts, "experts is "),
-        (other_data, "data is "),
+        (other_base, "the base differs from that in the checkpoint"),
+        (other_experts, "the experts differ from those in the checkpoint"),
+        (other_data, "the data differ from those in the checkpoint"),
     ],
 )
 def test_another_search_is_not_resumed_and_the_difference_is_named(
@@ -257,4 +258,4 @@ def test_the_settings_of_an_objective_inside_another_one_count() -> None:
     few, many = settings_of(Outer(3)), settings_of(Outer(4))
     assert few["asking"]["settings"]["max_new_tokens"] == 3
     assert few["weights"] == {"a": 1.0}
-    assert differences_between(few, many) == ["asking.settings.max_new_tokens is 4, in the checkpoint 3"]
+    assert differences_between(few, many, "there") == ["asking.settings.max_new_tokens is 4, there 3"]

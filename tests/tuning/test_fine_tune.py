@@ -188,7 +188,7 @@ def test_a_finished_expert_is_not_made_again_and_one_of_other_settings_is_refuse
     with pytest.raises(InputError, match=r"training.learning_rate is 0.02, there 0.01; training.weight_decay is 0.1"):
         made(new_maker(learning_rate=0.02, weight_decay=0.1), folder)
     other = new_maker().plan("sums", SAID[1:], "sums")
-    with pytest.raises(InputError, match="data is"):
+    with pytest.raises(InputError, match="the data differ from those there"):
         new_maker().is_made(other, folder)
 
 
