@@ -23,12 +23,13 @@ from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
+from swarm_lightning.search.results import INITIAL
 from swarm_lightning.search.run_folder import CHECKPOINTS
 from swarm_lightning.search.storage import rows_folder
 from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
-from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, test_of, write_report
+from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, tests_of, write_report
 from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
 from swarm_lightning.sweep.space import Space, check_grid, names, put, read_space, samples, size
 from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
@@ -61,10 +62,7 @@ def run_sweep(cli: SwarmCLI) -> None:
         folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
         check_folder(folder)
         shared = Shared(FirstScores(folder / "first_scores", folder / LOCKS))
-        rehearsal = RehearsalCLI(config, samples(space)[0], folder, shared)
-        study = SweepStudy(folder, settings, space, _identity(whole, space) | rehearsal.content(space))
-        del rehearsal
-        gc.collect()  # its experts are large
+        study = SweepStudy(folder, settings, space, _identity(whole, space) | _rehearse(config, space, folder, shared))
         while True:
             interruption.check()
             with study.next_trial() as claimed:
@@ -73,6 +71,28 @@ def run_sweep(cli: SwarmCLI) -> None:
                 _run_trial(study, shared, config, *claimed)
             without_bars()
         _finish(study, shared, config)
+
+
+def _rehearse(config: Mapping[str, Any], space: Space, folder: Path, shared: Shared) -> dict[str, str]:
+    """Go through the beginning of a search, once with all experts and data that are drawn.
+
+    Returns:
+        What tells experts and data from others; see `RehearsalCLI.content`.
+    """
+    first, *others = samples(space)
+    content = RehearsalCLI(config, first, folder, shared).content(space)
+    read = [_files_of(first)]
+    for settings in others:
+        if (files := _files_of(settings)) not in read:
+            RehearsalCLI(config, settings, folder, shared, loads=False)
+            read.append(files)
+        gc.collect()  # experts are large
+    return content
+
+
+def _files_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that say which experts and data are read."""
+    return {key: value for key, value in settings.items() if key.startswith(("model.experts", "data."))}
 
 
 def _run_trial(
@@ -100,8 +120,9 @@ def _run_trial(
     finally:
         gc.collect()  # modules and trainers know each other; their positions are large
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    found = float(summary["validation"][-1]["utility"])
-    report.keep(validation=found, **{name: summary[name] for name in FACTS if name in summary})
+    first, last = summary["validation"]
+    found, initial = float(last["utility"]), [first["detail"], float(first["utility"])]
+    report.keep(validation=found, **{INITIAL: initial}, **{name: summary[name] for name in FACTS if name in summary})
     if report.pruned:
         study.tell(trial, "PRUNED")
     else:
@@ -139,12 +160,12 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         row = next((row for row in rows if row.number == number), None)
         if row is not None and row.here:
             folder = study.folder_of(row.number)
-            if test_of(folder) is None:
+            if tests_of(folder) is None:
                 shared.with_test = True
                 TrialCLI(config, row.settings, folder, shared)
-            test = test_of(folder)
-            if test is not None:
-                study.keep_test(row.number, test)
+            tests = tests_of(folder)
+            if tests is not None:
+                study.keep_tests(row.number, tests)
                 rows = rows_of(study)
             _copy_expert(folder / BEST_EXPERT, study.folder / BEST_EXPERT)
         first = shared.first_scores.count()
@@ -219,7 +240,7 @@ def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
 
 def _identity(whole: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Return the config without what may differ between the processes of a sweep, and without what is drawn."""
-    drawn = {key: "drawn" for key in space}
+    drawn = {key: "drawn by the sweep" for key in space}
     kept = put({name: value for name, value in whole.items() if name != "config"}, drawn)
     for path in FREE:
         *parts, last = path.split(".")

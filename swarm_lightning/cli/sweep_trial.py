@@ -95,6 +95,13 @@ class RehearsalCLI(TrialCLI):
     It leaves the base that it loads for the searches, and writes nothing.
     """
 
+    def __init__(
+        self, config: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, shared: Shared, loads: bool = True
+    ) -> None:
+        """Begin the search; `loads`: whether the base is loaded too, unless a search has done so before."""
+        self._loads = loads and not folder.exists()
+        super().__init__(config, settings, folder, shared)
+
     def _choose_files(self) -> str:
         self.config_as_given = self.config.clone()
         return str(self._folder)
@@ -104,7 +111,7 @@ class RehearsalCLI(TrialCLI):
         self.model.trainer, self.trainer.datamodule = self.trainer, self.datamodule  # type: ignore[attr-defined]
         self.model.prepare_data()
         self.datamodule.prepare_data()
-        if not self._folder.exists():  # otherwise a search has loaded the base before
+        if self._loads:
             load_parts(self.model, "fit")
 
     def content(self, space: Space) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.experts.model_card import escape
 from swarm_lightning.files import write_whole
+from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.sweep.space import Choice, Range, Space, names
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class TrialRow:
         settings: What it drew, by key.
         validation: Utility of the best found expert on the split that guided the search; None where it failed.
         test: Its utility on the test split; None where it was not scored.
+        initial: Name of the best initial expert, and its utility on both splits as far as known; None where it failed.
         facts: Iterations, restarts, evaluations, those of them that the first positions took, those that were taken
             from other searches instead, generated tokens, seconds.
         why: Why it failed.
@@ -62,6 +64,7 @@ class TrialRow:
     settings: Mapping[str, Any]
     validation: float | None
     test: float | None
+    initial: tuple[str, float, float | None] | None
     facts: Mapping[str, float]
     why: str
     folder: str
@@ -74,6 +77,7 @@ def rows_of(study: "SweepStudy") -> list[TrialRow]:
     rows = []
     for trial in study.trials():
         attributes, facts = trial.user_attrs, trial.user_attrs.get(KEPT, {})
+        scored, initial = study.tests_of(trial.number), facts.get(INITIAL)
         folder, (_, machine) = study.folder_of(trial.number), attributes.get(PLACE, ("", "elsewhere"))
         rows.append(
             TrialRow(
@@ -81,7 +85,8 @@ def rows_of(study: "SweepStudy") -> list[TrialRow]:
                 STATES[trial.state.name],
                 attributes.get(SETTINGS, trial.params),
                 facts.get("validation"),
-                study.test_of(trial.number),
+                scored[FOUND] if scored else None,
+                (*initial, scored[INITIAL] if scored else None) if initial else None,
                 {name: facts[name] for name in FACTS if name in facts},
                 facts.get("error", ""),
                 str(folder) if study.is_here(trial) else f"{machine}/{folder.name}",
@@ -92,13 +97,13 @@ def rows_of(study: "SweepStudy") -> list[TrialRow]:
     return rows
 
 
-def test_of(folder: Path) -> float | None:
-    """Return the test utility of a run's best found expert, where it was scored."""
+def tests_of(folder: Path) -> dict[str, float] | None:
+    """Return the test utilities of a run's best initial and best found expert by name, where they were scored."""
     try:
         rows = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["test"]
     except (OSError, ValueError, KeyError):
         return None
-    return float(rows[-1]["utility"]) if rows else None
+    return {row["name"]: float(row["utility"]) for row in rows} or None
 
 
 def ranked(rows: Sequence[TrialRow]) -> list[TrialRow]:
@@ -158,10 +163,12 @@ def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int
     paragraphs = [f"{len(rows)} {'search' if len(rows) == 1 else 'searches'}: {counted}."]
     if found is not None and found.validation is not None:
         test = "no test split" if found.test is None else f"**{found.test:.4f} on test**"
+        equals = [row.number for row in rows if row.state == "ended" and row.validation == found.validation]
         named = names(space)
         drawn = ", ".join(f"{named[key]} {found.settings[key]}" for key in space if key in found.settings)
         paragraphs += [
-            f"Best by validation: trial {found.number} ({drawn}), {found.validation:.4f} on validation, {test}.",
+            f"Best by validation: trial {found.number} ({drawn}), {found.validation:.4f} on validation, {test}."
+            + _compared(found, equals),
             "The validation utility is the highest of all searches, and so too high; the test score is not.",
         ]
     differing = ["by different validation examples"] if len({row.data for row in rows if row.data}) > 1 else []
@@ -178,6 +185,18 @@ def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int
         f"were asked {once} and saved the other searches {costs['taken']:.0f}."
     )
     return "\n\n".join(paragraphs)
+
+
+def _compared(found: TrialRow, equals: Sequence[int]) -> str:
+    """Return what a user wants to know beside the best search: what it began with, and who else is as good."""
+    text = ""
+    if found.initial is not None:
+        name, validation, test = found.initial
+        text += f" Its best initial expert, {escape(name)}: {validation:.4f} on validation"
+        text += "." if test is None else f", {test:.4f} on test."
+    if len(equals) > 1:
+        text += f" Equal on validation: trials {', '.join(map(str, equals))}; the first of them is taken."
+    return text
 
 
 def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:

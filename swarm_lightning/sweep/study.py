@@ -163,14 +163,14 @@ class SweepStudy:
         unknown = self.place if self.settings.storage is None else None  # it was killed before it said so
         return trial.user_attrs.get(PLACE, [unknown])[0] == self.place
 
-    def test_of(self, number: int) -> float | None:
-        """Return the test utility of a search's best found expert; None where it was not asked for."""
-        found: float | None = self.study.user_attrs.get(f"{TEST}{number}")
+    def tests_of(self, number: int) -> dict[str, float] | None:
+        """Return the test utilities of a search's best initial and best found expert; None where none was asked for."""
+        found: dict[str, float] | None = self.study.user_attrs.get(f"{TEST}{number}")
         return found
 
-    def keep_test(self, number: int, utility: float) -> None:
-        """Keep the test utility of a search's best found expert for all that share the study."""
-        self.study.set_user_attr(f"{TEST}{number}", utility)
+    def keep_tests(self, number: int, utilities: Mapping[str, float]) -> None:
+        """Keep these test utilities for all that share the study."""
+        self.study.set_user_attr(f"{TEST}{number}", dict(utilities))
 
     def _lock_of(self, number: int) -> Path:
         return self.folder / LOCKS / f"trial_{number:04d}"

@@ -70,6 +70,12 @@ def test_a_sweep_reports_every_search_and_the_best_with_its_test_score(world: Wo
     report = (swept / "small" / "sweep.md").read_text()
     drawn = ", ".join(f"{key.rpartition('.')[2]} {best[key]}" for key in KEYS)
     assert f"trial {best['trial']} ({drawn}), {float(best['validation_utility']):.4f} on validation" in report
+    summary = json.loads((Path(best["folder"]) / "summary.json").read_text())
+    initial = [f"{summary[split][0]['utility']:.4f} on {split}" for split in ("validation", "test")]
+    assert f"Its best initial expert, {summary['test'][0]['detail']}: {', '.join(initial)}." in report.replace("\\", "")
+    highest = [row["trial"] for row in rows if row["validation_utility"] == best["validation_utility"]]
+    equal = f"Equal on validation: trials {', '.join(highest)}; the first of them is taken."
+    assert (equal in report) == (len(highest) > 1)
 
 
 def test_first_positions_are_asked_once_for_all_searches(swept: Path) -> None:
@@ -311,6 +317,8 @@ def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_pa
         ({}, ("--model.experts", "nowhere"), "nowhere"),
         ({}, ("--model.base", "./nowhere"), "nowhere"),
         ({}, ("--data.dataset", "nothing.json"), "nothing.json"),
+        ({"space": {"model.experts": ["EXPERTS", "nowhere"]}}, (), "nowhere"),
+        ({"space": {"data.dataset": ["DATASET", "nothing.json"]}}, (), "nothing.json"),
         ({"storage": "nothing://me:secret@here"}, (), "storage of Optuna at 'nothing://***@here'"),
     ],
 )
@@ -322,7 +330,13 @@ def test_what_cannot_be_swept_is_refused_before_any_search(
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
-    root = tmp_path / "runs"
+    root, there = tmp_path / "runs", {"EXPERTS": str(world.experts), "DATASET": str(world.dataset)}
+    if "space" in sweep:
+        named = {
+            key: [there.get(value, value) for value in values] if isinstance(values, list) else values
+            for key, values in sweep["space"].items()
+        }
+        sweep = {**sweep, "space": named}
     with pytest.raises(SystemExit) as ended:
         run_swarm(config_of(world, root, **{"trials": 2, **sweep}), "sweep", tmp_path, *arguments)
     assert ended.value.code == 2

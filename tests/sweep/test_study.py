@@ -8,6 +8,7 @@ import pytest
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.locks import lock_if_free
+from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.sweep.report import budget, rows_of
 from swarm_lightning.sweep.settings import SweepSettings
 from swarm_lightning.sweep.space import Choice, Space
@@ -62,12 +63,14 @@ def test_machines_without_a_common_disk_share_the_trials_and_the_budget(tmp_path
         assert claimed is not None
         trial, _ = claimed
         assert trial.number == 1  # the interrupted one can only be gone on with where it lies
-        trial.set_user_attr("facts", {"evaluations": 100, "asked_first": 40})
+        trial.set_user_attr("facts", {"evaluations": 100, "asked_first": 40, INITIAL: ["anna", 0.5]})
         there.tell(trial, "COMPLETE", 0.5)
     with there.next_trial() as claimed:
         assert claimed is None
-    there.keep_test(1, 0.25)
+    assert rows_of(here)[1].initial == ("anna", 0.5, None)
+    there.keep_tests(1, {INITIAL: 0.125, FOUND: 0.25})
     mine, other = rows_of(here)
+    assert (mine.initial, other.initial) == (None, ("anna", 0.5, 0.125))
     assert (mine.here, other.here, other.test) == (True, False, 0.25)
     assert other.folder.endswith(f":{tmp_path / 'there'}/trial_0001")
     # 100 there, of which 40 are first positions; 8 first positions were asked here.
