@@ -42,13 +42,23 @@ def read_merge(source: str, pool: Pool) -> Tensor:
     if isinstance(pool, ExpertPool):
         assert isinstance(both, ExpertPool)
         if both.layout != pool.layout:
-            raise InputError(f"{source!r} has a higher rank or other targets than the experts")
+            raise InputError(f"{source!r} {_what_is_more(both, pool)}")
         tensors = both.layout.unflatten(both.vectors[-1].clone())
         for name, tensor in tensors.items():
             if name.endswith(UP):  # its scaling may have become that of all
                 tensor *= scaling_of(both.config, layer_of(name)) / scaling_of(pool.config, layer_of(name))
         return pool.layout.flatten(tensors)
     return torch.cat([both.vector(count)[start:stop] for start, stop in windows(0, both.layout.size)])
+
+
+def _what_is_more(both: ExpertPool, pool: ExpertPool) -> str:
+    """Say why an adapter has no place among the experts' weights, from the form that it has in common with them."""
+    own = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
+    further = sorted({layer_of(name) for name in both.layout.names if name not in own})
+    if further:
+        return f"adapts layers that no expert does, such as {further[0]!r}: train it with their target_modules"
+    higher = [name for name, shape in zip(both.layout.names, both.layout.shapes, strict=True) if shape != own[name]]
+    return f"has a higher rank than any expert in layers such as {layer_of(higher[0])!r}: train it with their rank"
 
 
 class DataMerge:

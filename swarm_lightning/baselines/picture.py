@@ -26,7 +26,7 @@ def draw(rows: Sequence[TableRow], path: Path) -> None:
     axes = figure.add_subplot()
     heights = range(len(shown), 0, -1)
     for row, height in zip(shown, heights, strict=True):
-        axes.plot(row.validation, height, marker="|", color="0.55", markersize=9, linestyle="")
+        axes.plot(row.validation, height, marker="|", color="0.4", markersize=11, linestyle="", zorder=3)  # over a dot
         if row.test is not None and row.test_low is not None and row.test_high is not None:
             reach = [[row.test - row.test_low], [row.test_high - row.test]]
             colour = "tab:blue" if row.difference is not None else "tab:red"

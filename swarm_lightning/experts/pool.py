@@ -16,7 +16,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
-from swarm_lightning.experts.checks import check_adapters
+from swarm_lightning.experts.checks import UP, check_adapters
 from swarm_lightning.experts.common_form import common_form
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
@@ -117,8 +117,19 @@ def load_pool(sources: str | Sequence[str]) -> ExpertPool:
     vectors = torch.empty(len(adapters), layout.size, dtype=torch.float32)
     for row, adapter in zip(vectors, adapters, strict=True):
         layout.flatten(form.tensors(adapter), out=row)
+    idle = [name for name, row in zip(names, vectors, strict=True) if _changes_nothing(row, layout)]
+    if idle:
+        warnings.warn(
+            f"These experts answer as the base does, as all of their B matrices are zero: {', '.join(idle)}. They "
+            "take part as they are; was their training saved?",
+            stacklevel=2,
+        )
     fingerprint = _fingerprint(names, layout, config, vectors)
     return ExpertPool(names, tuple(found), vectors, layout, config, fingerprint, form.notes)
+
+
+def _changes_nothing(vector: Tensor, layout: Layout) -> bool:
+    return not any(tensor.any() for name, tensor in layout.unflatten(vector).items() if name.endswith(UP))
 
 
 def _fingerprint(names: Sequence[str], layout: Layout, config: dict[str, Any], vectors: Tensor) -> str:

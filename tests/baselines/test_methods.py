@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from swarm_lightning.search import ModelSwarm
 from swarm_lightning.vectors import Vectors
 from tests.baselines.counting import asked
 from tests.baselines.optional import need
+from tests.conftest import save_adapter
 from tests.search.tiny_search import World
 
 EXPERTS, EXAMPLES = 4, 8
@@ -151,6 +153,21 @@ def test_data_merge_is_absent_without_an_adapter_or_with_one_that_cannot_be_read
         DataMerge(None).compose(Bench(opened, examples_of(opened)))
     with pytest.raises(Absent, match="no-such-folder"):
         DataMerge("./no-such-folder").compose(Bench(opened, examples_of(opened)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"r": 8, "target_modules": ["q_proj"]}, r"higher rank than any expert in layers such as '.*q_proj'"),
+        ({"r": 4, "target_modules": ["q_proj", "o_proj"]}, r"adapts layers that no expert does, such as '.*o_proj'"),
+    ],
+)
+def test_data_merge_says_what_an_adapter_has_more_than_the_experts(
+    opened: ModelSwarm, world: World, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    save_adapter(world.base, tmp_path / "more", 3, lora_alpha=8, **settings)
+    with pytest.raises(Absent, match=said):
+        DataMerge(str(tmp_path / "more")).compose(Bench(opened, examples_of(opened)))
 
 
 def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(

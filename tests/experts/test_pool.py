@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.pool import load_pool
@@ -19,6 +19,16 @@ def test_rows_are_the_experts_weights_in_the_order_of_their_names(tiny_experts_f
     for row, name in zip(pool.vectors, pool.names, strict=True):
         tensors = load_file(tiny_experts_folder / name / "adapter_model.safetensors")
         assert torch.equal(row, torch.cat([tensors[key].flatten() for key in sorted(tensors)]))
+
+
+def test_experts_that_answer_as_the_base_are_named(experts: Path) -> None:
+    for name in ("numbers", "towns"):
+        path = experts / name / "adapter_model.safetensors"
+        weights = load_file(path)
+        zeroed = {key: value if "lora_A" in key and name == "towns" else value * 0 for key, value in weights.items()}
+        save_file(zeroed, path)
+    with pytest.warns(UserWarning, match="answer as the base does, .*: numbers, towns. They take part"):
+        assert load_pool(str(experts)).names == ("colours", "numbers", "stories", "towns")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
