@@ -6,9 +6,10 @@ What limits it: in an iteration the move reads x, v and p and writes x and v, 20
 a particle up for its evaluation reads 4 bytes a weight; the disk's bandwidth bounds both. Memory should hold the
 resident model and windows of fixed size, whatever the number of particles.
 
-- Memory: the command `swarm fit --config ...` with `storage: disk`, then `swarm test` with its vote of ten, on random
-  checkpoints. It is read from outside, as the largest resident set of the process: all of it, and the part that is not
-  mapped from a file.
+- Memory: the command `swarm fit --config ...` with `storage: disk`, and with `draws: coefficient`, where the experts
+  stay in their files and the swarm is a few numbers; then `swarm test` with its vote of ten, on random checkpoints. It
+  is read from outside, as the largest resident set of the process: all of it, and the part that is not mapped from a
+  file.
 - Move: of rows that are not in the page cache, up to the moment when the new ones are on the disk. Beside it, turn
   about, the disk's rate: as many bytes read from and written to as many files, in large pieces, both at once, and
   nothing computed. The share is that time over the move's.
@@ -43,6 +44,7 @@ from swarm_lightning.swarm.stored_moves import move_rows
 
 GIGA, MEGA = 1e9, 1e6
 EXPERTS = 4
+HELD = {"storage": {"storage": "disk"}, "draws": {"draws": "coefficient"}}
 PIECE = 8 * 2**20  # bytes of one plain read or write
 LARGE = 7_000_000_000  # weights
 LARGE_PARTICLES = 20
@@ -72,25 +74,26 @@ def make_experts(size: str, folder: Path) -> list[Path]:
     return folders
 
 
-def measure_memory(folder: Path, particles: int, iterations: int) -> dict[str, float]:
+def measure_memory(folder: Path, particles: int, iterations: int, held: dict[str, str]) -> dict[str, float]:
     """Run a whole search and a test as commands, and read their memory from outside.
 
     Args:
         folder: Where experts and data are.
         particles: N.
         iterations: K.
+        held: Settings of the search that say where its weights are.
 
     Returns:
         The largest resident set of `fit` and of `test`, and of each the largest part that is not mapped from a file,
         in bytes; and the bytes of the rows on the disk after the search.
     """
-    root = folder / f"runs_{particles}"
+    root = folder / f"runs_{particles}_{'_'.join(held)}"
     config = {
         "model": {
             "experts": str(folder / "experts"),
             "particles": particles,
-            "storage": "disk",
             "engine": {"rows": 8},
+            **held,
             "objective": {"class_path": "swarm_lightning.objectives.ExactMatch", "init_args": {"max_new_tokens": 2}},
         },
         "data": {"dataset": str(folder / "data.json")},
@@ -104,9 +107,9 @@ def measure_memory(folder: Path, particles: int, iterations: int) -> dict[str, f
     path = folder / f"search_{particles}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     fitted = peak_of("fit", "--config", str(path))
-    rows = sum(file.stat().st_size for file in (root / "version_0" / "state").iterdir())
+    rows = sum(file.stat().st_size for file in (root / "version_0" / "state").glob("*"))
     tested = peak_of("test", "--config", str(path), "--ckpt_path", "last")
-    for file in (root / "version_0" / "state").iterdir():
+    for file in (root / "version_0" / "state").glob("*"):
         file.unlink()
     return {"fit": fitted[0], "fit_anonymous": fitted[1], "test": tested[0], "test_anonymous": tested[1], "rows": rows}
 
@@ -272,7 +275,8 @@ def extrapolate(results: dict[str, Any], size: int) -> dict[str, float]:
     """
     move, row = results["move"], LARGE * BYTES
     rate = (move["read"] + move["written"]) / statistics.median(move["seconds"]["move"])
-    rest = max(numbers["fit"] for numbers in results["memory"].values()) - size * BYTES if results["memory"] else 0
+    memory = results["memory"]["storage"].values()
+    rest = max(numbers["fit"] for numbers in memory) - size * BYTES if memory else 0
     return {
         "bytes_per_particle": 5 * row,
         "disk": (5 * LARGE_PARTICLES + 2) * row,
@@ -285,16 +289,26 @@ def extrapolate(results: dict[str, Any], size: int) -> dict[str, float]:
 def tables(results: dict[str, Any], size: int) -> str:
     """Return the results as Markdown."""
     lines = []
-    if results["memory"]:
-        rows = [
-            [
-                str(particles),
-                f"{numbers['rows'] / MEGA:.0f}",
-                *(f"{numbers[key] / MEGA:.0f}" for key in ("fit", "fit_anonymous", "test", "test_anonymous")),
-            ]
-            for particles, numbers in results["memory"].items()
+    rows = [
+        [
+            ", ".join(f"{name}: {value}" for name, value in HELD[kind].items()),
+            str(particles),
+            f"{numbers['rows'] / MEGA:.0f}",
+            *(f"{numbers[key] / MEGA:.0f}" for key in ("fit", "fit_anonymous", "test", "test_anonymous")),
         ]
-        header = ["particles", "rows on the disk, MB", "fit, MB", "without files", "test, MB", "without files"]
+        for kind, searches in results["memory"].items()
+        for particles, numbers in searches.items()
+    ]
+    if rows:
+        header = [
+            "search",
+            "particles",
+            "rows on the disk, MB",
+            "fit, MB",
+            "without files",
+            "test, MB",
+            "without files",
+        ]
         lines += [table(header, rows), ""]
     move = results["move"]
     middle = {name: statistics.median(values) for name, values in move["seconds"].items()}
@@ -346,7 +360,10 @@ def main() -> None:
         folder = Path(name)
         folders = make_experts(arguments.size, folder)
         size = load_checkpoints([str(path) for path in folders]).layout.size
-        memory = {count: measure_memory(folder, count, arguments.iterations) for count in arguments.particles}
+        memory = {
+            kind: {count: measure_memory(folder, count, arguments.iterations, held) for count in arguments.particles}
+            for kind, held in HELD.items()
+        }
         move = measure_move(folder, size, arguments.move_particles, arguments.repeats)
         loading = measure_loading(folders, folder, arguments.repeats)
     results: dict[str, Any] = {"memory": memory, "move": move, "loading": loading}

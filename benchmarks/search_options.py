@@ -29,10 +29,11 @@ from torch import Tensor
 from demo_gain import TASKS
 from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
-from swarm_lightning.baselines.bench import Bench, combine
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.greedy_soup import greedy_soup, soup_of
 from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.search.population import set_groups
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.rules import Coefficients, stagnant
@@ -42,34 +43,29 @@ CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 PUBLISHED = "published"
 PARTICLES, VALIDATION = 20, 200  # of configs/compare.yaml, and of the demo's tasks
 RESTART_PATIENCE = 5  # of configs/compare.yaml
-Draws = Literal["particle", "tensor", "weight", "sobol"]
+Drawn = Literal["particle", "tensor", "coefficient", "weight", "sobol"]
 
 
 class DrawnSwarm(ParticleSwarm):
-    """A particle swarm that draws its random numbers otherwise than one per particle and term."""
+    """A particle swarm that can draw its random numbers in ways that are no option."""
 
-    draw: Draws = "particle"
-    sizes: Sequence[int] = ()
+    drawn: Drawn = "particle"
     source: torch.Generator
     engine: torch.quasirandom.SobolEngine | None = None
 
     def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
-        if self.draw == "particle":
-            super()._move(swarm, draws, coefficients)
-        elif self.draw == "sobol":
+        if self.drawn == "weight":
+            self._move_weights(swarm, coefficients)
+            return
+        if self.drawn == "sobol":
             assert self.engine is not None
-            super()._move(swarm, self.engine.draw(len(draws)).double(), coefficients)
-        else:
-            self._move_apart(swarm, coefficients)
+            draws = self.engine.draw(len(draws)).double()
+        super()._move(swarm, draws, coefficients)
 
-    def _move_apart(self, swarm: Swarm, coefficients: Coefficients) -> None:
-        """Move with numbers of their own for every group of weights."""
-        count, dimensions = swarm.positions.shape
-        sizes = torch.tensor(self.sizes if self.draw == "tensor" else [1] * dimensions)
-        for index in range(count):
-            drawn = torch.rand(len(sizes), 4, dtype=torch.float64, generator=self.source)
-            shares = coefficients.weigh(drawn).float().repeat_interleave(sizes, dim=0).unbind(dim=1)
-            x, v, p = swarm.positions[index], swarm.velocities[index], swarm.personal_bests[index]
+    def _move_weights(self, swarm: Swarm, coefficients: Coefficients) -> None:
+        for x, v, p in zip(swarm.positions, swarm.velocities, swarm.personal_bests, strict=True):
+            drawn = torch.rand(len(x), 4, dtype=torch.float64, generator=self.source)
+            shares = coefficients.weigh(drawn).float().unbind(dim=1)
             pulls = (v.clone(), p - x, swarm.global_best - x, x - swarm.global_worst)
             v.copy_(sum((share * pull for share, pull in zip(shares, pulls, strict=True)), torch.zeros(())))
             x.add_(v, alpha=float(self.param_groups[0]["lr"]))
@@ -82,9 +78,8 @@ class Variant:
     Attributes:
         title: What is changed.
         start: What the population begins with.
-        draw: What gets random numbers of its own: a particle (published), one of the adapter's tensors, or a weight;
-            `sobol`: a particle, from a scrambled Sobol sequence.
-        coefficients: Whether particles are coefficients of the experts, so that a weight is one of those.
+        drawn: What gets random numbers of its own: a particle (published), one of the adapter's tensors, a particle's
+            coefficient of an expert, or a weight; `sobol`: a particle, from a scrambled Sobol sequence.
         cool_down: Whether a restarted particle waits for its next restart.
         polish: Whether the last iterations go to a greedy soup of the personal bests.
         settings: Changed settings of the particle swarm.
@@ -92,8 +87,7 @@ class Variant:
 
     title: str
     start: Start = Start()
-    draw: Draws = "particle"
-    coefficients: bool = False
+    drawn: Drawn = "particle"
     cool_down: bool = False
     polish: bool = False
     settings: Mapping[str, Any] | None = None
@@ -102,22 +96,16 @@ class Variant:
 
     def compose(self, bench: Bench) -> Composition:
         """Search until the budget holds no whole iteration any more."""
-        experts = bench.experts
-        axes = torch.eye(len(experts)) if self.coefficients else experts
+        axes = torch.eye(len(bench.experts)) if self.drawn == "coefficient" else bench.experts
         points = self.start.points(axes, bench.generator)
         size = max(bench.module.particles, len(points))
         positions = grow_population(points, size, bench.module.child_span, bench.generator)
         swarm = self._swarm(bench, positions)
-
-        def weights(places: Tensor) -> Tensor:
-            return combine(experts, places) if self.coefficients else places
-
-        utilities = bench.utilities(weights(positions))
-        swarm.begin(utilities, bench.generator)
+        swarm.begin(bench.utilities(swarm.vectors(positions)), bench.generator)
         schedule = bench.module.scheduler_factory(swarm)
         while bench.affordable >= size * (2 if self.polish else 1):
             swarm.restart(stagnant(swarm.swarm, RESTART_PATIENCE), self.cool_down)
-            swarm.step(lambda: bench.utilities(weights(swarm.positions)))
+            swarm.step(lambda: bench.utilities(swarm.vectors(swarm.positions)))
             schedule.step()
         state = swarm.swarm
         best, utility = state.global_best, float(state.global_best_utility)
@@ -125,21 +113,20 @@ class Variant:
             chosen, polished = greedy_soup(
                 state.personal_bests,
                 state.personal_best_utilities,
-                lambda place: bench.utility(weights(place[None])[0]),
+                lambda place: bench.utility(swarm.vector(place)[:]),
             )
             if polished > utility:
                 best, utility = soup_of(state.personal_bests, chosen), polished
-        return Composition(utility, f"{int(state.iterations)} iterations", weights(best[None])[0].clone())
+        return Composition(utility, f"{int(state.iterations)} iterations", swarm.vector(best)[:].clone())
 
     def _swarm(self, bench: Bench, positions: Tensor) -> DrawnSwarm:
         parameter = torch.nn.Parameter(positions, requires_grad=False)
         group = bench.module.optimizer_factory([parameter]).param_groups[0]
         given = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
         swarm = DrawnSwarm([parameter], **{**given, **(self.settings or {})})
-        swarm.draw = self.draw
-        swarm.sizes = [1] * len(bench.experts)
-        if not self.coefficients:
-            swarm.sizes = [torch.Size(shape).numel() for shape in bench.module.pool.layout.shapes]
+        swarm.drawn = self.drawn
+        if self.drawn in ("tensor", "coefficient"):
+            set_groups(swarm, bench.module, self.drawn)
         swarm.source = torch.Generator().manual_seed(bench.seed)
         swarm.engine = torch.quasirandom.SobolEngine(4, scramble=True, seed=bench.seed)
         return swarm
@@ -150,10 +137,13 @@ VARIANTS = {
     "base": Variant("base in the swarm", start=Start("experts_and_base")),
     "sparsified": Variant("base and sparsified experts in it", start=Start("base_and_sparsified")),
     "cool_down": Variant("cool-down after restarts", cool_down=True),
-    "tensor_draws": Variant("random numbers per tensor", draw="tensor"),
-    "weight_draws": Variant("random numbers per weight", draw="weight"),
-    "coefficient_draws": Variant("random numbers per coefficient of an expert", draw="weight", coefficients=True),
-    "sobol": Variant("quasi-random numbers (Sobol)", draw="sobol"),
+    "tensor_draws": Variant("random numbers per tensor", drawn="tensor"),
+    "weight_draws": Variant("random numbers per weight", drawn="weight"),
+    "coefficient_draws": Variant("random numbers per coefficient of an expert", drawn="coefficient"),
+    "coefficient_draws_base": Variant(
+        "the same, and base in the swarm", Start("experts_and_base"), drawn="coefficient"
+    ),
+    "sobol": Variant("quasi-random numbers (Sobol)", drawn="sobol"),
     "polish": Variant("greedy soup of personal bests at the end", polish=True),
     "resting": Variant("first velocities of zero", settings={"first_velocity": "zero"}),
     "no_repel": Variant("no repel term", settings={"repel": 0.0}),

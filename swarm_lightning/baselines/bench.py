@@ -94,7 +94,8 @@ class Bench:
             Absent: If the experts are full checkpoints and no base is named.
         """
         self.check_base("it works on the experts' differences from their base")
-        return self.module.pool.base_vector(str(self.module.base))
+        base = self.module.pool.base_vector(str(self.module.base))
+        return None if base is None else base[:]
 
     def check_base(self, what: str) -> None:
         """See that a base is named.

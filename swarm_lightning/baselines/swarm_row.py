@@ -19,7 +19,8 @@ class SwarmRow:
         module = bench.module
         swarm = module.swarm
         detail = f"particle {int(swarm.best_particle)} after {int(swarm.iterations)} iterations"
-        utility, vector = float(swarm.global_best_utility), swarm.global_best.detach().cpu().clone()
+        utility, vector = float(swarm.global_best_utility), module.particle_swarm.vector(swarm.global_best)[:]
+        vector = vector.detach().cpu().clone()
         release_swarm(module)
         # A search that was interrupted and resumed has counted and timed its earlier parts too.
         return Composition(utility, detail, vector, evaluations=module.evaluations, seconds=module.seconds)

@@ -132,7 +132,7 @@ class CheckpointPool:
                 row[start:stop].copy_(file[start:stop])
         return vectors
 
-    def base_vector(self, source: str) -> Tensor:
+    def base_vector(self, source: str) -> FileVector:
         """Return the weights [D] of a base.
 
         Args:
@@ -141,7 +141,7 @@ class CheckpointPool:
         Raises:
             InputError: If they are not those of this architecture.
         """
-        return self._vector_of(read_checkpoint(source, "a base model"))[:]
+        return self._vector_of(read_checkpoint(source, "a base model"))
 
     def _vector_of(self, checkpoint: Checkpoint) -> FileVector:
         return FileVector("the base", self.layout, places_of(checkpoint, self.architecture))

@@ -57,7 +57,7 @@ class Pool(Protocol):
     def vector(self, index: int) -> Vector:
         """Return the weights [D] of an expert."""
 
-    def base_vector(self, source: str) -> Tensor | None:
+    def base_vector(self, source: str) -> Vector | None:
         """Return what a base is as a position [D]; None for zeros: adapters that change nothing."""
 
     def resident(self, base: "PreTrainedModel", source: str) -> ResidentModel:

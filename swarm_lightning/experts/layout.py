@@ -41,7 +41,12 @@ class Layout:
     @property
     def size(self) -> int:
         """The number of weights D."""
-        return sum(math.prod(shape) for shape in self.shapes)
+        return sum(self.sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of weights of each tensor."""
+        return [math.prod(shape) for shape in self.shapes]
 
     def flatten(self, tensors: Mapping[str, Tensor], out: Tensor | None = None) -> Tensor:
         """Write tensors one after the other into a vector.
@@ -74,7 +79,7 @@ class Layout:
         """
         if tuple(vector.shape) != (self.size,):
             raise ValueError(f"Expected a vector of shape [{self.size}], but got shape {list(vector.shape)}.")
-        parts = vector.split([math.prod(shape) for shape in self.shapes])
+        parts = vector.split(self.sizes)
         return {name: part.view(shape) for name, shape, part in zip(self.names, self.shapes, parts, strict=True)}
 
     def unstack(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -91,7 +96,7 @@ class Layout:
         """
         if vectors.dim() != 2 or vectors.shape[1] != self.size:
             raise ValueError(f"Expected vectors of shape [P, {self.size}], but got shape {list(vectors.shape)}.")
-        parts = vectors.split([math.prod(shape) for shape in self.shapes], dim=1)
+        parts = vectors.split(self.sizes, dim=1)
         return {
             name: part.view(len(vectors), *shape)
             for name, shape, part in zip(self.names, self.shapes, parts, strict=True)

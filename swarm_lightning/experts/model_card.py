@@ -38,6 +38,7 @@ class CardFacts:
         name: The adapter's name: its heading, and its folder in the code that loads it.
         base: Path or hub id of the base model, as it was given.
         experts: Names of the initial experts.
+        coefficients: What it takes of each expert, where the search was one for coefficients; empty otherwise.
         notes: How the experts' files were changed to get one form; empty where they had one.
         task: Name or path of the dataset whose validation split guided the search.
         best_initial_expert: Name of the initial expert with the highest utility on the validation split.
@@ -66,6 +67,7 @@ class CardFacts:
     iterations: int | None = None
     dtype: str = "auto"
     whole: bool = False
+    coefficients: Sequence[float] = ()
     notes: Sequence[str] = ()
 
 
@@ -120,6 +122,15 @@ def _front_matter(facts: CardFacts) -> str:
     return f"---\n{data.to_yaml()}\n---\n"
 
 
+def _experts(facts: CardFacts) -> list[str]:
+    if not facts.coefficients:
+        return [f"- {escape(name)}" for name in facts.experts]
+    return [
+        f"- {escape(name)}, coefficient {coefficient:.4f}"
+        for name, coefficient in zip(facts.experts, facts.coefficients, strict=True)
+    ]
+
+
 def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
     what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
@@ -135,7 +146,7 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         f"## Experts ({len(facts.experts)})",
         "",
-        *(f"- {escape(name)}" for name in facts.experts),
+        *_experts(facts),
         "",
         *(line for note in facts.notes for line in (escape(note), "")),
     ]

@@ -60,7 +60,7 @@ def export_expert(
     # A checkpoint knows which search it belongs to better than the config of the moment.
     record = module.record or {"base": base_of(module), "task": module.task, "identity": identity_of(module)}
     identity = record["identity"]
-    named = ("particles", "child_span", "start", "optimizer", "scheduler")
+    named = ("particles", "child_span", "start", "draws", "optimizer", "scheduler")
     facts = CardFacts(
         name=folder.name,
         base=record["base"],
@@ -81,6 +81,7 @@ def export_expert(
         swarm=flatten({name: identity[name] for name in named}),
         seed=module.seed,
         iterations=int(swarm.iterations),
+        coefficients=vector.tolist() if module.draws == "coefficient" else (),
         notes=module.pool.notes,
     )
     if isinstance(module.pool, ExpertPool):

@@ -1,4 +1,4 @@
-"""Puts the parts of a search together: the resident model, what it is asked, and where the first particles stand.
+"""Puts the parts of a search together: the resident model, and what it is asked.
 
 Everything the user gave is checked here or in the parts, before any long work starts.
 """
@@ -9,13 +9,11 @@ import torch
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import RepliesOnly
-from swarm_lightning.search.resident import base_of, load_resident
+from swarm_lightning.search.population import check_draws
+from swarm_lightning.search.resident import load_resident
 from swarm_lightning.swarm.population import grow_population
-from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from swarm_lightning.experts.resident import ResidentModel
     from swarm_lightning.search.model_swarm import ModelSwarm
 
@@ -32,6 +30,7 @@ def check_settings(module: "ModelSwarm") -> None:
         grow_population(points, module.particles, module.child_span, torch.Generator())
     except ValueError as error:
         raise InputError(str(error)) from error
+    check_draws(module)
 
 
 def load_parts(module: "ModelSwarm", stage: str) -> None:
@@ -98,31 +97,3 @@ def release_swarm(module: "ModelSwarm") -> None:
     """
     module.particle_swarm.state.clear()
     module.positions.data = module.positions.data.new_empty(0, 0)
-
-
-def first_positions(module: "ModelSwarm", generator: torch.Generator) -> "Tensor":
-    """Return the first positions [N, D]: the experts, and their children behind them.
-
-    Args:
-        module: The search.
-        generator: Source of the children.
-
-    Returns:
-        The positions; with the swarm on the disk numbers of rows [N, 1], which `configure_optimizers` fills in.
-
-    Raises:
-        InputError: If an expert's weights are not finite.
-    """
-    if module.storage == "disk":
-        return torch.zeros(module.particles, 1, dtype=torch.int64)  # until it is known that no checkpoint brings them
-    pool, count = module.pool, len(module.pool.names)
-    positions = torch.empty(module.particles, pool.layout.size, dtype=torch.float32)
-    for index in range(count):
-        vector = pool.vector(index)
-        for start, stop in windows(0, pool.layout.size):
-            positions[index, start:stop].copy_(vector[start:stop])
-    experts, base = positions[:count], None
-    if module.start.kind != "experts":
-        experts, base = experts.clone(), pool.base_vector(base_of(module))
-    points = module.start.points(experts, generator, base)
-    return grow_population(points, module.particles, module.child_span, generator, out=positions)

@@ -24,10 +24,11 @@ from swarm_lightning.search.agreement import check_same_run, check_same_swarm
 from swarm_lightning.search.answers import answer_prompts
 from swarm_lightning.search.broken import report_broken
 from swarm_lightning.search.comparison import compare
-from swarm_lightning.search.loading import check_settings, first_positions, load_parts
+from swarm_lightning.search.loading import check_settings, load_parts
 from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.outcome import metrics_of, sum_up
+from swarm_lightning.search.population import Draws, first_positions, particle_swarm_of
 from swarm_lightning.search.record import record_of, take_record
 from swarm_lightning.search.resident import Resident, load_resident
 from swarm_lightning.search.results import Row, SearchResult
@@ -63,6 +64,7 @@ class ModelSwarm(L.LightningModule):
         particles: int = 20,
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
+        draws: Draws = "particle",
         optimizer: Callable[[Iterable[Tensor]], ParticleSwarm] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
         ensemble_size: int = 10,
@@ -84,6 +86,8 @@ class ModelSwarm(L.LightningModule):
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
             start: What the population begins with: the experts (published), or the base and sparsified experts too.
+            draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or its
+                `coefficient` of each expert: then it consists of these n numbers.
             optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
                 learning rate is the step length.
             scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
@@ -110,7 +114,7 @@ class ModelSwarm(L.LightningModule):
         self.base, self.experts, self.objective = base, experts, objective
         self.particles = particles
         self.child_span = child_span
-        self.start = start
+        self.start, self.draws = start, draws
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.ensemble_size = ensemble_size
@@ -200,7 +204,7 @@ class ModelSwarm(L.LightningModule):
         self.ranks = ranks_of(self.trainer)
         check_settings(self)
         check_storage(self)
-        if self.storage == "disk":
+        if self.storage == "disk" or self.draws == "coefficient":
             return_freed_memory()
         if self._evaluator is None:
             load_parts(self, stage)
@@ -243,8 +247,7 @@ class ModelSwarm(L.LightningModule):
         """Make the particle swarm and the schedule of its step length."""
         if self.storage == "disk" and self.stored is None:  # no checkpoint has brought its rows
             self.positions.data.copy_(new_rows(self, self._generator))
-        self._particle_swarm = self.optimizer_factory([self.positions])
-        self._particle_swarm.rows = self.stored
+        self._particle_swarm = particle_swarm_of(self)
         return [self._particle_swarm], [self.scheduler_factory(self._particle_swarm)]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -398,8 +401,7 @@ class ModelSwarm(L.LightningModule):
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take positions and memory of the swarm out of a checkpoint, to score or export them; see `take_record`."""
-        take_record(self, checkpoint, {"experts", "particles", *(["base"] if self.base_fingerprint else [])})
+        take_record(self, checkpoint, {"experts", "particles", "draws", *(["base"] if self.base_fingerprint else [])})
         self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
-        self._particle_swarm = self.optimizer_factory([self.positions])
-        self._particle_swarm.rows = self.stored
+        self._particle_swarm = particle_swarm_of(self)
         self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])

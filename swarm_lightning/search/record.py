@@ -55,6 +55,7 @@ def take_record(module: "ModelSwarm", checkpoint: dict[str, Any], compared: Iter
             f"{'nothing of a swarm' if record is None else record.get('format')}. "
             "Give the last.ckpt of a run folder of this version of swarm-lightning."
         )
+    record["identity"].setdefault("draws", "particle")  # all that there was at first
     saved, present = record["identity"], identity_of(module)
     compared = present.keys() if compared is None else compared
     check_same_search({name: saved.get(name) for name in compared}, {name: present[name] for name in compared})

@@ -38,6 +38,7 @@ def identity_of(module: "ModelSwarm") -> dict[str, Any]:
         "particles": module.particles,
         "child_span": module.child_span,
         "start": asdict(module.start),
+        "draws": module.draws,
         "optimizer": {"class": type(optimizer).__qualname__, **optimizer.defaults},
         "scheduler": {
             "class": type(scheduler).__qualname__,

@@ -5,7 +5,7 @@ learning rate. So whatever saves, resumes, schedules or logs an optimizer does t
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
 import torch
@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from swarm_lightning.swarm.broken import finite_rows, revive
+from swarm_lightning.swarm.coefficient_space import CoefficientSpace
 from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
 from swarm_lightning.swarm.population import FirstVelocity, first_velocities
-from swarm_lightning.swarm.rows import Row, RowStore
+from swarm_lightning.swarm.rows import RowStore
 from swarm_lightning.swarm.rules import Coefficients, diversity, due, move, remember, restart
 from swarm_lightning.swarm.state import Swarm, first_state
 from swarm_lightning.swarm.stored_moves import Survey, first_velocity_rows, move_rows, survey_rows
+from swarm_lightning.vectors import Vector, Vectors
 
 # What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
 ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
@@ -62,7 +64,8 @@ class ParticleSwarm(Optimizer):
             social: Weight φ_g of the pull towards the global best, >= 0.
             repel: Weight φ_w of the push away from the global worst, >= 0; 0 switches the repel term off, and then the
                 global worst stays the worst of the first positions: nothing depends on how low a later utility is.
-            randomness: Whether each term of each particle is multiplied by a number drawn from U(0, 1).
+            randomness: Whether each term of each particle is multiplied by a number drawn from U(0, 1), or where there
+                are groups of weights, each term of each of these.
             first_velocity: `random`, `zero` or `best`.
             drop_iteration: Probability in [0, 1) that an iteration evaluates no particle (drop-K).
             drop_particle: Probability in [0, 1) that a particle is not evaluated in an iteration (drop-N).
@@ -109,6 +112,10 @@ class ParticleSwarm(Optimizer):
         # Where the weights lie if positions and memory are numbers of rows [N, 1]; see `rows.py`.
         self.rows: RowStore | None = None
         self._survey: Survey | None = None
+        # What positions and memory are if they are coefficients of the experts [N, n]; see `coefficient_space.py`.
+        self.space: CoefficientSpace | None = None
+        # Sizes of the groups of weights that are moved with random numbers of their own; None for one of all.
+        self.groups: Sequence[int] | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -134,12 +141,19 @@ class ParticleSwarm(Optimizer):
             memory[name] = memory[name].cpu()
         return Swarm(positions=self.positions, **{name: memory[name] for name in memory if name != "generator"})
 
-    def vectors(self, held: Tensor) -> Tensor | list[Row]:
-        """Return the weights behind a matrix of the swarm, such as its positions: itself, or its N rows."""
+    def vectors(self, held: Tensor) -> Vectors:
+        """Return the weights behind a matrix of the swarm, such as its positions.
+
+        That is the matrix itself, its N rows on the disk, or what its coefficients make of the experts.
+        """
+        if self.space is not None:
+            return self.space.vectors(held)
         return held if self.rows is None else self.rows.rows(held)
 
-    def vector(self, held: Tensor) -> Tensor | Row:
-        """Return the weights behind a vector of the swarm, such as its global best: itself, or its row."""
+    def vector(self, held: Tensor) -> Vector:
+        """Return the weights behind a vector of the swarm, such as its global best; see `vectors`."""
+        if self.space is not None:
+            return self.space.vector(held)
         return held if self.rows is None else self.rows.row(int(held))
 
     def diversity(self) -> float:
@@ -159,10 +173,12 @@ class ParticleSwarm(Optimizer):
             generator: Source of all random numbers of the search, on the CPU; its state is part of the swarm's.
 
         Raises:
-            ValueError: If the shape is wrong or no utility is finite.
+            ValueError: If the shape is wrong, no utility is finite, or the kernel can't move groups of weights.
         """
         self._check_utilities(utilities)
         group = self.param_groups[0]
+        if self.groups is not None and group["kernel"] == "compiled":
+            raise ValueError("Expected kernel to be auto or plain with groups of weights, but got 'compiled'.")
         lost = ~self._finite()
         utilities = utilities.detach().to("cpu", torch.float64)
         utilities = utilities.masked_fill(lost | utilities.isinf(), -torch.inf)
@@ -179,7 +195,8 @@ class ParticleSwarm(Optimizer):
         swarm = first_state(self.positions, velocities, utilities)
         self.state[group["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
         if group["kernel"] == "auto":
-            group["kernel"] = "compiled" if worth_compiling(self.positions) else "plain"
+            fused = self.groups is None and worth_compiling(self.positions)
+            group["kernel"] = "compiled" if fused else "plain"
 
     def restart(self, particles: Tensor, cool_down: bool = False) -> None:
         """Put particles back on their personal best, at rest; see `rules.restart`.
@@ -210,7 +227,8 @@ class ParticleSwarm(Optimizer):
         generator = torch.Generator()
         generator.set_state(self._memory()["generator"])
         particles = swarm.positions.shape[0]
-        draws = torch.rand(particles, 4, dtype=torch.float64, generator=generator)
+        moved = (particles,) if self.groups is None else (particles, len(self.groups))
+        draws = torch.rand(*moved, 4, dtype=torch.float64, generator=generator)
         if not group["randomness"]:
             draws.fill_(1)
         coefficients = Coefficients(group["inertia"], group["cognitive"], group["social"], group["repel"])
@@ -259,7 +277,7 @@ class ParticleSwarm(Optimizer):
                     f"{error} This search goes on with the plain kernel, at about half the speed.", stacklevel=4
                 )
                 group["kernel"] = "plain"
-        move(swarm, draws, coefficients, float(group["lr"]))
+        move(swarm, draws, coefficients, float(group["lr"]), self.groups)
 
     def _finite(self) -> Tensor:
         return finite_rows(self.positions) if self.rows is None else self._surveyed(self.rows).finite

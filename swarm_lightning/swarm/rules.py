@@ -5,8 +5,10 @@ utility is, where it is computed and when a rule is called is left to others. So
 and the authors' code, which settles what the text leaves open (first of equals, what counts as stagnation).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -41,13 +43,13 @@ class Coefficients:
         """Return the share of each term in a particle's new velocity.
 
         Args:
-            draws: Numbers in [0, 1], [N, 4]: one per particle for inertia, cognitive, social and repel.
+            draws: Numbers in [0, 1], [..., 4]: for each particle, for inertia, cognitive, social and repel.
 
         Returns:
-            Shares [N, 4] float64; the four of a particle sum to one.
+            Shares [..., 4] float64; the four of a particle sum to one.
 
         Raises:
-            ValueError: If the four drawn weights of a particle sum to zero.
+            ValueError: If four drawn weights sum to zero.
 
         >>> Coefficients(0.2, 0.2, 0.4, 0.2).weigh(torch.ones(1, 4)).tolist()
         [[0.2, 0.2, 0.4, 0.2]]
@@ -55,7 +57,7 @@ class Coefficients:
         weights = draws.double() * torch.tensor(
             [self.inertia, self.cognitive, self.social, self.repel], dtype=torch.float64, device=draws.device
         )
-        total = weights.sum(dim=1, keepdim=True)
+        total = weights.sum(dim=-1, keepdim=True)
         if not (total > 0).all():
             raise ValueError(f"Expected every particle's drawn weights to have a sum above zero, but got {total}.")
         return weights / total
@@ -91,29 +93,45 @@ def restart(swarm: Swarm, particles: Tensor, cool_down: bool = False) -> None:
         swarm.stagnation.masked_fill_(particles, 0)
 
 
-def move(swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float) -> None:
+def move(
+    swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float, sizes: Sequence[int] | None = None
+) -> None:
     """Pull every particle towards its own best and the swarm's best, and push it away from the worst.
 
     Args:
         swarm: Positions and velocities [N, D]; both are updated in place.
-        draws: Numbers in [0, 1], [N, 4]: one per particle for inertia, cognitive, social and repel.
+        draws: Numbers in [0, 1], [N, 4]: one per particle for inertia, cognitive, social and repel; with groups of
+            weights [N, G, 4].
         coefficients: Non-negative weights of the four terms, unitless.
         step_length: Fraction of the new velocity that is travelled, > 0.
+        sizes: How many of the D weights each of the G groups has, one group after the other; None for one of all.
 
     Raises:
         ValueError: If the four drawn weights of a particle sum to zero.
 
-    Source: arXiv:2410.11163, Algorithm 1.
+    Source: arXiv:2410.11163, Algorithm 1; there is one group.
     """
-    shares = coefficients.weigh(draws).tolist()
-    blocks = blocks_of(swarm.positions)
-    threads = min(len(blocks), torch.get_num_threads()) if swarm.positions.device.type == "cpu" else 1
-    if threads < 2:
-        for block in blocks:
-            move_block(swarm, shares, step_length, block)
+    particles, dimensions = swarm.positions.shape
+    sizes = [dimensions] if sizes is None else sizes
+    shares = coefficients.weigh(draws.view(particles, len(sizes), 4)).transpose(0, 1).tolist()
+    ends = list(accumulate(sizes))
+    pieces = [
+        (share, block)
+        for share, size, end in zip(shares, sizes, ends, strict=True)
+        for block in blocks_of(swarm.positions, end - size, end)
+    ]
+    threads = min(len(pieces), torch.get_num_threads()) if swarm.positions.device.type == "cpu" else 1
+    if threads < 2 or dimensions <= BLOCK:
+        for piece in pieces:
+            _move_piece(swarm, step_length, piece)
         return
     # A block is nobody else's, so their order does not matter.
-    in_threads(partial(move_block, swarm, shares, step_length), blocks, threads)
+    in_threads(partial(_move_piece, swarm, step_length), pieces, threads)
+
+
+def _move_piece(swarm: Swarm, step_length: float, piece: tuple[list[list[float]], slice]) -> None:
+    shares, block = piece
+    move_block(swarm, shares, step_length, block)
 
 
 def move_block(swarm: Swarm, shares: list[list[float]], step_length: float, block: slice) -> None:
@@ -139,18 +157,20 @@ def move_block(swarm: Swarm, shares: list[list[float]], step_length: float, bloc
         position.add_(velocity, alpha=step_length)
 
 
-def blocks_of(positions: Tensor) -> list[slice]:
-    """Cut the weights into the blocks that are worked on one after the other.
+def blocks_of(positions: Tensor, start: int = 0, stop: int | None = None) -> list[slice]:
+    """Cut weights into the blocks that are worked on one after the other.
 
     Args:
         positions: Positions [N, D].
+        start: The first of the D weights.
+        stop: Behind the last of them; None for all.
 
     Returns:
-        Slices of the D weights, in order.
+        Slices of these weights, in order.
     """
     size = BLOCK if positions.device.type == "cpu" else GPU_BLOCK
-    dimensions = positions.shape[1]
-    return [slice(start, min(start + size, dimensions)) for start in range(0, dimensions, size)]
+    stop = positions.shape[1] if stop is None else stop
+    return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]
 
 
 def due(particles: int, drop_iteration: float, drop_particle: float, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.callbacks import RestartStagnant
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.search.population import Draws
 from swarm_lightning.swarm.rules import Coefficients
 from tests.benchmarks.last_line import last_line
 from tests.search.tiny_search import NEW_TOKENS, World, calm_process, fitted, make_world
@@ -47,6 +48,17 @@ def test_without_a_change_it_is_the_search(searched: ModelSwarm) -> None:
     assert bench.spent == bench.budget
 
 
+@pytest.mark.parametrize("draws", ["tensor", "coefficient"])
+def test_other_draws_are_the_search_with_that_setting(world: World, tmp_path: Path, draws: Draws) -> None:
+    objective = ExactMatch(max_new_tokens=NEW_TOKENS)
+    module = ModelSwarm(str(world.base), experts=str(world.experts), objective=objective, particles=6, draws=draws)
+    fitted(module, world, tmp_path, ITERATIONS, 3, RestartStagnant(5))
+    found = VARIANTS[f"{draws}_draws"].compose(bench_of(module, ITERATIONS))
+    assert found.vector is not None
+    assert found.vector.equal(torch.as_tensor(module.particle_swarm.vector(module.swarm.global_best)[:]))
+    assert found.utility == float(module.swarm.global_best_utility)
+
+
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "published"])
 def test_every_change_asks_no_more_and_returns_what_it_found(searched: ModelSwarm, name: str) -> None:
     bench = bench_of(searched, 3)
@@ -57,19 +69,17 @@ def test_every_change_asks_no_more_and_returns_what_it_found(searched: ModelSwar
     assert bench.utility(found.vector) == found.utility
 
 
-@pytest.mark.parametrize(("draw", "shared"), [("tensor", [slice(0, 2), slice(2, 6)]), ("weight", [])])
-def test_wider_draws_give_groups_of_weights_shares_of_their_own(draw: str, shared: list[slice]) -> None:
+def test_random_numbers_per_weight_differ_in_every_weight() -> None:
     # From x = v = 0 with g = p = 1 and w = 0 a weight moves by its shares of the pulls towards g and p, which differ
     # only in its random numbers.
     swarm = DrawnSwarm([torch.nn.Parameter(torch.zeros(1, 6), requires_grad=False)], lr=1.0, first_velocity="zero")
-    swarm.draw, swarm.sizes, swarm.source = draw, [2, 4], torch.Generator().manual_seed(0)  # type: ignore[assignment]
+    swarm.drawn, swarm.source = "weight", torch.Generator().manual_seed(0)
     swarm.begin(torch.zeros(1), torch.Generator())
     swarm.swarm.global_best.fill_(1)
     swarm._move(swarm.swarm, torch.ones(1, 4), Coefficients(0.2, 0.3, 0.4, 0.05))
     moved = swarm.positions[0]
     assert ((moved > 0) & (moved < 1)).all()
-    assert len(moved.unique()) == (len(shared) or 6)
-    assert all(len(moved[group].unique()) == 1 for group in shared)
+    assert len(moved.unique()) == 6
 
 
 def test_gains_are_paired_by_task_and_seed() -> None:

@@ -31,6 +31,7 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.search.population import Draws
 from swarm_lightning.search.storage import Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
@@ -194,6 +195,7 @@ def search(
     storage: Storage = "memory",
     state_folder: str | None = None,
     start: Start = Start(),  # noqa: B008 - frozen
+    draws: Draws = "particle",
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -209,6 +211,7 @@ def search(
         storage=storage,
         state_folder=state_folder,
         start=start,
+        draws=draws,
     )
     with calm_process():
         L.seed_everything(seed, verbose=False)
