@@ -104,6 +104,24 @@ def test_without_random_numbers_it_finds_what_the_published_search_finds(world: 
         torch.testing.assert_close(weights, coefficients[name], rtol=1e-4, atol=1e-5)
 
 
+def test_each_tensor_takes_a_share_of_its_own_from_the_pull(world: World, tmp_path: Path) -> None:
+    # From rest on its personal best a particle heads for the global best only, by the share that was drawn for it.
+    module = search(world, tmp_path, iterations=1, draws="tensor", first_velocity="zero", inertia=0.0, repel=0.0)
+    first, layout = module.pool.vectors, module.pool.layout
+    best = int(module.swarm.initial_utilities.argmax())
+    moved = (best + 1) % len(first)
+    pulls = (first[best] - first[moved]).split(layout.sizes)
+    shares = [
+        velocity[pull.abs() > 1e-3] / pull[pull.abs() > 1e-3]
+        for velocity, pull in zip(module.swarm.velocities[moved].split(layout.sizes), pulls, strict=True)
+    ]
+    means = torch.stack([share.mean() for share in shares])
+    for share, mean in zip(shares, means, strict=True):
+        torch.testing.assert_close(share, mean.expand_as(share), rtol=1e-3, atol=1e-3)
+    assert ((means > 0) & (means < 1)).all()
+    assert len({round(mean, 3) for mean in means.tolist()}) > len(means) / 2
+
+
 @pytest.mark.parametrize("draws", ["tensor", "coefficient"])
 def test_a_run_is_resumed_bit_for_bit_and_tested_from_its_checkpoint(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], draws: Draws
