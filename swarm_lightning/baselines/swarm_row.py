@@ -1,6 +1,6 @@
 """The model swarm itself, by the ordinary search with the config's settings; what it asks is everybody's budget."""
 
-from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.search.loading import release_swarm
 
@@ -19,6 +19,8 @@ class SwarmRow:
         module = bench.module
         swarm = module.swarm
         detail = f"particle {int(swarm.best_particle)} after {int(swarm.iterations)} iterations"
+        if module.draws == "coefficient":
+            detail += f": {coefficients_text(module.pool.names, swarm.global_best)}"
         utility, vector = float(swarm.global_best_utility), module.particle_swarm.vector(swarm.global_best)[:]
         vector = vector.detach().cpu().clone()
         release_swarm(module)

@@ -181,7 +181,7 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
             "They are not tried again: mend it, and begin another sweep.study."
         )
     else:
-        print(f"\n{outcome(rows, study.space, number, first)}\n")
+        print(f"\n{outcome(rows, study.space, number, first, spell=str)}\n")
         if row.here:
             print(f"Best expert: {study.folder / BEST_EXPERT}")
         else:

@@ -39,6 +39,8 @@ class CardFacts:
         base: Path or hub id of the base model, as it was given.
         experts: Names of the initial experts.
         coefficients: What it takes of each expert, where the search was one for coefficients; empty otherwise.
+        differences_from: What the experts' differences are taken from that the coefficients multiply: "the base";
+            empty where they multiply the experts' own matrices.
         notes: How the experts' files were changed to get one form; empty where they had one.
         task: Name or path of the dataset whose validation split guided the search.
         best_initial_expert: Name of the initial expert with the highest utility on the validation split.
@@ -68,6 +70,7 @@ class CardFacts:
     dtype: str = "auto"
     whole: bool = False
     coefficients: Sequence[float] = ()
+    differences_from: str = ""
     notes: Sequence[str] = ()
 
 
@@ -125,9 +128,17 @@ def _front_matter(facts: CardFacts) -> str:
 def _experts(facts: CardFacts) -> list[str]:
     if not facts.coefficients:
         return [f"- {escape(name)}" for name in facts.experts]
+    made = "Each of the A and B matrices is the sum of the experts', each times its coefficient."
+    if facts.differences_from:
+        origin = escape(facts.differences_from)
+        made = f"The weights are those of {origin}, plus the experts' differences from it, each times its coefficient."
     return [
-        f"- {escape(name)}, coefficient {coefficient:.4f}"
-        for name, coefficient in zip(facts.experts, facts.coefficients, strict=True)
+        *(
+            f"- {escape(name)}, coefficient {coefficient:.4f}"
+            for name, coefficient in zip(facts.experts, facts.coefficients, strict=True)
+        ),
+        "",
+        made,
     ]
 
 

@@ -12,9 +12,10 @@ from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
 from swarm_lightning.experts.export import export_adapter
-from swarm_lightning.experts.model_card import CardFacts, Utilities, render_card
+from swarm_lightning.experts.model_card import CardFacts, Utilities, public_name, render_card
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.search.loading import resident_of
+from swarm_lightning.search.population import BASE, MEAN, differences_from
 from swarm_lightning.search.resident import base_of
 from swarm_lightning.search.results import FOUND, INITIAL, Row
 from swarm_lightning.search.resume import identity_of
@@ -86,7 +87,8 @@ def export_expert(
     )
     if isinstance(module.pool, ExpertPool):
         return export_adapter(folder, weights[:], module.pool, render_card(facts), overwrite, base=record["base"])
-    facts = replace(facts, whole=True)
+    origin = {MEAN: MEAN, BASE: f"the base {public_name(record['base'])}"}.get(str(differences_from(module)), "")
+    facts = replace(facts, whole=True, differences_from=origin)
     return export_checkpoint(
         folder,
         weights,

@@ -9,8 +9,9 @@ import torch
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import RepliesOnly
-from swarm_lightning.search.population import check_draws
+from swarm_lightning.search.population import BASE, check_draws, differences_from
 from swarm_lightning.search.resident import load_resident
+from swarm_lightning.search.resume import check_same_search
 from swarm_lightning.swarm.population import grow_population
 
 if TYPE_CHECKING:
@@ -65,10 +66,17 @@ def load_parts(module: "ModelSwarm", stage: str) -> None:
 
 
 def resident_of(module: "ModelSwarm") -> "ResidentModel":
-    """Return the resident model of a search, loaded on the CPU where the search is not set up."""
+    """Return the resident model of a search, loaded on the CPU where the search is not set up.
+
+    Raises:
+        InputError: If the base can't be loaded, or is not the one of a checkpoint whose weights are made with it.
+    """
     if module.is_set_up:
         return module.evaluator.engine.adapted
-    return load_resident(module, torch.device("cpu")).adapted
+    loaded = load_resident(module, torch.device("cpu"))
+    if module.record is not None and differences_from(module) == BASE:
+        check_same_search({"base": module.record["identity"]["base"]}, {"base": loaded.fingerprint})
+    return loaded.adapted
 
 
 def check_in_memory(module: "ModelSwarm") -> None:

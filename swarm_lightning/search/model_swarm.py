@@ -29,7 +29,7 @@ from swarm_lightning.search.metrics import finite, measure
 from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.outcome import metrics_of, sum_up
 from swarm_lightning.search.population import Draws, first_positions, particle_swarm_of
-from swarm_lightning.search.record import record_of, take_record
+from swarm_lightning.search.record import READ_BY, record_of, take_record
 from swarm_lightning.search.resident import Resident, load_resident
 from swarm_lightning.search.results import Row, SearchResult
 from swarm_lightning.search.resume import KEY
@@ -401,7 +401,7 @@ class ModelSwarm(L.LightningModule):
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take positions and memory of the swarm out of a checkpoint, to score or export them; see `take_record`."""
-        take_record(self, checkpoint, {"experts", "particles", "draws", *(["base"] if self.base_fingerprint else [])})
+        take_record(self, checkpoint, {*READ_BY, *(["base"] if self.base_fingerprint else [])})
         self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
         self._particle_swarm = particle_swarm_of(self)
         self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
 Draws = Literal["particle", "tensor", "coefficient"]
+BASE, MEAN = "model.base", "the experts' mean"
 
 
 def check_draws(module: "ModelSwarm") -> None:
@@ -27,7 +28,7 @@ def check_draws(module: "ModelSwarm") -> None:
 
     Raises:
         InputError: If there are no such draws, the swarm is to lie on the disk, a kernel is asked for, or a population
-            of coefficients is to begin with what is no combination of the experts.
+            of coefficients is to begin with what is no combination of the experts, or with a base that is not named.
     """
     if module.draws not in get_args(Draws):
         raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {module.draws!r}.")
@@ -40,6 +41,8 @@ def check_draws(module: "ModelSwarm") -> None:
         wanted, got = "kernel to be auto or plain", "compiled"
     elif module.draws == "coefficient" and module.start.kind == "base_and_sparsified":
         wanted, got = "model.start.kind to be experts or experts_and_base", module.start.kind
+    elif differences_from(module) == MEAN and module.start.kind == "experts_and_base":
+        wanted, got = "model.start.kind to be experts where no model.base is named", module.start.kind
     if wanted:
         error = InputError(
             f"Expected {wanted} with draws: {module.draws}, but got {got!r}. Leave it out, or set model.draws to "
@@ -76,12 +79,19 @@ def set_groups(swarm: ParticleSwarm, module: "ModelSwarm", draws: Draws) -> None
         swarm.groups = [1] * len(module.pool.names)
 
 
-def coefficient_space(module: "ModelSwarm") -> CoefficientSpace:
-    """Return the space of a search's experts.
+def differences_from(module: "ModelSwarm") -> str | None:
+    """Return what the differences are taken from that coefficients multiply; None where there are no such.
 
     Adapters are differences from the base. Those of full checkpoints are taken from the base too, or where the user
     names none, from the experts' mean: coefficients whose sum is not 1 would multiply the whole model.
     """
+    if module.draws != "coefficient" or isinstance(module.pool, ExpertPool):
+        return None
+    return MEAN if module.base is None else BASE
+
+
+def coefficient_space(module: "ModelSwarm") -> CoefficientSpace:
+    """Return the space of a search's experts."""
     pool = module.pool
     if isinstance(pool, ExpertPool):
         return CoefficientSpace(pool.vectors, origin="zeros", stacked=True)
@@ -101,12 +111,14 @@ def first_positions(module: "ModelSwarm", generator: torch.Generator) -> Tensor:
         The positions; with the swarm on the disk numbers of rows [N, 1], which `configure_optimizers` fills in.
 
     Raises:
-        InputError: If an expert's weights are not finite.
+        InputError: If the weights of an expert, or of the base that is moved with them, are not finite.
     """
     if module.storage == "disk":
         return torch.zeros(module.particles, 1, dtype=torch.int64)  # until it is known that no checkpoint brings them
     pool, count = module.pool, len(module.pool.names)
     if module.draws == "coefficient":
+        if not isinstance(pool, ExpertPool):
+            _read_through(module)
         points = module.start.points(torch.eye(count), generator)  # the base has no part of any expert
         return grow_population(points, module.particles, module.child_span, generator)
     positions = torch.empty(module.particles, pool.layout.size, dtype=torch.float32)
@@ -119,3 +131,15 @@ def first_positions(module: "ModelSwarm", generator: torch.Generator) -> Tensor:
         experts, base = experts.clone(), pool.base_vector(base_of(module))
     points = module.start.points(experts, generator, None if base is None else base[:])
     return grow_population(points, module.particles, module.child_span, generator, out=positions)
+
+
+def _read_through(module: "ModelSwarm") -> None:
+    """Read what coefficients multiply once, so that files which are not finite are refused before anything is written.
+
+    Raises:
+        InputError: If one of them is not.
+    """
+    pool = module.pool
+    for vector in coefficient_space(module).parts:
+        for start, stop in windows(0, pool.layout.size):
+            _ = vector[start:stop]

@@ -18,6 +18,7 @@ from swarm_lightning.search.storage import storage_record, take_storage
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
+READ_BY = ("experts", "particles", "draws", "differences_from")  # what positions mean nothing without
 COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
 
 

@@ -13,6 +13,7 @@ import torch
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
+from swarm_lightning.search.population import differences_from
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -39,6 +40,7 @@ def identity_of(module: "ModelSwarm") -> dict[str, Any]:
         "child_span": module.child_span,
         "start": asdict(module.start),
         "draws": module.draws,
+        "differences_from": differences_from(module),
         "optimizer": {"class": type(optimizer).__qualname__, **optimizer.defaults},
         "scheduler": {
             "class": type(scheduler).__qualname__,

@@ -51,6 +51,9 @@ class CoefficientSpace:
 
     With coefficients c of the experts e and an origin o, the weights are o + c_1 (e_1 - o) + ... + c_n (e_n - o).
 
+    Attributes:
+        parts: The vectors that are added up: the experts, and the origin where it is one.
+
     >>> space = CoefficientSpace(torch.tensor([[3.0], [7.0]]), origin=torch.tensor([1.0]), stacked=True)
     >>> space.vectors(torch.tensor([[1.0, 0.0], [0.5, 0.25]])).tolist()  # 1 + 1 + 1.5
     [[3.0], [3.5]]
@@ -68,7 +71,7 @@ class CoefficientSpace:
         """
         self._count = len(experts)
         self._origin = origin
-        self._parts: list[Vector] = [*experts, *([] if isinstance(origin, str) else [origin])]
+        self.parts: list[Vector] = [*experts, *([] if isinstance(origin, str) else [origin])]
         self._stacked = stacked
 
     def vector(self, coefficients: Tensor) -> Combination:
@@ -79,7 +82,7 @@ class CoefficientSpace:
             shares = [share + left / self._count for share in shares]
         elif not isinstance(self._origin, str):
             shares.append(left)
-        return Combination(self._parts, shares)
+        return Combination(self.parts, shares)
 
     def vectors(self, coefficients: Tensor) -> Vectors:
         """Return the weights behind coefficients [N, n]: [N, D], or N vectors."""

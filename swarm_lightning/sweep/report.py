@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +147,9 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int
     write_whole(folder / "sweep.csv", text.getvalue())
 
 
-def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
+def outcome(
+    rows: Sequence[TrialRow], space: Space, best: int | None, first: int, spell: Callable[[object], str] = escape
+) -> str:
     """Return in a few paragraphs of Markdown what came out, and what it cost.
 
     Args:
@@ -155,6 +157,7 @@ def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int
         space: What was drawn.
         best: Number of the best search; None while others are running, or where none has ended.
         first: Evaluations of first positions that all searches here made together.
+        spell: How names and values are written: a terminal shows them as they are.
     """
     states = Counter(row.state for row in rows)
     costs = budget(rows, first)
@@ -165,10 +168,10 @@ def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int
         test = "no test split" if found.test is None else f"**{found.test:.4f} on test**"
         equals = [row.number for row in rows if row.state == "ended" and row.validation == found.validation]
         named = names(space)
-        drawn = ", ".join(f"{named[key]} {found.settings[key]}" for key in space if key in found.settings)
+        drawn = ", ".join(f"{named[key]} {spell(found.settings[key])}" for key in space if key in found.settings)
         paragraphs += [
             f"Best by validation: trial {found.number} ({drawn}), {found.validation:.4f} on validation, {test}."
-            + _compared(found, equals),
+            + _compared(found, equals, spell),
             "The validation utility is the highest of all searches, and so too high; the test score is not.",
         ]
     differing = ["by different validation examples"] if len({row.data for row in rows if row.data}) > 1 else []
@@ -187,12 +190,12 @@ def outcome(rows: Sequence[TrialRow], space: Space, best: int | None, first: int
     return "\n\n".join(paragraphs)
 
 
-def _compared(found: TrialRow, equals: Sequence[int]) -> str:
+def _compared(found: TrialRow, equals: Sequence[int], spell: Callable[[object], str]) -> str:
     """Return what a user wants to know beside the best search: what it began with, and who else is as good."""
     text = ""
     if found.initial is not None:
         name, validation, test = found.initial
-        text += f" Its best initial expert, {escape(name)}: {validation:.4f} on validation"
+        text += f" Its best initial expert, {spell(name)}: {validation:.4f} on validation"
         text += "." if test is None else f", {test:.4f} on test."
     if len(equals) > 1:
         text += f" Equal on validation: trials {', '.join(map(str, equals))}; the first of them is taken."

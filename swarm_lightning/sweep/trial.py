@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # Keys that say how a swarm moves, how long, and what is written: they change nothing about a position's scores. That of
 # the seed is in the position, in the data, and in what replies are drawn by.
 NOT_ASKED_BY = (
-    "seed_everything", "model.experts", "model.particles", "model.child_span", "model.start", "model.optimizer",
-    "model.scheduler", "model.ensemble_size", "model.storage", "restart", "stop",
+    "seed_everything", "model.experts", "model.particles", "model.child_span", "model.start", "model.draws",
+    "model.optimizer", "model.scheduler", "model.ensemble_size", "model.storage", "restart", "stop",
     "trainer.max_steps", "trainer.max_epochs", "trainer.max_time",
 )  # fmt: skip
 

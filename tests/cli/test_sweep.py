@@ -190,7 +190,8 @@ def test_what_changes_scores_has_first_scores_of_its_own_and_the_rest_is_asked_a
     (tmp_path / "measuring_objective.py").write_text(MEASURING)
     monkeypatch.syspath_prepend(str(tmp_path))
     # The objective keeps its weight to itself: nothing but the draw tells that its scores are others.
-    space = {"model.objective.weight": [0.5, 1.0], "model.optimizer.lr": [0.5, 1.0]}
+    # What is moved apart changes no first position.
+    space = {"model.objective.weight": [0.5, 1.0], "model.draws": ["particle", "tensor"]}
     config = config_of(world, tmp_path, sampler="grid", trials=4, space=space)
     notes = tmp_path / "notes.txt"
     asking = {"max_new_tokens": 6, "template": "Question: {question}\nAnswer:"}

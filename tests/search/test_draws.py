@@ -1,11 +1,13 @@
 """Whole searches in which tensors, or coefficients of the experts, have random numbers of their own."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, SwarmCheckpoint
 from swarm_lightning.cli.trainer import SwarmTrainer
@@ -82,6 +84,7 @@ def test_what_is_exported_is_the_combination_and_the_card_says_which(
         card = (folder / "README.md").read_text()
         for name, coefficient in zip(module.pool.names, held.tolist(), strict=True):
             assert f"- {name}, coefficient {coefficient:.4f}" in card.replace("\\", "")
+        assert "matrices is the sum of the experts', each times its coefficient" in card
     assert (module.swarm.positions.sum(dim=1) - 1).abs().max() > 1e-3, "no weights moved apart"
 
 
@@ -192,10 +195,69 @@ def test_whole_models_are_read_from_their_files_and_never_scaled(
     found = module.particle_swarm.vector(module.swarm.global_best)[:]
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
     exported = load_file(tmp_path / "best_expert" / "model.safetensors")
+    card = (tmp_path / "best_expert" / "README.md").read_text()
+    assert ("those of the base anna, plus" if named else "those of the experts' mean, plus") in card
     layout = module.pool.layout
     for name, weights in layout.unflatten(found).items():
         torch.testing.assert_close(exported[name], weights.to(exported[name].dtype))
     assert len({row["personal_best_mean"] for row in read_rows(tmp_path / "history.csv")}) > 1
+
+
+def test_whole_models_go_on_from_the_base_that_their_coefficients_began_with(
+    full_world: FullWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: str, base: Path | None, *arguments: str) -> None:
+        model = {"base": None if base is None else str(base), **COEFFICIENTS}
+        config = full_world.config(tmp_path, model=model, trainer={"max_steps": 1})
+        run_swarm(config, command, tmp_path, *arguments)
+
+    anna, bert = full_world.experts / "anna", full_world.experts / "bert"  # anna is resident where no base is named
+    run("fit", anna)
+    last = ("--ckpt_path", "last", "--output", str(tmp_path / "again"))
+    for base, named in ((None, 'differences_from is "the experts\' mean"'), (bert, "the base differs")):
+        for command, arguments in (("export", last), ("validate", last[:2])):
+            with pytest.raises(SystemExit) as ended:
+                run(command, base, *arguments)
+            assert ended.value.code == 2
+            assert named in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+    run("export", anna, *last)
+    found = tmp_path / "version_0" / "best_expert" / "model.safetensors"
+    assert found.read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
+
+
+def test_whole_models_that_can_not_be_used_are_refused_before_anything_is_written(
+    full_world: FullWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(**model: Any) -> str:
+        config = full_world.config(tmp_path / "runs", model={"base": None, "particles": 6, **model, **COEFFICIENTS})
+        with pytest.raises(SystemExit) as ended:
+            run_swarm(config, "fit", tmp_path)
+        assert ended.value.code == 2
+        assert not (tmp_path / "runs").exists()
+        return capsys.readouterr().err
+
+    assert "start.kind to be experts where no model.base is named" in refused(start={"kind": "experts_and_base"})
+    shutil.copytree(full_world.experts, tmp_path / "experts")
+    file = tmp_path / "experts" / "clara" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"][3] = torch.nan
+    save_file(tensors, file, {"format": "pt"})
+    assert "'model.norm.weight' of 'clara' holds NaN" in refused(experts=str(tmp_path / "experts"))
+
+
+def test_a_comparison_exports_the_combination_and_says_which(world: World, tmp_path: Path) -> None:
+    compare = {"methods": ["best_expert", "model_swarm"], "seeds": [0]}
+    run_swarm(world.config(tmp_path, model=COEFFICIENTS, compare=compare), "compare", tmp_path)
+    folder = tmp_path / "version_0"
+    state = load_checkpoint(folder / "model_swarm" / "seed_0")["optimizer_states"][0]["state"][0]
+    pool = load_pool(str(world.experts))
+    exported = load_file(folder / "adapters" / "model_swarm" / "seed_0" / "adapter_model.safetensors")
+    expected = state["global_best"].double() @ pool.vectors.double()
+    torch.testing.assert_close(pool.layout.flatten(exported).double(), expected, rtol=1e-6, atol=1e-7)
+    detail = json.loads((folder / "results" / "model_swarm_seed_0.json").read_text())["detail"]
+    shares = zip(pool.names, state["global_best"].tolist(), strict=True)
+    assert detail.endswith(": " + ", ".join(f"{name} {share:.2f}" for name, share in shares))
 
 
 @pytest.mark.parametrize(
