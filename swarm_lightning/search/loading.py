@@ -23,7 +23,7 @@ def check_settings(module: "ModelSwarm") -> None:
     """Refuse settings of the swarm that can't be used.
 
     Raises:
-        InputError: If the optimizer, the scheduler or the population would refuse them.
+        InputError: If the optimizer, the scheduler or the population would refuse them, or begins with an unknown base.
     """
     try:
         module.scheduler_factory(module.optimizer_factory([torch.zeros(module.particles, 1)]))
@@ -31,6 +31,11 @@ def check_settings(module: "ModelSwarm") -> None:
         grow_population(points, module.particles, module.child_span, torch.Generator())
     except ValueError as error:
         raise InputError(str(error)) from error
+    if module.start.kind != "experts" and module.base is None:
+        raise InputError(
+            f"Expected model.base to name the base that model.start.kind {module.start.kind} begins with, but it is "
+            "not set. Give its folder or hub id, or set the kind to experts."
+        )
     check_draws(module)
 
 

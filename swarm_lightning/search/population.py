@@ -28,7 +28,7 @@ def check_draws(module: "ModelSwarm") -> None:
 
     Raises:
         InputError: If there are no such draws, the swarm is to lie on the disk, a kernel is asked for, or a population
-            of coefficients is to begin with what is no combination of the experts, or with a base that is not named.
+            of coefficients is to begin with what is no combination of the experts.
     """
     if module.draws not in get_args(Draws):
         raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {module.draws!r}.")
@@ -41,8 +41,6 @@ def check_draws(module: "ModelSwarm") -> None:
         wanted, got = "kernel to be auto or plain", "compiled"
     elif module.draws == "coefficient" and module.start.kind == "base_and_sparsified":
         wanted, got = "model.start.kind to be experts or experts_and_base", module.start.kind
-    elif differences_from(module) == MEAN and module.start.kind == "experts_and_base":
-        wanted, got = "model.start.kind to be experts where no model.base is named", module.start.kind
     if wanted:
         error = InputError(
             f"Expected {wanted} with draws: {module.draws}, but got {got!r}. Leave it out, or set model.draws to "

@@ -166,7 +166,8 @@ def outcome(
     paragraphs = [f"{len(rows)} {'search' if len(rows) == 1 else 'searches'}: {counted}."]
     if found is not None and found.validation is not None:
         test = "no test split" if found.test is None else f"**{found.test:.4f} on test**"
-        equals = [row.number for row in rows if row.state == "ended" and row.validation == found.validation]
+        measured = (found.validation, found.data)
+        equals = [row.number for row in rows if row.state == "ended" and (row.validation, row.data) == measured]
         named = names(space)
         drawn = ", ".join(f"{named[key]} {spell(found.settings[key])}" for key in space if key in found.settings)
         paragraphs += [

@@ -237,7 +237,7 @@ def test_whole_models_that_can_not_be_used_are_refused_before_anything_is_writte
         assert not (tmp_path / "runs").exists()
         return capsys.readouterr().err
 
-    assert "start.kind to be experts where no model.base is named" in refused(start={"kind": "experts_and_base"})
+    assert "Expected model.base to name the base that" in refused(start={"kind": "experts_and_base"})
     shutil.copytree(full_world.experts, tmp_path / "experts")
     file = tmp_path / "experts" / "clara" / "model.safetensors"
     tensors = load_file(file)
