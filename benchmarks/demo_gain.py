@@ -1,6 +1,6 @@
 """How much a search gains on the demo world, on the test split, over several seeds.
 
-    python benchmarks/demo_gain.py --seeds 5
+    python benchmarks/demo_gain.py --seeds 5 --draws particle coefficient
 
 What limits it is arithmetic: K x N x M replies of a model of about one million weights. Every number is made by the
 command `swarm fit --config configs/quickstart.yaml` with the task and the seed changed, and read from its
@@ -9,8 +9,8 @@ validation split among the experts) and the best found expert (chosen on the val
 """
 
 import argparse
+import itertools
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -18,9 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from measuring import flag, machine, report
+
 EXACT = ("--model.objective", "swarm_lightning.objectives.ExactMatch", "--model.objective.rule", "exact")
 CHOICE = ("--model.objective", "swarm_lightning.objectives.MultipleChoice")
 TASKS = {"atlas": EXACT, "lists": EXACT, "neighbours": CHOICE, "kinds": CHOICE}
+DRAWS = ("particle", "tensor", "coefficient")
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 
 
@@ -101,28 +104,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, counted from 0")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--draws", nargs="+", default=[DRAWS[0]], choices=DRAWS, help="model.draws of the searches")
     parser.add_argument("--output", type=Path, help="file for the table and the numbers (Markdown)")
     arguments, overrides = parser.parse_known_args()
     sys.argv = sys.argv[:1]  # the searches get their own arguments
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for task in arguments.tasks:
-            runs = [search(task, seed, Path(folder) / f"{task}_{seed}", overrides) for seed in range(arguments.seeds)]
-            results[task] = summarise(runs)
-    import torch
-
+        for task, draws in itertools.product(arguments.tasks, arguments.draws):
+            name = task if draws == DRAWS[0] else f"{task}, {draws}"
+            flags = ["--model.draws", draws, *overrides]
+            runs = [search(task, seed, Path(folder) / f"{name}_{seed}", flags) for seed in range(arguments.seeds)]
+            results[name] = summarise(runs)
     text = table(results, arguments.seeds)
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
-    print(f"\n{text}\n\n{machine}, torch {torch.__version__}")
-    last = json.dumps({"benchmark": "demo_gain", "seeds": arguments.seeds, "tasks": results})
+    numbers = {"seeds": arguments.seeds, "tasks": results}
     if arguments.output is not None:
-        command = f"python benchmarks/demo_gain.py --seeds {arguments.seeds}"
+        command = f"python benchmarks/demo_gain.py --seeds {arguments.seeds}{flag('tasks', arguments.tasks, TASKS)}"
+        command += f"{flag('draws', arguments.draws, DRAWS[:1])}{''.join(f' {override}' for override in overrides)}"
+        last = json.dumps({"benchmark": "demo_gain", **numbers})
         arguments.output.write_text(
-            f"# Gain on the demo world\n\n`{command}` on {machine}, torch {torch.__version__}\n\n{text}\n\n"
-            f"```json\n{last}\n```\n",
+            f"# Gain on the demo world\n\n`{command}` on {machine()}\n\n{text}\n\n```json\n{last}\n```\n",
             encoding="utf-8",
         )
-    print(last)
+    report("demo_gain", text, numbers)
 
 
 if __name__ == "__main__":

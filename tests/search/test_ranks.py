@@ -220,7 +220,7 @@ def test_ranks_with_other_files_are_refused(world: World, forked_ranks: ForkedRa
     program += "from swarm_lightning.cli import main; main(ARGUMENTS)"
     ended = forked_ranks.run(torchrun_environments(2), program, ["fit", "--config", config])
     assert [rank.code for rank in ended] == [2, 2]
-    assert "on rank 1 data is" in ended[0].err
+    assert "on rank 1 the data differ from those on rank 0" in ended[0].err
     assert not (tmp_path / "runs").exists()
 
 
