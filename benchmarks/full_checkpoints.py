@@ -44,7 +44,7 @@ from swarm_lightning.swarm.stored_moves import move_rows
 
 GIGA, MEGA = 1e9, 1e6
 EXPERTS = 4
-HELD = {"storage": {"storage": "disk"}, "draws": {"draws": "coefficient"}}
+HELD = {"storage": "disk", "draws": "coefficient"}  # settings that say where a search's weights are
 PIECE = 8 * 2**20  # bytes of one plain read or write
 LARGE = 7_000_000_000  # weights
 LARGE_PARTICLES = 20
@@ -74,26 +74,26 @@ def make_experts(size: str, folder: Path) -> list[Path]:
     return folders
 
 
-def measure_memory(folder: Path, particles: int, iterations: int, held: dict[str, str]) -> dict[str, float]:
+def measure_memory(folder: Path, particles: int, iterations: int, setting: str) -> dict[str, float]:
     """Run a whole search and a test as commands, and read their memory from outside.
 
     Args:
         folder: Where experts and data are.
         particles: N.
         iterations: K.
-        held: Settings of the search that say where its weights are.
+        setting: Which of `HELD` the search gets.
 
     Returns:
         The largest resident set of `fit` and of `test`, and of each the largest part that is not mapped from a file,
         in bytes; and the bytes of the rows on the disk after the search.
     """
-    root = folder / f"runs_{particles}_{'_'.join(held)}"
+    root = folder / f"runs_{particles}_{setting}"
     config = {
         "model": {
             "experts": str(folder / "experts"),
             "particles": particles,
             "engine": {"rows": 8},
-            **held,
+            setting: HELD[setting],
             "objective": {"class_path": "swarm_lightning.objectives.ExactMatch", "init_args": {"max_new_tokens": 2}},
         },
         "data": {"dataset": str(folder / "data.json")},
@@ -291,12 +291,12 @@ def tables(results: dict[str, Any], size: int) -> str:
     lines = []
     rows = [
         [
-            ", ".join(f"{name}: {value}" for name, value in HELD[kind].items()),
+            f"{setting}: {HELD[setting]}",
             str(particles),
             f"{numbers['rows'] / MEGA:.0f}",
             *(f"{numbers[key] / MEGA:.0f}" for key in ("fit", "fit_anonymous", "test", "test_anonymous")),
         ]
-        for kind, searches in results["memory"].items()
+        for setting, searches in results["memory"].items()
         for particles, numbers in searches.items()
     ]
     if rows:
@@ -361,8 +361,10 @@ def main() -> None:
         folders = make_experts(arguments.size, folder)
         size = load_checkpoints([str(path) for path in folders]).layout.size
         memory = {
-            kind: {count: measure_memory(folder, count, arguments.iterations, held) for count in arguments.particles}
-            for kind, held in HELD.items()
+            setting: {
+                count: measure_memory(folder, count, arguments.iterations, setting) for count in arguments.particles
+            }
+            for setting in HELD
         }
         move = measure_move(folder, size, arguments.move_particles, arguments.repeats)
         loading = measure_loading(folders, folder, arguments.repeats)

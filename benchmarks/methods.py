@@ -71,12 +71,8 @@ def make_data_merge(folder: Path) -> Path:
     swarm(
         [
             *("experts", "--config", str(EXPERTS), "--output", "null", "--data_merge", str(folder)),
-            *(
-                "--domains",
-                json.dumps(domains),
-                "--training.shuffle",
-                "true",
-            ),  # or one expert's would come after another's
+            # Shuffled, or the lessons of one expert would come after another's.
+            *("--domains", json.dumps(domains), "--training.shuffle", "true"),
             *("--trainer.enable_progress_bar", "false"),
         ]
     )

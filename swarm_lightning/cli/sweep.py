@@ -84,9 +84,10 @@ def _rehearse(config: Mapping[str, Any], space: Space, folder: Path, shared: Sha
     read = [_files_of(first)]
     for settings in others:
         if (files := _files_of(settings)) not in read:
+            gc.collect()  # the experts before are large
             RehearsalCLI(config, settings, folder, shared, loads=False)
             read.append(files)
-        gc.collect()  # experts are large
+    gc.collect()
     return content
 
 

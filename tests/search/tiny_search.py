@@ -158,21 +158,35 @@ def calm_process() -> Iterator[None]:
             os.environ.update(environment)
 
 
-def fitted(module: ModelSwarm, world: World, folder: Path, max_steps: int, seed: int, *callbacks: L.Callback) -> None:
-    """Fit a search on the world by a trainer that writes nothing but what the callbacks do."""
+def fitted(
+    module: ModelSwarm,
+    world: World,
+    folder: Path,
+    max_steps: int,
+    seed: int,
+    *callbacks: L.Callback,
+    data: SwarmData | None = None,
+    logger: Any = False,
+    ckpt_path: str | None = None,
+) -> None:
+    """Fit a search on the world, or on other data, by a trainer that writes nothing but what the callbacks do."""
     with calm_process():
         L.seed_everything(seed, verbose=False)
         trainer = SwarmTrainer(
             accelerator="cpu",
+            devices=1,
             max_steps=max_steps,
             default_root_dir=folder,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+            logger=logger,
             callbacks=list(callbacks),
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
         )
-        trainer.fit(module, datamodule=SwarmData(str(world.dataset)))
+        trainer.fit(module, datamodule=data or SwarmData(str(world.dataset)), ckpt_path=ckpt_path)
 
 
 def search(
@@ -213,23 +227,8 @@ def search(
         start=start,
         draws=draws,
     )
-    with calm_process():
-        L.seed_everything(seed, verbose=False)
-        trainer = SwarmTrainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=iterations,
-            default_root_dir=root,
-            logger=logger,
-            callbacks=list(callbacks),
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            use_distributed_sampler=False,
-        )
-        trainer.fit(module, datamodule=data or SwarmData(str(dataset or world.dataset)), ckpt_path=ckpt_path)
+    data = data or SwarmData(str(dataset or world.dataset))
+    fitted(module, world, root, iterations, seed, *callbacks, data=data, logger=logger, ckpt_path=ckpt_path)
     return module
 
 
