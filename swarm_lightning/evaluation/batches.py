@@ -131,6 +131,8 @@ class ForwardPass:
         parameters = inspect.signature(model.forward).parameters
         # A wrapper that only hands arguments on has none of these names itself.
         self._known = None if "input_ids" not in parameters else frozenset(parameters)
+        # transformers 5.24 renamed the argument; models that keep the old name are still about.
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
         self._model = model
 
     @property
@@ -159,7 +161,7 @@ class ForwardPass:
         arguments = {
             "attention_mask": mask,
             "position_ids": positions,
-            "past_key_values": cache,
+            self._cache_name: cache,
             "use_cache": cache is not None,
             "logits_to_keep": keep,
         }
