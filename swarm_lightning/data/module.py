@@ -37,6 +37,15 @@ class OneBatch:
         return 1
 
 
+def show_notices(notices: Sequence[Notice]) -> None:
+    """Show what was noticed about data, on the first process only."""
+    for notice in notices:
+        if notice.severity == "warning":
+            rank_zero_warn(notice.message, category=UserWarning)
+        else:
+            rank_zero_info(notice.message)
+
+
 class SwarmData(LightningDataModule):
     """The examples that guide the search and those that test its result.
 
@@ -125,11 +134,7 @@ class SwarmData(LightningDataModule):
         if self._reported:
             return
         self._reported = True
-        for notice in notices:
-            if notice.severity == "warning":
-                rank_zero_warn(notice.message, category=UserWarning)
-            else:
-                rank_zero_info(notice.message)
+        show_notices(notices)
 
     def train_dataloader(self) -> OneBatch:
         """The whole validation split, which guides the search, as one batch an epoch."""
@@ -157,7 +162,7 @@ class SwarmData(LightningDataModule):
 
     def _read_prompts(self, source: str) -> list[Example]:
         if self._prompt_examples is None:
-            prompts = read_prompts(source)
+            prompts, notices = read_prompts(source)
             if isinstance(self.dataset, Mapping):
                 prompts = give_tasks(prompts, list(self.dataset), self.prompts_task, source)
             elif self.prompts_task is not None:
@@ -166,6 +171,7 @@ class SwarmData(LightningDataModule):
                     "Leave it out."
                 )
             self._prompt_examples = prompts
+            show_notices(notices)
         return self._prompt_examples
 
     def _read_once(self) -> tuple[ExampleSplits, list[Notice]]:
