@@ -65,7 +65,8 @@ def _open(path: Path, delimiter: str, padding: bool) -> Source:
     if len(lines) < 2:
         raise InputError(f"Expected records in {path}, but there is {'only a header' if lines else 'nothing'}.")
     header, records = [name.strip().strip(MARK).strip() for name in lines[0].cells], lines[1:]
-    _refuse_other_delimiter(header, path, delimiter)
+    if len(header) == 1:
+        _refuse_other_delimiter(header[0], path, delimiter)
     notices = []
     spaced = [name for name, stored in zip(header, lines[0].cells, strict=True) if name != stored and name]
     if spaced:
@@ -111,6 +112,7 @@ def _lines(text: str, path: Path, delimiter: str) -> Iterator[_Line]:
                     yield _Line(number, row)
                 number = rows.line_num + 1
         except csv.Error as error:
+            _refuse_other_delimiter(next((line for line in text.splitlines() if line.strip()), ""), path, delimiter)
             raise InputError(
                 f"Expected {path} to be a csv file with records, but the one that begins in line {number} is broken: "
                 f"{error}. Close every quote, and write a quote inside a quoted cell twice."
@@ -127,16 +129,16 @@ def _unlimited(length: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _refuse_other_delimiter(header: Sequence[str], path: Path, delimiter: str) -> None:
-    if len(header) > 1:
+def _refuse_other_delimiter(header: str, path: Path, delimiter: str) -> None:
+    if delimiter in header:
         return
-    other = next((sign for sign in DELIMITER_NAMES if sign != delimiter and sign in header[0]), None)
+    other = next((sign for sign in DELIMITER_NAMES if sign != delimiter and sign in header), None)
     if other is not None:
         ending = next((suffix for suffix, sign in DELIMITERS.items() if sign == other), None)
         advice = f"name it {path.stem}{ending}" if ending else f"save it with {DELIMITER_NAMES[delimiter]}"
         raise InputError(
             f"Expected the columns of {path} to be separated by {DELIMITER_NAMES[delimiter]}, but the header is the "
-            f"one name {_shown(header[0])}, which looks separated by {DELIMITER_NAMES[other]}. If it is, {advice}; "
+            f"one name {_shown(header)}, which looks separated by {DELIMITER_NAMES[other]}. If it is, {advice}; "
             "otherwise rename the column."
         )
 
@@ -148,7 +150,9 @@ def _refuse_other_lengths(header: Sequence[str], records: Sequence[_Line], path:
     first = odd[0]
     cells = f"{len(first.cells)} cell" if len(first.cells) == 1 else f"{len(first.cells)} cells"
     if len(first.cells) > len(header):
-        advice = "Put a cell that holds a delimiter in quotes, and leave none out at the end of a line"
+        advice = (
+            "Put a cell that holds a delimiter in quotes, without a blank before them, and end no line in a delimiter"
+        )
     else:
         advice = "Leave missing cells empty, but write their delimiters"
     more = f", and {len(odd) - 1} more are of another length than the header" if len(odd) > 1 else ""

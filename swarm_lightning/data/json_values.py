@@ -15,7 +15,7 @@ DEEPEST = 100
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON. Numbers that are too large for a float stay the text that they are written as.
+    """Parse JSON. Numbers that are too large for a float, and Infinity, stay the text that they are written as.
 
     Args:
         text: The JSON text.
@@ -41,7 +41,9 @@ def parse_json(text: str, where: str) -> Any:
         return found
 
     try:
-        value = json.loads(text, parse_int=_whole, parse_float=_broken, object_pairs_hook=once)
+        value = json.loads(
+            text, parse_int=_whole, parse_float=_fraction, parse_constant=_constant, object_pairs_hook=once
+        )
     except RecursionError as error:
         raise InputError(_too_deep(where)) from error
     level = [value]
@@ -110,7 +112,11 @@ def _whole(digits: str) -> int | str:
     return number
 
 
-def _broken(digits: str) -> float | str:
+def _constant(name: str) -> float | str:
+    return math.nan if name == "NaN" else name
+
+
+def _fraction(digits: str) -> float | str:
     number = float(digits)
     return number if math.isfinite(number) else digits
 

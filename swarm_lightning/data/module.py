@@ -50,11 +50,11 @@ class SwarmData(LightningDataModule):
     """The examples that guide the search and those that test its result.
 
     Args:
-        dataset: A .json file with `dev` and `test`, a .json, .jsonl, .csv, .tsv or .parquet file with records, a folder
-            written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub, or `lm_eval:` and
-            a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose python is run. For
-            the objective MultiTask, a mapping from the name of every task to one of these; then each of the following,
-            but the last two, may be such a mapping too, and otherwise holds for all tasks.
+        dataset: A .json file with `dev` and `test` or other splits, a .json, .jsonl, .csv, .tsv or .parquet file with
+            records, a folder written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub,
+            or `lm_eval:` and a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose
+            python is run. For the objective MultiTask, a mapping from the name of every task to one of these; then each
+            of the following, but the last two, may be such a mapping too, and otherwise holds for all tasks.
         test_dataset: A second one of these, with the test split; null if `dataset` has it, or if there is one split
             only, from which both are drawn.
         subset: Configuration of a hub dataset that has several.

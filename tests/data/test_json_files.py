@@ -42,11 +42,11 @@ def test_every_list_beside_a_usual_split_is_a_split(tmp_path: Path) -> None:
 def test_numbers_that_no_float_can_hold_stay_text(tmp_path: Path, name: str) -> None:
     long, large = "7" * 5000, "9" * 309
     path = tmp_path / name
-    path.write_text(f'{{"answer": {long}, "choices": [-{large}, 1e999, 12]}}')
+    path.write_text(f'{{"answer": {long}, "choices": [-{large}, 1e999, -Infinity, 12]}}')
     if name.endswith("json"):
         path.write_text(f"[{path.read_text()}]")
     opened = open_json(path) if name.endswith("json") else open_json_lines(path)
-    assert list(opened.splits[""]().records) == [{"answer": long, "choices": ["-" + large, "1e999", 12]}]
+    assert list(opened.splits[""]().records) == [{"answer": long, "choices": ["-" + large, "1e999", "-Infinity", 12]}]
 
 
 def test_halves_of_surrogate_pairs_are_mended_at_any_depth_and_their_records_named(tmp_path: Path) -> None:
