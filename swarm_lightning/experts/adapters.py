@@ -14,6 +14,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.sources import download, local_folder
+from swarm_lightning.texts import read_text
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -101,13 +102,13 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     _check_present(path, source)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except json.JSONDecodeError as cause:
         raise InputError(
             f"Expected JSON in {str(path)!r}, but line {cause.lineno}, column {cause.colno} breaks it: {cause.msg}. "
             "Copy the file again, or save the adapter again with PEFT."
         ) from cause
-    except (OSError, UnicodeDecodeError, RecursionError) as cause:
+    except RecursionError as cause:
         raise InputError(f"Expected JSON in {str(path)!r}, but it can't be read: {cause}.") from cause
     if not isinstance(config, dict):
         raise InputError(

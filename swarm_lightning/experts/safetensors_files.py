@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.texts import read_text
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -194,13 +195,13 @@ def read_json_object(path: Path, expert: str) -> dict[str, Any]:
         InputError: If it can't be read, with line and column where it is broken, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as cause:
         raise InputError(
             f"Expected JSON in {str(path)!r} of the expert {expert!r}, but line {cause.lineno}, column {cause.colno} "
             f"breaks it: {cause.msg}. {AGAIN}"
         ) from cause
-    except (OSError, UnicodeDecodeError, RecursionError) as cause:
+    except RecursionError as cause:
         raise InputError(
             f"Expected JSON in {str(path)!r} of the expert {expert!r}, but it can't be read: {cause}. {AGAIN}"
         ) from cause

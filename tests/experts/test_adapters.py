@@ -112,6 +112,14 @@ def test_a_hub_id_is_read_from_the_cache_or_refused_without_a_connection(
 
 
 def test_a_config_in_another_encoding_is_refused(experts: Path) -> None:
-    (experts / "towns" / "adapter_config.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(InputError, match="can't be read"):
+    (experts / "towns" / "adapter_config.json").write_bytes(b'{"r": "\xe9"}')
+    with pytest.raises(InputError, match=r"adapter_config\.json to be UTF-8 text, but byte 7"):
         read_adapter(str(experts / "towns"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_with_a_byte_order_mark_is_read(experts: Path, encoding: str) -> None:
+    path = experts / "towns" / "adapter_config.json"
+    plain = path.read_text(encoding="utf-8")
+    path.write_text(plain, encoding=encoding)
+    assert read_adapter(str(experts / "towns")).config == json.loads(plain)
