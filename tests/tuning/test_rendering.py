@@ -94,7 +94,9 @@ def test_what_is_too_long_is_cut_and_a_response_that_is_all_cut_is_left_out(
         (PLAIN, conversation("a", "b", system="Be brief."), r"\{system\} in text.template"),
         (TextSettings(chat_template="{{ raise_exception('no users') }}"), conversation("a", "b"), "no users"),
         (
-            TextSettings(chat_template="{{ messages | length }}{{ messages[0]['content'] }}"),
+            TextSettings(
+                chat_template="{{ messages | length }}{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
+            ),
             conversation("a", "b"),
             "rewrites earlier turns",
         ),
