@@ -16,7 +16,7 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "differences", "errors", "files", "locks", "paths", "threads", "vectors"}
+GROUND = {"", "differences", "errors", "files", "locks", "paths", "shown", "threads", "vectors"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "locks": set(),
     "paths": {"errors"},
+    "shown": set(),
     "threads": set(),
     "vectors": set(),
     "swarm": {"threads", "vectors"},
@@ -50,6 +51,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "files": set(),
     "locks": set(),
     "paths": set(),
+    "shown": {"rich"},
     "threads": set(),
     "vectors": {"torch"},
     "swarm": {"torch"},
