@@ -16,7 +16,7 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "differences", "doors", "errors", "files", "locks", "paths", "texts", "threads", "vectors"}
+GROUND = {"", "differences", "doors", "errors", "files", "locks", "paths", "shown", "texts", "threads", "vectors"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "locks": set(),
     "paths": {"errors"},
     "texts": {"errors"},
+    "shown": set(),
     "threads": set(),
     "vectors": set(),
     "swarm": {"doors", "threads", "vectors"},
@@ -53,6 +54,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "locks": set(),
     "paths": set(),
     "texts": set(),
+    "shown": {"rich"},
     "threads": set(),
     "vectors": {"torch"},
     "swarm": {"torch"},
