@@ -101,6 +101,8 @@ def _check_names(adapter: Adapter) -> None:
                 f"loads into no layer. {SAVE_UNWRAPPED}"
             )
         reason = next((text for part, text in OTHER_TENSORS.items() if part in name), "it is not a LoRA matrix")
+        if re.search(r"\.lora_[AB]\.[^.]+\.weight$", name):
+            reason = "it bears the name of an adapter, by which PEFT loads it nowhere; save it with save_pretrained"
         raise InputError(
             f"Expected only A and B matrices of linear layers ({PREFIX}<layer>{DOWN} and {UP}), but {adapter.name!r} "
             f"carries {name!r}: {reason}, or leave the adapter out."
@@ -227,7 +229,8 @@ def _missing_module(adapter: Adapter, path: str, base: "PreTrainedModel", module
     return (
         f"Adapter {adapter.name!r} carries {path!r}, but the base has no such module ({facts}): is it an adapter of "
         f"another base?{hint} It names {adapter.config.get('base_model_name_or_path')!r}; give that base, or leave "
-        "the adapter out."
+        "the adapter out. If it was trained with an older transformers that called the module so, and PEFT loads it on "
+        "this base, save it again from there (save_pretrained): that writes the present names."
     )
 
 

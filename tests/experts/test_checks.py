@@ -87,7 +87,7 @@ def test_half_a_pair_is_named(with_tensors: Callable[..., list[Adapter]]) -> Non
         (f"{LAYER}.lora_magnitude_vector", "use_dora=False"),
         (f"{LAYER}.lora_B.bias", "lora_bias=False"),
         (f"{LAYER}.bias", "bias='none'"),
-        ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.other.weight", "not a LoRA matrix"),
+        ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.other.weight", "the name of an adapter"),
         ("anything", "not a LoRA matrix"),
     ],
 )
