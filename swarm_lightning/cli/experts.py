@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.finding import LOGS
 from swarm_lightning.shown import say
 from swarm_lightning.tuning.settings import LoraSettings, TextSettings, TrainingSettings
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     Read = tuple[list[Conversation], str, list[Notice]]
 
 DESCRIPTION = "Fine-tune LoRA experts from instruction data, one per domain: a folder that `swarm fit` takes."
-LOGS = "logs"
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 # What the training itself decides.
 NOT_THE_USERS = {

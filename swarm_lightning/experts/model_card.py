@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swarm_lightning.experts.naming import name_of
 from swarm_lightning.experts.sources import HUB_ID
 from swarm_lightning.paths import DEMO_PREFIX
 from swarm_lightning.shown import in_markdown
@@ -90,7 +91,7 @@ def public_name(source: str) -> str:
     path = Path(source).expanduser()
     if HUB_ID.fullmatch(source) and not path.exists():
         return source
-    return path.name or path.resolve().name
+    return name_of(path)
 
 
 def _front_matter(facts: CardFacts) -> str:
