@@ -58,6 +58,7 @@ from swarm_lightning.search.run_folder import (
 )
 from swarm_lightning.search.run_lock import RunLock, hold_run
 from swarm_lightning.search.strategy import external_launch
+from swarm_lightning.shown import for_terminal, say, show_notices_literally
 from swarm_lightning.sweep.settings import SweepSettings
 
 # In a logger's settings, this text stands for the run folder.
@@ -213,7 +214,7 @@ class SwarmCLI(LightningCLI):
         others = other_settings(begun, self._parser("fit").dump(fit, skip_unset=False))
         if not others:
             if _rank() == 0:
-                print(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
+                say(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
             return begun
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         if source != "last":
@@ -222,7 +223,7 @@ class SwarmCLI(LightningCLI):
                 f"are others now: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
             )
         if _rank() == 0:
-            print(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
+            say(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
         return None
 
     def _new_run(self, settings: Namespace) -> str:
@@ -331,6 +332,7 @@ def _silence() -> None:
     if _rank() > 0:  # the first rank speaks for all
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
+    show_notices_literally()
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     tips.addFilter(lambda record: "Tip:" not in record.getMessage())
 
@@ -391,4 +393,4 @@ def _part() -> None:
 def _tell(message: str, shared: bool) -> None:
     """Print why a run ends; the first rank speaks where all say the same."""
     if _rank() == 0 or not shared:
-        print(f"swarm: {message}", file=sys.stderr)
+        print(for_terminal(f"swarm: {message}", "\n\t", sys.stderr), file=sys.stderr)

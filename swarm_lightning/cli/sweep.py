@@ -27,6 +27,7 @@ from swarm_lightning.search.results import INITIAL
 from swarm_lightning.search.run_folder import CHECKPOINTS
 from swarm_lightning.search.storage import rows_folder
 from swarm_lightning.search.strategy import needs_ranks
+from swarm_lightning.shown import for_terminal, say, written_out
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
 from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, tests_of, write_report
@@ -104,7 +105,7 @@ def _run_trial(
     shown = ", ".join(f"{named[key]} {value}" for key, value in settings.items())
     report = ReportToStudy(trial)
     done = f", goes on after {_counted(report.facts['iterations'])}" if "iterations" in report.facts else ""
-    print(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
+    say(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
     trial.set_user_attr(SETTINGS, dict(settings))
     try:
         TrialCLI(config, settings, folder, shared, [report, *([FirstLook()] if trial.number == 0 else [])])
@@ -113,10 +114,10 @@ def _run_trial(
     except (InputError, MisconfigurationException) as error:
         report.keep(error=str(error))
         study.tell(trial, "FAIL")
-        print(f"Trial {trial.number} failed: {error}", flush=True)
+        print(for_terminal(f"Trial {trial.number} failed: {error}", keep="\n\t"), flush=True)
         return
     except (SystemExit, KeyboardInterrupt, SIGTERMException, Interrupted):
-        print("Interrupted. The same command goes on with this search.", flush=True)
+        say("Interrupted. The same command goes on with this search.", flush=True)
         raise
     finally:
         gc.collect()  # modules and trainers know each other; their positions are large
@@ -129,7 +130,7 @@ def _run_trial(
     else:
         study.tell(trial, "COMPLETE", found)
     state = "pruned" if report.pruned else "ended"
-    print(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
+    say(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
     _drop_checkpoints(study, config)
 
 
@@ -172,9 +173,9 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         first = shared.first_scores.count()
         write_report(study.folder, rows, study.space, number, first)
     if running:
-        print("Other searches are running in other processes, the last to end reports the best:")
+        say("Other searches are running in other processes, the last to end reports the best:")
         for row in running:
-            print(f"  trial {row.number}: {row.folder}")
+            say(f"  trial {row.number}: {row.folder}")
     elif row is None:
         reasons = next((row.why for row in rows if row.why), "")
         raise InputError(
@@ -182,14 +183,16 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
             "They are not tried again: mend it, and begin another sweep.study."
         )
     else:
-        print(f"\n{outcome(rows, study.space, number, first, spell=str)}\n")
+        told = outcome(rows, study.space, number, first, spell=lambda value: written_out(str(value)))
+        for line in ("", *told.split("\n"), ""):
+            say(line)
         if row.here:
-            print(f"Best expert: {study.folder / BEST_EXPERT}")
+            say(f"Best expert: {study.folder / BEST_EXPERT}")
         else:
-            print(f"The best search lies on another machine: {row.folder}")
+            say(f"The best search lies on another machine: {row.folder}")
             if row.test is None:
-                print("The same command, started there, scores it on the test split.")
-    print(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
+                say("The same command, started there, scores it on the test split.")
+    say(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
 
 
 def _copy_expert(source: Path, target: Path) -> None:

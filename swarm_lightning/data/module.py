@@ -37,15 +37,24 @@ class OneBatch:
         return 1
 
 
+def show_notices(notices: Sequence[Notice]) -> None:
+    """Show what was noticed about data, on the first process only."""
+    for notice in notices:
+        if notice.severity == "warning":
+            rank_zero_warn(notice.message, category=UserWarning)
+        else:
+            rank_zero_info(notice.message)
+
+
 class SwarmData(LightningDataModule):
     """The examples that guide the search and those that test its result.
 
     Args:
-        dataset: A .json file with `dev` and `test`, a .json, .jsonl, .csv, .tsv or .parquet file with records, a folder
-            written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub, or `lm_eval:` and
-            a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose python is run. For
-            the objective MultiTask, a mapping from the name of every task to one of these; then each of the following,
-            but the last two, may be such a mapping too, and otherwise holds for all tasks.
+        dataset: A .json file with `dev` and `test` or other splits, a .json, .jsonl, .csv, .tsv or .parquet file with
+            records, a folder written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub,
+            or `lm_eval:` and a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose
+            python is run. For the objective MultiTask, a mapping from the name of every task to one of these; then each
+            of the following, but the last two, may be such a mapping too, and otherwise holds for all tasks.
         test_dataset: A second one of these, with the test split; null if `dataset` has it, or if there is one split
             only, from which both are drawn.
         subset: Configuration of a hub dataset that has several.
@@ -125,11 +134,7 @@ class SwarmData(LightningDataModule):
         if self._reported:
             return
         self._reported = True
-        for notice in notices:
-            if notice.severity == "warning":
-                rank_zero_warn(notice.message, category=UserWarning)
-            else:
-                rank_zero_info(notice.message)
+        show_notices(notices)
 
     def train_dataloader(self) -> OneBatch:
         """The whole validation split, which guides the search, as one batch an epoch."""
@@ -157,7 +162,7 @@ class SwarmData(LightningDataModule):
 
     def _read_prompts(self, source: str) -> list[Example]:
         if self._prompt_examples is None:
-            prompts = read_prompts(source)
+            prompts, notices = read_prompts(source)
             if isinstance(self.dataset, Mapping):
                 prompts = give_tasks(prompts, list(self.dataset), self.prompts_task, source)
             elif self.prompts_task is not None:
@@ -166,6 +171,7 @@ class SwarmData(LightningDataModule):
                     "Leave it out."
                 )
             self._prompt_examples = prompts
+            show_notices(notices)
         return self._prompt_examples
 
     def _read_once(self) -> tuple[ExampleSplits, list[Notice]]:
