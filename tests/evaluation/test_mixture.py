@@ -94,6 +94,7 @@ def test_a_particle_of_no_weight_has_no_say() -> None:
         torch.testing.assert_close(found, logits[1].log_softmax(dim=-1))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("space", ["probabilities", "logits"])
 def test_replies_are_those_of_two_peft_models_mixed_token_by_token(
     evaluator: Evaluator, pool: ExpertPool, plain: "list[PeftModel]", space: Space
