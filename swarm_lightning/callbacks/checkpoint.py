@@ -11,6 +11,7 @@ import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from swarm_lightning.doors.lightning import last_saved_step
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.search.checkpoint_file import WholeCheckpointIO
@@ -81,7 +82,7 @@ class SwarmCheckpoint(ModelCheckpoint):
         if pl_module.evaluation is None:
             return  # Lightning ends the epoch of the checkpoint once more when it resumes; nothing has been scored yet
         super().on_train_epoch_end(trainer, pl_module)
-        if self._last_global_step_saved == trainer.global_step:
+        if last_saved_step(self) == trainer.global_step:
             pl_module.journal.clear()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

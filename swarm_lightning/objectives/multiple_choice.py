@@ -13,7 +13,7 @@ from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
-from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome, score_all
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,7 +23,7 @@ SCORED = ("letter", "text")
 NORMALIZE = ("none", "tokens", "characters")
 
 
-class MultipleChoice(Asks):
+class MultipleChoice(Asks, Objective):
     """Score 1 for the right choice, and 0 for a wrong one or none.
 
     Methods:
