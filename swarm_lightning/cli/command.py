@@ -33,6 +33,7 @@ from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.cli.user_code import check_seed, told_as_input
 from swarm_lightning.data.module import SwarmData
+from swarm_lightning.doors.jsonargparse import keys_of
 from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.doors.lightning_cli import CommandLine
 from swarm_lightning.errors import InputError
@@ -107,6 +108,21 @@ class SwarmCLI(CommandLine):
     def further_commands(self) -> dict[str, str]:
         """Name the commands that are no method of the trainer."""
         return {"sweep": SWEEP, **OTHER_COMMANDS}
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Let every command take the configs of the others; a run's own config is one of `fit` or `compare`.
+
+        Args:
+            args: Those of `LightningCLI.setup_parser`.
+            kwargs: Those of `LightningCLI.setup_parser`.
+        """
+        super().setup_parser(*args, **kwargs)
+        others = {**dict.fromkeys(self.settings_of_commands()), "ckpt_path": (None,), "weights_only": (True, None)}
+        for command in [*self.subcommands(), *(self.further_commands().keys() & self.settings_of_commands().keys())]:
+            parser = self.parser_of(command)
+            own = keys_of(parser)
+            assert isinstance(parser, SwarmParser)
+            parser.passed_over = {key: values for key, values in others.items() if key not in own}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every part of a search that is a callback a key of its own in the config."""

@@ -8,6 +8,7 @@ Relied on, besides what is documented:
   name are found as those of any other class are.
 - a protocol's method that has no annotations is implemented by one that has any, and the same names.
 - the words of its messages: see `UNKNOWN_KEYS`, `CLASS_PATH`, `NO_NAME`, `SEVERAL`, `KEY`, `NO_MAPPING`, `IN_TEXT`.
+- a config file is read by `parse_path`, which hands its text to `parse_string` as `content`.
 - `parser.error(message, ex)` is called with what is wrong, and `parser.exit_on_error` says whether it may exit.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_args, get_origin
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 UNKNOWN_KEYS = (
     re.compile(r"unrecognized arguments: --(?P<key>[\w.]+)"),
@@ -97,6 +98,20 @@ class OpenParser(ArgumentParser):
         """Add commands, and remember what takes further ones."""
         self.commands = super().add_subcommands(*args, **kwargs)
         return self.commands
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse the text of a config, as the heir would have it.
+
+        Args:
+            content: The text.
+            args: Those of `ArgumentParser.parse_string`.
+            kwargs: Those of `ArgumentParser.parse_string`.
+        """
+        return super().parse_string(self.adapt_config(content), *args, **kwargs)
+
+    def adapt_config(self, text: str) -> str:
+        """Return the text of a config as it is to be read; to be overridden."""
+        return text
 
     def refuse(self, complaint: Complaint, error: Exception | None) -> NoReturn:
         """Raise what the user is told.
