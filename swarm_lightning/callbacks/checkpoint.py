@@ -6,6 +6,7 @@ Beside it the scores of the running iteration are kept as they come; while the s
 """
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -58,6 +59,9 @@ class SwarmCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not where the user has chosen another
             trainer.strategy.checkpoint_io = WholeCheckpointIO()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up nothing: where a search writes to is its own to say, and the folder may go by another name now."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the run folder for this process, and keep scores from now on.

@@ -28,6 +28,7 @@ from swarm_lightning.callbacks import (
 )
 from swarm_lightning.cli.begun import other_settings
 from swarm_lightning.cli.compare import comparison_folder
+from swarm_lightning.cli.loggers import RememberLoggers, go_on, placed
 from swarm_lightning.cli.parser import SwarmParser
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
@@ -44,6 +45,8 @@ from swarm_lightning.search.run_folder import (
     claim_run_folder,
     find_begun,
     find_checkpoint,
+    is_untouched,
+    newer_than,
     next_run_folder,
     remove_if_empty,
     run_folder_of,
@@ -51,9 +54,6 @@ from swarm_lightning.search.run_folder import (
 from swarm_lightning.search.run_lock import RunLock, hold_run
 from swarm_lightning.search.strategy import external_launch
 from swarm_lightning.sweep.settings import SweepSettings
-
-# In a logger's settings, this text stands for the run folder.
-RUN_FOLDER = "<run>"
 
 PARTS = {"model", "datamodule"}
 DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
@@ -143,7 +143,9 @@ class SwarmCLI(CommandLine):
         settings = self.settings_given
         folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
         settings.trainer.default_root_dir = folder
-        settings.trainer.logger = _put_into(settings.trainer.logger, folder)
+        settings.trainer.logger = placed(settings.trainer.logger, folder)
+        if settings.ckpt_path is not None:
+            go_on(settings.trainer.logger, folder)
 
     def _choose_files(self) -> str:
         settings = self.settings_given
@@ -153,6 +155,8 @@ class SwarmCLI(CommandLine):
         if self.config.subcommand == "compare":
             begun = comparison_folder(settings.compare.output, root)
             if begun is not None:
+                if settings.compare.output == "last":
+                    _say(f"--compare.output last: {begun}")
                 self.new_folder = None if begun.exists() else begun
             return self._new_run(settings) if begun is None else self._take(begun)
         fits = self.config.subcommand == "fit"
@@ -163,8 +167,11 @@ class SwarmCLI(CommandLine):
                 return self._take(begun)
             checkpoint = find_checkpoint(settings.ckpt_path, root)
             check_checkpoint(checkpoint)
-            settings.ckpt_path = str(checkpoint)
             folder = run_folder_of(checkpoint)
+            if settings.ckpt_path == "last":
+                newer = ", ".join(str(run) for run in newer_than(folder))
+                _say(f"--ckpt_path last: {checkpoint}" + (f" ({newer} passed over: no checkpoint)" if newer else ""))
+            settings.ckpt_path = str(checkpoint)
             return self._take(folder) if fits else str(folder)
         if fits:
             if settings.trainer.max_steps == 0:
@@ -180,11 +187,14 @@ class SwarmCLI(CommandLine):
         begun = find_begun(source, root)
         if begun is None:
             return None
+        if is_untouched(begun):
+            _say(f"{begun} is of a run that was ended before it wrote anything: the search begins anew there.")
+            self.new_folder = begun
+            return begun
         fit = self.config_as_given["fit"]
         others = other_settings(begun, self.parser_of("fit").dump(fit, skip_unset=False))
         if not others:
-            if known_rank() == 0:
-                print(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
+            _say(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
             return begun
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         if source != "last":
@@ -192,8 +202,7 @@ class SwarmCLI(CommandLine):
                 f"Expected to go on with the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
                 f"are others now: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
             )
-        if known_rank() == 0:
-            print(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
+        _say(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
         return None
 
     def _new_run(self, settings: Namespace) -> str:
@@ -239,7 +248,7 @@ class SwarmCLI(CommandLine):
         # The bar is closed before the summary is printed.
         added = [OrderlyEnd(), *bar]
         if self.subcommand != "compare":
-            added = [OrderlyEnd(), ContinueMetrics(), *bar, *self.further_callbacks()]
+            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
@@ -264,19 +273,13 @@ COMMON: dict[str, Any] = {
 }
 
 
+def _say(what: str) -> None:
+    """Print on the first rank, before anything else is printed."""
+    if known_rank() == 0:
+        print(what, flush=True)
+
+
 def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _put_into(value: Any, folder: str) -> Any:
-    """Replace the placeholder of the run folder wherever it stands in a logger's settings."""
-    if isinstance(value, str):
-        return value.replace(RUN_FOLDER, folder)
-    if isinstance(value, list):
-        return [_put_into(entry, folder) for entry in value]
-    if isinstance(value, Namespace):
-        for name, entry in vars(value).items():
-            setattr(value, name, _put_into(entry, folder))
-    return value

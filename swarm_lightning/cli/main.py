@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.cli.command import COMMON, SwarmCLI
+from swarm_lightning.cli.printing import outliving_readers
 from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation import interruption
@@ -21,7 +22,6 @@ from swarm_lightning.search.model_swarm import ModelSwarm
 def _silence() -> None:
     """Hide messages of the libraries below that a user of this command can do nothing about."""
     for message in (
-        "across ranks is zero",
         "treespec, LeafSpec",
         "is_gradient_checkpointing",
         "transfer_batch_to_device",
@@ -49,10 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rank is lost or fails, and with 128 + n if the run was asked to end by signal n: 130 for Ctrl-C, 138 for
             SIGUSR1, 143 for SIGTERM.
     """
+    with outliving_readers():
+        _run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _run(arguments: list[str]) -> None:
     _silence()
     # So that an objective in the current folder is found by its import path; last, so that it hides no package.
     sys.path.append(str(Path.cwd()))
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["experts"]:
             from swarm_lightning.cli.experts import make_experts

@@ -13,6 +13,8 @@ Tested with lightning 2.6.6. Relied on, besides what is documented:
 - `fabric.utilities.distributed._set_num_threads_if_needed`.
 - `CSVLogger._experiment` is what writes the file; `ExperimentWriter` has `log_dir`, `metrics`, `hparams`,
   `metrics_file_path`, `NAME_HPARAMS_FILE`, and empties its folder in `_check_log_dir_exists`.
+- `Trainer.limit_val_batches` is read when a run begins; with 0 no data for validation is asked for. An empty list of
+  loaders means the same, but is warned of.
 - `rank_zero_only.rank` is not there before Lightning knows the rank.
 """
 
@@ -62,6 +64,18 @@ def end_between_iterations(trainer: L.Trainer) -> None:
 def last_saved_step(checkpoint: ModelCheckpoint) -> int:
     """Return the `global_step` of the last checkpoint that a callback has written."""
     return checkpoint._last_global_step_saved
+
+
+def limit_validation(trainer: L.Trainer, limit: float) -> float:
+    """Set how much of the validation split is looked at from now on, and return what it was.
+
+    Args:
+        trainer: Of a run that has not asked for its data yet.
+        limit: A number of batches, or a share as a float; 0 for none.
+    """
+    before = trainer.limit_val_batches
+    trainer.limit_val_batches = limit
+    return before
 
 
 def set_threads(processes: int) -> None:

@@ -23,6 +23,7 @@ from swarm_lightning.doors.lightning import (
     end_between_iterations,
     known_rank,
     last_saved_step,
+    limit_validation,
     runs_several_processes,
     set_threads,
 )
@@ -93,6 +94,24 @@ def test_the_step_of_the_last_checkpoint_is_known(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     trainer_in(tmp_path, callbacks=[watched], enable_checkpointing=True, limit_train_batches=4).fit(BoringModel())
     assert watched.seen == [0, 2, 2, 4], f"Expected _last_global_step_saved to follow what is written: {DOOR}."
+
+
+class Validates(BoringModel):
+    validated = 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        self.validated += 1
+        return super().validation_step(batch, batch_idx)
+
+
+def test_validation_is_left_out_and_comes_back(tmp_path: Path) -> None:
+    trainer, module = trainer_in(tmp_path, limit_val_batches=2, num_sanity_val_steps=0), Validates()
+    before = limit_validation(trainer, 0)
+    trainer.fit(module)
+    assert module.validated == 0, f"Expected limit_val_batches to be read when a run begins: {DOOR}."
+    limit_validation(trainer, before)
+    trainer.validate(module, verbose=False)
+    assert module.validated == before == 2, f"Expected limit_val_batches to be read when a run begins: {DOOR}."
 
 
 def test_the_cores_are_shared_out_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
