@@ -56,7 +56,7 @@ def _outliving(stream: TextIO) -> TextIO:
             return stream
     sink = _Sink(number, "w", closefd=False)
     return io.TextIOWrapper(
-        sink if stream.write_through else io.BufferedWriter(sink),  # type: ignore[type-var]
+        sink if stream.write_through else io.BufferedWriter(sink),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
