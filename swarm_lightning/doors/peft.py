@@ -1,6 +1,6 @@
 """What this package takes of PEFT beyond its documented interface.
 
-Tested with peft 0.18 to 0.21. Relied on:
+Tested with peft 0.19 to 0.21. Relied on:
 - `peft.tuners.tuners_utils`: `BaseTunerLayer` is every wrapper that PEFT puts into a model, and
   `check_target_module_exists(config, name)` tells whether a config means a layer;
 - `peft.tuners.lora`: `LoraLayer` is every LoRA wrapper, `Linear` the one of linear layers. A wrapper has
