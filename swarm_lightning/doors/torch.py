@@ -1,6 +1,6 @@
 """What this package takes of torch's compiler beyond its documented interface.
 
-Tested with torch 2.7 to 2.13. Relied on:
+Tested with torch 2.6 to 2.13. Relied on:
 - `torch._dynamo.exc.TorchDynamoException` is the parent of what compiling raises, before the kernel runs;
 - the option `pick_loop_orders` of the inductor backend keeps the order of the loops where it is False.
 """
