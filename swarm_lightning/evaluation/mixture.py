@@ -1,7 +1,7 @@
 """Several particles as one model: their next-token distributions are mixed for every row, by weights of the row.
 
 All particles of a mixture ride in one forward pass and read the same tokens, those that the mixture has chosen. How the
-weights come about, and what is asked, is the caller's. `mixed_rows.py` puts objectives' questions to it.
+weights come about, and what is asked, is the caller's. `runners/mixture.py` puts objectives' questions to it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,16 +17,16 @@ from swarm_lightning.evaluation.tokens import Continuation
 
 # probabilities: the weighted mean of the distributions. logits: the weighted mean of the logits, which is the weighted
 # geometric mean of the distributions.
-Space = Literal["probabilities", "logits"]
+Averaged = Literal["probabilities", "logits"]
 
 
-def mix(logits: Tensor, weights: Tensor, space: Space) -> Tensor:
+def mix(logits: Tensor, weights: Tensor, averaged: Averaged) -> Tensor:
     """Mix next-token distributions.
 
     Args:
         logits: Of every particle and row [P, R, T, vocabulary].
         weights: Of every particle in every row [R, P], >= 0, those of a row summing to one.
-        space: What is averaged.
+        averaged: What is averaged.
 
     Returns:
         Log-probabilities of the mixture [R, T, vocabulary], float32.
@@ -36,14 +36,19 @@ def mix(logits: Tensor, weights: Tensor, space: Space) -> Tensor:
     tensor([[[0.7311, 0.2689]]])
     """
     shares = weights.to(logits.device, torch.float32).T[:, :, None, None]
-    if space == "logits":
+    if averaged == "logits":
         return (shares * logits.float()).sum(dim=0).log_softmax(dim=-1)
     return (logits.float().log_softmax(dim=-1) + shares.log()).logsumexp(dim=0)
 
 
 @torch.inference_mode()
 def generate_mixed(
-    crowd: Crowd, particles: int, prompts: Sequence[Sequence[int]], weights: Tensor, space: Space, decoding: Decoding
+    crowd: Crowd,
+    particles: int,
+    prompts: Sequence[Sequence[int]],
+    weights: Tensor,
+    averaged: Averaged,
+    decoding: Decoding,
 ) -> Replies:
     """Choose the most likely tokens of a mixture after prompts.
 
@@ -52,7 +57,7 @@ def generate_mixed(
         particles: How many of them are mixed, P: the first ones.
         prompts: The token ids of every row's prompt, R of them.
         weights: Of every particle in every row [R, P].
-        space: What is averaged.
+        averaged: What is averaged.
         decoding: Length, ends and number of slots; a row takes P of them.
 
     Returns:
@@ -60,7 +65,7 @@ def generate_mixed(
     """
     replies = Replies([[] for _ in prompts])
     for batch, rows in _batches(prompts, particles, decoding.slots, decoding.padding, crowd):
-        _generate_batch(crowd, batch, rows, prompts, weights, space, decoding, replies)
+        _generate_batch(crowd, batch, rows, prompts, weights, averaged, decoding, replies)
     return replies
 
 
@@ -70,7 +75,7 @@ def mixed_loglikelihoods(
     particles: int,
     continuations: Sequence[Continuation],
     weights: Tensor,
-    space: Space,
+    averaged: Averaged,
     slots: int,
     padding: int,
 ) -> list[tuple[float, bool]]:
@@ -81,7 +86,7 @@ def mixed_loglikelihoods(
         particles: How many of them are mixed, P: the first ones.
         continuations: Token ids with their prompts', R of them.
         weights: Of every particle in every row [R, P].
-        space: What is averaged.
+        averaged: What is averaged.
         slots: Rows of one forward pass at most; a continuation takes P of them.
         padding: Id that fills short rows.
 
@@ -93,7 +98,7 @@ def mixed_loglikelihoods(
     for batch, rows in _batches(fed, particles, slots, padding, crowd):
         keep = max(len(continuations[row].ids) - continuations[row].split for row in rows)
         logits = crowd.forward(batch.particles, batch.tokens, batch.mask, batch.positions, keep)
-        logarithms = mix(logits.view(particles, len(rows), keep, -1), weights[rows], space)
+        logarithms = mix(logits.view(particles, len(rows), keep, -1), weights[rows], averaged)
         for place, row in enumerate(rows):
             tokens = torch.tensor(continuations[row].ids[continuations[row].split :], device=logarithms.device)
             found = logarithms[place, keep - len(tokens) :]
@@ -120,7 +125,7 @@ def _generate_batch(
     rows: list[int],
     prompts: Sequence[Sequence[int]],
     weights: Tensor,
-    space: Space,
+    averaged: Averaged,
     decoding: Decoding,
     replies: Replies,
 ) -> None:
@@ -132,7 +137,7 @@ def _generate_batch(
     running, done = list(rows), set[int]()
     while True:
         logits = crowd.forward(batch.particles, tokens, mask, positions, 1, cache)
-        mixed = mix(logits.view(count, len(running), 1, -1), weights[running], space)[:, 0]
+        mixed = mix(logits.view(count, len(running), 1, -1), weights[running], averaged)[:, 0]
         chosen = most_likely(mixed)
         if decoding.choose is not None:
             drawn = decoding.choose(mixed, running, [len(replies.tokens[row]) for row in running])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.engine import ParticleRows
 from swarm_lightning.evaluation.ranks import RESUME
+from swarm_lightning.evaluation.runner import Rows
 from swarm_lightning.objectives.protocol import Objective, Outcome
 from swarm_lightning.objectives.utility import bounds_of
 
@@ -32,7 +32,7 @@ def ask(
     objective: Objective,
     examples: Sequence[Example],
     particles: Sequence[int],
-    model: ParticleRows,
+    model: Rows,
 ) -> list[Outcome]:
     """Ask each particle its example.
 
@@ -122,7 +122,7 @@ def _blame(
     objective: Objective,
     examples: Sequence[Example],
     particles: Sequence[int],
-    model: ParticleRows,
+    model: Rows,
 ) -> ObjectiveError:
     """Find the row for which an objective raises, by asking half of the rows at a time."""
     low, high = 0, len(examples)
@@ -146,7 +146,7 @@ def _blame(
     )
 
 
-def _raises(objective: Objective, examples: Sequence[Example], rows: range, model: ParticleRows) -> bool:
+def _raises(objective: Objective, examples: Sequence[Example], rows: range, model: Rows) -> bool:
     try:
         objective.evaluate([examples[row] for row in rows], model.select(rows))
     except Exception:

@@ -11,8 +11,10 @@ import torch
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
-from swarm_lightning.evaluation.engine import Engine, ParticleRows
+from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.runners.resident import Particles
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel
@@ -31,8 +33,8 @@ def prompts(many_prompts: list[str]) -> list[str]:
 
 def rows_of(
     engine: Engine, pool: ExpertPool, owners: Sequence[int] = OWNERS, prefix: Sequence[int] = (), whole: bool = False
-) -> ParticleRows:
-    return ParticleRows(engine, Crowd(engine.adapted, pool.vectors, prefix), owners, whole)
+) -> TextRows:
+    return TextRows(engine, Particles(engine, Crowd(engine.adapted, pool.vectors, prefix)), owners, whole)
 
 
 @contextmanager

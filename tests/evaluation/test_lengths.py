@@ -7,6 +7,7 @@ import pytest
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.objectives import Abstention, ExactMatch, MultiTask
 
@@ -35,10 +36,10 @@ def test_a_second_turn_that_just_fits_is_fine_and_one_token_more_is_refused_befo
     assert first + room + 1 <= POSITIONS, "the first turn fits in any case"
     objective, exactly = doubting(room, tiny_tokenizer)
     assert exactly == POSITIONS
-    Evaluator(adapted, tiny_tokenizer, objective).check_lengths(EXAMPLES[:1])
+    Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective).check_lengths(EXAMPLES[:1])
     objective, _ = doubting(room + 1, tiny_tokenizer)
     with pytest.raises(InputError, match=r"Abstention to need at most 512 .* of 1 of 1 examples can need up to 513 "):
-        Evaluator(adapted, tiny_tokenizer, objective).check_lengths(EXAMPLES[:1])
+        Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective).check_lengths(EXAMPLES[:1])
 
 
 def test_the_turns_of_a_task_among_several_are_counted_too(
@@ -46,10 +47,10 @@ def test_the_turns_of_a_task_among_several_are_counted_too(
 ) -> None:
     objective = MultiTask({"sums": ExactMatch(), "colours": doubting(500, tiny_tokenizer)[0]}, "mean")
     examples = [Example("1 + 1?", "2", identifier="sums/0", task="sums")]
-    Evaluator(adapted, tiny_tokenizer, objective).check_lengths(examples)
+    Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective).check_lengths(examples)
     examples.append(Example("Grass?", "B", CHOICES, "colours/0", task="colours"))
     with pytest.raises(InputError, match=r"1 of 2 examples .* \(id 'colours/0'\)"):
-        Evaluator(adapted, tiny_tokenizer, objective).check_lengths(examples)
+        Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective).check_lengths(examples)
 
 
 def test_a_prompt_that_alone_fills_the_model_is_refused(
@@ -57,4 +58,4 @@ def test_a_prompt_that_alone_fills_the_model_is_refused(
 ) -> None:
     long = Example("red " * 600, "A", CHOICES, "long")
     with pytest.raises(InputError, match=r"fewer than 512 tokens, .* 1 of 3 examples are longer, .* \(id 'long'\)"):
-        Evaluator(adapted, tiny_tokenizer, ExactMatch()).check_lengths([*EXAMPLES, long])
+        Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch()).check_lengths([*EXAMPLES, long])

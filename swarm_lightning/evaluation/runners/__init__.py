@@ -1,0 +1,1 @@
+"""The runners of this package, one file each; what a runner is, is said in `evaluation/runner.py`."""
