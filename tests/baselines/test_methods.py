@@ -20,7 +20,6 @@ from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
-from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
@@ -191,8 +190,7 @@ def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(
 
 
 def test_a_vote_says_how_often_there_is_anything_to_count(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = opened.evaluator.engine
-    evaluator = Evaluator(ResidentRunner(engine.adapted, engine.tokenizer), EverySecond(max_new_tokens=2))
+    evaluator = Evaluator(opened.evaluator.runner, EverySecond(max_new_tokens=2))
     monkeypatch.setattr(opened, "_evaluator", evaluator)
     composition = PredictionMerge().compose(Bench(opened, examples_of(opened)))
     # The four give one answer to every second question.
@@ -221,9 +219,8 @@ class EverySecond(ExactMatch):
 def test_there_is_no_vote_on_open_text(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
     objective = MeanLogLikelihood(continuation="text")
     examples = tuple(Example(f"Tell me of {what}.", extras={"text": " Once."}) for what in ("a fox", "a bear"))
-    engine = opened.evaluator.engine
     monkeypatch.setattr(opened, "objective", objective)
-    monkeypatch.setattr(opened, "_evaluator", Evaluator(ResidentRunner(engine.adapted, engine.tokenizer), objective))
+    monkeypatch.setattr(opened, "_evaluator", Evaluator(opened.evaluator.runner, objective))
     with pytest.raises(Absent, match="MeanLogLikelihood reads no answers"):
         PredictionMerge().compose(Bench(opened, examples))
 
