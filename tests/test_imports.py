@@ -16,18 +16,19 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "differences", "errors", "files", "locks", "paths", "threads", "vectors"}
+GROUND = {"", "differences", "doors", "errors", "files", "locks", "paths", "threads", "vectors"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "differences": set(),
+    "doors": {"errors"},
     "errors": set(),
     "files": {"errors"},
     "locks": set(),
     "paths": {"errors"},
     "threads": set(),
     "vectors": set(),
-    "swarm": {"threads", "vectors"},
+    "swarm": {"doors", "threads", "vectors"},
     "data": GROUND,
     "experts": GROUND,
     "tuning": GROUND | {"data", "experts"},

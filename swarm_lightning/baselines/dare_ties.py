@@ -14,6 +14,7 @@ from torch import Tensor
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.ties import merge_differences
+from swarm_lightning.doors.peft import merge_randomly_kept
 from swarm_lightning.experts.layout import Layout
 
 
@@ -30,12 +31,10 @@ def merge_dare_ties(experts: Tensor, layout: Layout, density: float, seed: int, 
     Returns:
         Weights [D].
     """
-    from peft.utils.merge_utils import dare_ties
-
     weights = torch.ones(len(experts))
     with torch.random.fork_rng(devices=[]):  # PEFT draws from the process's own numbers
         torch.manual_seed(seed)
-        return merge_differences(experts, layout, origin, lambda parts: dare_ties(parts, weights, density))
+        return merge_differences(experts, layout, origin, lambda parts: merge_randomly_kept(parts, weights, density))
 
 
 class DareTies:

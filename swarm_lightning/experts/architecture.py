@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.transformers_config import BOOKKEEPING
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoints import Checkpoint
 from swarm_lightning.experts.layout import Layout
@@ -24,10 +25,10 @@ FLOATS = ("F32", "F16", "BF16")
 # Settings of a config that change nothing of what the weights compute for a prompt.
 WITHOUT_EFFECT = frozenset(
     {
-        "_name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures",
+        *BOOKKEEPING, "torch_dtype", "dtype", "use_cache", "architectures",
         "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "id2label",
         "label2id", "problem_type", "return_dict", "output_hidden_states", "output_attentions", "task_specific_params",
-        "layerdrop", "embd_pdrop", "resid_pdrop", "attn_pdrop", "_attn_implementation",
+        "layerdrop", "embd_pdrop", "resid_pdrop", "attn_pdrop",
     }
 )  # fmt: skip
 

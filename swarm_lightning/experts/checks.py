@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from swarm_lightning.doors.peft import means_layer
+from swarm_lightning.doors.transformers_config import features_of, largest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
 from swarm_lightning.experts.settings import check_settings, compare, lora_config, rank_of
@@ -119,8 +121,6 @@ def _check_targets(adapters: Sequence[Adapter]) -> None:
     What an adapter was never meant to adapt is zero; what got lost is not. Which layers there are, the other adapters
     tell; the base is asked later.
     """
-    from peft.tuners.tuners_utils import check_target_module_exists
-
     layers = sorted({layer for adapter in adapters for layer in layers_of(adapter.tensors)})
     for adapter in adapters:
         if adapter.config.get("target_modules") in (None, "all-linear"):  # PEFT asks the base then
@@ -128,7 +128,7 @@ def _check_targets(adapters: Sequence[Adapter]) -> None:
         held = set(layers_of(adapter.tensors))
         try:
             config = lora_config(adapter.config)
-            adapted = {layer for layer in layers if check_target_module_exists(config, layer)}
+            adapted = {layer for layer in layers if means_layer(config, layer)}
         except (InputError, re.error, TypeError, AttributeError) as cause:
             raise InputError(
                 f"Expected {CONFIG_FILE} of {adapter.name!r} to name the layers it adapts, but PEFT can't read its "
@@ -165,7 +165,7 @@ def _missing_module(adapter: Adapter, path: str, base: "PreTrainedModel", module
     while known and known not in modules:
         known = known.rpartition(".")[0]
     config = base.config.get_text_config() if hasattr(base.config, "get_text_config") else base.config
-    layers = getattr(config, "num_hidden_layers", None)
+    layers = largest_of(config, "num_hidden_layers")
     facts = f"{type(base).__name__}" + (f", {layers} layers" if layers else "")
     hint = f" What it has ends at {known!r}." if known else ""
     return (
@@ -177,7 +177,7 @@ def _missing_module(adapter: Adapter, path: str, base: "PreTrainedModel", module
 
 def _check_features(adapter: Adapter, path: str, module: torch.nn.Module) -> None:
     down, up = (adapter.tensors[f"{PREFIX}{path}{end}"] for end in (DOWN, UP))
-    features = _features(module)
+    features = features_of(module)
     if features is None:
         raise InputError(
             f"Expected {path!r} to be a linear layer, as adapter {adapter.name!r} takes it for one, but in the base it "
@@ -195,14 +195,3 @@ def _owner(adapters: Sequence[Adapter], path: str) -> Adapter:
     """Return the first adapter that adapts a layer, as one that holds nothing but zeros there may never have done."""
     holders = [adapter for adapter in adapters if f"{PREFIX}{path}{DOWN}" in adapter.tensors]
     return next((adapter for adapter in holders if adapter.tensors[f"{PREFIX}{path}{DOWN}"].any()), holders[0])
-
-
-def _features(module: torch.nn.Module) -> tuple[int, int] | None:
-    """Return inputs and outputs of a linear layer (or of GPT-2's Conv1D, which is one transposed), else None."""
-    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
-    if isinstance(inputs, int) and isinstance(outputs, int):
-        return inputs, outputs
-    weight = getattr(module, "weight", None)
-    if type(module).__name__ == "Conv1D" and isinstance(weight, torch.Tensor) and weight.dim() == 2:
-        return weight.shape[0], weight.shape[1]
-    return None

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 
 from swarm_lightning.data.notices import Notice
+from swarm_lightning.doors.transformers_config import most_positions
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.base_model import base_fingerprint
 from swarm_lightning.locks import lock_if_free
@@ -130,7 +131,7 @@ class ExpertMaker:
         Raises:
             InputError: If the text form can't serve them, or no response is left to train on.
         """
-        limit = getattr(self.base.config.get_text_config(), "max_position_embeddings", None)
+        limit = most_positions(self.base.config.get_text_config())
         examples, noticed = tokenize(conversations, self.tokenizer, self.text, limit, data)
         kept, held = hold_out(len(examples), self.training.validation_share, self.seed)
         if not kept:

@@ -19,6 +19,7 @@ from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.objectives.protocol import GenerationSettings
+from tests.evaluation.all_logits import all_logits
 from tests.evaluation.plain_peft import PlainPeft
 
 if TYPE_CHECKING:
@@ -190,8 +191,7 @@ def test_logits_in_bfloat16_are_those_of_plain_peft_within_its_precision(
     assert len({len(each) for each in ids}) == EXPERTS
     batch = lay_out({place: [place] for place in range(EXPERTS)}, ids, 0, 0, torch.device("cpu"))
     with torch.inference_mode():
-        crowd = Crowd(adapted, one.pool.vectors)
-        found = crowd.forward(batch.particles, batch.tokens, batch.mask, batch.positions, batch.tokens.shape[1])
+        found = all_logits(Crowd(adapted, one.pool.vectors), batch)
     for particle, each in enumerate(ids):
         expected = plain.logits(particle, each).float()
         error = (found[particle, -len(each) :].float() - expected).abs().max() / expected.abs().max()
