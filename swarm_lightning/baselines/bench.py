@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.candidates import Candidates
-from swarm_lightning.baselines.method import Absent
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
@@ -221,7 +221,8 @@ def combine(experts: Tensor, weights: Tensor, origin: Tensor | None = None) -> T
             of a combination sum to one.
 
     Returns:
-        Vectors [P, D], dtype of the experts.
+        Vectors [P, D], dtype of the experts. One product of matrices in that dtype, and so not to the last digit the
+        sums in float64 of a swarm that is moved by coefficients, in which an expert alone is itself.
 
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.5, 0.25]])).tolist()
     [[0.5, 1.0]]

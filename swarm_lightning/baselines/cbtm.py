@@ -21,9 +21,9 @@ import numpy
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent, installed
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.libraries import installed
-from swarm_lightning.baselines.method import Absent, Composition, Kind
+from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.runners.mixture import MixedExperts
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.batches import groups_of
-from swarm_lightning.evaluation.exact_stop import Stakes, next_examples, reach
+from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_examples, reach, rule_of
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import BROKEN, ask, prompts_of
@@ -28,7 +28,6 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Rows, Runner, Session
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
-from swarm_lightning.evaluation.utility_rule import UtilityRule, rule_of
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone

@@ -54,7 +54,7 @@ def ask(
     except InputError:
         raise
     except Exception as error:
-        if not _is_the_objectives(error, objective):
+        if not _is_the_objectives(error, objective, type(model).__module__):
             raise
         raise _blame(error, objective, examples, particles, model) from error
     _check(objective, examples, outcomes)
@@ -109,12 +109,13 @@ def _check(objective: Objective, examples: Sequence[Example], outcomes: Collecti
             )
 
 
-def _is_the_objectives(error: Exception, objective: Objective) -> bool:
-    """Tell whether an exception comes out of a user's objective: neither one of this package nor the engine's work."""
-    if type(objective).__module__.startswith("swarm_lightning."):
+def _is_the_objectives(error: Exception, objective: Objective, runner: str = ENGINE) -> bool:
+    """Tell whether an exception comes out of a user's objective: neither one of this package nor a runner's work."""
+    own = type(objective).__module__
+    if own.startswith("swarm_lightning."):
         return False
-    below = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
-    return not any(str(name).startswith(ENGINE) for name in below)
+    below = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+    return not any(name.startswith(ENGINE) or (name == runner and name != own) for name in below)
 
 
 def _blame(

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
-from swarm_lightning.experts.checks import UP, check_adapters
+from swarm_lightning.experts.checks import UP, check_adapters, layer_of
 from swarm_lightning.experts.common_form import common_form
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
-from swarm_lightning.experts.settings import SCALING
+from swarm_lightning.experts.settings import SCALING, scaling_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,6 +68,10 @@ class ExpertPool:
 
     def base_vector(self, source: str) -> None:
         """Return what a base is as a position: None for zeros, adapters that change nothing."""
+
+    def scaling(self, name: str) -> float:
+        """Return what PEFT multiplies the product of A and B with, for the sake of B; 1 for A."""
+        return scaling_of(self.config, layer_of(name)) if name.endswith(UP) else 1.0
 
     def resident(self, base: "PreTrainedModel", source: str) -> "AdaptedModel":
         """Make the resident model of particles of this pool.

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent, installed
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.data_merge import DataMerge
-from swarm_lightning.baselines.libraries import installed
-from swarm_lightning.baselines.method import Absent, Method
+from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from swarm_lightning.baselines import cbtm, pack_of_llms
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.method import Absent
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.runners.mixture import MixtureRunner
 from swarm_lightning.search import ModelSwarm

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Runner
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.objectives import ExactMatch, Outcome
+from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from tests.evaluation.table_runner import EXAMPLES, TABLE, TableRunner, candidates_of
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 
@@ -106,6 +107,18 @@ def test_a_row_without_numbers_breaks_its_candidate() -> None:
     candidates = candidates_of(TABLE)
     candidates[1][EXAMPLES[3].question] = "nonsense"
     assert evaluator(TableRunner()).evaluate(candidates, EXAMPLES).utilities.tolist() == [5 / 8, -math.inf, 1 / 8]
+
+
+class Likelihoods(ExactMatch):
+    """Asks what the table can't tell."""
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        return [Outcome("", None, one.logarithm) for [one] in model.loglikelihood(["why?"], [["yes"]])]
+
+
+def test_what_a_runner_raises_is_not_the_objective_s_fault() -> None:
+    with pytest.raises(NotImplementedError):
+        Evaluator(TableRunner(), Likelihoods()).evaluate(candidates_of(TABLE), EXAMPLES)
 
 
 def test_prompts_that_are_longer_than_the_runner_reads_are_refused() -> None:
