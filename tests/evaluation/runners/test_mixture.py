@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.crowd import Crowd
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.mixture import Averaged, mix
+from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runners.mixture import MixedExperts, MixtureRunner, Mixtures
 from swarm_lightning.evaluation.runners.resident import Particles, ResidentRunner
 from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.experts.adapted import AdaptedModel
@@ -187,3 +191,53 @@ def test_a_particle_without_numbers_breaks_the_mixture(evaluator: Evaluator, poo
     vectors[1] = torch.nan
     examples = [Example(question, GOLD[place]) for place, question in enumerate(QUESTIONS)]
     assert scores_of(evaluator, vectors, examples).tolist() == [-math.inf] * len(examples)
+
+
+def test_several_mixtures_are_asked_together_by_weights_of_their_own(evaluator: Evaluator, pool: ExpertPool) -> None:
+    examples = [Example(question, GOLD[place]) for place, question in enumerate(QUESTIONS)]
+    runner = MixtureRunner(evaluator.runner, pool.vectors, "probabilities")
+    asking, before = evaluator.on(runner), evaluator.asked
+    # All of the weight on one of the experts, and the weights of every prompt.
+    found = asking.evaluate([*torch.eye(2), weigh], examples, whole_replies=True)
+    assert evaluator.asked - before == 2 * 3 * len(examples)
+    alone = evaluator.evaluate(pool.vectors, examples, whole_replies=True)
+    assert found.outcomes[:2] == alone.outcomes
+    assert found.outcomes[2] == asking.evaluate([weigh], examples, whole_replies=True).outcomes[0]
+    assert found.outcomes[0] != found.outcomes[1]
+
+
+def test_the_journal_and_the_exact_stop_know_mixtures_too(
+    evaluator: Evaluator, pool: ExpertPool, tmp_path: Path
+) -> None:
+    examples = [Example(question, GOLD[place]) for place, question in enumerate(QUESTIONS)]
+    asking = evaluator.on(MixtureRunner(evaluator.runner, pool.vectors, "logits"))
+    journal = ScoreJournal(tmp_path)
+    journal.begin("a", Ranks())
+    first = asking.evaluate(torch.eye(2), examples, journal=journal)
+    generated = evaluator.runner.generated
+    journal = ScoreJournal(tmp_path)
+    journal.begin("a", Ranks())
+    assert asking.evaluate(torch.eye(2), examples, journal=journal).scores.equal(first.scores)
+    assert evaluator.runner.generated == generated
+    # A utility of 1 can't be beaten: nothing need be asked.
+    nan = torch.full((2,), math.nan, dtype=torch.float64)
+    stakes = Stakes(torch.ones(2, dtype=torch.float64), -math.inf, torch.zeros(2, len(examples)), nan)
+    assert asking.evaluate(torch.eye(2), examples, stakes=stakes).evaluated == 0
+
+
+def test_the_base_is_the_same_to_any_runner(evaluator: Evaluator, pool: ExpertPool) -> None:
+    examples = [Example(question, GOLD[place]) for place, question in enumerate(QUESTIONS)]
+    asking, before = evaluator.on(MixtureRunner(evaluator.runner, pool.vectors, "logits")), evaluator.asked
+    assert asking.evaluate_base(examples).outcomes == evaluator.evaluate_base(examples).outcomes
+    assert evaluator.asked - before == 2 * len(examples)
+
+
+def test_what_can_t_be_mixed_is_refused(
+    evaluator: Evaluator, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = MixtureRunner(evaluator.runner, pool.vectors, "logits")
+    with pytest.raises(ValueError, match=r"weights of 2 experts for every mixture, but got \[3\]"):
+        evaluator.on(runner).evaluate(torch.ones(1, 3), [Example("Why?", "e")])
+    monkeypatch.setattr(evaluator.runner.engine.adapted, "most_particles", 1)
+    with pytest.raises(InputError, match="full checkpoints, which take turns"):
+        MixtureRunner(evaluator.runner, pool.vectors, "logits")
