@@ -194,23 +194,24 @@ class ForwardPass:
         padded, padded_mask, padded_positions = (
             torch.nn.functional.pad(part, (padding, 0)) for part in (tokens, mask, positions)
         )
-        found = [self._run(padded, padded_mask, padded_positions).logits[0, -count:]]
-        if self._cache_name is not None:
-            cache = growing_cache()
-            self._run(padded[:, :-1], padded_mask[:, :-1], padded_positions[:, :-1], cache)
-            if keeps_keys_and_values(cache):
-                drop_first_columns(cache, padding)
-                found.append(self._run(tokens[:, -1:], mask, positions[:, -1:], cache).logits[0, -1:])
-        for logits in found:
-            error = difference(logits, alone[-len(logits) :])
-            if error > _tolerance(self._model.dtype):
-                raise InputError(
-                    f"Expected a causal language model that takes 'position_ids', or whose logits do not depend on "
-                    f"padding, but forward of {type(self._model).__name__} has no such argument in transformers "
-                    f"{_version()}, and padding on the left changes its logits by {error:.1%} of the largest. Use "
-                    "another base model, or a version of transformers that this package was tested with "
-                    f"({TESTED})."
-                )
+        self._check_same(self._run(padded, padded_mask, padded_positions).logits[0, -count:], alone)
+        if self._cache_name is None:
+            return
+        cache = growing_cache()
+        self._run(padded[:, :-1], padded_mask[:, :-1], padded_positions[:, :-1], cache)
+        if keeps_keys_and_values(cache):
+            drop_first_columns(cache, padding)
+            self._check_same(self._run(tokens[:, -1:], mask, positions[:, -1:], cache).logits[0, -1:], alone[-1:])
+
+    def _check_same(self, logits: Tensor, alone: Tensor) -> None:
+        error = difference(logits, alone)
+        if error > _tolerance(self._model.dtype):
+            raise InputError(
+                "Expected a causal language model that takes 'position_ids', or whose logits do not depend on padding, "
+                f"but forward of {type(self._model).__name__} names no such argument in transformers {_version()}, and "
+                f"padding on the left changes its logits by {error:.1%} of the largest. Use another base model, or a "
+                f"version of transformers that this package was tested with ({TESTED})."
+            )
 
 
 def _tolerance(dtype: torch.dtype) -> float:

@@ -53,13 +53,13 @@ class _Piece:
         wanted: Which of the wanted places these are [w].
         rows: Rows of the hidden states that the output layer is given, [1, w] or [B, 1].
         columns: Columns of these, [1, w] or [B, k].
-        picked: Which of the layer's outputs belong to the wanted places [w].
+        picked: Which of the layer's outputs belong to the wanted places [w]; None for all, in order.
     """
 
     wanted: Tensor
     rows: Tensor
     columns: Tensor
-    picked: Tensor
+    picked: Tensor | None
 
 
 class OutputLayer:
@@ -95,7 +95,7 @@ class OutputLayer:
         if self._layer is None:
             self.reason = "it has no output layer (get_output_embeddings)"
             return
-        places = Places([0, 1, 1], [columns - 1, 0, columns - 1])
+        places = Places([1, 0, 1, 0], [0, columns - 1, columns - 1, 0])
         expected = whole[list(places.rows), list(places.columns)]
 
         def differs(most: int) -> str | None:
@@ -150,7 +150,7 @@ class OutputLayer:
             return logits
         rows, columns = shape
         index = torch.arange(rows, device=device)
-        piece = _Piece(index, index[:, None], torch.full((rows, 1), columns - 1, device=device), index)
+        piece = _Piece(index, index[:, None], torch.full((rows, 1), columns - 1, device=device), None)
         with self._given(piece, shape):
             output = call(None)
         return self._taken(piece, output, shape)
@@ -215,7 +215,7 @@ class OutputLayer:
         if logits.shape != (*made, self._vocabulary):
             raise RuntimeError(f"it makes logits of the shape {list(logits.shape)} from {list(made)} places")
         flat = logits.flatten(0, 1)
-        return flat if len(piece.picked) == len(flat) else flat[piece.picked]
+        return flat if piece.picked is None else flat[piece.picked]
 
 
 def difference(found: Tensor, expected: Tensor) -> float:
@@ -235,9 +235,9 @@ def _cut_flat(places: Places, rows: int, most: int, device: torch.device) -> lis
     for start in range(0, len(places.rows), most):
         part = slice(start, start + most)
         of_rows = torch.tensor(places.rows[part], device=device)
-        count = torch.arange(len(of_rows), device=device)
         columns = torch.tensor(places.columns[part], device=device)
-        pieces.append(_Piece(count + start, of_rows[None], columns[None], count))
+        wanted = torch.arange(start, start + len(of_rows), device=device)
+        pieces.append(_Piece(wanted, of_rows[None], columns[None], None))
     return pieces
 
 
