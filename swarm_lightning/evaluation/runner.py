@@ -48,7 +48,7 @@ class Session(Protocol):
 
         Args:
             candidates: The candidate of every row, by its place among those that were taken up.
-            examples: The example of every row, all of one task.
+            examples: The example of every row; of one task, unless no prompts were given.
             noise: Where replies are sampled, what seeds the draws of every row.
             whole_replies: Whether replies go on when their score is settled.
         """

@@ -15,9 +15,10 @@ from torch import Tensor
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Decoding, Replies
+from swarm_lightning.evaluation.lengths import check_lengths
 from swarm_lightning.evaluation.row_stops import StopCheck, cut
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
-from swarm_lightning.evaluation.tokens import Continuation, check_lengths, end_of_text_ids, padding_id
+from swarm_lightning.evaluation.tokens import Continuation, end_of_text_ids, padding_id
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
 
 # Given some rows of a call, how many share a forward pass and how many tokens are not fed, says how they are decoded.

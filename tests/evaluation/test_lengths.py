@@ -1,18 +1,20 @@
-"""Examples that the model has no room for are refused before any is asked."""
+"""What the model has no room for is refused: examples before any is asked, texts before any reply."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.lengths import check_lengths, positions_of
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.objectives import Abstention, ExactMatch, MultiTask
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CHOICES = {"A": "red", "B": "green"}
 EXAMPLES = [Example("Grass?", "B", CHOICES, "colours-0"), Example("Blood?", "A", CHOICES, "colours-1")]
@@ -59,3 +61,31 @@ def test_a_prompt_that_alone_fills_the_model_is_refused(
     long = Example("red " * 600, "A", CHOICES, "long")
     with pytest.raises(InputError, match=r"fewer than 512 tokens, .* 1 of 3 examples are longer, .* \(id 'long'\)"):
         Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch()).check_lengths([*EXAMPLES, long])
+
+
+def test_a_prompt_that_leaves_too_little_room_is_refused_with_the_limit(tiny_model: "PreTrainedModel") -> None:
+    check_lengths(tiny_model, [[1] * 502], ["long"], room=10)  # the tiny base has 512 positions
+    with pytest.raises(InputError, match="at most 502 tokens.*512 positions less 10.*prompt 1 has 503: 'long'"):
+        check_lengths(tiny_model, [[1], [1] * 503], ["short", "long"], room=10)
+
+
+@pytest.mark.parametrize(
+    ("rope", "limit"),
+    [
+        ({"rope_type": "default"}, 64),
+        ({"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 32}, 32),
+        ({"rope_type": "linear", "factor": 2.0}, 64),
+    ],
+)
+def test_a_model_that_stretches_its_positions_for_longer_batches_is_used_below_that(
+    rope: dict[str, Any], limit: int
+) -> None:
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        max_position_embeddings=64, rope_parameters={"rope_theta": 10000.0, **rope},
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    assert positions_of(model) == limit
+    check_lengths(model, [[1] * (limit - 2)], ["fits"], room=2)
+    with pytest.raises(InputError, match=f"at most {limit - 2} tokens"):
+        check_lengths(model, [[1] * (limit - 1)], ["does not"], room=2)

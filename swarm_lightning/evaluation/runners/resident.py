@@ -13,11 +13,12 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Replies, generate_tokens
+from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation, padding_id, positions_of
+from swarm_lightning.evaluation.tokens import Continuation, padding_id
 from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
