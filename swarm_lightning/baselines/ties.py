@@ -19,7 +19,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.doors.peft import keep_largest, merge_by_elected_signs, merge_randomly_kept
+from swarm_lightning.doors.peft import keep_at_random, keep_largest, merge_by_elected_signs
 from swarm_lightning.experts.layout import Layout
 
 # Given the experts [n, D], their layout, the base [D] where there is one, and a seed: the merged weights [D].
@@ -38,11 +38,7 @@ def merge_ties(experts: Tensor, layout: Layout, density: float, origin: Tensor |
     Returns:
         Weights [D].
     """
-
-    def merge(parts: list[Tensor]) -> Tensor:
-        return merge_by_elected_signs(torch.stack([trim(part, density, padded=origin is None) for part in parts]))
-
-    return merge_differences(experts, layout, origin, merge)
+    return merge_by_signs(experts, layout, origin, lambda part: trim(part, density, padded=origin is None))
 
 
 def merge_dare_ties(experts: Tensor, layout: Layout, density: float, seed: int, origin: Tensor | None = None) -> Tensor:
@@ -58,10 +54,9 @@ def merge_dare_ties(experts: Tensor, layout: Layout, density: float, seed: int, 
     Returns:
         Weights [D].
     """
-    weights = torch.ones(len(experts))
     with torch.random.fork_rng(devices=[]):  # PEFT draws from the process's own numbers
         torch.manual_seed(seed)
-        return merge_differences(experts, layout, origin, lambda parts: merge_randomly_kept(parts, weights, density))
+        return merge_by_signs(experts, layout, origin, lambda part: keep_at_random(part, density))
 
 
 def trim(tensor: Tensor, density: float, padded: bool) -> Tensor:
@@ -80,16 +75,14 @@ def trim(tensor: Tensor, density: float, padded: bool) -> Tensor:
     return keep_largest(tensor, (kept + 0.5) / tensor.numel())
 
 
-def merge_differences(
-    experts: Tensor, layout: Layout, origin: Tensor | None, merge: Callable[[list[Tensor]], Tensor]
-) -> Tensor:
-    """Merge what experts add to a base, tensor by tensor, and add it to the base.
+def merge_by_signs(experts: Tensor, layout: Layout, origin: Tensor | None, keep: Callable[[Tensor], Tensor]) -> Tensor:
+    """Merge what is kept of experts' differences from a base, tensor by tensor, and add it to the base.
 
     Args:
         experts: Weights [n, D].
         layout: Which tensor stands where in a row.
         origin: Weights of the base [D]; None for zeros.
-        merge: Makes one tensor of the n experts'.
+        keep: Returns a tensor of an expert with what is kept of it, and 0 for the rest.
 
     Returns:
         Weights [D].
@@ -97,10 +90,11 @@ def merge_differences(
     merged = torch.empty_like(experts[0])
     stacked, bases = layout.unstack(experts), None if origin is None else layout.unflatten(origin)
     for name, part in layout.unflatten(merged).items():
-        if bases is None:
-            part.copy_(merge(list(stacked[name])))
-        else:
-            part.copy_(merge([expert - bases[name] for expert in stacked[name]])).add_(bases[name])
+        base = None if bases is None else bases[name]
+        differences = [expert if base is None else expert - base for expert in stacked[name]]
+        part.copy_(merge_by_elected_signs(torch.stack([keep(difference) for difference in differences])))
+        if base is not None:
+            part.add_(base)
     return merged
 
 

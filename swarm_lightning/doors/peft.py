@@ -10,8 +10,8 @@ Tested with peft 0.18 to 0.21. Relied on:
   the base in place;
 - `peft.utils.other.get_pattern_key(patterns, name)` picks the pattern of `rank_pattern` and `alpha_pattern`;
 - `LoraConfig` is a dataclass, and its `runtime_config` is none of an adapter's settings;
-- `peft.utils.merge_utils`: `prune`, `calculate_majority_sign_mask`, `disjoint_merge` and `dare_ties`, which draws from
-  the random numbers of the process.
+- `peft.utils.merge_utils`: `prune`, which draws from the random numbers of the process, `calculate_majority_sign_mask`
+  and `disjoint_merge`.
 """
 
 from collections.abc import Sequence
@@ -138,17 +138,17 @@ def merge_by_elected_signs(stacked: Tensor) -> Tensor:
     return disjoint_merge(stacked, calculate_majority_sign_mask(stacked))
 
 
-def merge_randomly_kept(parts: Sequence[Tensor], weights: Tensor, density: float) -> Tensor:
-    """Drop weights at random, rescale the rest and merge them by elected signs (DARE-TIES).
+def keep_at_random(tensor: Tensor, density: float) -> Tensor:
+    """Return a tensor of which every weight is kept with a probability and divided by it, and is 0 otherwise.
 
     Args:
-        parts: One tensor per expert.
-        weights: Weight of every expert [n].
-        density: Share of weights that is kept, in (0, 1).
+        tensor: Weights, floating point.
+        density: The probability, in (0, 1).
 
     Returns:
-        One tensor. The random numbers are those of the process.
+        A tensor of the same shape. The random numbers are those of the process.
     """
-    from peft.utils.merge_utils import dare_ties
+    from peft.utils.merge_utils import prune
 
-    return dare_ties(list(parts), weights, density)
+    # PEFT 0.18 throws the result of its own division away.
+    return prune(tensor, density, "random", rescale=False) / density

@@ -43,6 +43,7 @@ SIZES: dict[str, dict[str, Any]] = {
     | {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2},
 }
 TARGETS: dict[str, list[str]] = {
+    "qwen2": [*GATED, "lm_head"],  # the output layer too, which sees only what is read
     "gpt_neox": FUSED,
     "phi": ["q_proj", "v_proj", "dense", "fc1", "fc2"],
     "gpt2": ["c_attn", "c_proj", "c_fc"],
@@ -107,7 +108,7 @@ def family(
                         for parameter_name, parameter in adapted.named_parameters():
                             if "lora_B" in parameter_name:
                                 parameter.normal_(std=0.15)
-                    adapted.save_pretrained(str(folder / f"expert{expert}"))
+                    adapted.save_pretrained(str(folder / f"expert{expert}"), save_embedding_layers=False)
             pool = load_pool(str(folder))
             made[name] = Family(base, pool, PlainPeft(base, pool.sources, tiny_tokenizer))
         return made[name]
