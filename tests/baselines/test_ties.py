@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from swarm_lightning.baselines.dare_ties import merge_dare_ties
-from swarm_lightning.baselines.ties import merge_ties
+from swarm_lightning.baselines.ties import merge_dare_ties, merge_ties
 from swarm_lightning.experts.layout import Layout
 
 LAYOUT = Layout(("a", "b"), ((2, 2), (2,)))
