@@ -26,7 +26,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.method import Absent, Composition, Kind
-from swarm_lightning.swarm.population import draw_children
+from swarm_lightning.swarm.population import cross, draw_children
 from swarm_lightning.swarm.rules import Coefficients
 
 CROSSOVER_RATE = 0.8
@@ -160,7 +160,7 @@ def first_population(experts: Tensor, size: int, span: float, generator: torch.G
         N rows [D].
     """
     children = draw_children(len(experts), size, span, generator)
-    return [*experts, *((experts[one] * t).add_(experts[other], alpha=1 - t) for one, other, t in children)]
+    return [*experts, *(cross(experts[one].clone(), experts[other], t) for one, other, t in children)]
 
 
 class Genome:
