@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from rich.console import Console
 
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.search.run_folder import free_path
+from swarm_lightning.runs.run_folder import free_path
 
 PREDICTIONS = "predictions.jsonl"
 

@@ -28,10 +28,9 @@ from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, RestartSt
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
-from swarm_lightning.search.loading import check_in_memory, release_swarm
+from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.objective_state import prepare_objective
-from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
+from swarm_lightning.search.parts import check_in_memory
 
 if TYPE_CHECKING:
     from swarm_lightning.cli.trainer import SwarmTrainer
@@ -77,7 +76,7 @@ def run_comparison(
         InputError: If anything that the user gave can't be used.
     """
     chosen_methods(settings)  # refuses what can't be meant
-    check_in_memory(module)
+    check_in_memory(module.settings, len(module.pool.names))
     folder = Path(trainer.default_root_dir)
     given: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     # Those that score the test split or write what a single search leaves do not go along.
@@ -94,12 +93,12 @@ def run_comparison(
     try:
         with _quiet():  # no iteration: the ranks meet, and everything is loaded and checked as for a search
             trainer.sibling(folder, [], max_steps=0, enable_progress_bar=False).fit(module, datamodule=data)
-        release_swarm(module)
+        module.release_swarm()
         splits = data.splits  # type: ignore[attr-defined]
         for callback in given:
             if isinstance(callback, SaveConfig):
                 callback.on_fit_start(trainer, module)
-        prepare_objective(module, splits.validation)
+        module.prepare(splits.validation)
         protocol = _protocol(trainer, followers)
         comparison = Comparison(
             module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(print)

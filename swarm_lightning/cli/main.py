@@ -45,9 +45,8 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.ranks import RankError, Ranks
-from swarm_lightning.search.checkpoint_check import check_checkpoint
-from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.run_folder import (
+from swarm_lightning.runs.checkpoint_check import check_checkpoint
+from swarm_lightning.runs.run_folder import (
     CONFIG,
     claim_run_folder,
     find_begun,
@@ -56,7 +55,8 @@ from swarm_lightning.search.run_folder import (
     remove_if_empty,
     run_folder_of,
 )
-from swarm_lightning.search.run_lock import RunLock, hold_run
+from swarm_lightning.runs.run_lock import RunLock, hold_run
+from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import external_launch
 from swarm_lightning.sweep.settings import SweepSettings
 

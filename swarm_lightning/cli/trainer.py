@@ -12,7 +12,6 @@ from lightning.pytorch.strategies import Strategy
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.search.export import export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch, needs_ranks
 
@@ -121,7 +120,7 @@ class SwarmTrainer(L.Trainer):
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        print(f"Exported: {export_expert(model, folder, particle, max_shard_size=max_shard_size)}")
+        print(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size)}")
 
     def compare(
         self,

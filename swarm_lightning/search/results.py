@@ -1,17 +1,23 @@
-"""What a search reports in the end: who was best before, who is best now, and how good each is.
+"""What a search reports: the numbers of an iteration, and in the end who was best before, who is best now, and by how much.
 
-Plain values only, so that a result can be printed, written as JSON, or put on a model card.
+Plain values only, so that a result can be logged, printed, written as JSON, or put on a model card.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from torch import Tensor
+
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 INITIAL, FOUND = "best initial expert", "best found expert"
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One line of a table of results.
 
     Attributes:
@@ -51,8 +57,8 @@ class SearchResult:
         generated_tokens: Tokens that were generated for them.
     """
 
-    validation: tuple[Row, ...]
-    test: tuple[Row, ...]
+    validation: tuple[ResultRow, ...]
+    test: tuple[ResultRow, ...]
     particle: int
     iterations: int
     restarts: int
@@ -64,3 +70,78 @@ class SearchResult:
         """Return the result as plain values."""
         rows = {name: [row.to_dict() for row in getattr(self, name)] for name in ("validation", "test")}
         return asdict(self) | rows
+
+
+def metrics_of(rows: Sequence[ResultRow], split: str) -> dict[str, float]:
+    """Return the numbers of a table of results, by the names under which they are logged.
+
+    Args:
+        rows: The table.
+        split: Which split was scored.
+    """
+    named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
+    metrics = {name: row.utility for name, row in named.items()}
+    metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
+    metrics |= {part: value for name, row in named.items() for part, value in named_parts(row.parts, name).items()}
+    return metrics
+
+
+def measure(
+    optimizer: ParticleSwarm,
+    evaluation: Evaluation,
+    seconds: float,
+    broken: Tensor,
+    reach: Tensor,
+    parts: Mapping[str, Mapping[str, float]],
+) -> dict[str, float]:
+    """Measure the iteration that has just ended, once for loggers, history and progress.
+
+    A utility that the evaluation left open is NaN, and `at_least` and `at_most` say where it lies; they are equal where
+    it is known, and all are -inf where the particle is broken. The global worst is NaN where the search does not ask
+    for it. With several tasks, `best/<task>` is the utility of the global best on one of them.
+
+    Args:
+        optimizer: The swarm, and what moves it.
+        evaluation: Of its positions.
+        seconds: How long that took.
+        broken: Which particles are broken [N] bool.
+        reach: Where the utility of every particle may lie [N, 2].
+        parts: What `note_parts` returned.
+
+    Returns:
+        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+    """
+    swarm = optimizer.swarm
+    bests = swarm.personal_best_utilities
+    return {
+        "step": float(swarm.iterations),
+        "global_best": float(swarm.global_best_utility),
+        **named_parts(parts.get(FOUND, {}), "best"),
+        "global_worst": float(swarm.global_worst_utility) if optimizer.settings.repel > 0 else math.nan,
+        "personal_best_mean": float(bests[bests.isfinite()].mean()),
+        "step_length": optimizer.step_length,
+        "restarts": float(swarm.restarts.sum()),
+        "broken": float(broken.sum()),
+        "diversity": optimizer.diversity(),
+        "evaluations": float(evaluation.evaluated),
+        "generated_tokens": float(evaluation.generated),
+        "evaluation_seconds": seconds,
+        "examples_per_second": evaluation.evaluated / max(seconds, 1e-9),
+        **{f"utility/particle_{index:02d}": float(value) for index, value in enumerate(swarm.utilities)},
+        **{f"at_least/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 0])},
+        **{f"at_most/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 1])},
+    }
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the numbers that are known: what a logger can draw."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def named_parts(parts: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Return the utilities of tasks under the names of metrics, as in `best/medqa`.
+
+    >>> named_parts({"medqa": 0.5}, "best")
+    {'best/medqa': 0.5}
+    """
+    return {f"{prefix}/{task}": utility for task, utility in parts.items()}

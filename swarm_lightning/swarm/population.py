@@ -106,11 +106,11 @@ def grow_population(
     for index, (first, second, share) in enumerate(draw_children(count, particles, span, generator), start=count):
         child, one, other = positions[index], positions[first], positions[second]
         for block in blocks_of(positions):
-            cross(child[block].copy_(one[block]), other[block], share)
+            blend(child[block].copy_(one[block]), other[block], share)
     return positions
 
 
-def cross(child: Tensor, other: Tensor, share: float) -> Tensor:
+def blend(child: Tensor, other: Tensor, share: float) -> Tensor:
     """Make a child t a + (1 - t) b in the place of a.
 
     Args:

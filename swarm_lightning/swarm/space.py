@@ -8,7 +8,7 @@ is finite, and which weights stand behind it. Spaces are in `spaces/`, one file 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -72,13 +72,17 @@ class Space(Protocol):
     Attributes:
         groups: Sizes of the groups of numbers that are moved with random numbers of their own; None for one of all.
         differences_from: What a position's numbers multiply differences from; None where they do not.
-        writes: Whether first positions are written to the disk: then they are made when nothing else can refuse the
-            search any more.
+        writes: Whether first positions are still to be written to the disk: they are when nothing else can refuse the
+            search any more, unless a checkpoint names them.
+        dtype: Of the positions.
+        returns_memory: Whether vectors are made one after the other, so that freed memory should go back to the system.
     """
 
     groups: Sequence[int] | None
     differences_from: str | None
     writes: bool
+    dtype: ClassVar[torch.dtype]
+    returns_memory: ClassVar[bool]
 
     def __init__(self, material: Material = ...) -> None:
         """Take what the space is made of."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.population import FirstVelocity, cross, draw_children, draw_partners
+from swarm_lightning.swarm.population import FirstVelocity, blend, draw_children, draw_partners
 from swarm_lightning.swarm.rows import ZERO, RowStore
 from swarm_lightning.swarm.rules import BLOCK, Coefficients, blocks_of, move_block, squared_distances
 from swarm_lightning.swarm.state import Swarm
@@ -63,7 +63,7 @@ def grow_rows(
         for number, (first, second, share) in zip(made, children, strict=True):
             child, other = parents[first][window], parents[second][window]
             for block in blocks_of(child.unsqueeze(0)):
-                cross(child[block], other[block], share)
+                blend(child[block], other[block], share)
             store.write(number, window.start, child)
 
     _each(breed, _windows(store.size, FEW))

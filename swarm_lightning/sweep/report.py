@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_lightning.experts.model_card import escape
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.results import FOUND, INITIAL
-from swarm_lightning.sweep.space import Choice, Range, Space, names
+from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, names
 
 if TYPE_CHECKING:
     from swarm_lightning.sweep.study import SweepStudy
@@ -125,7 +125,7 @@ def budget(rows: Sequence[TrialRow], first: int) -> dict[str, float]:
     return costs | {"evaluations": costs["evaluations"] - costs["asked_first"] + firsts, "first": firsts}
 
 
-def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> None:
+def write_report(folder: Path, rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first: int) -> None:
     """Write `sweep.csv` and `sweep.md`.
 
     Args:
@@ -148,7 +148,7 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int
 
 
 def outcome(
-    rows: Sequence[TrialRow], space: Space, best: int | None, first: int, spell: Callable[[object], str] = escape
+    rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first: int, spell: Callable[[object], str] = escape
 ) -> str:
     """Return in a few paragraphs of Markdown what came out, and what it cost.
 
@@ -203,7 +203,7 @@ def _compared(found: TrialRow, equals: Sequence[int], spell: Callable[[object], 
     return text
 
 
-def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
+def render(rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first: int) -> str:
     """Return the report as Markdown; for the arguments see `outcome`."""
     named = names(space)
     lines = ["# Sweep", "", outcome(rows, space, best, first), "", "Drawn were:", ""]

@@ -7,6 +7,7 @@ Experts are read piece by piece, so whole models may stay in their files.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -66,6 +67,8 @@ class CoefficientSpace(DenseSpace):
     [[3.0], [3.25]]
     """
 
+    returns_memory: ClassVar[bool] = True
+
     def __init__(self, material: Material) -> None:
         """Name what is added up.
 
@@ -95,7 +98,7 @@ class CoefficientSpace(DenseSpace):
 
     def empty(self, particles: int) -> Tensor:
         """Return a place for the positions."""
-        return torch.empty(particles, len(self.material.experts), dtype=torch.float32)
+        return torch.empty(particles, len(self.material.experts), dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
         """Return the experts as coefficients, what else the start names, and children of these; see `Space`.
@@ -125,4 +128,5 @@ class CoefficientSpace(DenseSpace):
 
     def coefficients(self, held: Tensor) -> Sequence[float]:
         """Return the coefficients [n]: they are the position."""
-        return list(map(float, held))
+        shares: list[float] = held.tolist()
+        return shares

@@ -1,7 +1,7 @@
 """Positions that are the weights themselves, one vector in memory for every particle: the published method's space."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ class DenseSpace:
     groups: Sequence[int] | None = None
     differences_from: str | None = None
     writes = False
+    dtype: ClassVar[torch.dtype] = torch.float32
+    returns_memory: ClassVar[bool] = False
 
     def __init__(self, material: Material = Material()) -> None:  # noqa: B008 - frozen
         """Take what the space is made of; nothing is needed but for first positions.
@@ -37,7 +39,7 @@ class DenseSpace:
 
     def empty(self, particles: int) -> Tensor:
         """Return a place for the positions."""
-        return torch.empty(particles, self.material.size, dtype=torch.float32)
+        return torch.empty(particles, self.material.size, dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
         """Return the experts, what else the start names, and children of these; see `Space`."""

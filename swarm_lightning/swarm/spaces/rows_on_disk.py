@@ -9,7 +9,7 @@ its last checkpoint are whole, and resuming is exact. The arithmetic is in `stor
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ class RowSpace:
     groups: Sequence[int] | None = None
     differences_from: str | None = None
     writes = True
+    dtype: ClassVar[torch.dtype] = torch.int64
+    returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:
         """Name the folder; nothing is read or made yet.
@@ -83,7 +85,7 @@ class RowSpace:
 
     def empty(self, particles: int) -> Tensor:
         """Return a place for the numbers of the positions: rows of zeros."""
-        return torch.zeros(particles, 1, dtype=torch.int64)
+        return torch.zeros(particles, 1, dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
         """Write the experts into rows, and their children behind them; see `Space`.
@@ -114,10 +116,12 @@ class RowSpace:
             for number, expert in zip(numbers, experts, strict=True):
                 for first, end in windows(0, size):
                     self.store.write(number, first, expert[first:end].contiguous())
-            return grow_rows(self.store, numbers, particles, span, generator)
+            positions = grow_rows(self.store, numbers, particles, span, generator)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        self.writes = False
+        return positions
 
     def first_velocities(
         self, positions: Tensor, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator
@@ -181,7 +185,7 @@ class RowSpace:
             ValueError: If some are gone.
         """
         folder = rows_folder(self.material.run or Path(), None) if record["folder"] is None else Path(record["folder"])
-        self.store = RowStore(folder, int(record["size"]))
+        self.store, self.writes = RowStore(folder, int(record["size"])), False
         self.saved = _numbers(held)
         missing = self.store.missing(self.saved)
         if missing:
