@@ -1,91 +1,46 @@
 """The LightningModule whose training step is one iteration of the swarm: a thin shell over settings, state and parts.
 
 It knows when each part is due: the optimizer moves, the evaluator scores, the state remembers, the callbacks restart,
-stop, record and export. It contains no formula.
+stop, record and export. It contains no formula. How a search is set up, saved and resumed is in `prepared.py`.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from swarm_lightning.data.examples import Example, ExampleSplits
-from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.kinds import Pool, load_experts
 from swarm_lightning.experts.model_card import render_card
-from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective
-from swarm_lightning.search.agreement import check_same_run, check_same_swarm
+from swarm_lightning.search.agreement import check_same_swarm
 from swarm_lightning.search.comparison import Bests
 from swarm_lightning.search.export import card_facts, check_particle
-from swarm_lightning.search.objective import (
-    check_tasks,
-    load_objective_state,
-    note_parts,
-    objective_state,
-    prepare_objective,
-)
-from swarm_lightning.search.parts import (
-    Alone,
-    Asked,
-    Resident,
-    Sharing,
-    base_of,
-    check_circumstances,
-    load_resident,
-    make_evaluator,
-    refusals,
-    return_freed_memory,
-    space_of,
-)
+from swarm_lightning.search.objective import note_parts, objective_state, prepare_objective
+from swarm_lightning.search.parts import Asked
+from swarm_lightning.search.prepared import PreparedSearch
 from swarm_lightning.search.results import ResultRow, SearchResult, finite, measure, metrics_of
 from swarm_lightning.search.scoring import open_journal, report_broken
-from swarm_lightning.search.settings import (
-    Draws,
-    Movement,
-    SearchSettings,
-    Storage,
-    check_same_search,
-    identity_of,
-)
-from swarm_lightning.search.state import (
-    FORMAT,
-    KEY,
-    READ_BY,
-    SearchState,
-    check_identity,
-    held_in,
-    record_in,
-    warn_of_other_guides,
-)
-from swarm_lightning.search.strategy import ranks_of
+from swarm_lightning.search.settings import Draws, SearchSettings, Storage
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
-from swarm_lightning.swarm.space import Circumstances
-from swarm_lightning.swarm.spaces import SPACES
-from swarm_lightning.swarm.spaces.coefficients import BASE
-from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 
-class ModelSwarm(L.LightningModule):
+class ModelSwarm(PreparedSearch):
     """Searches the weight space between and beyond a pool of experts for a higher utility."""
 
     def __init__(
@@ -136,206 +91,15 @@ class ModelSwarm(L.LightningModule):
         Raises:
             InputError: If a number is out of range.
         """
-        super().__init__()
-        self.automatic_optimization = False
-        self.settings = SearchSettings(
+        settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
             trust_remote_code, engine, storage, state_folder,
         )  # fmt: skip
-        self.objective = objective
-        self.state = SearchState()
-        # The processes that share the work; all of them after `setup`.
-        self.ranks = Ranks()
+        super().__init__(settings, objective)
         # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
         self.journal = ScoreJournal()
-        self.positions: torch.nn.Parameter
-        self._sharing: Sharing = Alone()
-        self._pool: Pool | None = None
-        self._resident: Resident | None = None
-        self._evaluator: Evaluator | None = None
-        self._populated = False
-        self._make_movement(self.settings)
-
-    def share(self, sharing: Sharing) -> None:
-        """Leave to others what they may do for several searches.
-
-        Args:
-            sharing: What is loaded, measured and asked for all of them.
-        """
-        self._sharing = sharing
-
-    def sample_by(self, seed: int) -> None:
-        """Draw sampled replies by another seed than the last search's.
-
-        Args:
-            seed: Of the noise.
-        """
-        self.state.seed = seed
-
-    # Loading: everything the user gave is checked before any work starts.
-
-    def prepare_data(self) -> None:
-        """Read the experts and check them against each other, before anything is written."""
-        _ = self.pool
-        check_tasks(self.objective, self.splits)
-
-    @property
-    def pool(self) -> Pool:
-        """The experts, read from their sources at the first use."""
-        if self._pool is None:
-            self._pool = load_experts(self.settings.experts)
-        return self._pool
-
-    @property
-    def evaluator(self) -> Evaluator:
-        """What scores positions; there after `setup`."""
-        if self._evaluator is None:
-            raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
-        self._evaluator.seed = self.state.seed or 0  # which a checkpoint may have brought along
-        return self._evaluator
-
-    @property
-    def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The tokenizer of the base model; there after `setup`."""
-        if self._resident is None:
-            raise RuntimeError("Expected `setup` to have run before the tokenizer is used.")
-        return self._resident.tokenizer
-
-    def setup(self, stage: str) -> None:
-        """Load the base model once, check everything against it, and make the first population.
-
-        Args:
-            stage: `fit`, `validate`, `test` or `predict`.
-
-        Raises:
-            InputError: If the experts do not fit the base, the objective can't serve the examples, or the ranks do
-                not all run the same.
-        """
-        self.ranks = ranks_of(self.trainer)
-        self.settings.check_population(len(self.pool.names))
-        self._check_circumstances()
-        if SPACES[self.settings.space].returns_memory:
-            return_freed_memory()
-        if self._evaluator is None:
-            self.load(stage)
-        if stage == "fit" or not self._populated:
-            self._populate()
-        own = {"experts": self.pool.fingerprint, "base": self._base_fingerprint}
-        own |= self.identity if self.trainer.state.fn == "fit" else {}
-        check_same_run(self.ranks, own, self._run_folder)
-
-    def load(self, stage: str) -> None:
-        """Load the base model, make it the resident model of the experts, and make what asks it.
-
-        Args:
-            stage: `fit`, `validate`, `test` or `predict`.
-
-        Raises:
-            InputError: If the experts do not fit the base, or the objective can't serve the examples.
-        """
-        if self.ranks.index > 0:  # one bar for all
-            from transformers.utils.logging import disable_progress_bar
-
-            disable_progress_bar()
-        settings, device = self.settings, self.trainer.strategy.root_device
-        key = (settings.base, settings.dtype, device, settings.trust_remote_code, self.pool.fingerprint)
-        self._resident = self._sharing.resident(key, lambda: load_resident(settings, self.pool, device))
-        splits, replies_only = (None, True) if stage == "predict" else (self.splits, False)
-        self._evaluator = make_evaluator(settings, self._resident, self.objective, self.ranks, splits, replies_only)
-
-    def _check_circumstances(self) -> None:
-        callbacks: Sequence[Any] = self.trainer.checkpoint_callbacks
-        keeps_all = any(callback.save_top_k not in (0, 1) for callback in callbacks)
-        kernel = self._movement.swarm.defaults.get("kernel", "plain")
-        check_circumstances(
-            self.settings.space, Circumstances(kernel, self.settings.start, self.ranks.count, keeps_all)
-        )
-
-    def _make_movement(self, settings: SearchSettings) -> None:
-        """Make optimizer and schedule on positions that are still to come."""
-        empty = torch.empty(settings.particles, 0, dtype=SPACES[settings.space].dtype)
-        self.positions = torch.nn.Parameter(empty, requires_grad=False)
-        self._movement = Movement.of(settings, self.positions)
-
-    def _populate(self) -> None:
-        """Begin a new search: with a new swarm, unless the one that is there has not been used yet."""
-        if self._populated:
-            self._make_movement(self.settings)
-        self._populated = True
-        self.state.start(self.ranks.first(torch.initial_seed()))
-        space = space_of(self.settings, self.pool, self._run_folder)
-        self._movement.swarm.enter(space)
-        if space.writes:  # made when nothing else can refuse the search, and no checkpoint has brought them
-            self.positions.data = space.empty(self.settings.particles)
-        else:
-            self._make_first_positions()
-
-    def _make_first_positions(self) -> None:
-        settings, space = self.settings, self._movement.swarm.space
-        with refusals():
-            self.positions.data = space.first_positions(
-                settings.start, settings.particles, settings.child_span, self.state.generator
-            )
-
-    @property
-    def _run_folder(self) -> Path:
-        return Path(self.trainer.default_root_dir)
-
-    @property
-    def _base_fingerprint(self) -> str | None:
-        return None if self._resident is None else self._resident.fingerprint
-
-    @property
-    def task(self) -> str:
-        """Name of the dataset whose validation split guides the search."""
-        return self.splits.name if self.splits is not None else "examples of the user's own dataloader"
-
-    @property
-    def held_back(self) -> Sequence[Example]:
-        """What the search is scored on when it has ended: the test split, where the trainer's data module has one."""
-        return self._sharing.held_back(self.splits.test if self.splits is not None else ())
-
-    @property
-    def splits(self) -> ExampleSplits | None:
-        """The examples of the trainer's data module, where it has one."""
-        return getattr(getattr(self.trainer, "datamodule", None), "splits", None)
-
-    @property
-    def base(self) -> str:
-        """Folder or hub id of the base model: the one that was named, or the first of the full checkpoints."""
-        return base_of(self.settings, self.pool)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What makes this search this one and no other, as plain values."""
-        data = getattr(getattr(self.trainer, "datamodule", None), "fingerprint", None)
-        pool = self.pool.fingerprint
-        return identity_of(self.settings, self._movement, self.objective, self._base_fingerprint, pool, data)
-
-    def configure_optimizers(self) -> Any:
-        """Return the particle swarm and the schedule of its step length, and make what is still missing of them."""
-        swarm = self._movement.swarm
-        if swarm.space.writes:  # no checkpoint has brought its rows
-            self._make_first_positions()
-        return [swarm], [self._movement.schedule]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave examples where they are: they are text, and Lightning refuses to look into frozen dataclasses."""
-        return batch
 
     # The search.
-
-    @property
-    def particle_swarm(self) -> ParticleSwarm:
-        """The optimizer: there once the trainer has set the search up or a checkpoint has brought it."""
-        if not self._populated:
-            raise RuntimeError("Expected a search: call `trainer.fit`, or give a checkpoint.")
-        return self._movement.swarm
-
-    @property
-    def swarm(self) -> Swarm:
-        """The memory of the swarm; there once the first positions have been evaluated."""
-        return self.particle_swarm.swarm
 
     def keep_running_scores(self, folder: Path) -> None:
         """Keep the scores of the running iteration in a folder until a checkpoint holds them."""
@@ -355,7 +119,7 @@ class ModelSwarm(L.LightningModule):
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Let the objective measure what it needs on the base, before anything is scored."""
-        self._sharing.measure(
+        self._parts.sharing.measure(
             self._asked, lambda: prepare_objective(self.objective, self.evaluator, self.ranks, examples)
         )
 
@@ -407,7 +171,7 @@ class ModelSwarm(L.LightningModule):
         def ask(due: Tensor) -> Evaluation:
             return self.evaluator.evaluate(positions, examples, due, stakes, journal=self.journal)
 
-        return ask(swarm.due) if swarm.begun else self._sharing.first_scores(self._asked, positions, ask)
+        return ask(swarm.due) if swarm.begun else self._parts.sharing.first_scores(self._asked, positions, ask)
 
     @property
     def _asked(self) -> Asked:
@@ -475,20 +239,6 @@ class ModelSwarm(L.LightningModule):
         """Answer prompts, examples made from a file of them, with the best found expert; see `Bests.answer`."""
         return self.bests.answer(batch, self.tokenizer)
 
-    def resident(self) -> ResidentModel:
-        """Return the resident model, loaded on the CPU where the search is not set up.
-
-        Raises:
-            InputError: If the base can't be loaded, or is not the one of a checkpoint whose weights are made with it.
-        """
-        if self._resident is not None:
-            return self._resident.adapted
-        loaded = load_resident(self.settings, self.pool, torch.device("cpu"))
-        origin = self.state.origin
-        if origin is not None and self.particle_swarm.space.differences_from == BASE:
-            check_same_search({"base": origin["identity"]["base"]}, {"base": loaded.fingerprint})
-        return loaded.adapted
-
     def export(
         self,
         folder: Path,
@@ -527,71 +277,5 @@ class ModelSwarm(L.LightningModule):
         )  # fmt: skip
 
     def release_swarm(self) -> None:
-        """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one.
-
-        Lightning's parts refer to each other and to the optimizer in circles: without this, the 3 N + 2 rows stay in
-        memory until Python happens to look for circles, beside those of the next search.
-        """
-        self.particle_swarm.state.clear()
-        self.positions.data = self.positions.data.new_empty(0, 0)
-
-    # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the positions belong to, so that they can be resumed and exported."""
-        checkpoint[KEY] = {
-            "format": FORMAT,
-            "identity": self.identity,
-            **self.state.record(),
-            "objective": objective_state(self.objective),
-            "base": self.base,
-            "task": self.task,
-            "experts": list(self.pool.names),
-            "storage": self.particle_swarm.space.record(self.particle_swarm.held),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint belongs to this search, and take the swarm out of it where no trainer does.
-
-        Raises:
-            InputError: If the checkpoint is not one of a swarm, or of another search.
-        """
-        if self.trainer.state.fn != "fit":
-            self.restore(checkpoint)
-            return
-        record = record_in(checkpoint)
-        check_identity(record["identity"], self.identity)
-        kind = record.get("storage", {}).get("kind", "memory")
-        if kind != self.settings.storage:
-            raise InputError(
-                f"Expected to resume with the storage of the checkpoint, {kind}, but model.storage is "
-                f"{self.settings.storage}. Set it to {kind}."
-            )
-        self._take(record, checkpoint)
-
-    def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Take positions and memory of the swarm out of a checkpoint, to score or export them.
-
-        Raises:
-            InputError: If the checkpoint is not one of a swarm, or of other experts.
-        """
-        record = record_in(checkpoint)
-        storage = record.get("storage", {}).get("kind", "memory")
-        settings = replace(self.settings, storage=storage)
-        self._make_movement(settings)
-        self._movement.swarm.enter(space_of(settings, self.pool, self._run_folder))
-        check_identity(record["identity"], self.identity, {*READ_BY, *(["base"] if self._base_fingerprint else [])})
-        self._take(record, checkpoint)
-        self.state.origin = record
-        warn_of_other_guides(record["identity"], self.identity)
-        self.positions.data = checkpoint["state_dict"]["positions"]
-        self._populated = True
-        self._movement.swarm.load_state_dict(checkpoint["optimizer_states"][0])
-
-    def _take(self, record: dict[str, Any], checkpoint: dict[str, Any]) -> None:
-        """Take up what an earlier part of the search knew and had done."""
-        with refusals():
-            self._movement.swarm.space.resume(record.get("storage", {}), held_in(checkpoint))
-        self.state.resume(record)
-        if record["identity"]["objective"]["class"] == type(self.objective).__qualname__:
-            load_objective_state(self.objective, record.get("objective", {}))
+        """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""
+        self._population.release()

@@ -1,14 +1,11 @@
-"""The parts of a search that are loaded: the space of its experts, the resident model, and what asks it.
+"""The parts of a search that are loaded: the resident model, and what asks it.
 
 Everything the user gave is checked here or in the parts, before any long work starts. What searches of one process may
 share is handed in: see `Sharing`.
 """
 
-import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,23 +13,16 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
-from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
-from swarm_lightning.search.settings import SearchSettings
-from swarm_lightning.swarm.space import Circumstances, Material, Space
-from swarm_lightning.swarm.spaces import SPACES
-from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
+from swarm_lightning.search.settings import SearchSettings, check_same_search
 from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
-    from swarm_lightning.experts.resident import ResidentModel
-
-MMAP_THRESHOLD = -3  # the number of this option in malloc.h
-LARGE_BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class Resident:
         fingerprint: What tells the base from others.
     """
 
-    adapted: "ResidentModel"
+    adapted: ResidentModel
     tokenizer: "PreTrainedTokenizerBase"
     fingerprint: str
 
@@ -88,7 +78,7 @@ class Sharing(Protocol):
             measure: Measures it.
         """
 
-    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], "Evaluation"]) -> "Evaluation":
+    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], Evaluation]) -> Evaluation:
         """Score first positions.
 
         Args:
@@ -112,7 +102,7 @@ class Alone:
         """Measure."""
         measure()
 
-    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], "Evaluation"]) -> "Evaluation":
+    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], Evaluation]) -> Evaluation:
         """Ask all."""
         return ask(torch.ones(len(positions), dtype=torch.bool))
 
@@ -121,135 +111,123 @@ class Alone:
         return test
 
 
-def base_of(settings: SearchSettings, pool: Pool) -> str:
-    """Return folder or hub id of the base model: the one that was named, or the first of the full checkpoints.
+class Parts:
+    """Owns what is loaded for a search: the experts, the resident model, and what asks it.
 
-    Raises:
-        InputError: If none was named and the experts are adapters.
-    """
-    base = settings.base if settings.base is not None else pool.base
-    if base is None:
-        raise InputError(
-            "Expected model.base to name the base model that the adapters belong to, but it is not set. Give its "
-            "folder or hub id."
-        )
-    return base
-
-
-def space_of(settings: SearchSettings, pool: Pool, run: Path) -> Space:
-    """Make the space that a search's positions lie in.
-
-    Args:
+    Attributes:
         settings: Of the search.
-        pool: The experts.
-        run: The run folder.
+        sharing: What is left to others.
     """
-    needed = settings.start.kind != "experts" or settings.draws == "coefficient"
-    base = pool.base_vector(settings.base) if needed and settings.base is not None else None
-    material = Material(
-        experts=[pool.vector(index) for index in range(len(pool.names))],
-        sizes=pool.layout.sizes,
-        base=base,
-        differences=pool.are_differences,
-        folder=rows_folder(run, settings.state_folder),
-        run=run,
-    )
-    return SPACES[settings.space](material)
 
+    def __init__(self, settings: SearchSettings) -> None:
+        """Begin with nothing loaded.
 
-def check_circumstances(space: str, circumstances: Circumstances) -> None:
-    """Refuse what a space does not go together with.
+        Args:
+            settings: Of the search.
+        """
+        self.settings = settings
+        self.sharing: Sharing = Alone()
+        self._pool: Pool | None = None
+        self._loaded: Resident | None = None
+        self._evaluator: Evaluator | None = None
 
-    Args:
-        space: Its name.
-        circumstances: Of the search.
+    @property
+    def pool(self) -> Pool:
+        """The experts, read from their sources at the first use."""
+        if self._pool is None:
+            self._pool = load_experts(self.settings.experts)
+        return self._pool
 
-    Raises:
-        InputError: If there is any such thing; the same on all ranks.
-    """
-    with refusals():
-        SPACES[space].check(circumstances)
+    @property
+    def base(self) -> str:
+        """Folder or hub id of the base model: the one that was named, or the first of the full checkpoints.
 
+        Raises:
+            InputError: If none was named and the experts are adapters.
+        """
+        base = self.settings.base if self.settings.base is not None else self.pool.base
+        if base is None:
+            raise InputError(
+                "Expected model.base to name the base model that the adapters belong to, but it is not set. Give its "
+                "folder or hub id."
+            )
+        return base
 
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what a space refuses in a `with` block into what the user can mend, the same on all ranks.
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells the base from others; None while it is not loaded."""
+        return None if self._loaded is None else self._loaded.fingerprint
 
-    Raises:
-        InputError: If it refuses something.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except ValueError as error:
-        refusal = InputError(str(error))
-        refusal.shared = True
-        raise refusal from error
+    @property
+    def evaluator(self) -> Evaluator:
+        """What scores positions; there once the parts are loaded."""
+        if self._evaluator is None:
+            raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
+        return self._evaluator
 
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of the base model; there once the parts are loaded."""
+        if self._loaded is None:
+            raise RuntimeError("Expected `setup` to have run before the tokenizer is used.")
+        return self._loaded.tokenizer
 
-def return_freed_memory() -> None:
-    """Have the C library give large blocks that are freed back to the system at once, for the rest of the process.
+    def load(
+        self, objective: Objective, ranks: Ranks, device: torch.device, splits: ExampleSplits | None, replies: bool
+    ) -> None:
+        """Load the base model, make it the resident model of the experts, and make what asks it; once.
 
-    glibc raises the size from which it does so with every such block, up to 32 MiB: what is made for one particle after
-    the other then stays in the process. A search of 16 checkpoints of 127 MB peaked at 1.17 GB with that, and at 0.84
-    GB without. Other C libraries are left as they are.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BLOCK)
+        Args:
+            objective: What will be asked.
+            ranks: The processes that share the work.
+            device: Where the base goes.
+            splits: What will be asked, where that is known.
+            replies: Whether replies are wanted, and no scores.
 
+        Raises:
+            InputError: If the experts do not fit the base, or the objective can't serve the examples.
+        """
+        if self._evaluator is not None:
+            return
+        if ranks.index > 0:  # one bar for all
+            from transformers.utils.logging import disable_progress_bar
 
-def load_resident(settings: SearchSettings, pool: Pool, device: torch.device) -> Resident:
-    """Load the base of a search and make it carry the experts.
+            disable_progress_bar()
+        settings = self.settings
+        key = (settings.base, settings.dtype, device, settings.trust_remote_code, self.pool.fingerprint)
+        loaded = self.sharing.resident(key, lambda: self._load(device))
+        asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
+        for examples in asked:
+            objective.check(examples, loaded.tokenizer)
+        if replies and isinstance(objective, RepliesOnly):
+            objective = objective.replies_only()
+        evaluator = Evaluator(loaded.adapted, loaded.tokenizer, objective, settings.engine, ranks)
+        for examples in asked:
+            evaluator.check_lengths(examples)
+        self._loaded, self._evaluator = loaded, evaluator
 
-    Args:
-        settings: Of the search.
-        pool: The experts.
-        device: Where the base goes.
+    def resident(self, needed: str | None = None) -> ResidentModel:
+        """Return the resident model, loaded on the CPU where it is not loaded.
 
-    Raises:
-        InputError: If it can't be loaded, or the experts do not fit it.
-    """
-    from swarm_lightning.experts.base_model import base_fingerprint, load_base
+        Args:
+            needed: Fingerprint that its base must have then; any where not given.
 
-    base = base_of(settings, pool)
-    model, tokenizer = load_base(base, settings.dtype, device, settings.trust_remote_code)
-    fingerprint = base_fingerprint(model)
-    return Resident(pool.resident(model, base), tokenizer, fingerprint)
+        Raises:
+            InputError: If the base can't be loaded, or is another one.
+        """
+        if self._loaded is not None:
+            return self._loaded.adapted
+        loaded = self._load(torch.device("cpu"))
+        if needed is not None:
+            check_same_search({"base": needed}, {"base": loaded.fingerprint})
+        return loaded.adapted
 
+    def _load(self, device: torch.device) -> Resident:
+        from swarm_lightning.experts.base_model import base_fingerprint, load_base
 
-def make_evaluator(
-    settings: SearchSettings,
-    resident: Resident,
-    objective: Objective,
-    ranks: Ranks,
-    splits: ExampleSplits | None,
-    replies_only: bool,
-) -> "Evaluator":
-    """Make what asks, and check the examples that are known.
-
-    Args:
-        settings: Of the search.
-        resident: The model.
-        objective: What will be asked.
-        ranks: The processes that share the work.
-        splits: What will be asked, where that is known.
-        replies_only: Whether replies are wanted, and no scores.
-
-    Raises:
-        InputError: If the objective can't serve the examples.
-    """
-    from swarm_lightning.evaluation.evaluator import Evaluator
-
-    asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
-    for examples in asked:
-        objective.check(examples, resident.tokenizer)
-    if replies_only and isinstance(objective, RepliesOnly):
-        objective = objective.replies_only()
-    evaluator = Evaluator(resident.adapted, resident.tokenizer, objective, settings.engine, ranks)
-    for examples in asked:
-        evaluator.check_lengths(examples)
-    return evaluator
+        model, tokenizer = load_base(self.base, self.settings.dtype, device, self.settings.trust_remote_code)
+        fingerprint = base_fingerprint(model)
+        return Resident(self.pool.resident(model, self.base), tokenizer, fingerprint)
 
 
 def check_in_memory(settings: SearchSettings, experts: int) -> None:

@@ -1,4 +1,4 @@
-"""What a search reports: the numbers of an iteration, and in the end who was best before, who is best now, and by how much.
+"""What a search reports: the numbers of an iteration, and in the end who was best before, who is now, and by how much.
 
 Plain values only, so that a result can be logged, printed, written as JSON, or put on a model card.
 """

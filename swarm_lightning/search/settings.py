@@ -88,48 +88,10 @@ class SearchSettings:
             )
 
 
-@dataclass(frozen=True)
-class Movement:
-    """What moves a swarm: the optimizer and the schedule of its step length, made once from a search's factories.
-
-    Attributes:
-        swarm: The optimizer.
-        schedule: Of its learning rate.
-        settings: What both said of themselves before anything had moved, as plain values.
-    """
-
-    swarm: ParticleSwarm
-    schedule: LRScheduler
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, settings: SearchSettings, positions: Tensor) -> "Movement":
-        """Make both.
-
-        Args:
-            settings: With the factories.
-            positions: The parameter that is moved; its data may come later.
-
-        Raises:
-            InputError: If the optimizer or the schedule refuses its settings.
-        """
-        try:
-            swarm = settings.optimizer([positions])
-            schedule = settings.scheduler(swarm)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        said = {name: value for name, value in schedule.state_dict().items() if is_plain(value)}
-        of_schedule = {name: value for name, value in said.items() if name[0] != "_" and name != "last_epoch"}
-        of_both = {
-            "optimizer": {"class": type(swarm).__qualname__, **swarm.defaults},
-            "scheduler": {"class": type(schedule).__qualname__, **of_schedule},
-        }
-        return cls(swarm, schedule, of_both)
-
-
 def identity_of(
     settings: SearchSettings,
-    movement: Movement,
+    movement: Mapping[str, Any],
+    differences_from: str | None,
     objective: object,
     base: str | None,
     experts: str,
@@ -139,7 +101,8 @@ def identity_of(
 
     Args:
         settings: Of the search.
-        movement: What moves its swarm.
+        movement: What optimizer and schedule say of themselves, as plain values.
+        differences_from: What its positions' numbers multiply differences from.
         objective: What is asked.
         base: Fingerprint of the base; None while it is not loaded.
         experts: Fingerprint of the experts.
@@ -153,8 +116,8 @@ def identity_of(
         "child_span": settings.child_span,
         "start": asdict(settings.start),
         "draws": settings.draws,
-        "differences_from": movement.swarm.space.differences_from,
-        **movement.settings,
+        "differences_from": differences_from,
+        **movement,
         "objective": settings_of(objective),
     }
 

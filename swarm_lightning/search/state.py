@@ -194,13 +194,3 @@ def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -
     others = {name: saved[name] for name in guides}
     for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
         rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)
-
-
-def held_in(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of the swarm that a checkpoint holds, by name.
-
-    Args:
-        checkpoint: The content of a checkpoint file.
-    """
-    memory: dict[str, Tensor] = next(iter(checkpoint["optimizer_states"][0]["state"].values()), {})
-    return {"positions": checkpoint["state_dict"]["positions"], **memory}
