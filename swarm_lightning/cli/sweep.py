@@ -28,8 +28,8 @@ from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
-from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, tests_of, write_report
-from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
+from swarm_lightning.sweep.report import FACTS, SUMMARY, outcome, rows_of, tests_of, write_report
+from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SETTINGS, SweepSettings
 from swarm_lightning.sweep.space import DrawnSpace, check_grid, names, put, read_space, samples, size
 from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
 from swarm_lightning.sweep.trial import ReportToStudy, Shared

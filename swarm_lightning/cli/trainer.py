@@ -138,7 +138,7 @@ class SwarmTrainer(L.Trainer):
         from swarm_lightning.cli.compare import run_comparison
 
         assert isinstance(model, ModelSwarm)
-        run_comparison(self, model, datamodule, compare)
+        run_comparison(self, self.sibling, model, datamodule, compare)
 
     def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
         """Return a trainer with the settings of this one, for a further run in a folder of its own.

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.files import storage_errors, sweep
+from swarm_lightning.files import remove_leftovers, storage_errors
 
 LOCK = ".lock"
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
@@ -72,7 +72,7 @@ def hold_run(folder: Path) -> RunLock:
         number = _lock(path)
         os.truncate(number, 0)
         os.write(number, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        sweep(folder)
+        remove_leftovers(folder)
     _held[folder] = RunLock(path, number)
     return _held[folder]
 

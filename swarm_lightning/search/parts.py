@@ -222,28 +222,24 @@ class Parts:
             check_same_search({"base": needed}, {"base": loaded.fingerprint})
         return loaded.adapted
 
+    def check_in_memory(self) -> None:
+        """Refuse to compare methods where the swarm lies on the disk: the others work on all experts at once.
+
+        Raises:
+            InputError: If it does.
+        """
+        settings = self.settings
+        if settings.storage != "memory":
+            copies = 3 * settings.particles + 2 + len(self.pool.names)
+            raise InputError(
+                f"Expected model.storage to be memory to compare methods, which work on all experts at once, but got "
+                f"{settings.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 "
+                "for each of model.particles), or search with `swarm fit`, where the disk will do."
+            )
+
     def _load(self, device: torch.device) -> Resident:
         from swarm_lightning.experts.base_model import base_fingerprint, load_base
 
         model, tokenizer = load_base(self.base, self.settings.dtype, device, self.settings.trust_remote_code)
         fingerprint = base_fingerprint(model)
         return Resident(self.pool.resident(model, self.base), tokenizer, fingerprint)
-
-
-def check_in_memory(settings: SearchSettings, experts: int) -> None:
-    """Refuse to compare methods where the swarm lies on the disk: the others work on all experts at once, in memory.
-
-    Args:
-        settings: Of the search.
-        experts: Number of experts n.
-
-    Raises:
-        InputError: If it does.
-    """
-    if settings.storage != "memory":
-        copies = 3 * settings.particles + 2 + experts
-        raise InputError(
-            f"Expected model.storage to be memory to compare methods, which work on all experts at once, but got "
-            f"{settings.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 for "
-            "each of model.particles), or search with `swarm fit`, where the disk will do."
-        )

@@ -145,6 +145,10 @@ class PreparedSearch(L.LightningModule):
         splits, device = None if predicts else self.splits, self.trainer.strategy.root_device
         self._parts.load(self.objective, self.ranks, device, splits, predicts)
 
+    def check_in_memory(self) -> None:
+        """Refuse to compare methods where the swarm lies on the disk; see `Parts.check_in_memory`."""
+        self._parts.check_in_memory()
+
     def _take_population(self, population: Population) -> None:
         self._population, self.positions = population, population.positions
 

@@ -10,18 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swarm_lightning.experts.model_card import escape
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.results import FOUND, INITIAL
+from swarm_lightning.sweep.settings import KEPT, PLACE, SETTINGS
 from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, names
+from swarm_lightning.sweep.study import SweepStudy
 
-if TYPE_CHECKING:
-    from swarm_lightning.sweep.study import SweepStudy
-
-# Where it is kept with a trial.
-KEPT, PLACE, SETTINGS = "facts", "place", "settings"
 SUMMARY = "summary.json"
 FACTS = ("iterations", "restarts", "evaluations", "asked_first", "taken", "generated_tokens", "seconds")
 STATES = {"COMPLETE": "ended", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
@@ -72,7 +69,7 @@ class TrialRow:
     here: bool
 
 
-def rows_of(study: "SweepStudy") -> list[TrialRow]:
+def rows_of(study: SweepStudy) -> list[TrialRow]:
     """Return what is known of every trial, in the order of their numbers."""
     rows = []
     for trial in study.trials():

@@ -21,8 +21,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
 from swarm_lightning.runs.run_folder import remove_if_empty
-from swarm_lightning.sweep.report import PLACE, SETTINGS
-from swarm_lightning.sweep.settings import SweepSettings
+from swarm_lightning.sweep.settings import PLACE, SETTINGS, SweepSettings
 from swarm_lightning.sweep.space import DrawnSpace, draw_settings, size
 
 if TYPE_CHECKING:

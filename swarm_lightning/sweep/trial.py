@@ -16,7 +16,7 @@ from swarm_lightning.search.objective import load_objective_state, objective_sta
 from swarm_lightning.search.parts import Asked, Resident
 from swarm_lightning.search.settings import settings_of
 from swarm_lightning.sweep.first_scores import FirstScores, SharedEvaluation
-from swarm_lightning.sweep.report import KEPT
+from swarm_lightning.sweep.settings import KEPT
 from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
