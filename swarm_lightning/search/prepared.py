@@ -266,6 +266,7 @@ class PreparedSearch(L.LightningModule):
             InputError: If the checkpoint is not one of a swarm, or of other experts.
         """
         record = record_in(checkpoint)
+        check_identity(record["identity"], {"draws": self.settings.draws})
         storage = record.get("storage", {}).get("kind", "memory")
         self._take_population(Population(replace(self.settings, storage=storage)))
         self._population.enter(self.pool, self._run_folder)

@@ -67,7 +67,7 @@ class SearchState:
     origin: dict[str, Any] | None = None
 
     def start(self, seed: int) -> None:
-        """Begin a new search; what was asked earlier does not count.
+        """Begin a new search; nothing of an earlier one counts.
 
         Args:
             seed: Of its random numbers.
@@ -75,7 +75,7 @@ class SearchState:
         self.seed = seed
         self.generator.manual_seed(seed)
         self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
-        self.parts = {}
+        self.parts, self.metrics, self.evaluation, self.origin = {}, {}, None, None
 
     def take_scores(self, evaluation: Evaluation, broken: Tensor, optimizer: ParticleSwarm) -> None:
         """Take in an evaluation, before the swarm does.
