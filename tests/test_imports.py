@@ -16,18 +16,21 @@ PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
 # From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "differences", "errors", "files", "locks", "paths", "threads", "vectors"}
+GROUND = {"", "differences", "doors", "errors", "files", "locks", "paths", "shown", "texts", "threads", "vectors"}
 MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "differences": set(),
+    "doors": {"errors"},
     "errors": set(),
     "files": {"errors"},
     "locks": set(),
     "paths": {"errors"},
+    "texts": {"errors"},
+    "shown": set(),
     "threads": set(),
     "vectors": set(),
-    "swarm": {"threads", "vectors"},
+    "swarm": {"doors", "threads", "vectors"},
     "data": GROUND,
     "experts": GROUND,
     "tuning": GROUND | {"data", "experts"},
@@ -50,6 +53,8 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "files": set(),
     "locks": set(),
     "paths": set(),
+    "texts": set(),
+    "shown": {"rich"},
     "threads": set(),
     "vectors": {"torch"},
     "swarm": {"torch"},

@@ -25,8 +25,10 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.libraries import installed
 from swarm_lightning.baselines.method import Absent, Composition, Kind
 from swarm_lightning.data.examples import Example
+from swarm_lightning.data.json_values import parse_json
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
+from swarm_lightning.texts import read_text
 
 TEMPERATURE = 0.1
 AT_ONCE = 64
@@ -94,9 +96,10 @@ def texts_of(record: Any) -> list[str]:
 
 def _read(path: Path) -> list[str]:
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        texts = [" ".join(texts_of(json.loads(line))) for line in lines] if path.suffix == ".jsonl" else lines
-    except (OSError, ValueError) as cause:
+        text, records = read_text(path), path.suffix == ".jsonl"
+        lines = [line for line in (text.split("\n") if records else text.splitlines()) if line.strip()]
+        texts = [" ".join(texts_of(parse_json(line, str(path)))) for line in lines] if records else lines
+    except json.JSONDecodeError as cause:
         raise InputError(f"Expected texts of an expert's domain in {str(path)!r}, but: {cause}.") from cause
     if not any(text.strip() for text in texts):
         raise InputError(f"Expected texts of an expert's domain in {str(path)!r}, but there are none.")

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import escape, public_name
+from swarm_lightning.experts.model_card import public_name
+from swarm_lightning.shown import in_markdown
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -73,18 +74,18 @@ def composition_card(
     what = "A full checkpoint of the architecture of" if whole else "A LoRA adapter for"
     tested = "" if test is None else f" and {test:.4f} on {len(result.test)} test examples"
     seed = "" if result.seed is None else f", seed {result.seed}"
-    detail = f" ({escape(result.detail)})" if result.detail else ""
+    detail = f" ({in_markdown(result.detail)})" if result.detail else ""
     return "\n".join(
         [
             f"---\n{data.to_yaml()}\n---\n",
-            f"# {escape(title)}\n",
-            f"{what} {escape(public_name(base))}: {escape(title)}{detail}{seed}, in a comparison of ways to use "
-            f"{len(experts)} experts by `swarm-lightning`.",
+            f"# {in_markdown(title)}\n",
+            f"{what} {in_markdown(public_name(base))}: {in_markdown(title)}{detail}{seed}, in a comparison of ways to "
+            f"use {len(experts)} experts by `swarm-lightning`.",
             "",
-            f"Task {escape(public_name(task))}: utility {result.validation:.4f} on the validation examples{tested}; "
-            f"{result.evaluations} evaluations.",
+            f"Task {in_markdown(public_name(task))}: utility {result.validation:.4f} on the validation examples{tested}"
+            f"; {result.evaluations} evaluations.",
             "",
-            "Experts: " + ", ".join(escape(name) for name in experts),
+            "Experts: " + ", ".join(in_markdown(name) for name in experts),
             "",
         ]
     )

@@ -2,10 +2,10 @@
 
     kept_i = x_i with probability `density`, divided by it, else 0; then the sign and the mean of TIES
 
-Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operation; weight
-1 for every expert. Published on differences from the base; see `ties.py` for what A and B have to do with these. Of
-full checkpoints x_i is what an expert adds to the base, and the result is added to the base; without `model.base` the
-row is absent. Source: Yu et al., arXiv:2311.03099, with the sign election of TIES, arXiv:2306.01708.
+Tensor by tensor, on A and B as they stand, as PEFT's `add_weighted_adapter` does it, with PEFT's own operations;
+weight 1 for every expert. Published on differences from the base; see `ties.py` for what A and B have to do with these.
+Of full checkpoints x_i is what an expert adds to the base, and the result is added to the base; without `model.base`
+the row is absent. Source: Yu et al., arXiv:2311.03099, with the sign election of TIES, arXiv:2306.01708.
 """
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.ties import merge_differences
+from swarm_lightning.doors.peft import keep_at_random, merge_by_elected_signs
 from swarm_lightning.experts.layout import Layout
 
 
@@ -30,12 +31,14 @@ def merge_dare_ties(experts: Tensor, layout: Layout, density: float, seed: int, 
     Returns:
         Weights [D].
     """
-    from peft.utils.merge_utils import dare_ties
-
-    weights = torch.ones(len(experts))
     with torch.random.fork_rng(devices=[]):  # PEFT draws from the process's own numbers
         torch.manual_seed(seed)
-        return merge_differences(experts, layout, origin, lambda parts: dare_ties(parts, weights, density))
+        return merge_differences(
+            experts,
+            layout,
+            origin,
+            lambda parts: merge_by_elected_signs(torch.stack([keep_at_random(part, density) for part in parts])),
+        )
 
 
 class DareTies:

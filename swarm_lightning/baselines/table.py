@@ -13,6 +13,7 @@ from swarm_lightning.baselines.bootstrap import Resampling, interval
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.files import write_whole
+from swarm_lightning.shown import in_markdown
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _detail(runs: Sequence[Result]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return in_markdown(" ".join(text.split()))
 
 
 def _mean(runs: Sequence[Result], name: str) -> float:

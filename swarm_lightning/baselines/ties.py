@@ -18,6 +18,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.doors.peft import keep_largest, merge_by_elected_signs
 from swarm_lightning.experts.layout import Layout
 
 
@@ -33,11 +34,9 @@ def merge_ties(experts: Tensor, layout: Layout, density: float, origin: Tensor |
     Returns:
         Weights [D].
     """
-    from peft.utils.merge_utils import calculate_majority_sign_mask, disjoint_merge
 
     def merge(parts: list[Tensor]) -> Tensor:
-        trimmed = torch.stack([trim(part, density, padded=origin is None) for part in parts])
-        return disjoint_merge(trimmed, calculate_majority_sign_mask(trimmed))
+        return merge_by_elected_signs(torch.stack([trim(part, density, padded=origin is None) for part in parts]))
 
     return merge_differences(experts, layout, origin, merge)
 
@@ -53,11 +52,9 @@ def trim(tensor: Tensor, density: float, padded: bool) -> Tensor:
     >>> trim(torch.tensor([3.0, -4.0, 0.0, 0.0]), 0.5, padded=True).tolist()
     [0.0, -4.0, 0.0, 0.0]
     """
-    from peft.utils.merge_utils import prune
-
     kept = int(density * (int(tensor.count_nonzero()) if padded else tensor.numel()))
     # Half a weight more: PEFT rounds down, and a share of a count need not come back as the count.
-    return prune(tensor, (kept + 0.5) / tensor.numel(), "magnitude")
+    return keep_largest(tensor, (kept + 0.5) / tensor.numel())
 
 
 def merge_differences(

@@ -13,6 +13,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.shown import say
 
 BEST_EXPERT = "best_expert"
 
@@ -61,4 +62,4 @@ class ExportBest(L.Callback):
         for particle in self.particles:
             pl_module.export(folder / f"particle_{particle}", particle, overwrite=True, max_shard_size=size)
         if self.tells:
-            print(f"Best expert: {path}")
+            say(f"Best expert: {path}")

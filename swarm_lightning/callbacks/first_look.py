@@ -6,7 +6,6 @@ search. Of several tasks there is one example each. A resumed search has been lo
 
 import math
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.protocol import Outcome
 from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.shown import for_terminal, written_out
 
 LONGEST = 3000  # characters of a prompt or a reply that are shown, half of them from its beginning
 MARGIN = "  | "
@@ -59,7 +59,7 @@ class FirstLook(L.Callback):
         self._prompt_due = False
         for example in examples if trainer.is_global_zero else ():
             prompt = module.objective.prompt(example, module.tokenizer)
-            of_task = f" of task {example.task}" if example.task else ""
+            of_task = f" of task {written_out(example.task)}" if example.task else ""
             _print(f"The first validation example{of_task} as the model sees it:\n{frame(prompt)}")
 
 
@@ -94,8 +94,8 @@ def describe_reply(expert: str, example: Example, outcome: Outcome, bounds: tupl
         span = f" ({highest:g} at most)" if math.isfinite(highest) else ""
     read = "" if outcome.answer is None else f", read as {_short(outcome.answer)}"
     gold = "" if example.answer is None else f", gold answer {_short(example.answer)}"
-    of_task = f" to task {example.task}" if example.task else ""
-    heading = f"The best initial expert, {expert}, replies{of_task}:\n{frame(outcome.reply)}"
+    of_task = f" to task {written_out(example.task)}" if example.task else ""
+    heading = f"The best initial expert, {written_out(expert)}, replies{of_task}:\n{frame(outcome.reply)}"
     return f"{heading}\nScore {outcome.score:.4g}{span}{read}{gold}."
 
 
@@ -114,7 +114,7 @@ def frame(text: str, longest: int = LONGEST) -> str:
     left_out = len(text) - longest
     if left_out > 0:
         text = f"{text[: longest // 2]}\n[... {left_out} characters ...]\n{text[-(longest - longest // 2) :]}"
-    lines = "".join(_visible(character) for character in text).split("\n")
+    lines = written_out(text, keep="\n\t").split("\n")
     framed = "\n".join(f"{MARGIN}{line}".rstrip() for line in lines)
     if not text:
         return f"{MARGIN.rstrip()}\n  (it is empty)"
@@ -122,17 +122,10 @@ def frame(text: str, longest: int = LONGEST) -> str:
     return f"{framed}\n  (it ends with white space: {end!r})" if end else framed
 
 
-def _visible(character: str) -> str:
-    """Write out what would move a terminal's cursor or change its colours."""
-    hidden = unicodedata.category(character) == "Cc" and character not in "\n\t"
-    return repr(character)[1:-1] if hidden else character
-
-
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 def _print(text: str) -> None:
-    """Print above the progress bar, and write out what the terminal's encoding does not have."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
+    """Print above the progress bar."""
+    tqdm.write(for_terminal(text, keep="\n\t"), file=sys.stdout)

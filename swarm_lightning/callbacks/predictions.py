@@ -7,10 +7,10 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
-from rich.console import Console
 
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import free_path
+from swarm_lightning.shown import say
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -37,7 +37,6 @@ class PredictionWriter(BasePredictionWriter):
             folder.mkdir(parents=True, exist_ok=True)
         path = free_path(folder / PREDICTIONS)
         write_whole(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
-        console = Console()
         for answer in answers:
-            console.print(f"{answer['question']!r} -> {answer['reply']!r}", markup=False, highlight=False)
-        console.print(f"{len(answers)} answers: {path}", markup=False, highlight=False, soft_wrap=True)
+            say(f"{answer['question']!r} -> {answer['reply']!r}")
+        say(f"{len(answers)} answers: {path}")

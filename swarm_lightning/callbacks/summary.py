@@ -20,6 +20,7 @@ from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import ResultRow, SearchResult
+from swarm_lightning.shown import cell, say
 
 SUMMARY = "summary.json"
 
@@ -48,8 +49,7 @@ class Summary(L.Callback):
             and trainer.state.fn == "fit"
             and trainer.is_global_zero
         ):
-            folder = trainer.default_root_dir
-            Console().print(f"Interrupted. Go on with --ckpt_path {folder}", highlight=False, soft_wrap=True)
+            say(f"Interrupted. Go on with --ckpt_path {trainer.default_root_dir}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print and write the table of the validation split."""
@@ -81,9 +81,8 @@ class Summary(L.Callback):
             for row in module.state.rows
         )
         write_whole(path, text.getvalue())
-        console = Console()
-        console.print(_table({split: module.state.rows}))
-        console.print(f"Table: {path}", highlight=False, soft_wrap=True)
+        Console().print(_table({split: module.state.rows}))
+        say(f"Table: {path}")
 
 
 def _made(folder: Path) -> Path:
@@ -102,17 +101,14 @@ def why_it_ended(trainer: L.Trainer, iterations: int) -> str:
 
 def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
-    console = Console()
-    console.print(_table(splits))
-    console.print(
+    Console().print(_table(splits))
+    say(
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
-        f"{result.evaluations} evaluations in {result.seconds:.0f} s.",
-        highlight=False,
-        soft_wrap=True,
+        f"{result.evaluations} evaluations in {result.seconds:.0f} s."
     )
     if not result.test:
-        console.print("No test split: the gain on unseen examples is unknown.", soft_wrap=True)
-    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+        say("No test split: the gain on unseen examples is unknown.")
+    say(f"Run folder: {folder}")
 
 
 def _table(splits: dict[str, tuple[ResultRow, ...]]) -> Table:
@@ -126,11 +122,12 @@ def _table(splits: dict[str, tuple[ResultRow, ...]]) -> Table:
         table.add_column("win rate", justify="right")
     for entries in zip(*splits.values(), strict=True):
         rates = ["" if entry.win_rate is None else f"{entry.win_rate:.4f}" for entry in entries[-1:] if compared]
-        table.add_row(entries[0].name, entries[0].detail, *(f"{entry.utility:.4f}" for entry in entries), *rates)
+        named = cell(entries[0].name), cell(entries[0].detail)
+        table.add_row(*named, *(f"{entry.utility:.4f}" for entry in entries), *rates)
         for task in entries[-1].parts:
-            table.add_row(f"  {task}", "", *(_cell(entry.parts.get(task)) for entry in entries))
+            table.add_row(cell(f"  {task}"), "", *(_number(entry.parts.get(task)) for entry in entries))
     return table
 
 
-def _cell(utility: float | None) -> str:
+def _number(utility: float | None) -> str:
     return "" if utility is None else f"{utility:.4f}"

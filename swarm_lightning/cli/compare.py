@@ -29,6 +29,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.shown import say
 
 SEARCHES = "model_swarm"
 
@@ -101,7 +102,7 @@ def run_comparison(
         module.prepare(splits.validation)
         protocol = _protocol(trainer, followers)
         comparison = Comparison(
-            module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(print)
+            module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(say)
         )
         rows = comparison.run()
     except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):  # Lightning makes an exit of Ctrl-C
@@ -118,7 +119,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
         rows: Of the table.
         folder: Where it was written to.
     """
-    console, reference = Console(), reference_of(rows)
+    reference = reference_of(rows)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # fits 80 columns
     name = "reference" if reference is None else reference.title.replace(" ", "\n")
     table.add_column("", no_wrap=True)
@@ -132,13 +133,13 @@ def show(rows: list[TableRow], folder: Path) -> None:
             less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
             test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
         table.add_row(row.title, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
-    console.print(table)
+    Console().print(table)
     if any(row.within_noise for row in rows):
-        console.print("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+        say("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
     for row in rows:
         if row.absent:
-            console.print(f"{row.title} is absent: {row.absent}", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"Comparison: {folder}", highlight=False, soft_wrap=True)
+            say(f"{row.title} is absent: {row.absent}")
+    say(f"Comparison: {folder}")
 
 
 _FOLLOWERS = (OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint, History, ProgressBar)
@@ -163,7 +164,7 @@ def _protocol(trainer: L.Trainer, callbacks: list[L.Callback]) -> dict[str, obje
 
 @rank_zero_only
 def _tell_how_to_go_on(folder: Path) -> None:
-    print(f"Interrupted. Go on with --compare.output {folder}")
+    say(f"Interrupted. Go on with --compare.output {folder}")
 
 
 @contextmanager

@@ -18,10 +18,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.finding import LOGS
+from swarm_lightning.shown import say
 from swarm_lightning.tuning.settings import LoraSettings, TextSettings, TrainingSettings
 
 if TYPE_CHECKING:
-    from swarm_lightning.cli.main import SwarmParser
+    from swarm_lightning.cli.parser import SwarmParser
     from swarm_lightning.data.notices import Notice
     from swarm_lightning.data.tables import Source
     from swarm_lightning.tuning.conversations import Conversation
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     Read = tuple[list[Conversation], str, list[Notice]]
 
 DESCRIPTION = "Fine-tune LoRA experts from instruction data, one per domain: a folder that `swarm fit` takes."
-LOGS = "logs"
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 # What the training itself decides.
 NOT_THE_USERS = {
@@ -106,7 +107,7 @@ def make_experts(arguments: Sequence[str]) -> None:
     Raises:
         InputError: If something the user gave can't be used; nothing has been written then.
     """
-    from swarm_lightning.cli.main import SwarmParser
+    from swarm_lightning.cli.parser import SwarmParser
 
     parser = add_arguments(SwarmParser(prog="swarm experts", description=DESCRIPTION))
     config = parser.parse_args(list(arguments))
@@ -122,23 +123,23 @@ def make_experts(arguments: Sequence[str]) -> None:
         _report(plan.notices)
     for maker, plan, folder in jobs:
         if made[folder]:
-            print(f"{plan.name}: there already, made of the same.")
+            say(f"{plan.name}: there already, made of the same.")
             continue
         try:
             there = maker.make(plan, folder, _trainer_settings(parser, config, folder))
         except (SystemExit, SIGTERMException):  # Lightning's answer to Ctrl-C, and to SIGTERM
-            print("Interrupted. The same command goes on from the last checkpoint.")
+            say("Interrupted. The same command goes on from the last checkpoint.")
             raise
         if there:
             _tell(plan, folder)
         else:
-            print(f"{plan.name}: another process is making it.")
+            say(f"{plan.name}: another process is making it.")
     if config.output:
-        print(f"Experts: {config.output} (swarm fit --model.base {config.base} --model.experts {config.output} ...)")
+        say(f"Experts: {config.output} (swarm fit --model.base {config.base} --model.experts {config.output} ...)")
     if config.text.template is None:
-        print("Trained with the tokenizer's chat template: let the objective use it too (chat: true in its settings).")
+        say("Trained with the tokenizer's chat template: let the objective use it too (chat: true in its settings).")
     if config.data_merge:
-        print(f"Data merge: {config.data_merge} (swarm compare --compare.data_merge {config.data_merge} ...)")
+        say(f"Data merge: {config.data_merge} (swarm compare --compare.data_merge {config.data_merge} ...)")
 
 
 def _jobs(
@@ -249,7 +250,7 @@ def _tell(plan: "Plan", folder: Path) -> None:
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     held_out = record["validation_loss"]
     measured = "" if held_out is None else f", {held_out:.4f} on {record['held_out']} held out"
-    print(
+    say(
         f"{plan.name}: {record['steps']} steps on {record['examples']} examples of {plan.data}, loss "
         f"{record['loss']:.4f}{measured}. {folder}"
     )

@@ -14,9 +14,10 @@ import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.callbacks import FirstLook
-from swarm_lightning.cli.main import SwarmCLI
+from swarm_lightning.cli.command import SwarmCLI
 from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
 from swarm_lightning.cli.user_code import told_as_input
+from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError, ServiceError, StorageError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
@@ -24,7 +25,7 @@ from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
 from swarm_lightning.runs.run_folder import CHECKPOINTS
 from swarm_lightning.search.results import INITIAL
-from swarm_lightning.search.strategy import needs_ranks
+from swarm_lightning.shown import for_terminal, say, written_out
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
@@ -54,8 +55,8 @@ def run_sweep(cli: SwarmCLI) -> None:
     """
     require_optuna()
     with said_once():
-        whole = yaml.safe_load(cli._parser("sweep").dump(cli.config["sweep"], skip_unset=False))
-        settings: SweepSettings = cli._parser("sweep").instantiate_classes(cli.config["sweep"]).sweep
+        whole = yaml.safe_load(cli.parser_of("sweep").dump(cli.config["sweep"], skip_unset=False))
+        settings: SweepSettings = cli.parser_of("sweep").instantiate_classes(cli.config["sweep"]).sweep
         config = {name: value for name, value in whole.items() if name not in ("sweep", "config")}
         space = _checked_space(cli, settings, config)
         folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
@@ -103,7 +104,7 @@ def _run_trial(
     shown = ", ".join(f"{named[key]} {value}" for key, value in settings.items())
     report = ReportToStudy(trial)
     done = f", goes on after {_counted(report.facts['iterations'])}" if "iterations" in report.facts else ""
-    print(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
+    say(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
     trial.set_user_attr(SETTINGS, dict(settings))
     try:
         TrialCLI(config, settings, folder, shared, [report, *([FirstLook()] if trial.number == 0 else [])])
@@ -112,10 +113,10 @@ def _run_trial(
     except (InputError, MisconfigurationException) as error:
         report.keep(error=str(error))
         study.tell(trial, "FAIL")
-        print(f"Trial {trial.number} failed: {error}", flush=True)
+        print(for_terminal(f"Trial {trial.number} failed: {error}", keep="\n\t"), flush=True)
         return
     except (SystemExit, KeyboardInterrupt, SIGTERMException, Interrupted):
-        print("Interrupted. The same command goes on with this search.", flush=True)
+        say("Interrupted. The same command goes on with this search.", flush=True)
         raise
     finally:
         gc.collect()  # modules and trainers know each other; their positions are large
@@ -128,7 +129,7 @@ def _run_trial(
     else:
         study.tell(trial, "COMPLETE", found)
     state = "pruned" if report.pruned else "ended"
-    print(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
+    say(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
     _drop_checkpoints(study, config)
 
 
@@ -171,9 +172,9 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         first = shared.first_scores.count()
         write_report(study.folder, rows, study.space, number, first)
     if running:
-        print("Other searches are running in other processes, the last to end reports the best:")
+        say("Other searches are running in other processes, the last to end reports the best:")
         for row in running:
-            print(f"  trial {row.number}: {row.folder}")
+            say(f"  trial {row.number}: {row.folder}")
     elif row is None:
         reasons = next((row.why for row in rows if row.why), "")
         raise InputError(
@@ -181,14 +182,16 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
             "They are not tried again: mend it, and begin another sweep.study."
         )
     else:
-        print(f"\n{outcome(rows, study.space, number, first, spell=str)}\n")
+        told = outcome(rows, study.space, number, first, spell=lambda value: written_out(str(value)))
+        for line in ("", *told.split("\n"), ""):
+            say(line)
         if row.here:
-            print(f"Best expert: {study.folder / BEST_EXPERT}")
+            say(f"Best expert: {study.folder / BEST_EXPERT}")
         else:
-            print(f"The best search lies on another machine: {row.folder}")
+            say(f"The best search lies on another machine: {row.folder}")
             if row.test is None:
-                print("The same command, started there, scores it on the test split.")
-    print(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
+                say("The same command, started there, scores it on the test split.")
+    say(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
 
 
 def _copy_expert(source: Path, target: Path) -> None:
@@ -215,7 +218,7 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
         check_grid(space)
     settings.count(size(space))
     trainer = config["trainer"]
-    if needs_ranks(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
+    if runs_several_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
             "Expected one rank for each process of a sweep, but got several. Start several processes of the same "
             "command instead: they share the study, and each runs searches of its own."
@@ -229,7 +232,7 @@ def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
     Raises:
         InputError: If they do not.
     """
-    parser = cli._parser("fit")
+    parser = cli.parser_of("fit")
     with told_as_input():
         parser.instantiate_classes(parser.parse_object(dict(config)))
 

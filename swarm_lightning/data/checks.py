@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.data.notices import Notice, name_some
+from swarm_lightning.data.same_answers import find_same_answer
 
 
 def check_splits(splits: ExampleSplits) -> list[Notice]:
@@ -28,6 +29,8 @@ def check_splits(splits: ExampleSplits) -> list[Notice]:
             message = f"Expected at least one example in {where}, but it is empty. Name another file or split for it."
             notices.append(Notice("empty split", "error", message))
         notices.extend(notice for _, notice in find_unscorable(examples, where, answers_expected))
+        same = find_same_answer(examples, where)
+        notices.extend([same] if same else [])
         notices.extend(_duplicates(examples, where))
         notices.extend(_equal_choices(examples, where))
         notices.extend(_repeated_identifiers(examples, where))

@@ -15,6 +15,7 @@ from swarm_lightning.data.notices import Notice
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.data.readers import read_splits
 from swarm_lightning.data.tasks import give_tasks, join_tasks, refuse_tasks, settings_by_task
+from swarm_lightning.doors.lightning import limit_validation
 from swarm_lightning.errors import InputError
 
 
@@ -37,15 +38,24 @@ class OneBatch:
         return 1
 
 
+def show_notices(notices: Sequence[Notice]) -> None:
+    """Show what was noticed about data, on the first process only."""
+    for notice in notices:
+        if notice.severity == "warning":
+            rank_zero_warn(notice.message, category=UserWarning)
+        else:
+            rank_zero_info(notice.message)
+
+
 class SwarmData(LightningDataModule):
     """The examples that guide the search and those that test its result.
 
     Args:
-        dataset: A .json file with `dev` and `test`, a .json, .jsonl, .csv, .tsv or .parquet file with records, a folder
-            written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub, or `lm_eval:` and
-            a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose python is run. For
-            the objective MultiTask, a mapping from the name of every task to one of these; then each of the following,
-            but the last two, may be such a mapping too, and otherwise holds for all tasks.
+        dataset: A .json file with `dev` and `test` or other splits, a .json, .jsonl, .csv, .tsv or .parquet file with
+            records, a folder written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub,
+            or `lm_eval:` and a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose
+            python is run. For the objective MultiTask, a mapping from the name of every task to one of these; then each
+            of the following, but the last two, may be such a mapping too, and otherwise holds for all tasks.
         test_dataset: A second one of these, with the test split; null if `dataset` has it, or if there is one split
             only, from which both are drawn.
         subset: Configuration of a hub dataset that has several.
@@ -93,6 +103,8 @@ class SwarmData(LightningDataModule):
         self._read: tuple[ExampleSplits, list[Notice]] | None = None
         self._prompt_examples: list[Example] | None = None
         self._reported = False
+        # The trainer's own limit of batches to validate, while a search goes on.
+        self._limit: float | None = None
 
     @property
     def splits(self) -> ExampleSplits:
@@ -120,25 +132,34 @@ class SwarmData(LightningDataModule):
             self._read_prompts(self.prompts)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the data where this process has not done so, and show what was noticed, once."""
+        """Read the data where this process has not done so, and show what was noticed, once.
+
+        A search has scored the validation split already: nothing is validated while it goes on.
+        """
+        if stage == "fit" and self.trainer is not None and self._limit is None:
+            self._limit = limit_validation(self.trainer, 0)
         notices = self.notices
         if self._reported:
             return
         self._reported = True
-        for notice in notices:
-            if notice.severity == "warning":
-                rank_zero_warn(notice.message, category=UserWarning)
-            else:
-                rank_zero_info(notice.message)
+        show_notices(notices)
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Let the trainer validate again."""
+        if self.trainer is not None and self._limit is not None:
+            limit_validation(self.trainer, self._limit)
+            self._limit = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Let the trainer validate again."""
+        self.teardown()
 
     def train_dataloader(self) -> OneBatch:
         """The whole validation split, which guides the search, as one batch an epoch."""
         return OneBatch(self.splits.validation)
 
-    def val_dataloader(self) -> OneBatch | list[OneBatch]:
-        """The same batch; none while fitting, where the search has scored the split already."""
-        if self.trainer is not None and self.trainer.state.fn == "fit":
-            return []
+    def val_dataloader(self) -> OneBatch:
+        """The same batch."""
         return OneBatch(self.splits.validation)
 
     def test_dataloader(self) -> OneBatch:
@@ -157,7 +178,7 @@ class SwarmData(LightningDataModule):
 
     def _read_prompts(self, source: str) -> list[Example]:
         if self._prompt_examples is None:
-            prompts = read_prompts(source)
+            prompts, notices = read_prompts(source)
             if isinstance(self.dataset, Mapping):
                 prompts = give_tasks(prompts, list(self.dataset), self.prompts_task, source)
             elif self.prompts_task is not None:
@@ -166,6 +187,7 @@ class SwarmData(LightningDataModule):
                     "Leave it out."
                 )
             self._prompt_examples = prompts
+            show_notices(notices)
         return self._prompt_examples
 
     def _read_once(self) -> tuple[ExampleSplits, list[Notice]]:

@@ -13,8 +13,8 @@ class Notice:
 
     Attributes:
         kind: What was found: "leak", "duplicates", "no question", "no answer", "answer not among the choices",
-            "equal choices", "repeated ids", "sampled", "few records", "empty split", "unknown keys", "splits" or
-            "one split".
+            "equal choices", "repeated ids", "sampled", "few records", "empty split", "unknown keys", "splits",
+            "one split", "broken text", "column names", "unnamed column" or "same answer".
         severity: "info" is worth knowing, a "warning" may make a score mean less than it seems to, and with an
             "error" no search can run.
         message: Whole sentences: what was found, where, how often, and what to do.

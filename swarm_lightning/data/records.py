@@ -4,15 +4,13 @@ Nothing is judged here but the form: a record whose answer is missing or fits no
 and `checks.py` finds it.
 """
 
-import datetime
 import difflib
-import json
-import math
 from collections.abc import Mapping, Sequence
-from string import ascii_uppercase
 from typing import Any
 
 from swarm_lightning.data.answers import Draft, settle_answers
+from swarm_lightning.data.cells import is_missing, text_of
+from swarm_lightning.data.choices import read_choices
 from swarm_lightning.data.columns import Columns
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.tables import Record, Table
@@ -23,8 +21,9 @@ def read_examples(tables: Sequence[Table], columns: Columns) -> list[list[Exampl
     """Turn the records of a dataset's tables into examples.
 
     Choices may be a mapping from label to text, a list of texts (labelled A, B, C, ...), a list of `{"label", "text"}`,
-    `{"text": [...], "label": [...]}`, the JSON text of any of these, or one column for each. Choices that are None are
-    left out. What the answers mean is settled over all tables together; see `answers.py`.
+    `{"text": [...], "label": [...]}`, `{"choices": [...], "labels": [0, 1, ...]}` with the right one marked by 1, the
+    JSON text of any of these, or one column for each. Choices that are None are left out. What the answers mean is
+    settled over all tables together; see `answers.py`.
 
     Args:
         tables: The tables of one dataset.
@@ -47,27 +46,6 @@ def read_examples(tables: Sequence[Table], columns: Columns) -> list[list[Exampl
     return [[next(examples) for _ in of_table] for of_table in drafts]
 
 
-def text_of(value: object) -> str:
-    """Write a single value as text: what a model should read, or reply.
-
-    Whole floats lose their ".0": numbers become floats on the way when others in their column are missing.
-
-    >>> text_of(3.0), text_of(2.5), text_of(True), text_of(datetime.datetime(2024, 5, 1))
-    ('3', '2.5', 'True', '2024-05-01')
-    """
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    # Readers make timestamps out of texts that look like dates.
-    if isinstance(value, datetime.datetime) and value.time() == datetime.time(0) and value.tzinfo is None:
-        return value.date().isoformat()
-    return str(value)
-
-
-def is_missing(value: object) -> bool:
-    """Tell whether a value stands for none: None or NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def _check_columns(table: Table, columns: Columns) -> None:
     for index, record in enumerate(table.records):
         if not isinstance(record, Mapping):
@@ -79,6 +57,13 @@ def _check_columns(table: Table, columns: Columns) -> None:
         if not any(column in record for column in asking):
             raise InputError(_missing_column(table, " or ".join(map(repr, asking)), asking, f"record {index}", record))
     there = {column for record in table.records for column in record}
+    spaced = {column.strip(): column for column in there if isinstance(column, str) and column != column.strip()}
+    for column in sorted(columns.named - there):
+        if column in spaced:
+            raise InputError(
+                f"Expected the column {column!r} in {table.where}, but it is called {spaced[column]!r}, with white "
+                "space around. Rename it."
+            )
     for column in columns.required:
         if column not in there:
             raise InputError(_missing_column(table, repr(column), [column], "every record", dict.fromkeys(there)))
@@ -114,15 +99,22 @@ def _draft(table: Table, index: int, columns: Columns) -> Draft:
         return text_of(found)
 
     asked = columns.question if value(columns.question) is not None else columns.prompt
-    stored = _choices(record, columns, where)
+    stored, marked = read_choices(record, columns, where)
     choices = {label: choice for label, choice in stored if choice is not None} or None
     answer, raw = text(columns.answer), value(columns.answer)
-    whole = isinstance(raw, (int, float)) and not isinstance(raw, bool) and float(raw).is_integer()
-    classes = table.class_names.get(columns.answer or "")
-    if choices is None and whole and classes is not None and raw >= 0:
+    whole = (isinstance(raw, int) and not isinstance(raw, bool)) or (isinstance(raw, float) and raw.is_integer())
+    classes = table.class_names.get(columns.answer or "", ())
+    if choices is None and whole and 0 <= raw < len(classes):
         answer = classes[int(raw)]
     if choices is not None and answer is not None:
         answer = answer.strip()
+    if marked is not None:
+        if answer:
+            raise InputError(
+                f"Expected the right choice in the column {columns.choices!r} or in the column {columns.answer!r}, but "
+                f"{where} has it in both. Switch one off, as in `columns: {{answer: null}}`."
+            )
+        answer = marked
     used = columns.named - {columns.question, columns.prompt} | {asked}
     identifier = text(columns.identifier)
     example = Example(
@@ -134,53 +126,3 @@ def _draft(table: Table, index: int, columns: Columns) -> Draft:
         extras={column: extra for column, extra in record.items() if column not in used and not is_missing(extra)},
     )
     return Draft(example, tuple(label for label, _ in stored), whole)
-
-
-def _choices(record: Record, columns: Columns, where: str) -> list[tuple[str, str | None]]:
-    """Read the choices as pairs of label and text; the text of a choice that isn't there is None."""
-    if columns.choices is None:
-        return []
-    if not isinstance(columns.choices, str):
-        return _label([record.get(column) for column in columns.choices], where)
-    found = record.get(columns.choices)
-    if isinstance(found, str):
-        try:
-            found = json.loads(found)
-        except json.JSONDecodeError:
-            found = found[:60]
-    if is_missing(found):
-        return []
-    if isinstance(found, Mapping) and isinstance(found.get("text"), (list, tuple)) and "label" in found:
-        if len(found["text"]) != len(found["label"]):
-            raise InputError(
-                f"Expected as many labels as texts in the choices of {where}, but got {len(found['label'])} labels and "
-                f"{len(found['text'])} texts."
-            )
-        pairs = zip(found["label"], found["text"], strict=True)
-        return [(text_of(label).strip(), _choice(text, where)) for label, text in pairs]
-    if isinstance(found, Mapping):
-        return [(str(label).strip(), _choice(text, where)) for label, text in found.items()]
-    if isinstance(found, (list, tuple)):
-        if found and all(isinstance(choice, Mapping) and {"label", "text"} <= set(choice) for choice in found):
-            return [(text_of(choice["label"]).strip(), _choice(choice["text"], where)) for choice in found]
-        return _label(found, where)
-    raise InputError(
-        f"Expected the choices of {where} to be a mapping from label to text or a list of texts, but got {found!r}. "
-        "If each choice has a column of its own, list them, as in `columns: {choices: [option_a, option_b]}`; "
-        "if the column is none of the choices, switch it off with `columns: {choices: null}`."
-    )
-
-
-def _label(texts: Sequence[object], where: str) -> list[tuple[str, str | None]]:
-    if len(texts) > len(ascii_uppercase):
-        raise InputError(
-            f"Expected at most {len(ascii_uppercase)} choices, one for each letter, but {where} has {len(texts)}. "
-            "Give them labels of their own, as a mapping from label to text."
-        )
-    return [(letter, _choice(text, where)) for letter, text in zip(ascii_uppercase, texts, strict=False)]
-
-
-def _choice(text: object, where: str) -> str | None:
-    if isinstance(text, (Mapping, list, tuple)):
-        raise InputError(f"Expected a text for each choice, but {where} has {type(text).__name__} {str(text)[:60]!r}.")
-    return None if is_missing(text) else text_of(text)

@@ -7,6 +7,7 @@ import difflib
 import re
 from pathlib import Path
 
+from swarm_lightning.data.csv_files import DELIMITERS, open_csv
 from swarm_lightning.data.harness_tasks import PREFIX
 from swarm_lightning.data.tables import Source
 from swarm_lightning.errors import InputError
@@ -60,11 +61,11 @@ def _open_file(path: Path, subset: str | None) -> Source:
         return open_json(path)
     if suffix in (".jsonl", ".ndjson"):
         return open_json_lines(path)
-    from swarm_lightning.data.tabular import open_csv, open_parquet
+    if suffix in DELIMITERS:
+        return open_csv(path, DELIMITERS[suffix])
+    from swarm_lightning.data.tabular import open_parquet
 
-    if suffix == ".parquet":
-        return open_parquet(path)
-    return open_csv(path, delimiter="\t" if suffix == ".tsv" else ",")
+    return open_parquet(path)
 
 
 def nearest_hint(path: Path) -> str:

@@ -1,10 +1,9 @@
-"""Reads what comes through the `datasets` library: CSV and Parquet files, local folders, and datasets of the hub.
+"""Reads what comes through the `datasets` library: Parquet files, local folders, and datasets of the hub.
 
 Local files are converted in a temporary folder that is removed at once, so that nothing is left in the user's cache
 and a changed file is never answered from it. Only datasets of the hub use the library's own cache.
 """
 
-import csv
 import glob
 import logging
 import tempfile
@@ -13,46 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.data.csv_files import DELIMITERS, check_csv
 from swarm_lightning.data.tables import Source, Table
 from swarm_lightning.errors import InputError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
-
-def open_csv(path: Path, delimiter: str = ",") -> Source:
-    """Open a .csv or .tsv file with a header line. Every cell is text, and an empty cell is a missing value.
-
-    Texts such as "None", "NA" or "0042" stay as they are.
-
-    Raises:
-        InputError: If the file has no records, a column twice, or broken lines.
-    """
-    from datasets import Features, Value
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=delimiter)
-            header, first = next(rows, []), next(rows, None)
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected {path} to be UTF-8 text, but it is not. Convert it to UTF-8.") from error
-    if first is None:
-        raise InputError(f"Expected records in {path}, but there is {'only a header' if header else 'nothing'}.")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise InputError(f"Expected each column of {path} once, but these come twice: {', '.join(twice)}. Rename them.")
-    settings: dict[str, Any] = {
-        "features": Features({column: Value("string") for column in header}),
-        "keep_default_na": False,
-        "delimiter": delimiter,
-    }
-
-    def read() -> Table:
-        table = _table(_load_file("csv", path, settings), str(path))
-        records = [{column: cell or None for column, cell in record.items()} for record in table.records]
-        return Table(table.where, records)
-
-    return Source(path.stem, str(path), {"": read})
+    from datasets import Dataset, DatasetBuilder
 
 
 def open_parquet(path: Path) -> Source:
@@ -68,13 +33,14 @@ def open_folder(folder: Path, subset: str | None) -> Source:
     """Open a folder: one written by `save_to_disk`, or one with data files as `datasets.load_dataset` understands them.
 
     Raises:
-        InputError: If the library can make nothing of it.
+        InputError: If the library can make nothing of it, or a CSV file in it is one that `open_csv` would refuse.
     """
-    from datasets import Dataset, load_dataset, load_from_disk
+    from datasets import Dataset, load_dataset, load_dataset_builder, load_from_disk
 
     if not (folder / "dataset_dict.json").is_file() and not (folder / "state.json").is_file():
         expected = f"{folder} to be a folder with data files or one written by save_to_disk"
         with _reading(expected, ". If its files are datasets of their own, name one of them."), _spare_cache() as cache:
+            _check_csv_files(load_dataset_builder(str(folder), subset, cache_dir=cache))
             loaded = load_dataset(str(folder), subset, cache_dir=cache, keep_in_memory=True)
     elif subset is not None:
         raise InputError(f"Expected no subset for {folder}, which was written by save_to_disk, but got {subset!r}.")
@@ -111,6 +77,18 @@ def open_hub(identifier: str, subset: str | None, hint: str = "") -> Source:
     return _source(called, identifier, loaded)
 
 
+def _check_csv_files(builder: "DatasetBuilder") -> None:
+    """Refuse a folder whose CSV files the library would read with columns shifted or filled up."""
+    config = builder.config
+    usual = {"header": "infer", "names": None, "column_names": None, "skiprows": None, "encoding": None}
+    if any(getattr(config, setting, config) != value for setting, value in usual.items()):
+        return  # no CSV files, or the folder's card says how to read them
+    for paths in (config.data_files or {}).values():
+        for path in map(Path, paths):
+            if path.suffix.lower() in DELIMITERS:
+                check_csv(path, config.sep)
+
+
 def _source(name: str, place: str, splits: "Mapping[str, Dataset]") -> Source:
     def reader(split: str) -> Callable[[], Table]:
         return lambda: _table(splits[split], f"{place} ({split!r})" if split else place)
@@ -124,8 +102,9 @@ def _table(dataset: "Dataset", where: str) -> Table:
     class_names = {
         column: feature.names for column, feature in dataset.features.items() if isinstance(feature, ClassLabel)
     }
-    # to_list decodes no images or sounds.
-    return Table(where, dataset.to_list(), class_names)
+    with _reading(f"valid text in {where}"):
+        # to_list decodes no images or sounds.
+        return Table(where, dataset.to_list(), class_names)
 
 
 def _load_file(form: str, path: Path, settings: Mapping[str, Any]) -> "Dataset":
@@ -160,6 +139,8 @@ def _reading(expected: str, hint: str = "") -> Iterator[None]:
     """Turn whatever the library raises about a file into an error that names the file."""
     try:
         yield
+    except InputError:
+        raise
     # Its readers raise errors of pandas, pyarrow and its own, with no ancestor in common.
     except Exception as error:
         cause = error.__cause__ or error

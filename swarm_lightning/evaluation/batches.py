@@ -1,4 +1,4 @@
-"""Token ids of many particles' rows to left-padded batches, and one forward pass over them.
+"""Token ids of many particles' rows to left-padded batches.
 
 A batch holds equally many rows of each of its particles, particle by particle, because the layers that carry many
 adapters need it so; where one has fewer, rows without meaning fill its part. Left padding puts the ends of all rows
@@ -6,22 +6,12 @@ into the same columns, so that the next token of every row comes from the last c
 no position: a row's numbers are those it would have alone.
 """
 
-import inspect
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-from swarm_lightning.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel
-
-# Layers that keep keys and values of every token; any other keeps a state that padding would change.
-ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 
 
 @dataclass(frozen=True)
@@ -111,67 +101,3 @@ def lay_out(
     mask_tensor = torch.tensor(mask, device=device)
     positions = (mask_tensor.cumsum(dim=1) - 1 + skip * mask_tensor).clamp_min(0)
     return Batch(tuple(picks), tuple(rows), torch.tensor(tokens, device=device), mask_tensor, positions)
-
-
-class ForwardPass:
-    """Calls a causal language model with those of our arguments that its `forward` knows."""
-
-    def __init__(self, model: "PreTrainedModel") -> None:
-        """Read the model's signature, once.
-
-        Raises:
-            InputError: If a layer keeps something else than keys and values.
-        """
-        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ATTENTION) - ATTENTION
-        if kinds:
-            raise InputError(
-                f"Expected a causal language model whose layers all keep keys and values, but {type(model).__name__} "
-                f"has layers of the kind {', '.join(sorted(kinds))}. Use another base model."
-            )
-        parameters = inspect.signature(model.forward).parameters
-        # A wrapper that only hands arguments on has none of these names itself.
-        self._known = None if "input_ids" not in parameters else frozenset(parameters)
-        # transformers 5.24 renamed the argument; models that keep the old name are still about.
-        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
-        self._model = model
-
-    @property
-    def takes_positions(self) -> bool:
-        """Whether the model lets its caller say which position a token has."""
-        return self._known is None or "position_ids" in self._known
-
-    def __call__(
-        self, tokens: Tensor, mask: Tensor, positions: Tensor, keep: int, cache: "Cache | None" = None
-    ) -> Tensor:
-        """Run the model.
-
-        Args:
-            tokens: New token ids [B, T].
-            mask: Mask of the cached and the new tokens [B, cached + T].
-            positions: Positions of the new tokens [B, T].
-            keep: For how many columns at the end logits are wanted.
-            cache: Where keys and values are kept, if they are.
-
-        Returns:
-            Logits [B, keep, vocabulary].
-
-        Raises:
-            InputError: If the model keeps no keys and values although it should.
-        """
-        arguments = {
-            "attention_mask": mask,
-            "position_ids": positions,
-            self._cache_name: cache,
-            "use_cache": cache is not None,
-            "logits_to_keep": keep,
-        }
-        if self._known is not None:
-            arguments = {name: value for name, value in arguments.items() if name in self._known}
-        output = self._model(input_ids=tokens, **arguments)
-        if cache is not None and not cache.layers:
-            raise InputError(
-                f"Expected a causal language model with a key-value cache, but {type(self._model).__name__} keeps "
-                "none. Use another base model."
-            )
-        logits: Tensor = output.logits[:, -keep:]
-        return logits

@@ -4,13 +4,14 @@ It takes up the weights of the particles that a batch needs, and computes what a
 particle. What is asked, and which rows share a batch, is decided in `generation.py` and `likelihood.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from swarm_lightning.evaluation.batches import ForwardPass
+from swarm_lightning.doors.transformers_config import looks_back_over_a_window
+from swarm_lightning.doors.transformers_output import Places
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -40,7 +41,6 @@ class Crowd:
         """
         self._adapted = adapted
         self._vectors = vectors
-        self._forward = ForwardPass(adapted.model)
         adapted.carried = None  # what it holds may have moved since
         self._prefixes: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self.device = adapted.model.device
@@ -52,7 +52,6 @@ class Crowd:
         tokens: Tensor,
         mask: Tensor,
         positions: Tensor,
-        keep: int,
         cache: "Cache | None" = None,
     ) -> Tensor:
         """Run the model as some particles; their rows lie one particle after the other, equally many of each.
@@ -62,16 +61,40 @@ class Crowd:
             tokens: New token ids [B, T].
             mask: Mask of the cached and the new tokens [B, cached + T].
             positions: Positions of the new tokens [B, T].
-            keep: For how many columns at the end logits are wanted.
             cache: Where keys and values are kept, if they are.
 
         Returns:
-            Logits [B, keep, vocabulary].
+            Logits of the last column [B, vocabulary].
         """
-        self._carry(particles)
-        batch = self._adapted.batch
-        batch.rows, batch.tokens = tokens.shape
-        return self._forward(tokens, mask, positions, keep, cache)
+        self._carry(particles, tokens)
+        return self._adapted.forward(tokens, mask, positions, cache)
+
+    def logits_at(
+        self,
+        places: Places,
+        particles: tuple[int, ...],
+        tokens: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: "Cache | None" = None,
+        together: int = 1,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Run the model as some particles, and give logits of some places, few enough at a time.
+
+        Args:
+            places: Rows and columns whose logits are wanted, W of them.
+            particles: Which particles, P of them; their rows lie one particle after the other.
+            tokens: New token ids [B, T].
+            mask: Mask of the cached and the new tokens [B, cached + T].
+            positions: Positions of the new tokens [B, T].
+            cache: Where keys and values are kept, if they are.
+            together: So many wanted places, one after the other, are always given together; it divides W.
+
+        Yields:
+            Which of the wanted places these are [w], and their logits [w, vocabulary].
+        """
+        self._carry(particles, tokens)
+        yield from self._adapted.forward.at(places, tokens, mask, positions, cache, together)
 
     def shared(self, sequences: Sequence[Sequence[int]]) -> int:
         """Return how many tokens need not be fed for these rows: those of the prefix, or 0 if a row begins otherwise.
@@ -103,17 +126,18 @@ class Crowd:
         self._prefixes.clear()
 
     def _compute_prefixes(self, particles: tuple[int, ...]) -> None:
-        from transformers.cache_utils import Cache, DynamicLayer
+        from swarm_lightning.doors.transformers_cache import growing_cache, kept
 
-        cache = Cache(layer_class_to_replicate=DynamicLayer)
+        cache = growing_cache()
         tokens = torch.tensor([self.prefix] * len(particles), device=self.device)
         positions = torch.arange(len(self.prefix), device=self.device).expand_as(tokens)
-        self.forward(particles, tokens, torch.ones_like(tokens), positions, 1, cache)
+        self.forward(particles, tokens, torch.ones_like(tokens), positions, cache)
         for row, particle in enumerate(particles):
-            kept = [(layer.keys[row], layer.values[row]) for layer in cache.layers]  # type: ignore[union-attr, index]
-            self._prefixes[particle] = kept
+            self._prefixes[particle] = [(keys[row], values[row]) for keys, values in kept(cache)]
 
-    def _carry(self, particles: tuple[int, ...]) -> None:
+    def _carry(self, particles: tuple[int, ...], tokens: Tensor) -> None:
+        batch = self._adapted.batch
+        batch.rows, batch.tokens = tokens.shape
         # Crowds of one evaluation, each with a prefix of its own, share their vectors.
         if self._vectors is None or self._adapted.carried == (id(self._vectors), particles):
             return
@@ -129,11 +153,8 @@ class Crowd:
     def _can_share(self, prefix: Sequence[int]) -> bool:
         # Between the prefix and the rest of a row there may be padding: the model must be told the positions, and may
         # not look back over a window of columns.
-        config = self._adapted.model.config.get_text_config()
-        windowed = {"sliding_attention", "chunked_attention"} & set(getattr(config, "layer_types", None) or ())
-        windowed |= {"sliding_window"} if getattr(config, "sliding_window", None) else set()
-        windowed |= {"local"} & set(getattr(config, "attention_layers", None) or ())  # GPT-Neo
-        return len(prefix) >= SHORTEST_PREFIX and self._forward.takes_positions and not windowed
+        windowed = looks_back_over_a_window(self._adapted.model.config.get_text_config())
+        return len(prefix) >= SHORTEST_PREFIX and self._adapted.forward.takes_positions and not windowed
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -198,8 +198,8 @@ class _Run:
             )
         )
         mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
-        logits = self.crowd.forward(batch.particles, batch.tokens, mask, batch.positions, 1, self.cache)
-        return self._choose(logits[sources, -1], [row for row in batch.rows if row is not None])
+        logits = self.crowd.forward(batch.particles, batch.tokens, mask, batch.positions, self.cache)
+        return self._choose(logits[sources], [row for row in batch.rows if row is not None])
 
     def _step(self) -> None:
         """Choose one more token of every running row."""
@@ -216,12 +216,11 @@ class _Run:
             self.pending.unsqueeze(1),
             self.mask[:, start : end + 1],
             self.positions.unsqueeze(1),
-            1,
             self.cache,
         )
         self.cache.end = end + 1
         # Of a free slot any: row 0 stands for it.
-        found = self._choose(logits[:, -1], [slot.row or 0 for slot in self.slots])
+        found = self._choose(logits, [slot.row or 0 for slot in self.slots])
         self.pending = found.clamp(min=0)
         # The token in a free slot means nothing, but its position must be one that the model has.
         self.positions.add_(1).clamp_(max=self.longest + self.decoding.limit - 1)

@@ -1,7 +1,7 @@
 """How likely particles find given continuations of prompts, without generating.
 
 A row is shared wherever what a particle is fed is the same: choices of one token each (letters, mostly) cost one row
-per prompt, and equal continuations get exactly equal numbers. Logits are computed for the continuations' columns only.
+per prompt, and equal continuations get exactly equal numbers. Logits are computed for the continuations' tokens only.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.transformers_output import Places
 from swarm_lightning.evaluation.batches import Batch, lay_out, queues_of
 from swarm_lightning.evaluation.crowd import Crowd
 from swarm_lightning.evaluation.tokens import Continuation
@@ -72,24 +73,26 @@ def _add_batch(
     surprises: Tensor,
     skip: int,
 ) -> None:
-    wanted = [
-        (row, len(one.ids) - place, one.ids[place], number)
-        for row, fed in enumerate(batch.rows)
-        if fed is not None
-        for number in members[fed]
-        for one in (continuations[number],)
-        for place in range(one.split, len(one.ids))
-    ]
-    row, from_end, token, number = (torch.tensor(column) for column in zip(*wanted, strict=True))
-    keep = int(from_end.max())
+    # A place of the batch is wanted once, by whoever reads a token there.
+    width = batch.tokens.shape[1]
+    readers: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for row, fed in enumerate(batch.rows):
+        for number in [] if fed is None else members[fed]:
+            one = continuations[number]
+            for place in range(one.split, len(one.ids)):
+                column = width - len(one.ids) + place
+                readers.setdefault((row, column), []).append((one.ids[place], number))
+    places = Places([row for row, _ in readers], [column for _, column in readers])
+    read = list(readers.values())
     mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
     cache = _prefix_cache(crowd, batch) if skip else None
-    logits = crowd.forward(batch.particles, batch.tokens, mask, batch.positions, keep, cache)
-    row, column, token = (part.to(logits.device) for part in (row, keep - from_end, token))
-    normaliser = logits.float().logsumexp(dim=-1)[row, column]
-    logarithms = logits[row, column, token].float() - normaliser
-    sums.index_add_(0, number, logarithms.cpu().double())
-    surprises.index_add_(0, number, (logits.argmax(dim=-1)[row, column] != token).long().cpu())
+    for wanted, logits in crowd.logits_at(places, batch.particles, batch.tokens, mask, batch.positions, cache):
+        found = [(index, *reader) for index, place in enumerate(wanted.tolist()) for reader in read[place]]
+        numbers = torch.tensor([number for *_, number in found])
+        index, token = (torch.tensor(part, device=logits.device) for part in list(zip(*found, strict=True))[:2])
+        logarithms = logits[index, token].float() - logits.float().logsumexp(dim=-1)[index]
+        sums.index_add_(0, numbers, logarithms.cpu().double())
+        surprises.index_add_(0, numbers, (logits.argmax(dim=-1)[index] != token).long().cpu())
 
 
 def _prefix_cache(crowd: Crowd, batch: Batch) -> "RowCache":

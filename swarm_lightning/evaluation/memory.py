@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from swarm_lightning.doors.transformers_config import largest_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -47,16 +49,16 @@ def bytes_of_a_row(model: "PreTrainedModel", tokens: int) -> int:
     """
     config = model.config.get_text_config()
     size = model.dtype.itemsize
-    hidden = config.hidden_size
-    heads = getattr(config, "num_attention_heads", 1)
-    kept_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_size = getattr(config, "head_dim", None) or hidden // heads
-    wide = getattr(config, "intermediate_size", None) or 4 * hidden
-    cache = 2 * config.num_hidden_layers * kept_heads * head_size * size
+    hidden = largest_of(config, "hidden_size") or 1
+    heads = largest_of(config, "num_attention_heads") or 1
+    kept_heads = largest_of(config, "num_key_value_heads") or heads
+    head_size = largest_of(config, "head_dim") or hidden // heads
+    wide = largest_of(config, "intermediate_size") or 4 * hidden
+    cache = 2 * (largest_of(config, "num_hidden_layers") or 1) * kept_heads * head_size * size
     # In a layer: a few tensors of the hidden size, three of the wide size, in float32 for the low-rank product; the
     # attention's weights where they are not computed in pieces.
     activations = (6 * hidden + 3 * wide) * max(size, 4) + heads * tokens * 4
-    return tokens * (cache + activations) + 8 * config.vocab_size
+    return tokens * (cache + activations) + 8 * (largest_of(config, "vocab_size") or 1)
 
 
 def free_bytes(device: torch.device) -> int:

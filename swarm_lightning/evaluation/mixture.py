@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.transformers_output import Places
 from swarm_lightning.evaluation.batches import Batch, lay_out
 from swarm_lightning.evaluation.crowd import Crowd
 from swarm_lightning.evaluation.generation import NO_TOKEN, Decoding, Replies, most_likely
@@ -24,18 +25,18 @@ def mix(logits: Tensor, weights: Tensor, space: Space) -> Tensor:
     """Mix next-token distributions.
 
     Args:
-        logits: Of every particle and row [P, R, T, vocabulary].
+        logits: Of every particle and row [P, R, vocabulary].
         weights: Of every particle in every row [R, P], >= 0, those of a row summing to one.
         space: What is averaged.
 
     Returns:
-        Log-probabilities of the mixture [R, T, vocabulary], float32.
+        Log-probabilities of the mixture [R, vocabulary], float32.
 
-    >>> ones = torch.tensor([[[[0.0, 0.0]]], [[[3.0, 1.0]]]])
+    >>> ones = torch.tensor([[[0.0, 0.0]], [[3.0, 1.0]]])
     >>> mix(ones, torch.tensor([[0.5, 0.5]]), "logits").exp().round(decimals=4)  # e^1.5 and e^0.5
-    tensor([[[0.7311, 0.2689]]])
+    tensor([[0.7311, 0.2689]])
     """
-    shares = weights.to(logits.device, torch.float32).T[:, :, None, None]
+    shares = weights.to(logits.device, torch.float32).T[:, :, None]
     if space == "logits":
         return (shares * logits.float()).sum(dim=0).log_softmax(dim=-1)
     return (logits.float().log_softmax(dim=-1) + shares.log()).logsumexp(dim=0)
@@ -88,18 +89,31 @@ def mixed_loglikelihoods(
     Returns:
         For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
     """
-    results = [(0.0, True)] * len(continuations)
+    sums = torch.zeros(len(continuations), dtype=torch.float64)
+    surprises = torch.zeros(len(continuations), dtype=torch.long)
     fed = [one.ids[:-1] for one in continuations]  # the last token is only predicted
     for batch, rows in _batches(fed, particles, slots, padding, crowd):
-        keep = max(len(continuations[row].ids) - continuations[row].split for row in rows)
-        logits = crowd.forward(batch.particles, batch.tokens, batch.mask, batch.positions, keep)
-        logarithms = mix(logits.view(particles, len(rows), keep, -1), weights[rows], space)
-        for place, row in enumerate(rows):
-            tokens = torch.tensor(continuations[row].ids[continuations[row].split :], device=logarithms.device)
-            found = logarithms[place, keep - len(tokens) :]
-            greedy = bool((found.argmax(dim=-1) == tokens).all())
-            results[row] = (float(found.gather(1, tokens[:, None]).double().sum()), greedy)
-    return results
+        # Of every particle the places in the same order, and those of one place side by side.
+        width = batch.tokens.shape[1]
+        asked = [
+            (place, width - len(one.ids) + token, one.ids[token], row)
+            for place, row in enumerate(rows)
+            for one in (continuations[row],)
+            for token in range(one.split, len(one.ids))
+        ]
+        places = Places(
+            [place + particle * len(rows) for place, *_ in asked for particle in range(particles)],
+            [column for _, column, *_ in asked for _ in range(particles)],
+        )
+        forward = (batch.particles, batch.tokens, batch.mask, batch.positions)
+        for wanted, logits in crowd.logits_at(places, *forward, together=particles):
+            found = [asked[place // particles] for place in wanted[::particles].tolist()]
+            token, row = (torch.tensor(column) for column in list(zip(*found, strict=True))[2:])
+            logarithms = mix(logits.unflatten(0, (-1, particles)).transpose(0, 1), weights[row], space)
+            token = token.to(logarithms.device)
+            sums.index_add_(0, row, logarithms.gather(1, token[:, None])[:, 0].cpu().double())
+            surprises.index_add_(0, row, (logarithms.argmax(dim=-1) != token).long().cpu())
+    return list(zip(sums.tolist(), (surprises == 0).tolist(), strict=True))
 
 
 def _batches(
@@ -124,15 +138,15 @@ def _generate_batch(
     decoding: Decoding,
     replies: Replies,
 ) -> None:
-    from transformers.cache_utils import Cache, DynamicLayer
+    from swarm_lightning.doors.transformers_cache import growing_cache, keep_rows
 
-    cache, count = Cache(layer_class_to_replicate=DynamicLayer), len(batch.particles)
+    cache, count = growing_cache(), len(batch.particles)
     tokens, mask, positions = batch.tokens, batch.mask, batch.positions
     lengths = torch.tensor([len(prompts[row]) for row in rows], device=crowd.device)
     running, done = list(rows), set[int]()
     while True:
-        logits = crowd.forward(batch.particles, tokens, mask, positions, 1, cache)
-        mixed = mix(logits.view(count, len(running), 1, -1), weights[running], space)[:, 0]
+        logits = crowd.forward(batch.particles, tokens, mask, positions, cache)
+        mixed = mix(logits.view(count, len(running), -1), weights[running], space)
         chosen = most_likely(mixed)
         if decoding.choose is not None:
             drawn = decoding.choose(mixed, running, [len(replies.tokens[row]) for row in running])
@@ -145,7 +159,7 @@ def _generate_batch(
         if 2 * len(alive) <= len(running):
             kept = torch.tensor(alive, device=crowd.device)
             places = (torch.arange(count, device=crowd.device)[:, None] * len(running) + kept).flatten()
-            cache.batch_select_indices(places)
+            keep_rows(cache, places)
             mask, chosen, lengths = mask[places], chosen[kept], lengths[kept]
             running = [running[place] for place in alive]
         tokens, positions = chosen.repeat(count).unsqueeze(1), lengths.repeat(count).unsqueeze(1)

@@ -7,10 +7,12 @@ model looks back over a window only, its mask sees to that.
 
 import weakref
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+
+from swarm_lightning.doors.transformers_cache import OwnCache, OwnLayer
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Filling:
     prefix_of: Tensor
 
 
-class RowCache(Cache):
+class RowCache(OwnCache):
     """The cache of all layers; what the next forward pass does is set by `fill` or `step`.
 
     Attributes:
@@ -47,23 +49,23 @@ class RowCache(Cache):
             prefixes: For every layer, keys and values of a prefix [P, heads, tokens, size], which stands before the
                 new tokens of a pass.
         """
-        # Where a prefix is given, the mask of the first pass must know of it.
-        self.row_layers = [_RowLayer(self, index) for index in range(len(prefixes or ()))]
-        super().__init__(layers=self.row_layers)  # type: ignore[arg-type]
+        super().__init__()
         self.slots = slots
         self.columns = columns
         self.start = 0
         self.end = 0
         self.filling: Filling | None = None
         self.prefixes = prefixes
+        self.add_layers(len(prefixes or ()))  # the mask of the first pass must know of a prefix
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Store the keys and values of new tokens in a layer, and return all that these tokens may look at."""
-        while len(self.row_layers) <= layer_idx:
-            self.row_layers.append(_RowLayer(self, len(self.row_layers)))
-        return self.row_layers[layer_idx].update(key_states, value_states)
+    def new_layer(self, index: int) -> "_RowLayer":
+        """Make a layer."""
+        return _RowLayer(self, index)
+
+    @property
+    def row_layers(self) -> "list[_RowLayer]":
+        """Its layers."""
+        return cast("list[_RowLayer]", self.layers)
 
     def fill(self, filling: Filling) -> None:
         """Announce a pass over new rows, whose last tokens belong into the column before `end`."""
@@ -96,7 +98,7 @@ class RowCache(Cache):
         self.start = 0
 
 
-class _RowLayer(DynamicLayer):
+class _RowLayer(OwnLayer):
     """One layer's part of a `RowCache`."""
 
     def __init__(self, cache: RowCache, index: int) -> None:
@@ -105,47 +107,40 @@ class _RowLayer(DynamicLayer):
         self._cache: RowCache = weakref.proxy(cache)
         self._index = index
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+    def take_memory(self, keys: Tensor, values: Tensor) -> None:
         slots, columns = self._cache.slots, self._cache.columns
-        self.dtype, self.device = key_states.dtype, key_states.device
         # Zeros, because a masked column counts with weight zero, and zero times an arbitrary number may be no number.
-        self.keys = key_states.new_zeros(slots, key_states.shape[1], columns, key_states.shape[3])
-        self.values = value_states.new_zeros(slots, value_states.shape[1], columns, value_states.shape[3])
-        self.is_initialized = True
+        self.keys = keys.new_zeros(slots, keys.shape[1], columns, keys.shape[3])
+        self.values = values.new_zeros(slots, values.shape[1], columns, values.shape[3])
 
-    def get_seq_length(self) -> int:
-        """Return how many columns stand before the new ones."""
+    def columns_before(self) -> int:
         if self._cache.filling is None:
             return self._cache.end - self._cache.start
         return 0 if self._cache.prefixes is None else self._cache.prefixes[self._index][0].shape[2]
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+    def store(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         assert self.keys is not None
         assert self.values is not None
         cache = self._cache
         if cache.filling is None:
-            self.keys[:, :, cache.end] = key_states[:, :, 0]
-            self.values[:, :, cache.end] = value_states[:, :, 0]
+            self.keys[:, :, cache.end] = keys[:, :, 0]
+            self.values[:, :, cache.end] = values[:, :, 0]
             columns = slice(cache.start, cache.end + 1)
             return self.keys[:, :, columns], self.values[:, :, columns]
         filling = cache.filling
         if cache.prefixes is not None:
             prefix_keys, prefix_values = cache.prefixes[self._index]
-            key_states = _joined(prefix_keys[filling.prefix_of], key_states)
-            value_states = _joined(prefix_values[filling.prefix_of], value_states)
+            keys = _joined(prefix_keys[filling.prefix_of], keys)
+            values = _joined(prefix_values[filling.prefix_of], values)
         if cache.slots:
-            columns = slice(cache.end - key_states.shape[2], cache.end)
+            columns = slice(cache.end - keys.shape[2], cache.end)
             sources = slice(None) if filling.sources is None else filling.sources
             # What the row before has left there may be no number: see above.
             self.keys[filling.slots, :, : columns.start] = 0
             self.values[filling.slots, :, : columns.start] = 0
-            self.keys[filling.slots, :, columns] = key_states[sources]
-            self.values[filling.slots, :, columns] = value_states[sources]
-        return key_states, value_states
+            self.keys[filling.slots, :, columns] = keys[sources]
+            self.values[filling.slots, :, columns] = values[sources]
+        return keys, values
 
 
 def _joined(prefix: Tensor, new: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from swarm_lightning.doors.transformers_config import most_positions, positions_before_stretching
 from swarm_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,12 +119,7 @@ def positions_of(model: "PreTrainedModel") -> int | None:
         model: Its config says so.
     """
     config = model.config.get_text_config()
-    limits = [getattr(config, "max_position_embeddings", None)]
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    for settings in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
-        if settings.get("rope_type", settings.get("type")) in ("dynamic", "longrope"):
-            limits.append(settings.get("original_max_position_embeddings"))
-            limits.append(getattr(config, "original_max_position_embeddings", None))
+    limits = [most_positions(config), positions_before_stretching(config)]
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -8,11 +8,14 @@ layers that carry many particles. The base is changed in place and never copied.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.peft import has_adapters, wrap_layers
+from swarm_lightning.doors.transformers_config import routes_tokens
+from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checks import check_base
 from swarm_lightning.experts.pool import ExpertPool
@@ -23,7 +26,6 @@ from swarm_lightning.vectors import Vectors
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ADAPTER_NAME = "default"
 PREFIX = "base_model.model."  # what PEFT puts before the names of a model's modules in an adapter's file
 
 
@@ -34,6 +36,7 @@ class AdaptedModel:
         model: The base with layers in it that carry LoRA weights: the module to call forward on. In eval mode; nothing
             needs a gradient.
         layout: Which tensor stands where in a vector.
+        forward: How the model is called.
         batch: What the layers know of the batch; set it before a forward pass with more than one particle.
         carried: A note of whoever loaded last on what it loaded; None after any other load.
         most_particles: None: any number of them share a forward pass.
@@ -50,20 +53,19 @@ class AdaptedModel:
 
         Raises:
             InputError: If an expert does not belong to this base, the shared config adapts other layers than the
-                experts' files hold, or a layer is not linear.
+                experts' files hold, a layer is not linear, or the base can't be called for rows of many lengths.
             ValueError: If the base has adapters in it already.
         """
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        if any(isinstance(module, BaseTunerLayer | StackedLinear) for module in base.modules()):
+        if has_adapters(base) or any(isinstance(module, StackedLinear) for module in base.modules()):
             raise ValueError("Expected a base without adapters, but it has some already. Load it again.")
         check_base(pool.adapters()[:1], base)  # all experts have the same names and shapes
         self.model = base
         self.layout = pool.layout
-        self.batch = BatchShape(flat_rows=not _routes_tokens(base))
+        self.batch = BatchShape(flat_rows=not routes_tokens(base.config.get_text_config()))
         self.carried: object = None
         self._layers = _put_in_layers(base, pool, self.batch)
         base.requires_grad_(False).eval()
+        self.forward = ForwardPass(base)  # before the layers carry anything
         self.load(pool.vectors[:1])
 
     @torch.no_grad()
@@ -110,41 +112,24 @@ class AdaptedModel:
                 layer.carry(down, up)
 
 
-def _routes_tokens(base: "PreTrainedModel") -> bool:
-    config = base.config.get_text_config()
-    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-    return any((getattr(config, name, None) or 0) > 1 for name in names)
-
-
 def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape) -> list[StackedLinear]:
     """Let PEFT find and wrap the layers that the config means, and replace its wrappers by ours."""
-    from peft import PeftModel
-    from peft.tuners.lora import LoraLayer
-
     config = lora_config(pool.config)
     # PEFT draws a random start, which is thrown away: it may not change the run's random numbers. Weights made in
     # inference mode could never be changed outside of it.
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         try:
-            PeftModel(base, config, ADAPTER_NAME, autocast_adapter_dtype=True)
+            wrapped = wrap_layers(base, config)
         except ValueError as cause:
             raise InputError(
                 f"Expected the experts' adapter_config.json to fit the base {type(base).__name__}, but PEFT "
                 f"refuses: {cause}"
             ) from cause
-    wrappers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
-    named = {
-        f"{PREFIX}{name}.{part}.weight" if part in ("lora_A", "lora_B") else f"{PREFIX}{name}.{part}"
-        for name, wrapper in wrappers.items()
-        for part in wrapper.adapter_layer_names
-        if ADAPTER_NAME in getattr(wrapper, part)
-    }
-    _check_names(named, pool)
+    _check_names({f"{PREFIX}{one.name}.{part}" for one in wrapped for part in one.parts}, pool)
     layers = []
-    for name, wrapper in wrappers.items():
-        parent, _, child = name.rpartition(".")
-        down = cast("torch.nn.Linear", wrapper.lora_A[ADAPTER_NAME])
-        layer = StackedLinear(wrapper.get_base_layer(), name, wrapper.scaling[ADAPTER_NAME], down.weight.dtype, batch)
+    for one in wrapped:
+        parent, _, child = one.name.rpartition(".")
+        layer = StackedLinear(one.base_layer, one.name, one.scaling, one.dtype, batch)
         setattr(base.get_submodule(parent), child, layer)
         layers.append(layer)
     return layers

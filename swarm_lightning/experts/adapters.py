@@ -1,24 +1,32 @@
-"""Finds and reads PEFT adapters: `adapter_config.json` and `adapter_model.safetensors`, nothing else.
+"""Reads PEFT adapters: `adapter_config.json` and `adapter_model.safetensors`, nothing else.
 
 Pickled weights are never opened. Whether adapters fit each other and a base is decided in `checks.py`.
 """
 
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.naming import name_of
+from swarm_lightning.experts.safetensors_files import StoredTensor, tensors_of
 from swarm_lightning.experts.sources import download, local_folder
+from swarm_lightning.experts.tokenizer_files import TOKENIZER_PARTS
+from swarm_lightning.texts import read_text
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_FILE = "adapter_model.bin"
 POINTER_START = b"version https://git-lfs"
+# A whole layer in an adapter's file. Matrices of LoRA and layers of `modules_to_save` are others.
+COPY = re.compile(r"base_model\.model\.(?!.*(?:lora_|modules_to_save|original_module)).*\.weight")
+# PEFT's own name of an adapter, in the middle of a matrix's name: what `state_dict` gives and a plain save keeps.
+NAMED = re.compile(r"(?<=\.)(lora_[AB])\.default(?=\.weight$)")
 
 
 @dataclass(frozen=True)
@@ -29,85 +37,57 @@ class Adapter:
         name: What it is called in tables and messages: its folder's name, or the hub id.
         source: The folder or hub id it was read from.
         config: The content of `adapter_config.json`.
-        tensors: The content of `adapter_model.safetensors`, names and dtypes as they stand there, on the CPU.
+        tensors: The content of `adapter_model.safetensors`, names and dtypes as they stand there, on the CPU, without
+            the copies.
+        copies: Whole layers of the base that PEFT has saved beside the A and B matrices, as it does where they adapt
+            `lm_head`: where each lies, by its name in the file. Only `copies.check_copies` reads them.
     """
 
     name: str
     source: str
     config: dict[str, Any]
     tensors: dict[str, Tensor]
+    copies: Mapping[str, StoredTensor] = field(default_factory=dict, repr=False)
 
 
-def find_adapters(sources: str | Sequence[str]) -> list[str]:
-    """Return the folders and hub ids of all adapters that the sources name, in order; folders sorted by name.
-
-    Args:
-        sources: A folder of adapter folders, an adapter folder, a hub id, `demo:experts`, or a list that mixes them.
-
-    Raises:
-        InputError: If a path does not exist, a folder holds no adapter, or a sub-folder holds half of one.
-    """
-    listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    if not listed:
-        raise InputError("Expected at least one folder or hub id with experts, but got an empty list.")
-    found: list[str] = []
-    for source in map(os.fspath, listed):
-        folder = local_folder(source, "adapters")
-        if folder is None:
-            found.append(source)
-        elif _holds_adapter(folder):
-            found.append(str(folder))
-        else:
-            found.extend(_adapters_inside(folder))
-    return found
-
-
-def read_adapter(source: str) -> Adapter:
+def read_adapter(source: str, name: str | None = None) -> Adapter:
     """Read the two files of an adapter.
 
     Args:
-        source: An adapter's folder, or a hub id (`owner/name`), of which only the two files are fetched.
+        source: An adapter's folder, or a hub id (`owner/name`), of which only the two files and the tokenizer are
+            fetched.
+        name: What it is called; by its folder or hub id where absent.
 
     Raises:
         InputError: If a file is missing, empty, truncated, pickled or not what its name says.
     """
     folder = local_folder(source, "an adapter")
-    name = source if folder is None else folder.resolve().name
+    name = name or (source if folder is None else name_of(folder))
     if folder is None:
-        folder = download(source, (CONFIG_FILE, WEIGHTS_FILE), "an adapter")
-    return Adapter(name, source, _read_config(folder, source), _read_tensors(folder, source))
-
-
-def _holds_adapter(folder: Path) -> bool:
-    return any((folder / file).exists() for file in (CONFIG_FILE, WEIGHTS_FILE, PICKLED_FILE))
-
-
-def _adapters_inside(folder: Path) -> list[str]:
-    try:
-        inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as cause:
-        raise InputError(f"Expected a folder with adapters, but {str(folder)!r} can't be read: {cause}.") from cause
-    adapters = [str(entry) for entry in inside if _holds_adapter(entry)]
-    if not adapters:
-        seen = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        folder = download(source, (CONFIG_FILE, WEIGHTS_FILE, *TOKENIZER_PARTS), "an adapter")
+    config, tensors = _read_config(folder, source), _read_tensors(folder, source)
+    copies = _copies(tensors)
+    kept = _without_adapter_name({key: tensor for key, tensor in tensors.items() if key not in copies}, source)
+    if not kept:
         raise InputError(
-            f"Expected {str(folder)!r} to hold {CONFIG_FILE} or sub-folders that do, but it holds: {seen}. "
-            "Name a folder of PEFT adapters."
+            f"Expected LoRA tensors in {str(folder / WEIGHTS_FILE)!r}, but it holds only whole layers, such as "
+            f"{copies[0]!r}. Save the adapter again with PEFT, or leave it out."
         )
-    return adapters
+    stored = tensors_of(folder / WEIGHTS_FILE, name) if copies else {}
+    return Adapter(name, source, config, kept, {key: stored[key] for key in copies})
 
 
 def _read_config(folder: Path, source: str) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     _check_present(path, source)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except json.JSONDecodeError as cause:
         raise InputError(
             f"Expected JSON in {str(path)!r}, but line {cause.lineno}, column {cause.colno} breaks it: {cause.msg}. "
             "Copy the file again, or save the adapter again with PEFT."
         ) from cause
-    except (OSError, UnicodeDecodeError, RecursionError) as cause:
+    except RecursionError as cause:
         raise InputError(f"Expected JSON in {str(path)!r}, but it can't be read: {cause}.") from cause
     if not isinstance(config, dict):
         raise InputError(
@@ -143,6 +123,24 @@ def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
     if not tensors:
         raise InputError(f"Expected LoRA tensors in {str(path)!r}, but it holds none. Save it again with PEFT.")
     return tensors
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of whole layers: a weight, and a bias only beside its weight."""
+    weights = [key for key in tensors if COPY.fullmatch(key)]
+    return weights + [bias for key in weights if (bias := f"{key.removesuffix('.weight')}.bias") in tensors]
+
+
+def _without_adapter_name(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Return tensors by the names that PEFT saves; `default` in them is the name of the adapter in a live model."""
+    renamed = {key: NAMED.sub(r"\1", key) for key in tensors}
+    if len(set(renamed.values())) < len(renamed):
+        twice = next(key for key, name in renamed.items() if key != name and name in tensors)
+        raise InputError(
+            f"Expected every matrix once, but {source!r} holds {twice!r} and {renamed[twice]!r}, which are one for "
+            "PEFT. Save the adapter again with PEFT's save_pretrained, or leave it out."
+        )
+    return {renamed[key]: tensor for key, tensor in tensors.items()}
 
 
 def _check_present(path: Path, source: str) -> None:

@@ -4,30 +4,36 @@ The architecture is built without memory for its weights, so names, shapes and t
 that differ in it, or in any setting that changes what a model computes, are refused by name.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.transformers_config import BOOKKEEPING
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoints import Checkpoint
 from swarm_lightning.experts.layout import Layout
-from swarm_lightning.experts.safetensors_files import StoredTensor
+from swarm_lightning.experts.safetensors_files import FLOATS, StoredTensor
 from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-FLOATS = ("F32", "F16", "BF16")
+# Buffers that models compute from their config: rotary frequencies, causal masks and their fill, positions.
+COMPUTED = re.compile(
+    r"(^|\.)((original_)?inv_freq|cos_cached|sin_cached|masked_bias|position_ids|attn\.bias|attention\.bias)$"
+)
 # Settings of a config that change nothing of what the weights compute for a prompt.
 WITHOUT_EFFECT = frozenset(
     {
-        "_name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures",
+        *BOOKKEEPING, "torch_dtype", "dtype", "use_cache", "architectures",
         "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "id2label",
         "label2id", "problem_type", "return_dict", "output_hidden_states", "output_attentions", "task_specific_params",
-        "layerdrop", "embd_pdrop", "resid_pdrop", "attn_pdrop", "_attn_implementation",
+        "layerdrop", "embd_pdrop", "resid_pdrop", "attn_pdrop",
     }
 )  # fmt: skip
 
@@ -42,6 +48,7 @@ class Architecture:
         layout: Which weight stands where in a vector; of tied weights only the first name.
         names: For every name of the layout, all names that the same weight has in the model.
         prefix: What the names of the model without its head begin with; files of such a model lack it.
+        buffers: Names of the tensors beside the weights that are read from a checkpoint's files.
     """
 
     model: str
@@ -49,6 +56,7 @@ class Architecture:
     layout: Layout
     names: dict[str, tuple[str, ...]] = field(repr=False)
     prefix: str
+    buffers: frozenset[str] = field(repr=False)
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
@@ -63,6 +71,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            model.tie_weights()  # transformers 5.0 leaves it out where there is no memory
     except Exception as cause:  # configs fail in as many ways as there are architectures
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise InputError(
@@ -87,6 +96,7 @@ def describe(model: "PreTrainedModel") -> Architecture:
         Layout.of(shapes),
         {name: tuple(others) for name, others in names.items()},
         model.base_model_prefix,
+        frozenset(model.state_dict()) - {known for others in names.values() for known in others},
     )
 
 
@@ -188,14 +198,26 @@ def places_of(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, S
 
 
 def others_of(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, StoredTensor]:
-    """Return what a checkpoint's files hold beside the architecture's weights: masks and other buffers."""
-    weights = {
-        spelt
-        for names in architecture.names.values()
-        for known in names
-        for spelt in _spellings(known, architecture.prefix)
-    }
-    return {name: tensor for name, tensor in checkpoint.tensors.items() if name not in weights}
+    """Return what a checkpoint's files hold beside the architecture's weights: masks and other buffers.
+
+    What older versions of transformers have saved and present ones compute anew is left out.
+    """
+    passed = _spelt(architecture.names.values(), architecture.prefix) | _computed(checkpoint, architecture)
+    return {name: tensor for name, tensor in checkpoint.tensors.items() if name not in passed}
+
+
+def warn_of_computed(checkpoints: Sequence[Checkpoint], architecture: Architecture) -> None:
+    """Name the buffers that only some of the checkpoints hold and no model reads from them."""
+    held = {one.name: _computed(one, architecture) for one in checkpoints}
+    common = set.intersection(*held.values())
+    found = {name: sorted(names - common) for name, names in held.items() if names - common}
+    if found:
+        listed = ", ".join(f"{name!r} ({names[0]!r}{', ...' if names[1:] else ''})" for name, names in found.items())
+        warnings.warn(
+            f"Only some experts hold buffers that models compute from their config: {listed}. They change nothing, and "
+            "are ignored, as from_pretrained ignores them.",
+            stacklevel=3,
+        )
 
 
 def check_same_others(
@@ -222,6 +244,16 @@ def check_same_others(
                 f"Expected {name!r} to be the same in all experts, but {checkpoint.name!r} and {reference!r} differ in "
                 f"it. {advice}"
             )
+
+
+def _computed(checkpoint: Checkpoint, architecture: Architecture) -> set[str]:
+    """Return the names of a checkpoint's buffers that its model computes and does not read."""
+    read = _spelt([*architecture.names.values(), architecture.buffers], architecture.prefix)
+    return {name for name in checkpoint.tensors if COMPUTED.search(name) and name not in read}
+
+
+def _spelt(names: Iterable[Iterable[str]], prefix: str) -> set[str]:
+    return {spelt for group in names for name in group for spelt in _spellings(name, prefix)}
 
 
 def _spellings(name: str, prefix: str) -> Sequence[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from swarm_lightning.doors.transformers_config import loaded_from_an_adapter
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from swarm_lightning.experts.sources import hub_message, local_folder
@@ -149,7 +150,7 @@ def _load_model(place: str, dtype: str, trust_remote_code: bool, from_hub: bool)
             f"Expected all weights of {type(model).__name__} in {place!r}, but {len(missing)} tensors are missing, "
             f"first {missing[0]!r}. Copy the model again, or name a causal language model."
         )
-    if getattr(model, "_hf_peft_config_loaded", False):
+    if loaded_from_an_adapter(model):
         raise InputError(f"Expected a base model at {place!r}, but it is an adapter. Name the base it was trained on.")
     return model
 

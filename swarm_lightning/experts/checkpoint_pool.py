@@ -24,11 +24,14 @@ from swarm_lightning.experts.architecture import (
     check_same_settings,
     others_of,
     places_of,
+    warn_of_computed,
 )
 from swarm_lightning.experts.checkpoints import Checkpoint, fingerprint_of, read_checkpoint
+from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.safetensors_files import StoredTensor
+from swarm_lightning.experts.tokenizers import check_same_ids, check_tokenizers
 from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
@@ -159,7 +162,7 @@ class CheckpointPool:
             source: Folder or hub id that it was loaded from, where its weights are read again.
 
         Raises:
-            InputError: If the base is of another architecture than the experts.
+            InputError: If the base is of another architecture than the experts, or has another tokenizer.
         """
         from swarm_lightning.experts.architecture import describe
         from swarm_lightning.experts.whole_model import WholeModel
@@ -168,20 +171,24 @@ class CheckpointPool:
         check_same_settings(self.names[0], self.architecture, f"the base {source}", describe(base))
         others = others_of(checkpoint, self.architecture)
         check_same_others(checkpoint, others, self.names[0], self._others)
+        check_tokenizers(dict(zip(self.names, self.sources, strict=True)), source)
         return WholeModel(base, self.architecture, self._vector_of(checkpoint))
 
 
-def load_checkpoints(sources: Sequence[str]) -> CheckpointPool:
+def load_checkpoints(sources: Sequence[str | Found]) -> CheckpointPool:
     """Read the headers of full checkpoints and check them against each other.
 
     Args:
-        sources: Their folders and hub ids, each once.
+        sources: Their folders and hub ids, or what was found there.
 
     Raises:
-        InputError: If one can't be read, or they can't be moved together.
+        InputError: If there are fewer than two, one is given twice or can't be read, or they can't be moved together.
     """
-    checkpoints = [read_checkpoint(source) for source in sources]
-    names = unique_names([checkpoint.name for checkpoint in checkpoints], sources)
+    found = find_experts(sources)
+    check_found(found)
+    places = tuple(one.source for one in found)
+    checkpoints = [read_checkpoint(one.source, name=one.name) for one in found]
+    names = unique_names([checkpoint.name for checkpoint in checkpoints], places)
     checkpoints = [
         Checkpoint(name, one.source, one.folder, one.config, one.tensors)
         for name, one in zip(names, checkpoints, strict=True)
@@ -192,10 +199,12 @@ def load_checkpoints(sources: Sequence[str]) -> CheckpointPool:
     others = others_of(first, architecture)
     for checkpoint in checkpoints[1:]:
         check_same_others(checkpoint, others_of(checkpoint, architecture), first.name, others)
+    warn_of_computed(checkpoints, architecture)
+    check_same_ids(dict(zip(names, places, strict=True)))
     layout = architecture.layout
     vectors = tuple(FileVector(one.name, layout, places_of(one, architecture)) for one in checkpoints)
     header = json.dumps([names, architecture.model, layout.names, layout.shapes, architecture.settings], default=str)
     digest = hashlib.sha256(header.encode())
     for checkpoint in checkpoints:
         digest.update(fingerprint_of(checkpoint).encode())
-    return CheckpointPool(tuple(names), tuple(sources), architecture, digest.hexdigest(), vectors, others)
+    return CheckpointPool(tuple(names), places, architecture, digest.hexdigest(), vectors, others)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.naming import name_of
 from swarm_lightning.experts.safetensors_files import (
     INDEX,
     PICKLED,
@@ -19,9 +20,10 @@ from swarm_lightning.experts.safetensors_files import (
     stored_tensors,
 )
 from swarm_lightning.experts.sources import download, local_folder
+from swarm_lightning.experts.tokenizer_files import TOKENIZER_PARTS
 
 CONFIG_FILE = "config.json"
-HUB_FILES = ("config.json", "*.safetensors", INDEX)
+HUB_FILES = ("config.json", "*.safetensors", INDEX, *TOKENIZER_PARTS)
 PIECES = 1024  # of a file that make its fingerprint, 4 KiB each
 PIECE = 4096
 
@@ -47,21 +49,27 @@ class Checkpoint:
 
 def holds_checkpoint(folder: Path) -> bool:
     """Tell whether a folder holds a whole model, or a part of one."""
-    return any((folder / name).exists() for name in (CONFIG_FILE, SINGLE, INDEX, *PICKLED))
+    return (folder / CONFIG_FILE).exists() or holds_weights(folder)
 
 
-def read_checkpoint(source: str, what: str = "a full checkpoint") -> Checkpoint:
+def holds_weights(folder: Path) -> bool:
+    """Tell whether a folder holds weights of a whole model, or a part of them."""
+    return any((folder / name).exists() for name in (SINGLE, INDEX, *PICKLED))
+
+
+def read_checkpoint(source: str, what: str = "a full checkpoint", name: str | None = None) -> Checkpoint:
     """Read config and headers of a full checkpoint.
 
     Args:
-        source: Its folder, or a hub id, of which only config and safetensors are fetched.
+        source: Its folder, or a hub id, of which only config, safetensors and the tokenizer are fetched.
         what: What is looked for, for messages.
+        name: What it is called; by its folder or hub id where absent.
 
     Raises:
         InputError: If something is missing, empty, truncated, pickled, quantised, or needs code of its own.
     """
     folder = local_folder(source, what, bare_names=True)
-    name = source if folder is None else folder.resolve().name
+    name = name or (source if folder is None else name_of(folder))
     if folder is None:
         folder = download(source, HUB_FILES, what)
     if not (folder / CONFIG_FILE).is_file():

@@ -5,12 +5,15 @@ stands in `adapter_config.json` is judged in `settings.py`. Every message names 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
+from swarm_lightning.doors.peft import means_layer
+from swarm_lightning.doors.transformers_config import features_of, largest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
 from swarm_lightning.experts.settings import check_settings, compare, lora_config, rank_of
@@ -26,9 +29,13 @@ OTHER_TENSORS = {
     ".lora_B.bias": "it is a bias of B; retrain with lora_bias=False",
     ".bias": "it is a bias of the base; retrain with bias='none'",
     "modules_to_save": "it is a whole layer; retrain without modules_to_save",
-    "embed_tokens.weight": "it is a whole layer; save the adapter with save_embedding_layers=False",
-    "lm_head.weight": "it is a whole layer; save the adapter with save_embedding_layers=False",
 }
+# What wrappers of a model put into the names of its layers: PEFT itself, torch.compile, FSDP, activation checkpoints.
+WRAPPERS = (PREFIX, "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+SAVE_UNWRAPPED = (
+    "Save the adapter again with PEFT's save_pretrained from the model without wrappers, or mend the names in its "
+    "file, or leave it out."
+)
 
 
 def check_adapters(adapters: Sequence[Adapter]) -> None:
@@ -42,6 +49,7 @@ def check_adapters(adapters: Sequence[Adapter]) -> None:
         _check_names(adapter)
         _check_ranks(adapter)
         _check_numbers(adapter)
+    _check_stems(adapters)
     _check_shapes(adapters)
     _check_targets(adapters)
 
@@ -75,6 +83,12 @@ def check_base(adapters: Sequence[Adapter], base: "PreTrainedModel") -> None:
 
 def _check_names(adapter: Adapter) -> None:
     for name in adapter.tensors:
+        wrapper = next((part for part in WRAPPERS if part in name.removeprefix(PREFIX)), None)
+        if wrapper is not None:
+            raise InputError(
+                f"Expected names of a plain model's layers, but {adapter.name!r} has {name!r}: it was saved from a "
+                f"wrapped model ({wrapper!r}), and PEFT loads none of its matrices. {SAVE_UNWRAPPED}"
+            )
         if name.startswith(PREFIX) and name.endswith((DOWN, UP)):
             twin = name.removesuffix(DOWN) + UP if name.endswith(DOWN) else name.removesuffix(UP) + DOWN
             if twin not in adapter.tensors:
@@ -83,7 +97,14 @@ def _check_names(adapter: Adapter) -> None:
                     "The file is incomplete: copy it again, or leave the adapter out."
                 )
             continue
+        if name.endswith((DOWN, UP)):
+            raise InputError(
+                f"Expected names of matrices that begin with {PREFIX!r}, but {adapter.name!r} has {name!r}, which PEFT "
+                f"loads into no layer. {SAVE_UNWRAPPED}"
+            )
         reason = next((text for part, text in OTHER_TENSORS.items() if part in name), "it is not a LoRA matrix")
+        if re.search(r"\.lora_[AB]\.[^.]+\.weight$", name):
+            reason = "it bears the name of an adapter, by which PEFT loads it nowhere; save it with save_pretrained"
         raise InputError(
             f"Expected only A and B matrices of linear layers ({PREFIX}<layer>{DOWN} and {UP}), but {adapter.name!r} "
             f"carries {name!r}: {reason}, or leave the adapter out."
@@ -99,6 +120,37 @@ def _check_ranks(adapter: Adapter) -> None:
                 f"Expected rank {expected} (adapter_config.json) in {adapter.name!r}, but {name!r} has shape "
                 f"{list(tensor.shape)}. The two files belong to different adapters: copy them again, or leave it out."
             )
+
+
+def _check_stems(adapters: Sequence[Adapter]) -> None:
+    """Refuse an adapter that calls the layers of most others by longer or shorter names; of a tie the base decides."""
+    stems = {adapter.name: {_stem(layer) for layer in layers_of(adapter.tensors)} for adapter in adapters}
+    counts = Counter(stem for held in stems.values() for stem in held)
+    for name, held in stems.items():
+        for stem in sorted(held):
+            rivals = [other for other in counts if _is_longer(other, stem) or _is_longer(stem, other)]
+            common = max(rivals, key=lambda other: counts[other], default=stem)
+            if counts[common] > counts[stem]:
+                raise InputError(
+                    f"Expected every expert to call the base's layers by the same names, but {name!r} has "
+                    f"'{stem}<number>...' where most have '{common}<number>...': was it saved from a wrapped model, or "
+                    f"for another version of the base? {SAVE_UNWRAPPED}"
+                )
+
+
+def _stem(layer: str) -> str:
+    """Return a layer's name up to its number.
+
+    >>> _stem("model.layers.0.mlp.up_proj"), _stem("lm_head")
+    ('model.layers.', '')
+    """
+    numbered = re.match(r"(.*?\.)\d+\.", layer)
+    return numbered[1] if numbered else ""
+
+
+def _is_longer(one: str, other: str) -> bool:
+    """Tell whether one name has further parts before all of another's."""
+    return bool(other) and one.endswith(f".{other}")
 
 
 def _check_shapes(adapters: Sequence[Adapter]) -> None:
@@ -119,22 +171,23 @@ def _check_targets(adapters: Sequence[Adapter]) -> None:
     What an adapter was never meant to adapt is zero; what got lost is not. Which layers there are, the other adapters
     tell; the base is asked later.
     """
-    from peft.tuners.tuners_utils import check_target_module_exists
-
     layers = sorted({layer for adapter in adapters for layer in layers_of(adapter.tensors)})
     for adapter in adapters:
         if adapter.config.get("target_modules") in (None, "all-linear"):  # PEFT asks the base then
             continue
         held = set(layers_of(adapter.tensors))
+        stems = {_stem(layer) for layer in held}
         try:
             config = lora_config(adapter.config)
-            adapted = {layer for layer in layers if check_target_module_exists(config, layer)}
+            adapted = {layer for layer in layers if means_layer(config, layer)}
         except (InputError, re.error, TypeError, AttributeError) as cause:
             raise InputError(
                 f"Expected {CONFIG_FILE} of {adapter.name!r} to name the layers it adapts, but PEFT can't read its "
                 f"target_modules or what goes with them: {cause}. Save it again with PEFT, or leave it out."
             ) from cause
         for layer in layers:
+            if any(_is_longer(_stem(layer), stem) or _is_longer(stem, _stem(layer)) for stem in stems):
+                continue  # another expert's name for a layer of this one's, or for no layer: the base tells
             meant = layer in adapted
             if meant != (layer in held):
                 found = "lacks it" if meant else "holds it"
@@ -165,19 +218,25 @@ def _missing_module(adapter: Adapter, path: str, base: "PreTrainedModel", module
     while known and known not in modules:
         known = known.rpartition(".")[0]
     config = base.config.get_text_config() if hasattr(base.config, "get_text_config") else base.config
-    layers = getattr(config, "num_hidden_layers", None)
+    layers = largest_of(config, "num_hidden_layers")
     facts = f"{type(base).__name__}" + (f", {layers} layers" if layers else "")
     hint = f" What it has ends at {known!r}." if known else ""
+    if own := next((name for name in sorted(modules) if _is_longer(path, name) or _is_longer(name, path)), None):
+        return (
+            f"Adapter {adapter.name!r} carries {path!r}, which the base calls {own!r}: it was saved from a wrapped "
+            f"model, or for a model class or version of transformers that calls it so. {SAVE_UNWRAPPED}"
+        )
     return (
         f"Adapter {adapter.name!r} carries {path!r}, but the base has no such module ({facts}): is it an adapter of "
         f"another base?{hint} It names {adapter.config.get('base_model_name_or_path')!r}; give that base, or leave "
-        "the adapter out."
+        "the adapter out. If it was trained with an older transformers that called the module so, and PEFT loads it on "
+        "this base, save it again from there (save_pretrained): that writes the present names."
     )
 
 
 def _check_features(adapter: Adapter, path: str, module: torch.nn.Module) -> None:
     down, up = (adapter.tensors[f"{PREFIX}{path}{end}"] for end in (DOWN, UP))
-    features = _features(module)
+    features = features_of(module)
     if features is None:
         raise InputError(
             f"Expected {path!r} to be a linear layer, as adapter {adapter.name!r} takes it for one, but in the base it "
@@ -195,14 +254,3 @@ def _owner(adapters: Sequence[Adapter], path: str) -> Adapter:
     """Return the first adapter that adapts a layer, as one that holds nothing but zeros there may never have done."""
     holders = [adapter for adapter in adapters if f"{PREFIX}{path}{DOWN}" in adapter.tensors]
     return next((adapter for adapter in holders if adapter.tensors[f"{PREFIX}{path}{DOWN}"].any()), holders[0])
-
-
-def _features(module: torch.nn.Module) -> tuple[int, int] | None:
-    """Return inputs and outputs of a linear layer (or of GPT-2's Conv1D, which is one transposed), else None."""
-    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
-    if isinstance(inputs, int) and isinstance(outputs, int):
-        return inputs, outputs
-    weight = getattr(module, "weight", None)
-    if type(module).__name__ == "Conv1D" and isinstance(weight, torch.Tensor) and weight.dim() == 2:
-        return weight.shape[0], weight.shape[1]
-    return None

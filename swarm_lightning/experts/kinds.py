@@ -1,26 +1,20 @@
-"""Tells which kind of experts a user brings, LoRA adapters or full checkpoints, from the files in their folders."""
+"""What a search needs of its experts, be they LoRA adapters or full checkpoints, and how either kind is loaded."""
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import CONFIG_FILE as ADAPTER_CONFIG
-from swarm_lightning.experts.adapters import PICKLED_FILE, WEIGHTS_FILE
-from swarm_lightning.experts.checkpoints import holds_checkpoint
+from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import DEMO_CHECKPOINTS, demo_checkpoints
 from swarm_lightning.experts.resident import ResidentModel
-from swarm_lightning.experts.sources import download, local_folder
 from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Kind = Literal["adapter", "checkpoint"]
 
 
 class Pool(Protocol):
@@ -86,57 +80,15 @@ def load_experts(sources: str | Sequence[str]) -> Pool:
     named = [
         demo_checkpoints(source) if source.startswith(DEMO_CHECKPOINTS) else source for source in map(os.fspath, listed)
     ]
-    kinds = [pair for source in named for pair in _kinds_of(source)]
-    checkpoints = [source for source, kind in kinds if kind == "checkpoint"]
+    found = find_experts(named)
+    checkpoints = [one for one in found if one.kind == "checkpoint"]
     if not checkpoints:
-        return load_pool(named)
-    adapters = [source for source, kind in kinds if kind == "adapter"]
+        return load_pool(found)
+    adapters = [one for one in found if one.kind == "adapter"]
     if adapters:
         raise InputError(
-            f"Expected experts of one kind, but {adapters[0]!r} is a LoRA adapter and {checkpoints[0]!r} a full "
-            "checkpoint. Give only adapters, or merge them into their base (PEFT: merge_and_unload) and give only "
-            "full checkpoints."
+            f"Expected experts of one kind, but {adapters[0].source!r} is a LoRA adapter and "
+            f"{checkpoints[0].source!r} a full checkpoint. Give only adapters, or merge them into their base (PEFT: "
+            "merge_and_unload) and give only full checkpoints."
         )
-    if len(checkpoints) < 2:
-        raise InputError(
-            f"Expected at least two experts, but found 1: {checkpoints[0]!r}. Add full checkpoints of the same "
-            "architecture."
-        )
-    keys = [str(Path(source).expanduser().resolve()) for source in checkpoints]
-    twice = [source for source, key in zip(checkpoints, keys, strict=True) if keys.count(key) > 1]
-    if twice:
-        raise InputError(f"Expected every expert once, but {twice[0]!r} is given {len(twice)} times. List it once.")
-    return load_checkpoints(checkpoints)
-
-
-def _kinds_of(source: str) -> list[tuple[str, Kind]]:
-    """Return the experts behind a source with their kinds; nothing for what `load_pool` explains better."""
-    folder = local_folder(source, "adapters")
-    if folder is None:
-        return [(source, _kind_on_hub(source))]
-    kind = _kind(folder)
-    if kind is not None:
-        return [(str(folder), kind)]
-    try:
-        inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    except OSError:
-        return []
-    found = ((str(entry), _kind(entry)) for entry in inside)
-    return [(entry, kind) for entry, kind in found if kind is not None]
-
-
-def _kind(folder: Path) -> Kind | None:
-    adapter = any((folder / name).exists() for name in (ADAPTER_CONFIG, WEIGHTS_FILE, PICKLED_FILE))
-    if adapter and holds_checkpoint(folder):
-        raise InputError(
-            f"Expected an expert to be a LoRA adapter or a full checkpoint, but {str(folder)!r} holds the files of "
-            "both. Keep them in two folders."
-        )
-    if adapter:
-        return "adapter"
-    return "checkpoint" if holds_checkpoint(folder) else None
-
-
-def _kind_on_hub(hub_id: str) -> Kind:
-    folder = download(hub_id, (ADAPTER_CONFIG, "config.json"), "an adapter")
-    return "adapter" if (folder / ADAPTER_CONFIG).exists() else "checkpoint"
+    return load_checkpoints(found)

@@ -4,17 +4,15 @@ A Hugging Face card: YAML front matter, then Markdown. Everything that comes fro
 escaped, so that it can only be read as text.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swarm_lightning.experts.naming import name_of
 from swarm_lightning.experts.sources import HUB_ID
 from swarm_lightning.paths import DEMO_PREFIX
-
-MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@])")
+from swarm_lightning.shown import in_markdown
 
 
 @dataclass(frozen=True)
@@ -93,24 +91,7 @@ def public_name(source: str) -> str:
     path = Path(source).expanduser()
     if HUB_ID.fullmatch(source) and not path.exists():
         return source
-    return path.name or path.resolve().name
-
-
-def escape(value: object) -> str:
-    r"""Return a value as one line of Markdown that shows it literally.
-
-    >>> print(escape("a|b <i>"))
-    a\|b &lt;i&gt;
-    """
-    if value is None or isinstance(value, bool | int | float):
-        return str(value)
-    if isinstance(value, str) and value.isprintable():
-        text = value
-    else:  # a line break is shown as \n
-        text = json.dumps(value, default=str, ensure_ascii=False)
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return MARKDOWN_MARKS.sub(r"\\\1", text)
+    return name_of(path)
 
 
 def _front_matter(facts: CardFacts) -> str:
@@ -127,14 +108,14 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _experts(facts: CardFacts) -> list[str]:
     if not facts.coefficients:
-        return [f"- {escape(name)}" for name in facts.experts]
+        return [f"- {in_markdown(name)}" for name in facts.experts]
     made = "Each of the A and B matrices is the sum of the experts', each times its coefficient."
     if facts.differences_from:
-        origin = escape(facts.differences_from)
+        origin = in_markdown(facts.differences_from)
         made = f"The weights are those of {origin}, plus the experts' differences from it, each times its coefficient."
     return [
         *(
-            f"- {escape(name)}, coefficient {coefficient:.4f}"
+            f"- {in_markdown(name)}, coefficient {coefficient:.4f}"
             for name, coefficient in zip(facts.experts, facts.coefficients, strict=True)
         ),
         "",
@@ -146,20 +127,20 @@ def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
     what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
     return [
-        f"# {escape(facts.name)}",
+        f"# {in_markdown(facts.name)}",
         "",
-        f"{what} {escape(public_name(facts.base))}: {escape(facts.exported)}, searched{iterations} by "
+        f"{what} {in_markdown(public_name(facts.base))}: {in_markdown(facts.exported)}, searched{iterations} by "
         "`swarm-lightning` from the experts below with Model Swarms "
         "([arXiv:2410.11163](https://arxiv.org/abs/2410.11163)), without gradients.",
         "",
-        f"- Task: {escape(public_name(facts.task))}",
+        f"- Task: {in_markdown(public_name(facts.task))}",
         f"- Seed: {'not recorded' if facts.seed is None else facts.seed}",
         "",
         f"## Experts ({len(facts.experts)})",
         "",
         *_experts(facts),
         "",
-        *(line for note in facts.notes for line in (escape(note), "")),
+        *(line for note in facts.notes for line in (in_markdown(note), "")),
     ]
 
 
@@ -168,7 +149,7 @@ def _rows(split: str, utilities: Utilities) -> list[str]:
     return [
         f"| {split} | {count} | {_number(utilities.best_initial)} | {_number(utilities.found)} |",
         *(
-            f"| {split}, task {escape(task)} | | {_number(before)} | {_number(after)} |"
+            f"| {split}, task {in_markdown(task)} | | {_number(before)} | {_number(after)} |"
             for task, (before, after) in utilities.tasks.items()
         ),
     ]
@@ -179,7 +160,7 @@ def _scores(facts: CardFacts) -> list[str]:
     known = [(split, utilities) for split, utilities in splits if utilities is not None]
     if not known:
         return []
-    best = "" if facts.best_initial_expert is None else f" ({escape(facts.best_initial_expert)})"
+    best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
     after = "this model" if facts.whole else "this adapter"
     return [
         "## Utility",
@@ -195,7 +176,7 @@ def _settings(facts: CardFacts) -> list[str]:
     lines: list[str] = []
     for title, settings in (("Objective", facts.objective), ("Search", facts.swarm)):
         if settings:
-            rows = (f"| {escape(name)} | {escape(value)} |" for name, value in settings.items())
+            rows = (f"| {in_markdown(name)} | {in_markdown(value)} |" for name, value in settings.items())
             lines += [f"## {title}", "", "| setting | value |", "| --- | --- |", *rows, ""]
     return lines
 

@@ -6,21 +6,22 @@ Rows are float32 whatever the files' dtype; the up-cast from float16 and bfloat1
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
+from swarm_lightning.experts.adapters import Adapter, read_adapter
 from swarm_lightning.experts.checks import UP, check_adapters
 from swarm_lightning.experts.common_form import common_form
+from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
+from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.settings import SCALING
+from swarm_lightning.experts.tokenizers import check_tokenizers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,6 +44,7 @@ class ExpertPool:
             that of their common form; what matters in it holds for all.
         fingerprint: SHA-256 over names, layout, scaling and weights, not over where they lie.
         notes: How the experts' files were changed to get one form; empty where they had one.
+        copies: For each expert the whole layers of the base in its file, which have to be the base's own.
     """
 
     names: tuple[str, ...]
@@ -52,6 +54,7 @@ class ExpertPool:
     config: dict[str, Any]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    copies: tuple[Mapping[str, StoredTensor], ...] = ()
 
     def adapters(self) -> list[Adapter]:
         """Return the experts as adapters again, their tensors as views into the rows."""
@@ -79,39 +82,35 @@ class ExpertPool:
 
         Args:
             base: The base model; it is changed in place.
-            source: Folder or hub id that it was loaded from; not needed.
+            source: Folder or hub id that it was loaded from, for its tokenizer.
 
         Raises:
-            InputError: If an expert does not belong to this base.
+            InputError: If an expert, or the tokenizer beside it, does not belong to this base.
         """
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.checks import check_base
+        from swarm_lightning.experts.copies import check_copies
 
         check_base(self.adapters(), base)
+        for name, copies in zip(self.names, self.copies, strict=False):
+            check_copies(name, copies, base)
+        check_tokenizers(dict(zip(self.names, self.sources, strict=True)), source)
         return AdaptedModel(base, self)
 
 
-def load_pool(sources: str | Sequence[str]) -> ExpertPool:
+def load_pool(sources: str | Sequence[str | Found]) -> ExpertPool:
     """Find, read and check experts, and lay them out as vectors.
 
     Args:
-        sources: A folder of adapter folders, or a list of adapter folders, such folders and hub ids.
+        sources: A folder of adapter folders, or a list of adapter folders, such folders and hub ids, or what was found
+            there.
 
     Raises:
         InputError: If there are fewer than two, one is given twice, or they can't be combined.
     """
-    found = find_adapters(sources)
-    if len(found) < 2:
-        raise InputError(
-            f"Expected at least two experts, but found {len(found)}: {', '.join(map(repr, found))}. "
-            "Add adapters of the same base."
-        )
-    folders = [Path(source).expanduser() for source in found]
-    keys = [str(path.resolve()) if path.is_dir() else str(path) for path in folders]
-    twice = [source for source, key in zip(found, keys, strict=True) if keys.count(key) > 1]
-    if twice:
-        raise InputError(f"Expected every expert once, but {twice[0]!r} is given {len(twice)} times. List it once.")
-    adapters = [read_adapter(source) for source in found]
+    found = find_experts(sources)
+    check_found(found)
+    adapters = [read_adapter(one.source, one.name) for one in found]
     names = unique_names([adapter.name for adapter in adapters], [adapter.source for adapter in adapters])
     adapters = [replace(adapter, name=name) for adapter, name in zip(adapters, names, strict=True)]
     check_adapters(adapters)
@@ -130,7 +129,8 @@ def load_pool(sources: str | Sequence[str]) -> ExpertPool:
             stacklevel=2,
         )
     fingerprint = _fingerprint(names, layout, config, vectors)
-    return ExpertPool(names, tuple(found), vectors, layout, config, fingerprint, form.notes)
+    places, copies = tuple(one.source for one in found), tuple(adapter.copies for adapter in adapters)
+    return ExpertPool(names, places, vectors, layout, config, fingerprint, form.notes, copies)
 
 
 def _changes_nothing(vector: Tensor, layout: Layout) -> bool:

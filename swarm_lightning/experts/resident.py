@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.experts.stacked_linear import BatchShape
 from swarm_lightning.vectors import Vectors
 
@@ -16,12 +17,14 @@ class ResidentModel(Protocol):
     Attributes:
         model: The module to call forward on, in eval mode; nothing needs a gradient.
         most_particles: How many particles fit into one forward pass; None for any number.
+        forward: How the model is called.
         batch: What its layers know of the batch; set before a forward pass with more than one particle.
         carried: A note of whoever loaded last on what it loaded; None after any other load.
     """
 
     model: "PreTrainedModel"
     most_particles: int | None
+    forward: ForwardPass
     batch: BatchShape
     carried: object
 

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.texts import read_text
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "consolidated.00.pth")
 POINTER_START = b"version https://git-lfs"
+FLOATS = ("F32", "F16", "BF16")  # which float32 holds exactly
 AGAIN = "Copy the checkpoint again, or save it again with save_pretrained."
 DTYPES = {
     "F64": torch.float64,
@@ -104,7 +106,7 @@ def stored_tensors(folder: Path, expert: str) -> dict[str, StoredTensor]:
             folder, or the index is not what it should be.
     """
     if (folder / SINGLE).exists():
-        return _tensors_of(folder / SINGLE, expert)
+        return tensors_of(folder / SINGLE, expert)
     if not (folder / INDEX).exists():
         pickled = [name for name in PICKLED if (folder / name).exists()]
         found = f"only the pickled {pickled[0]}, which can run code and is never opened here" if pickled else "neither"
@@ -115,7 +117,7 @@ def stored_tensors(folder: Path, expert: str) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     listed = _read_index(folder / INDEX, expert)
     for shard in sorted(set(listed.values())):
-        tensors |= _tensors_of(folder / shard, expert)
+        tensors |= tensors_of(folder / shard, expert)
     for name, shard in listed.items():
         if name not in tensors or tensors[name].file.name != shard:
             raise InputError(
@@ -152,7 +154,19 @@ def _read_index(path: Path, expert: str) -> dict[str, str]:
     return listed
 
 
-def _tensors_of(path: Path, expert: str) -> dict[str, StoredTensor]:
+def tensors_of(path: Path, expert: str) -> dict[str, StoredTensor]:
+    """Find all tensors of one safetensors file.
+
+    Args:
+        path: The file.
+        expert: Whose it is, for messages.
+
+    Returns:
+        Name -> where it lies.
+
+    Raises:
+        InputError: If it can't be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -194,13 +208,13 @@ def read_json_object(path: Path, expert: str) -> dict[str, Any]:
         InputError: If it can't be read, with line and column where it is broken, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as cause:
         raise InputError(
             f"Expected JSON in {str(path)!r} of the expert {expert!r}, but line {cause.lineno}, column {cause.colno} "
             f"breaks it: {cause.msg}. {AGAIN}"
         ) from cause
-    except (OSError, UnicodeDecodeError, RecursionError) as cause:
+    except RecursionError as cause:
         raise InputError(
             f"Expected JSON in {str(path)!r} of the expert {expert!r}, but it can't be read: {cause}. {AGAIN}"
         ) from cause

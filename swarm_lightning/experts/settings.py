@@ -12,9 +12,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.doors.peft import lora_settings, pattern_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
 
@@ -103,11 +104,9 @@ def scaling_of(config: Mapping[str, Any], layer: str) -> float:
 
 
 def _of_layer(config: Mapping[str, Any], patterns: str, setting: str, layer: str) -> Any:
-    from peft.utils.other import get_pattern_key
-
     pattern = config.get(patterns) or {}
     value = config.get(setting)
-    return pattern.get(get_pattern_key(list(pattern), layer), SCALING[setting] if value is None else value)
+    return pattern.get(pattern_of(list(pattern), layer), SCALING[setting] if value is None else value)
 
 
 def lora_config(config: Mapping[str, Any]) -> "LoraConfig":
@@ -120,7 +119,7 @@ def lora_config(config: Mapping[str, Any]) -> "LoraConfig":
     """
     from peft import LoraConfig
 
-    known = {field.name for field in fields(LoraConfig)} - {"runtime_config"}
+    known = lora_settings()
     kept = {key: deepcopy(value) for key, value in config.items() if key in known}  # PEFT changes some in place
     kept |= {"inference_mode": True, "lora_dropout": 0.0, "init_lora_weights": True}
     try:
@@ -195,9 +194,7 @@ def _check_expression(adapter: Adapter, setting: str, key: str) -> None:
 
 def _check_unlisted(adapter: Adapter) -> None:
     """Refuse settings of a newer PEFT that are switched on; warn of keys that no PEFT here knows, as PEFT does."""
-    from peft import LoraConfig
-
-    defaults = {field.name: field.default for field in fields(LoraConfig)}
+    defaults = lora_settings()
     unknown = []
     for key in sorted(set(adapter.config) - SCALING.keys() - SPELLING - IGNORED - REFUSED.keys()):
         value = adapter.config[key]

@@ -6,7 +6,7 @@ the adapter's data type and added before the result is rounded to that of the ba
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -56,6 +56,16 @@ class StackedLinear(torch.nn.Module):
         self.batch = batch
         self.down = None
         self.up = None
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own weight, without LoRA, for models that look at its dtype or scale it (as PEFT's layers do)."""
+        return cast("Tensor", self.base_layer.weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's own bias."""
+        return cast("Tensor | None", self.base_layer.bias)
 
     def carry(self, down: Tensor | None, up: Tensor | None) -> None:
         """Take the matrices of P particles, by reference; None makes it the plain layer again.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.experts.architecture import Architecture
 from swarm_lightning.experts.stacked_linear import BatchShape
 from swarm_lightning.threads import in_threads
@@ -28,6 +29,7 @@ class WholeModel:
     Attributes:
         model: The module to call forward on, in eval mode; nothing needs a gradient.
         most_particles: 1: a forward pass is of one particle.
+        forward: How the model is called.
         batch: Not needed by plain layers.
         carried: A note of whoever loaded last on what it loaded; None after any other load.
     """
@@ -52,6 +54,7 @@ class WholeModel:
             parameter.data = parameter.data.contiguous()
         self._parameters = [parameters[name].data for name in architecture.layout.names]
         model.requires_grad_(False).eval()
+        self.forward = ForwardPass(model)
 
     @torch.no_grad()
     def load(self, vectors: Vectors) -> None:

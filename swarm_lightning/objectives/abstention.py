@@ -16,20 +16,21 @@ from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, QUESTION_TEMPLATE
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Objective, Outcome, score_all
 from swarm_lightning.objectives.verdicts import read_verdict, verdict_is_settled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-RULES = ("choice", "contained", "exact", "last_number", "last_five_words")
+CHOICE_RULES = ("choice", "published_choice")
+RULES = (*CHOICE_RULES, "contained", "exact", "last_number", "last_five_words")
 ABSTAINED = "(abstained)"
 _ASKED = "Proposed answer: {answer}\nIs the proposed answer true or false? Directly answer with true or false.\nAnswer:"
 REFLECTION_ON_CHOICES = "Question: {question}\n{choices}\n" + _ASKED
 REFLECTION_TEMPLATE = "Question: {question}\n" + _ASKED
 
 
-class Abstention(Asks):
+class Abstention(Asks, Objective):
     """Score 1 for a right answer that the model stands by, -1 for a wrong one, and 0 where it abstains.
 
     It abstains where its second reply calls its own answer wrong (`read_verdict`), and only there. A second reply that
@@ -42,7 +43,7 @@ class Abstention(Asks):
 
     def __init__(
         self,
-        rule: Literal["choice", "contained", "exact", "last_number", "last_five_words"] = "choice",
+        rule: Literal["choice", "published_choice", "contained", "exact", "last_number", "last_five_words"] = "choice",
         ignore_case: bool = False,
         template: str | None = None,
         reflection: str | None = None,
@@ -53,9 +54,10 @@ class Abstention(Asks):
         r"""Set how answers are compared, and how the model is asked in both turns.
 
         Args:
-            rule: How the first reply is scored: choice for multiple choice (the letter in it), or a rule of ExactMatch
-                for short gold answers: contained, exact, last_number or last_five_words.
-            ignore_case: Whether upper and lower case are the same; not with the rule choice.
+            rule: How the first reply is scored: choice for multiple choice (the letter in it), published_choice for the
+                letter by the published rule (see MultipleChoice), or a rule of ExactMatch for short gold answers:
+                contained, exact, last_number or last_five_words.
+            ignore_case: Whether upper and lower case are the same; not with a rule for choices.
             template: Prompt of the first turn with placeholders in braces; where not given,
                 `Question: {question}\n{choices}\nThe answer is`, or `Question: {question}\nAnswer:` without choices.
             reflection: Prompt of the second turn; beside those of the first it may name `{answer}`, the answer read
@@ -73,17 +75,21 @@ class Abstention(Asks):
             InputError: If a value can't be used.
         """
         check_one_of("rule", rule, RULES)
-        if rule == "choice" and ignore_case:
-            raise InputError("Expected ignore_case only with a rule for short gold answers, but got it with choice.")
+        of_choices = rule in CHOICE_RULES
+        if of_choices and ignore_case:
+            raise InputError(f"Expected ignore_case only with a rule for short gold answers, but got it with {rule}.")
         if template is None:
-            template = CHOICES_TEMPLATE if rule == "choice" else QUESTION_TEMPLATE
+            template = CHOICES_TEMPLATE if of_choices else QUESTION_TEMPLATE
         if reflection is None:
-            reflection = REFLECTION_ON_CHOICES if rule == "choice" else REFLECTION_TEMPLATE
+            reflection = REFLECTION_ON_CHOICES if of_choices else REFLECTION_TEMPLATE
         super().__init__(template, **asking)
         self.rule = rule
         self.ignore_case = ignore_case
         # It only reads the first reply; what is asked is set here.
-        self._reader = MultipleChoice() if rule == "choice" else ExactMatch(rule, ignore_case=ignore_case)
+        if rule == "choice" or rule == "published_choice":
+            self._reader: MultipleChoice | ExactMatch = MultipleChoice(rule=None if rule == "choice" else "published")
+        else:
+            self._reader = ExactMatch(rule, ignore_case=ignore_case)
         if not any(name in reflection for name in ("{answer}", "{reply}")):
             raise InputError(
                 f"Expected the second prompt to show the model its answer, but {reflection!r} names neither {{answer}} "
@@ -114,7 +120,7 @@ class Abstention(Asks):
         first, second = self.template, self.reflection
         reply = self.settings.max_new_tokens
         shown = reply
-        if self.rule == "choice":
+        if self.rule in CHOICE_RULES:
             choices = [f"{letter}: {text}" for letter, text in (example.choices or {}).items()]
             shown = max([reply, *(_tokens(tokenizer, text, special=False) for text in choices)])
         bare = second.render(replace(example, extras={**example.extras, "reply": "", "answer": ""}), tokenizer)
@@ -136,7 +142,7 @@ class Abstention(Asks):
             answer, or that the model abstained.
         """
         # A first reply may end as soon as its letter is known, unless more of it is shown in the second turn.
-        only_the_letter = self.rule == "choice" and "{reply}" not in self.reflection.template
+        only_the_letter = self.rule in CHOICE_RULES and "{reply}" not in self.reflection.template
         replies = self.ask(examples, model, self._reader.is_settled if only_the_letter else None)
         answers = score_all(self._reader.score, replies, examples)
         made: dict[tuple[int, str], Example] = {}  # many particles give the same reply to the same example
@@ -158,7 +164,7 @@ class Abstention(Asks):
         """
         reply = answer.reply.strip()
         shown = reply
-        if self.rule == "choice" and answer.answer is not None:
+        if self.rule in CHOICE_RULES and answer.answer is not None:
             shown = f"{answer.answer}: {(example.choices or {})[answer.answer]}"
         elif self.rule == "last_number" and answer.answer is not None:
             shown = answer.answer

@@ -30,6 +30,8 @@ class Prompts:
         chat: bool = False,
         system: str | None = None,
         in_context_prompt: str | None = None,
+        chat_template: str | None = None,
+        date: str | None = None,
     ) -> None:
         r"""Set the prompt.
 
@@ -39,11 +41,15 @@ class Prompts:
             system: System turn of the chat template.
             in_context_prompt: Solved examples or instructions that stand before every prompt, in place of those of the
                 dataset; an empty text for none, null for those of the dataset.
+            chat_template: Chat template in Jinja, or the name of one of the tokenizer's where it has several; null for
+                the tokenizer's default.
+            date: Day that a chat template writes which tells the date; null for 2024-07-26. It stands still, so that
+                the same prompts are asked on any day.
 
         Raises:
             InputError: If a value can't be used.
         """
-        self.template = PromptTemplate(template, chat, system, in_context_prompt)
+        self.template = PromptTemplate(template, chat, system, in_context_prompt, chat_template, date)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse examples whose prompt can't be made.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from swarm_lightning.data.chat_templates import ChatTemplate
 from swarm_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class Conversations:
         self._tokenizer = tokenizer
         self._template = template
         self._limit = limit
+        self._chat = ChatTemplate(
+            tokenizer, owner="the reward model's", advice="Set reward_template, with {prompt} and {reply}."
+        )
         if template is None and not getattr(tokenizer, "chat_template", None):
             raise InputError(
                 "Expected a reward model whose tokenizer has a chat template, but this one has none. Say how it was "
@@ -87,16 +91,8 @@ class Conversations:
     def _render(self, prompt: str, reply: str) -> str:
         if self._template is not None:
             return _PLACE.sub(lambda match: prompt if match[1] == "prompt" else reply, self._template)
-        from jinja2.exceptions import TemplateError
-
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
-        try:
-            return str(self._tokenizer.apply_chat_template(turns, tokenize=False))
-        except TemplateError as error:
-            raise InputError(
-                f"Expected a chat template that takes a user and an assistant turn, but the reward model's refuses: "
-                f"{error}. Set reward_template, with {{prompt}} and {{reply}}."
-            ) from error
+        return self._chat.write(turns, generation_prompt=False, whole=False)
 
     def _encode(self, prompt: str, reply: str) -> list[int]:
         # A chat template has put the special tokens in already.

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.data.chat_templates import ChatTemplate
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.harness_documents import DOCUMENT, INDEX, SPEC, SPLIT, TASK
 from swarm_lightning.data.harness_tasks import LoadedTask, calm, load_tasks, task_code
@@ -195,28 +196,9 @@ def generation_settings(
 def _render_chat(
     tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], add_generation_prompt: bool = True
 ) -> str:
-    from jinja2.exceptions import TemplateError
-
-    if not getattr(tokenizer, "chat_template", None):
-        raise InputError(
-            "Expected a tokenizer with a chat template, because chat is on, but the base model's tokenizer has none. "
-            "Set chat: false, or use a base model that was trained for chat."
-        )
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                turns,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
-    except TemplateError as error:
-        roles = ", ".join(dict.fromkeys(turn["role"] for turn in turns))
-        raise InputError(
-            f"Expected a chat template that takes turns of {roles}, but it refuses: {error}. Set chat: false, or leave "
-            "system out; a task's description is a system turn too."
-        ) from error
+    advice = "Set chat: false, or leave system out; a task's description is a system turn too."
+    chat = ChatTemplate(tokenizer, advice=advice)
+    return chat.write(turns, add_generation_prompt, continued=not add_generation_prompt)
 
 
 def _content(document: object) -> str:

@@ -1,7 +1,8 @@
 """Multiple choice: by the letter that the model writes, or by the choice that it finds most likely.
 
-How a letter is read from a free reply is in `choice_letters.py`. The likelihood method needs no generation: it compares
-how likely each choice is as the continuation of the prompt, as lm-evaluation-harness does.
+How a letter is read from a free reply is in `choice_letters.py`, and the published way in `published_choice.py`. The
+likelihood method needs no generation: it compares how likely each choice is as the continuation of the prompt, as
+lm-evaluation-harness does.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
-from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome, score_all
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome, score_all
+from swarm_lightning.objectives.published_choice import published_choice_is_settled, read_published_choice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
 METHODS = ("generate", "likelihood")
 SCORED = ("letter", "text")
 NORMALIZE = ("none", "tokens", "characters")
+RULES = ("published",)
 
 
-class MultipleChoice(Asks):
+class MultipleChoice(Asks, Objective):
     """Score 1 for the right choice, and 0 for a wrong one or none.
 
     Methods:
-        generate: The model replies, and the choice is read from the reply by `read_choice`.
+        generate: The model replies, and the choice is read from the reply by `read_choice`, or with rule: published by
+            `read_published_choice`.
         likelihood: The choice with the greatest log-likelihood after the prompt; the first of equals.
     """
 
@@ -39,6 +43,7 @@ class MultipleChoice(Asks):
         scored: Literal["letter", "text"] = "letter",
         normalize: Literal["none", "tokens", "characters"] = "none",
         template: str | None = None,
+        rule: Literal["published"] | None = None,
         **asking: Any,
     ) -> None:
         r"""Set the method and how the model is asked.
@@ -49,6 +54,8 @@ class MultipleChoice(Asks):
             normalize: With likelihood, whether it is divided by the continuation's tokens or characters.
             template: Prompt with placeholders in braces; `Question: {question}\n{choices}\nThe answer is` where not
                 given.
+            rule: With generate, how the letter is read: null takes a letter that stands alone and refuses to guess;
+                published takes any in the first or last five characters, as the paper's code does.
             **asking: How the model is asked; see `Asks`. What says how replies are generated is for generate only.
 
         Raises:
@@ -63,6 +70,13 @@ class MultipleChoice(Asks):
                 f"Expected scored and normalize only with method: likelihood, but got scored {scored} and normalize "
                 f"{normalize} with method: generate. Set method: likelihood, or leave them out."
             )
+        if rule is not None:
+            check_one_of("rule", rule, RULES)
+        if rule is not None and method == "likelihood":
+            raise InputError(
+                f"Expected rule only with method: generate, but got rule: {rule} with method: likelihood, which reads "
+                "no replies. Set method: generate, or leave rule out."
+            )
         if method == "likelihood" and self.settings.sampled:
             raise InputError(
                 f"Expected temperature only with method: generate, but got {self.settings.temperature} with method: "
@@ -71,6 +85,7 @@ class MultipleChoice(Asks):
         self.method = method
         self.scored = scored
         self.normalize = normalize
+        self.rule = rule
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse examples without choices or whose answer is none of them, and prompts that can't be made."""
@@ -105,7 +120,8 @@ class MultipleChoice(Asks):
             text: The beginning of a reply.
             example: With the choices.
         """
-        return choice_is_settled(text, _choices(example))
+        is_settled = choice_is_settled if self.rule is None else published_choice_is_settled
+        return is_settled(text, _choices(example))
 
     def score(self, reply: str, example: Example) -> Outcome:
         """Read the choice from a reply and compare it with the right one.
@@ -117,7 +133,8 @@ class MultipleChoice(Asks):
         Returns:
             The outcome; its answer is the letter, or None where the reply means no choice or several.
         """
-        letter = read_choice(reply, _choices(example))
+        read = read_choice if self.rule is None else read_published_choice
+        letter = read(reply, _choices(example))
         return Outcome(reply, letter, float(letter is not None and letter == example.answer))
 
     def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from swarm_lightning.data.chat_templates import DATE, ChatTemplate, check_date
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel
@@ -36,6 +37,9 @@ class PromptTemplate:
         chat: Whether the text becomes the user's turn of the tokenizer's chat template.
         system: The system turn; needs `chat`.
         in_context_prompt: What stands before every question in place of the example's own; None for that.
+        chat_template: The chat template in Jinja, or the name of one of the tokenizer's; None for the tokenizer's
+            default. Needs `chat`.
+        date: The day that a chat template writes which tells the date, as 2024-07-26; None for that one. Needs `chat`.
 
     >>> PromptTemplate("Question: {question}\nAnswer:").fill(Example(question="What is {x}?"))
     'Question: What is {x}?\nAnswer:'
@@ -45,6 +49,8 @@ class PromptTemplate:
     chat: bool = False
     system: str | None = None
     in_context_prompt: str | None = None
+    chat_template: str | None = None
+    date: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without an example."""
@@ -58,6 +64,10 @@ class PromptTemplate:
                 "Expected chat: true with a system prompt, because the system turn is part of the chat template, but "
                 "chat is off. Turn it on, or write the system prompt into the template."
             )
+        for name, value in (("chat_template", self.chat_template), ("date", self.date)):
+            if value is not None and not self.chat:
+                raise InputError(f"Expected chat: true with {name}, but chat is off. Turn it on, or leave {name} out.")
+        check_date(self.date)
 
     @property
     def add_special_tokens(self) -> bool:
@@ -110,12 +120,22 @@ class PromptTemplate:
             InputError: If the example or the tokenizer lacks what the template needs.
         """
         text = self.fill(example)
-        return _chat_prompt(text, self.system, tokenizer) if self.chat else text
+        return self._chat(tokenizer).write(self._turns(text), generation_prompt=True) if self.chat else text
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Raise an InputError if any example can't be put into the template."""
+        """Raise an InputError if any example can't be put into the template, or a chat template is not to be used."""
         for example in examples:
             self.render(example, tokenizer)
+        if self.chat and examples:
+            chat = self._chat(tokenizer)
+            chat.check_certain(self._turns(self.fill(examples[0])))
+            if chat.tells_time:
+                from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+                rank_zero_info(
+                    f"The chat template writes the date: it is {self.date or DATE} on any day, so that the prompts "
+                    "stay the same. Another one is set by the objective's date."
+                )
 
     def render_all(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> list[str]:
         """Return the texts that the model sees; an example that stands several times is filled in once.
@@ -159,6 +179,16 @@ class PromptTemplate:
 
         return model.generate(prompts, settings, self.add_special_tokens, decided=None if settled is None else decided)
 
+    def _chat(self, tokenizer: "PreTrainedTokenizerBase") -> ChatTemplate:
+        advice = "Leave system out and write it into the template" if self.system is not None else "Set chat: false"
+        return ChatTemplate(
+            tokenizer, self.chat_template, self.date, advice=f"{advice}, or give another one as chat_template."
+        )
+
+    def _turns(self, text: str) -> list[dict[str, str]]:
+        turns = [] if self.system is None else [{"role": "system", "content": self.system}]
+        return [*turns, {"role": "user", "content": text}]
+
     def _names(self) -> set[str]:
         return {match["name"] for match in _PLACEHOLDER.finditer(self.template) if match["name"] is not None}
 
@@ -177,27 +207,3 @@ def _values(example: Example) -> dict[str, str]:
     if example.choices is not None:
         values["choices"] = list_choices(example.choices)
     return values | {name: str(value) for name, value in example.extras.items() if name not in values}
-
-
-def _chat_prompt(text: str, system: str | None, tokenizer: "PreTrainedTokenizerBase") -> str:
-    from jinja2.exceptions import TemplateError
-
-    if not getattr(tokenizer, "chat_template", None):
-        raise InputError(
-            "Expected a tokenizer with a chat template, because chat is on, but the base model's tokenizer has none. "
-            "Set chat: false, or use a base model that was trained for chat."
-        )
-    turns = [] if system is None else [{"role": "system", "content": system}]
-    turns.append({"role": "user", "content": text})
-    try:
-        prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
-        blame = "a system turn" if system is not None else "a single user turn"
-        advice = "Leave system out and write it into the template." if system is not None else "Set chat: false."
-        raise InputError(f"Expected a chat template that takes {blame}, but it refuses: {error}. {advice}") from error
-    if system is not None and system.strip() not in str(prompt):
-        raise InputError(
-            "Expected a chat template that shows the system prompt to the model, but this one drops it. "
-            "Leave system out and write it into the template."
-        )
-    return str(prompt)

@@ -208,11 +208,6 @@ def _load(
 
 def _readable_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return how many tokens of a text a model can read."""
-    from torch import nn
+    from swarm_lightning.doors.transformers_config import most_encoder_positions
 
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT
-    for name, module in model.named_modules():
-        # RoBERTa and its kind count positions from behind the padding's.
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            positions = min(positions, module.num_embeddings - module.padding_idx - 1)
-    return min(positions, tokenizer.model_max_length, NO_LIMIT)
+    return min(most_encoder_positions(model) or NO_LIMIT, tokenizer.model_max_length, NO_LIMIT)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -22,14 +23,15 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
 from swarm_lightning.experts.model_card import render_card
-from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
 from swarm_lightning.search.comparison import Bests
 from swarm_lightning.search.export import card_facts, check_particle
+from swarm_lightning.search.monitors import CheckMonitors
 from swarm_lightning.search.objective import note_parts, objective_state, prepare_objective
 from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
-from swarm_lightning.search.results import ResultRow, SearchResult, finite, measure, metrics_of
+from swarm_lightning.search.results import ResultRow, SearchResult, finite, measure, metrics_of, names_of_metrics
 from swarm_lightning.search.scoring import open_journal, report_broken
 from swarm_lightning.search.settings import Draws, SearchSettings, Storage
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -98,6 +100,12 @@ class ModelSwarm(PreparedSearch):
         super().__init__(settings, objective)
         # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
         self.journal = ScoreJournal()
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Let no callback wait for a number that there is not."""
+        tasks = self.objective.tasks if isinstance(self.objective, HasTasks) else ()
+        names = names_of_metrics(self.settings.particles, tasks)
+        return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
 

@@ -4,7 +4,7 @@ Plain values only, so that a result can be logged, printed, written as JSON, or 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +14,11 @@ from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 INITIAL, FOUND = "best initial expert", "best found expert"
+# What is measured of every search; `best/<task>` and the particles' own come to these.
+NAMES = (
+    "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
+    "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ def measure(
     """
     swarm = optimizer.swarm
     bests = swarm.personal_best_utilities
+    of_particles = [*swarm.utilities.tolist(), *reach[:, 0].tolist(), *reach[:, 1].tolist()]
     return {
         "step": float(swarm.iterations),
         "global_best": float(swarm.global_best_utility),
@@ -127,10 +133,27 @@ def measure(
         "generated_tokens": float(evaluation.generated),
         "evaluation_seconds": seconds,
         "examples_per_second": evaluation.evaluated / max(seconds, 1e-9),
-        **{f"utility/particle_{index:02d}": float(value) for index, value in enumerate(swarm.utilities)},
-        **{f"at_least/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 0])},
-        **{f"at_most/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 1])},
+        **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
     }
+
+
+def names_of_metrics(particles: int, tasks: Iterable[str] = ()) -> list[str]:
+    """Return the names of all numbers that a search can measure; a few are not known of every iteration.
+
+    Args:
+        particles: Number of particles N.
+        tasks: Names of its tasks, where it has several.
+    """
+    return [*NAMES, *named_parts(dict.fromkeys(tasks, 0.0), "best"), *names_of_particles(particles)]
+
+
+def names_of_particles(count: int) -> list[str]:
+    """Return the names of what is measured of every particle.
+
+    >>> names_of_particles(1)
+    ['utility/particle_00', 'at_least/particle_00', 'at_most/particle_00']
+    """
+    return [f"{name}/particle_{index:02d}" for name in ("utility", "at_least", "at_most") for index in range(count)]
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

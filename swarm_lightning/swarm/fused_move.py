@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from swarm_lightning.doors.torch import CompileError, compile_in_order
 from swarm_lightning.swarm.rules import Coefficients, move_block
 from swarm_lightning.swarm.state import Swarm
 
@@ -68,10 +69,9 @@ def worth_compiling(positions: Tensor) -> bool:
 
 @torch.no_grad()  # a kernel is compiled for one mode
 def _run(*arguments: Tensor) -> None:
-    kernel = _compiled()
     try:
-        kernel(*arguments)
-    except torch._dynamo.exc.TorchDynamoException as error:  # what compiling raises, before the kernel runs
+        _compiled()(*arguments)
+    except CompileError as error:
         raise _failure(error) from error
 
 
@@ -98,10 +98,7 @@ def _compiled() -> Callable[..., None]:
     # Sizes and strides stay symbols, so that another N or D is not compiled again. The loops keep the order of the
     # arguments' dimensions, blocks, particles, weights of a block; left alone, torch puts the particles outside, and g
     # and w come from memory for each of them (measured on two busy cores: 76 ms instead of 56).
-    try:
-        return torch.compile(_move_blocks, fullgraph=True, dynamic=True, options={"pick_loop_orders": False})
-    except RuntimeError as error:  # this Python or this system has no torch.compile
-        raise _failure(error) from error
+    return compile_in_order(_move_blocks)
 
 
 def _failure(error: RuntimeError) -> KernelError:

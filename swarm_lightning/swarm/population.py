@@ -70,6 +70,10 @@ def grow_population(
 
     A child is t a + (1 - t) b of two different experts a and b, with t ~ U(0, span).
 
+    Departure: in the authors' code a child joins those from which the next parents are drawn, so that later children
+    may have earlier ones as parents and lie further out. Here all parents are what the population is given, as in the
+    paper's text: children are alike, and the order in which they are made does not matter.
+
     Args:
         experts: Weights of the n experts [n, D]; they stay in the population, in front and in order.
         particles: Number of particles N >= n.
@@ -84,6 +88,8 @@ def grow_population(
     Raises:
         ValueError: If there are more experts than particles, a child has no two parents, the span is not above 0, or
             `out` has another shape or type.
+
+    Source: arXiv:2410.11163, section 2; BunsenFeng/model_swarm, search.py, for the range of t and the departure.
     """
     if not 0 < span < float("inf"):
         raise ValueError(f"Expected the span of t to be above 0 and finite, but got {span}.")

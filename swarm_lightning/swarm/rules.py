@@ -2,7 +2,8 @@
 
 Every rule is a free function that updates a `Swarm` in place and takes its random numbers as an argument. What a
 utility is, where it is computed and when a rule is called is left to others. Source: arXiv:2410.11163, Algorithm 1,
-and the authors' code, which settles what the text leaves open (first of equals, what counts as stagnation).
+and the authors' code, which settles what the text leaves open (first of equals among the best, what counts as
+stagnation). `remember` says where it departs from that code.
 """
 
 from collections.abc import Sequence
@@ -198,12 +199,18 @@ def remember(swarm: Swarm, utilities: Tensor, evaluated: Tensor, track_worst: bo
     the first particle in order wins among equals. A particle that was not evaluated keeps its last utility. A utility
     that is not finite never becomes a best or a worst.
 
+    Departure: among several particles that reach a new lowest utility in the same iteration, the published loop goes on
+    past the first of them, so that the last in order becomes the global worst (of the first positions the first, as
+    here). Here it is the first, as for the best. Searches with such a tie are repelled from another point.
+
     Args:
         swarm: Bests, worst, utilities and counters are updated in place.
         utilities: Utilities of the current positions [N]; ignored where not evaluated.
         evaluated: Mask [N] bool of the particles that were evaluated.
         track_worst: Whether a lower utility becomes the global worst. Without a repel term nothing is moved by it:
             False leaves it and its utility as they are, and then no rule depends on how low a utility was.
+
+    Source: arXiv:2410.11163, Algorithm 1; BunsenFeng/model_swarm, search.py, "global worst update" for the departure.
     """
     swarm.utilities.copy_(torch.where(evaluated, utilities.to(swarm.utilities), swarm.utilities))
     known = evaluated & swarm.utilities.isfinite()

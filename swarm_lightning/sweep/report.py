@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarm_lightning.experts.model_card import escape
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.results import FOUND, INITIAL
+from swarm_lightning.shown import in_markdown
 from swarm_lightning.sweep.settings import KEPT, PLACE, SETTINGS
 from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, names
 from swarm_lightning.sweep.study import SweepStudy
@@ -145,7 +145,11 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: DrawnSpace, best
 
 
 def outcome(
-    rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first: int, spell: Callable[[object], str] = escape
+    rows: Sequence[TrialRow],
+    space: DrawnSpace,
+    best: int | None,
+    first: int,
+    spell: Callable[[object], str] = in_markdown,
 ) -> str:
     """Return in a few paragraphs of Markdown what came out, and what it cost.
 
@@ -166,7 +170,7 @@ def outcome(
         measured = (found.validation, found.data)
         equals = [row.number for row in rows if row.state == "ended" and (row.validation, row.data) == measured]
         named = names(space)
-        drawn = ", ".join(f"{named[key]} {spell(found.settings[key])}" for key in space if key in found.settings)
+        drawn = ", ".join(f"{spell(named[key])} {spell(found.settings[key])}" for key in space if key in found.settings)
         paragraphs += [
             f"Best by validation: trial {found.number} ({drawn}), {found.validation:.4f} on validation, {test}."
             + _compared(found, equals, spell),
@@ -204,20 +208,21 @@ def render(rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first:
     """Return the report as Markdown; for the arguments see `outcome`."""
     named = names(space)
     lines = ["# Sweep", "", outcome(rows, space, best, first), "", "Drawn were:", ""]
-    lines += [f"- `{name}`, {_spelled(space[key])} (`{key}`)" for key, name in named.items()]
-    head = ["trial", "state", "validation", "test", "iterations", "evaluations", *named.values(), "why"]
+    lines += [f"- {in_markdown(name)}, {_spelled(space[key])} ({in_markdown(key)})" for key, name in named.items()]
+    columns = map(in_markdown, named.values())
+    head = ["trial", "state", "validation", "test", "iterations", "evaluations", *columns, "why"]
     lines += ["", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in ranked(rows):
         scores = ["" if score is None else f"{score:.4f}" for score in (row.validation, row.test)]
         facts = [str(row.facts.get(name, "")) for name in ("iterations", "evaluations")]
-        drawn = [escape(row.settings[key]) if key in row.settings else "" for key in space]
-        cells = [str(row.number), row.state, *scores, *facts, *drawn, escape(row.why) if row.why else ""]
+        drawn = [in_markdown(row.settings[key]) if key in row.settings else "" for key in space]
+        cells = [str(row.number), row.state, *scores, *facts, *drawn, in_markdown(row.why) if row.why else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *FILES]) + "\n"
 
 
 def _spelled(values: Choice | Range) -> str:
     if isinstance(values, Choice):
-        return f"one of {', '.join(map(str, values.values))}"
+        return f"one of {', '.join(map(in_markdown, values.values))}"
     steps = "" if values.step is None else f" in steps of {values.step:g}"
     return f"{values.low:g} to {values.high:g}{steps}{', by its logarithm' if values.log else ''}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from swarm_lightning.doors.peft import adapted_but_not_linear
 from swarm_lightning.errors import InputError
 from swarm_lightning.tuning.settings import LoraSettings
 
@@ -32,7 +33,6 @@ def fresh_adapter(base: "PreTrainedModel", settings: LoraSettings, seed: int) ->
         InputError: If the base has no such layers, or ones that a search could not move.
     """
     from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora import Linear
 
     targets = settings.target_modules
     config = LoraConfig(
@@ -50,8 +50,7 @@ def fresh_adapter(base: "PreTrainedModel", settings: LoraSettings, seed: int) ->
         except ValueError as cause:
             raise InputError(_no_target(base, settings, cause)) from cause
     try:
-        wrapped = {name: module for name, module in base.named_modules() if hasattr(module, "lora_A")}
-        odd = [name for name, module in wrapped.items() if not isinstance(module, Linear)]
+        odd = adapted_but_not_linear(base)
         if odd:
             raise InputError(
                 f"Expected lora.target_modules to name linear layers, but {odd[0]!r} is none. Experts are moved by the "

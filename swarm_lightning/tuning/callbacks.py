@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from tqdm import tqdm
 
 from swarm_lightning.files import storage_errors, whole_file
+from swarm_lightning.shown import written_out
 from swarm_lightning.tuning.module import AdapterTraining
 
 
@@ -51,8 +52,8 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar where the training begins or goes on."""
         self._bar = tqdm(
-            total=trainer.max_steps, initial=trainer.global_step, desc=self._name, unit="step", file=sys.stdout,
-            dynamic_ncols=True,
+            total=trainer.max_steps, initial=trainer.global_step, desc=written_out(self._name), unit="step",
+            file=sys.stdout, dynamic_ncols=True,
         )  # fmt: skip
 
     def on_train_batch_end(

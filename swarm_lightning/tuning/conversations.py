@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swarm_lightning.data.cells import is_missing, text_of
+from swarm_lightning.data.json_values import is_broken, parse_json
 from swarm_lightning.data.notices import Notice, name_some
-from swarm_lightning.data.records import is_missing, text_of
 from swarm_lightning.data.tables import Record, Source, Table
 from swarm_lightning.errors import InputError
 
@@ -165,9 +166,14 @@ def _conversation(table: Table, index: int, chosen: Mapping[str, list[str]]) -> 
 def _turns(found: Any, where: str) -> tuple[Turn, ...]:
     if isinstance(found, str):
         try:
-            found = json.loads(found)
+            found = parse_json(found, f"the messages of {where}")
         except json.JSONDecodeError:
             found = found[:60]
+        if is_broken(found):
+            raise InputError(
+                f"Expected valid Unicode in the messages of {where}, but their JSON text holds halves of surrogate "
+                "pairs. Remove them."
+            )
     if is_missing(found):
         return ()
     if not isinstance(found, (list, tuple)):

@@ -13,9 +13,10 @@ from swarm_lightning.differences import differences_between, flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, WEIGHTS_FILE
 from swarm_lightning.experts.export import CARD_FILE
-from swarm_lightning.experts.model_card import escape, public_name
+from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.paths import DEMO_PREFIX
+from swarm_lightning.shown import in_markdown
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -110,10 +111,10 @@ def render_card(name: str, base: str, record: Mapping[str, Any]) -> str:
     demo = base.startswith(DEMO_PREFIX)
     lines = [
         f"---\n{data.to_yaml()}\n---\n",
-        f"# {escape(name)}",
+        f"# {in_markdown(name)}",
         "",
-        f"A LoRA adapter for {escape(public_name(base))}, fine-tuned by `swarm-lightning` on the responses of "
-        f"{record['examples']} examples of {escape(public_name(str(record['data'])))} in {record['steps']} steps.",
+        f"A LoRA adapter for {in_markdown(public_name(base))}, fine-tuned by `swarm-lightning` on the responses of "
+        f"{record['examples']} examples of {in_markdown(public_name(str(record['data'])))} in {record['steps']} steps.",
         "",
         f"- Loss of the last step: {record['loss']:.4f} nats per token",
         *([f"- Loss on {record['held_out']} held-out examples: {held_out:.4f}"] if held_out is not None else []),
@@ -122,7 +123,7 @@ def render_card(name: str, base: str, record: Mapping[str, Any]) -> str:
         "",
         "| setting | value |",
         "| --- | --- |",
-        *(f"| {escape(key)} | {escape(value)} |" for key, value in identity.items()),
+        *(f"| {in_markdown(key)} | {in_markdown(value)} |" for key, value in identity.items()),
         "",
         "## How to load it",
         "",

@@ -6,8 +6,9 @@ stands half in the one and half in the other. Labels of everything but the respo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from swarm_lightning.data.chat_templates import ChatTemplate
 from swarm_lightning.data.notices import Notice, name_some
 from swarm_lightning.errors import InputError
 from swarm_lightning.tuning.conversations import Conversation
@@ -171,11 +172,12 @@ def _filled(text: str, values: dict[str, str]) -> str:
 def _chat_pieces(
     conversation: Conversation, tokenizer: "PreTrainedTokenizerBase", settings: TextSettings
 ) -> list[Piece]:
-    if not (settings.chat_template or getattr(tokenizer, "chat_template", None)):
-        raise InputError(
-            "Expected a tokenizer with a chat template, but the base model's has none. Say how a prompt and its "
-            'response are written, as in text.template: "{prompt}\\n{response}", or give text.chat_template.'
-        )
+    chat = ChatTemplate(
+        tokenizer,
+        settings.chat_template,
+        advice=f"Example {conversation.identifier!r} needs it. Say how a prompt and its response are written, as in "
+        'text.template: "{prompt}\\n{response}", or give another one as text.chat_template.',
+    )
     turns = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
     # What an assistant says unasked, before everybody else, has no prompt.
     answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and place > 0]
@@ -183,8 +185,8 @@ def _chat_pieces(
     pieces: list[Piece] = []
     written = ""
     for place in trained:
-        before = _render(turns[:place], tokenizer, settings, conversation, prompt=True)
-        after = _render(turns[: place + 1], tokenizer, settings, conversation, prompt=False)
+        before = chat.write(turns[:place], generation_prompt=True)
+        after = chat.write(turns[: place + 1], generation_prompt=False)
         if not (before.startswith(written) and after.startswith(before)):
             raise InputError(
                 "Expected a chat template that writes a conversation from its beginning to its end, but example "
@@ -194,22 +196,3 @@ def _chat_pieces(
         pieces += [(before[len(written) :], False), (after[len(before) :], True)]
         written = after
     return pieces
-
-
-def _render(
-    turns: list[dict[str, str]],
-    tokenizer: "PreTrainedTokenizerBase",
-    settings: TextSettings,
-    conversation: Conversation,
-    prompt: bool,
-) -> str:
-    from jinja2.exceptions import TemplateError
-
-    options: dict[str, Any] = {} if settings.chat_template is None else {"chat_template": settings.chat_template}
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt, **options))
-    except TemplateError as error:
-        raise InputError(
-            f"Expected a chat template that takes the turns {', '.join(turn['role'] for turn in turns)} of example "
-            f"{conversation.identifier!r}, but it refuses: {error}. Use text.template or another text.chat_template."
-        ) from error

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,10 @@ def test_a_data_merge_of_another_architecture_is_refused(
     make_base(tiny_base_folder, "gpt2").save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match="'other' is a GPT2LMHeadModel"):
         read_merge(str(tmp_path / "other"), pool)
+    for name in ("one", "two"):
+        shutil.copytree(full_world.base, tmp_path / "several" / name)
     with pytest.raises(InputError, match="holds 2 models, but one is wanted"):
-        read_merge(str(full_world.base.parent), pool)
+        read_merge(str(tmp_path / "several"), pool)
 
 
 def test_a_swarm_on_the_disk_is_refused_before_anything_is_written(

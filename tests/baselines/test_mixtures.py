@@ -36,6 +36,7 @@ def test_texts_are_read_from_a_folder_or_from_files_by_name(tmp_path: Path) -> N
     (tmp_path / "two.jsonl").write_text(json.dumps(record) + "\n" + json.dumps({"prompt": "P", "response": "R"}) + "\n")
     expected = [["a fox", "a bear"], ["Sum? Three.", "P R"]]
     assert cbtm.read_domain_texts(str(tmp_path), ["one", "two"]) == expected
+    (tmp_path / "two.jsonl").write_text((tmp_path / "two.jsonl").read_text(), encoding="utf-8-sig")
     files = {"two": str(tmp_path / "two.jsonl"), "one": str(tmp_path / "one.txt")}
     assert cbtm.read_domain_texts(files, ["one", "two"]) == expected
 

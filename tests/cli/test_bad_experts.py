@@ -68,8 +68,22 @@ def a_folder_for_weights(expert: Path) -> None:
     (expert / WEIGHTS).mkdir()
 
 
+def another_tokenizer(expert: Path) -> None:
+    (expert / "tokenizer.json").write_text('{"model": {"vocab": {"a": 1, "b": 2}}, "added_tokens": []}')
+
+
+def a_trained_head(expert: Path) -> None:
+    tensors(lambda old: old | {"base_model.model.lm_head.weight": torch.ones(316, 32)})(expert)
+
+
 BROKEN_EXPERTS: dict[str, tuple[Break, str]] = {
     "weights missing": (file(WEIGHTS, lambda old: None), f"Expected {WEIGHTS} in .*towns"),
+    "saved from a compiled model": (
+        tensors(lambda old: {name.replace("model.layers", "_orig_mod.model.layers"): one for name, one in old.items()}),
+        "'towns' has '.*_orig_mod.*Save the adapter again",
+    ),
+    "another tokenizer": (another_tokenizer, "that of 'towns' differs from that of the base"),
+    "a whole layer": (a_trained_head, "'towns' carries 'base_model.model.lm_head.weight'.*save_embedding_layers=False"),
     "weights empty": (file(WEIGHTS, lambda old: b""), "is empty"),
     "weights truncated in the header": (file(WEIGHTS, lambda old: old[:50]), r"\(50 bytes\).*truncated"),
     "weights truncated": (file(WEIGHTS, lambda old: old[:-7]), "truncated"),

@@ -117,6 +117,17 @@ def test_what_is_wrong_comes_up_before_the_work(dataset: str, tmp_path: Path) ->
         SwarmData(dataset).predict_dataloader()
 
 
+def test_what_was_noticed_about_prompts_is_shown_once(dataset: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "cut \\ud83d"}')
+    data = SwarmData(dataset, prompts=str(path))
+    with pytest.warns(UserWarning, match=r"1 of 1 records of .*prompts\.jsonl .* not valid Unicode"):
+        data.prepare_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [example.question for batch in data.predict_dataloader() for example in batch] == ["cut \ufffd"]
+
+
 def test_the_columns_of_the_dataset_do_not_apply_to_the_prompts(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text(json.dumps([{"q": "a?", "answer": "1"}, {"q": "b?", "answer": "2"}]))
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "c?"}')

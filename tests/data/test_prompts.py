@@ -12,13 +12,13 @@ from swarm_lightning.errors import InputError
 def test_every_line_of_a_text_file_that_is_not_empty_is_a_prompt(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("Tell me.\n\n  \nWhat {is} it?\n")
-    assert read_prompts(str(path)) == [Example("Tell me.", identifier="0"), Example("What {is} it?", identifier="1")]
+    assert read_prompts(str(path))[0] == [Example("Tell me.", identifier="0"), Example("What {is} it?", identifier="1")]
 
 
 def test_records_are_prompts_or_questions_with_choices(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "Tell me."}\n{"question": "?", "choices": ["x", "y"], "answer": "y", "id": "q"}\n')
-    assert read_prompts(str(path)) == [
+    assert read_prompts(str(path))[0] == [
         Example("Tell me.", identifier="0"),
         Example("?", "B", {"A": "x", "B": "y"}, "q"),
     ]
@@ -27,7 +27,22 @@ def test_records_are_prompts_or_questions_with_choices(tmp_path: Path) -> None:
 def test_of_a_file_with_two_splits_the_test_split_is_answered(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     path.write_text('{"dev": [{"prompt": "one"}], "test": [{"prompt": "two"}]}')
-    assert [example.question for example in read_prompts(str(path))] == ["two"]
+    assert [example.question for example in read_prompts(str(path))[0]] == ["two"]
+
+
+def test_prompts_of_broken_text_are_mended_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "one"}\n{"prompt": "two \\ud83d"}\n')
+    prompts, (notice,) = read_prompts(str(path))
+    assert [prompt.question for prompt in prompts] == ["one", "two \ufffd"]
+    assert (notice.kind, notice.severity, notice.identifiers) == ("broken text", "warning", ("1",))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("Où?\n", encoding=encoding)
+    assert [prompt.question for prompt in read_prompts(str(path))[0]] == ["Où?"]
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,27 @@ def test_an_unknown_split_is_answered_with_those_there_are(tmp_path: Path) -> No
         read_splits(_write(tmp_path / "list.json", _numbered(3)), test_split="test")
 
 
+def test_an_object_of_splits_takes_the_settings_of_a_dataset_with_splits(tmp_path: Path) -> None:
+    path = _write(tmp_path / "file.json", {"train": _numbered(20), "test": _numbered(3, 50), "hard": _numbered(4, 90)})
+    with pytest.raises(InputError, match="there are 'train', 'test', 'hard'. Say with validation_split"):
+        read_splits(path)
+    splits = read_splits(path, validation_split="train", test_split="hard", validation_size=5, seed=0)
+    assert (len(splits.validation), _questions(splits.test)) == (5, [f"{number} + 1?" for number in range(90, 94)])
+    both = read_splits(path, validation_split="train", test_split="train", validation_size=5, test_size=6, seed=0)
+    assert len({*_questions(both.validation), *_questions(both.test)}) == 11
+    with pytest.raises(InputError, match="Did you mean 'train'"):
+        read_splits(path, validation_split="trian")
+
+
+def test_of_train_validation_and_test_the_training_split_is_not_touched(tmp_path: Path) -> None:
+    content = {"train": _numbered(3), "validation": _numbered(2, 50), "test": _numbered(2, 90)}
+    splits = read_splits(_write(tmp_path / "file.json", content))
+    assert (_questions(splits.validation), _questions(splits.test)) == (
+        ["50 + 1?", "51 + 1?"],
+        ["90 + 1?", "91 + 1?"],
+    )
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", SHARED_SIZES)
 def test_the_public_files_load_with_their_true_sizes(shared_folder: Path, name: str) -> None:

@@ -142,3 +142,45 @@ def test_the_way_of_storing_answers_is_settled_over_all_tables() -> None:
     test = Table("two", [{"question": "?", "answer": str(index), "choices": choices} for index in (0, 1)])
     examples = read_examples([validation, test], read_columns(None))
     assert [[example.answer for example in split] for split in examples] == [["C"], ["A", "B"]]
+
+
+def test_marked_choices_bring_their_answer() -> None:
+    stored = {"choices": ["x", "y"], "labels": [0, 1]}
+    for choices in (stored, '{"choices": ["x", "y"], "labels": [0, 1]}'):
+        (example,) = _read({"question": "?", "mc1": choices}, columns={"choices": "mc1"})
+        assert (example.answer, example.choices) == ("B", {"A": "x", "B": "y"})
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"choices": {"choices": ["x", "y"], "labels": [1, 1]}}, "exactly one right choice .* 2 of 2 are.*mc1_targets"),
+        ({"choices": {"choices": ["x", "y"], "labels": [0, 0]}}, "but 0 of 2 are"),
+        ({"choices": {"choices": ["x", "y"], "labels": [1]}}, "0 or 1 for each of the 2 choices"),
+        ({"choices": {"choices": ["x", "y"], "labels": ["A", "B"]}}, "0 or 1 for each"),
+        ({"choices": {"choices": ["x", "y"], "labels": [1, 0]}, "answer": "A"}, "has it in both"),
+        ({"choices": {"text": ["x", "y"], "label": ["A", "A"]}}, "each label of the choices once, .*'A' 2 times"),
+        ({"choices": {"A": "x", "A ": "y"}}, "each label of the choices once"),
+        ({"choices": '["x", "\\ud83d"]'}, "valid Unicode in the choices of record 0"),
+        ({"choices": '{"A": "x", "A": "y"}'}, "'A' comes 2 times"),
+    ],
+)
+def test_choices_that_do_not_say_one_thing_are_refused(record: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _read({"question": "?", **record})
+
+
+def test_whole_numbers_of_any_size_are_text() -> None:
+    for number in (10**400, 10**5000):
+        (example,) = _read({"question": number, "answer": -number, "choices": None, "id": number})
+        zeros = "0" * (400 if number == 10**400 else 5000)
+        assert (example.question, example.answer) == ("1" + zeros, "-1" + zeros)
+
+
+def test_a_column_whose_name_has_white_space_around_is_pointed_out() -> None:
+    with pytest.raises(InputError, match="the column 'answer' in the set, but it is called ' answer'"):
+        _read({"question": "?", " answer": "!"})
+
+
+def test_a_class_number_without_a_name_stays_a_number() -> None:
+    assert _read({"question": "?", "answer": 7}, class_names={"answer": ["no", "yes"]})[0].answer == "7"

@@ -1,57 +1,20 @@
 """What comes through the `datasets` library, with real files."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from pyarrow import parquet
 
 from swarm_lightning.data.tables import Source
-from swarm_lightning.data.tabular import open_csv, open_folder, open_hub, open_parquet
+from swarm_lightning.data.tabular import open_folder, open_hub, open_parquet
 from swarm_lightning.errors import InputError
 
 
 def _records(source: Source, split: str = "") -> list[dict[str, Any]]:
     return list(source.splits[split]().records)
-
-
-def test_csv_cells_are_text_and_empty_ones_are_missing(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_text('\ufeffquestion,answer,first\n"a, ""b""",0042,None\n1.50,,N/A\n', encoding="utf-8")
-    assert _records(open_csv(path)) == [
-        {"question": 'a, "b"', "answer": "0042", "first": "None"},
-        {"question": "1.50", "answer": None, "first": "N/A"},
-    ]
-
-
-def test_a_file_with_tabs_is_read_with_tabs(tmp_path: Path) -> None:
-    path = tmp_path / "file.tsv"
-    path.write_text("question\tanswer\na, b\tc\n")
-    assert _records(open_csv(path, "\t")) == [{"question": "a, b", "answer": "c"}]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "there is nothing"),
-        ("question,answer\n", "only a header"),
-        ("question,question\n1,2\n", "come twice: question"),
-    ],
-)
-def test_csv_without_records_or_with_a_column_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "file.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        open_csv(path)
-
-
-def test_a_broken_line_of_csv_is_named_with_its_cause(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_text("question,answer\n1,2\n1,2,3\n")
-    with pytest.raises(InputError, match=r"file\.csv to be a csv file.*line 3") as raised:
-        _records(open_csv(path))
-    assert raised.value.__cause__ is not None
 
 
 def test_parquet_keeps_numbers_and_nested_choices(tmp_path: Path) -> None:
@@ -66,16 +29,6 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     path.write_text("hello")
     with pytest.raises(InputError, match=r"file\.parquet to be a parquet file"):
         _records(open_parquet(path))
-
-
-def test_a_changed_file_is_read_anew_even_with_its_old_time_and_size(tmp_path: Path) -> None:
-    path = tmp_path / "file.csv"
-    path.write_text("question\nold\n")
-    times = path.stat()
-    assert _records(open_csv(path)) == [{"question": "old"}]
-    path.write_text("question\nnew\n")
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert _records(open_csv(path)) == [{"question": "new"}]
 
 
 def test_a_folder_written_by_save_to_disk_has_its_splits(tmp_path: Path) -> None:
@@ -117,3 +70,33 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_cause(monkeypatch: pytest
     ) as raised:
         open_hub("nobody/nothing", "main")
     assert isinstance(raised.value.__cause__, Exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("question,answer\n1,a\nYes, it is,b\n", "line 3 has 3 cells"),
+        ("question,answer\n1,a,\n2,b,\n", "line 2 has 3 cells"),
+        ("question,answer\n1\n", "line 2 has 1 cell"),
+        ("question;answer\n1;a\n", "separated by commas"),
+    ],
+)
+def test_csv_files_in_a_folder_follow_the_rules_of_csv_files(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "train.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        open_folder(tmp_path, None)
+
+
+def test_a_folder_whose_card_names_the_delimiter_is_read_with_it(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: default\n  data_files: train.csv\n  sep: ';'\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    (tmp_path / "train.csv").write_text("question;answer\n1, 2;a\n")
+    assert _records(open_folder(tmp_path, None), "train") == [{"question": "1, 2", "answer": "a"}]
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    offsets, content = pyarrow.array([0, 1], pyarrow.int32()).buffers()[1], pyarrow.py_buffer(b"\xff")
+    texts = pyarrow.StringArray.from_buffers(1, offsets, content)
+    parquet.write_table(pyarrow.table({"question": texts}), tmp_path / "file.parquet")
+    with pytest.raises(InputError, match=r"valid text in .*file\.parquet"):
+        _records(open_parquet(tmp_path / "file.parquet"))

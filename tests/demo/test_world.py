@@ -47,7 +47,7 @@ def test_the_base_is_a_causal_model_that_ends_its_reply(tokenizer: PreTrainedTok
     assert 800_000 <= model.num_parameters() <= 1_000_000
     prompts = [f"Question: {question}\nAnswer:" for question in questions_of("lists", "dev")[:50]]
     batch = tokenizer(prompts, padding=True, return_tensors="pt")
-    replies = model.generate(**batch, max_new_tokens=4, do_sample=False)[:, batch["input_ids"].shape[1] :]  # type: ignore[misc]
+    replies = model.generate(**batch, max_new_tokens=4, do_sample=False)[:, batch["input_ids"].shape[1] :]
     assert (replies == tokenizer.eos_token_id).any(dim=1).float().mean() > 0.9
 
 

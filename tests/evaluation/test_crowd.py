@@ -7,6 +7,7 @@ from swarm_lightning.evaluation.batches import lay_out
 from swarm_lightning.evaluation.crowd import SHORTEST_PREFIX, Crowd, common_prefix
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from tests.evaluation.all_logits import all_logits
 from tests.evaluation.plain_peft import PlainPeft
 
 PREFIX = [1, *range(40, 40 + SHORTEST_PREFIX)]
@@ -20,15 +21,15 @@ def test_any_particles_give_the_logits_of_plain_peft(
     batch = lay_out({particle: [particle] for particle in particles}, sequences, 0, 0, torch.device("cpu"))
     with torch.inference_mode():
         crowd = Crowd(adapted, pool.vectors)
-        logits = crowd.forward(batch.particles, batch.tokens, batch.mask, batch.positions, 1)
+        logits = crowd.forward(batch.particles, batch.tokens, batch.mask, batch.positions)
     for row, particle in enumerate(particles):
-        torch.testing.assert_close(logits[row, -1], plain.logits(particle, sequences[particle])[-1])
+        torch.testing.assert_close(logits[row], plain.logits(particle, sequences[particle])[-1])
 
 
 def test_without_vectors_it_is_the_base(adapted: AdaptedModel, plain: PlainPeft) -> None:
     batch = lay_out({0: [0]}, [[1, 40, 50]], 0, 0, torch.device("cpu"))
     with torch.inference_mode(), adapted.base_only():
-        logits = Crowd(adapted, None).forward((0,), batch.tokens, batch.mask, batch.positions, 3)
+        logits = all_logits(Crowd(adapted, None), batch)
     torch.testing.assert_close(logits[0], plain.logits(None, [1, 40, 50]))
 
 
@@ -38,7 +39,7 @@ def test_crowds_take_turns_on_one_model(adapted: AdaptedModel, pool: ExpertPool,
     batch = lay_out({0: [0], 1: [0]}, [[1, 40, 50]], 0, 0, torch.device("cpu"))
     with torch.inference_mode():
         for turn in range(4):
-            logits = crowds[turn % 2].forward(batch.particles, batch.tokens, batch.mask, batch.positions, 3)
+            logits = all_logits(crowds[turn % 2], batch)
             for row in range(2):
                 torch.testing.assert_close(logits[row], plain.logits(2 * (turn % 2) + row, [1, 40, 50]))
 

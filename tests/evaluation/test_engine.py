@@ -47,6 +47,7 @@ def forward_hook(adapted: AdaptedModel, look: Any) -> Iterator[None]:
         hook.remove()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("particles", [None, 1, 3])
 @pytest.mark.parametrize("rows", [None, 1, 3, 64])
 def test_every_row_is_answered_by_its_particle_again_and_again(
@@ -161,6 +162,7 @@ def test_every_end_of_text_of_the_model_ends_a_reply(
     assert rows_of(engine, pool).generate(prompts, GenerationSettings(6)) == texts
 
 
+@pytest.mark.smoke
 def test_a_shared_prefix_changes_no_answer_and_saves_tokens(
     engine: Engine, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, prompts: list[str]
 ) -> None:

@@ -37,6 +37,7 @@ def rows(plain: PlainPeft, many_prompts: list[str]) -> list[tuple[int, Continuat
     ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("slots", [1, 7, 64])
 def test_likelihoods_are_those_of_single_passes_whatever_shares_the_batch(
     slots: int, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, rows: list[tuple[int, Continuation]]
@@ -81,24 +82,30 @@ def test_a_continuation_is_greedy_where_a_greedy_reply_would_begin_with_it(
     assert greedy[:8] == [True, True, False, False] * 2
 
 
-def shapes_of(adapted: AdaptedModel, pool: ExpertPool, owners: list[int], continuations: list[Continuation]) -> Any:
-    """Return rows and columns of the logits of every pass."""
-    shapes: list[tuple[int, int]] = []
-    hook = adapted.model.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.logits.shape[:2])))
+def passes_of(adapted: AdaptedModel, pool: ExpertPool, owners: list[int], continuations: list[Continuation]) -> Any:
+    """Return for every pass how many rows are fed, and for how many places logits are made."""
+    passes: list[tuple[int, int]] = []
+
+    def note(_: object, __: object, arguments: dict[str, torch.Tensor], output: Any) -> None:
+        passes.append((len(arguments["input_ids"]), output.logits[..., 0].numel()))
+
+    hook = adapted.model.register_forward_hook(note, with_kwargs=True)
     loglikelihoods(Crowd(adapted, pool.vectors), owners, continuations, 64, 0)
     hook.remove()
-    return shapes
+    return passes
 
 
 def test_choices_of_one_token_share_one_row(adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft) -> None:
     letters = [continuation(plain, prompt, letter) for prompt in ("fox:", "a town:") for letter in "ABC"]
     assert all(len(one.ids) == one.split + 1 for one in letters)
-    assert shapes_of(adapted, pool, [0] * 6 + [3] * 6, letters * 2) == [(4, 1)]
+    assert passes_of(adapted, pool, [0] * 6 + [3] * 6, letters * 2) == [(4, 4)]
 
 
 def test_logits_are_made_for_the_continuations_only(adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft) -> None:
-    one = continuation(plain, "fox " * 50, "bear")
-    assert shapes_of(adapted, pool, [0], [one]) == [(1, len(one.ids) - one.split)]
+    long, short = continuation(plain, "fox " * 50, " bear town story"), continuation(plain, "red", "s")
+    tokens = sum(len(one.ids) - one.split for one in (long, short))
+    assert len(long.ids) - long.split > len(short.ids) - short.split
+    assert passes_of(adapted, pool, [0, 0], [long, short]) == [(2, tokens)]
 
 
 @pytest.mark.parametrize("slots", [1, 5, 64])

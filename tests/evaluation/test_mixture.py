@@ -82,18 +82,19 @@ def rows_of(evaluator: Evaluator, pool: ExpertPool, space: Space, rows: int) -> 
 
 def test_probabilities_are_averaged_by_their_weights() -> None:
     # Distributions (0.2, 0.8) and (0.6, 0.4): with weights 1/4 and 3/4, (0.5, 0.5).
-    logits = torch.tensor([[[[0.2, 0.8]]], [[[0.6, 0.4]]]]).log() + torch.tensor([1.0, 5.0])[:, None, None, None]
+    logits = torch.tensor([[[0.2, 0.8]], [[0.6, 0.4]]]).log() + torch.tensor([1.0, 5.0])[:, None, None]
     found = mix(logits, torch.tensor([[0.25, 0.75]]), "probabilities")
     assert found.exp().flatten().tolist() == pytest.approx([0.5, 0.5])
 
 
 def test_a_particle_of_no_weight_has_no_say() -> None:
-    logits = torch.randn(2, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
     for space in ("probabilities", "logits"):
         found = mix(logits, torch.tensor([[0.0, 1.0]] * 3), space)
         torch.testing.assert_close(found, logits[1].log_softmax(dim=-1))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("space", ["probabilities", "logits"])
 def test_replies_are_those_of_two_peft_models_mixed_token_by_token(
     evaluator: Evaluator, pool: ExpertPool, plain: "list[PeftModel]", space: Space

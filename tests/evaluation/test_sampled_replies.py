@@ -116,6 +116,7 @@ def texts(found: Sequence[Sequence[Outcome | None]]) -> list[list[str]]:
     return [[outcome.reply if outcome else "" for outcome in row] for row in found]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "settings", [WARM, GenerationSettings(8, temperature=1.5, top_k=20), GenerationSettings(8, temperature=0.3)]
 )

@@ -1,6 +1,7 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from swarm_lightning.errors import InputError
@@ -124,3 +125,13 @@ def test_a_model_that_stretches_its_positions_for_longer_batches_is_used_below_t
     check_lengths(model, [[1] * (limit - 2)], ["fits"], room=2)
     with pytest.raises(InputError, match=f"at most {limit - 2} tokens"):
         check_lengths(model, [[1] * (limit - 1)], ["does not"], room=2)
+
+
+def test_positions_without_an_end_are_no_limit() -> None:
+    from transformers import XLNetConfig, XLNetLMHeadModel
+
+    with torch.device("meta"):
+        model = XLNetLMHeadModel(XLNetConfig(vocab_size=16, d_model=8, n_layer=1, n_head=1, d_inner=8))
+    assert model.config.max_position_embeddings == -1
+    assert positions_of(model) is None
+    check_lengths(model, [[1] * 5000], ["long"], room=8)

@@ -1,37 +1,13 @@
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import find_adapters, read_adapter
-
-
-def test_adapters_in_a_folder_come_sorted_by_name_without_hidden_and_other_folders(experts: Path) -> None:
-    (experts / "towns").rename(experts / ".hidden")
-    (experts / "logs").mkdir()
-    (experts / "notes.txt").write_text("")
-    assert find_adapters(str(experts)) == [str(experts / name) for name in ("colours", "numbers", "stories")]
-
-
-def test_a_list_mixes_folders_of_adapters_adapters_and_hub_ids_in_the_given_order(experts: Path) -> None:
-    (experts.parent / "more").mkdir()
-    (experts / "numbers").rename(experts.parent / "more" / "numbers")
-    found = find_adapters([str(experts / "towns"), "owner/name", str(experts.parent / "more")])
-    assert found == [str(experts / "towns"), "owner/name", str(experts.parent / "more" / "numbers")]
-
-
-def test_a_single_adapter_folder_is_found_as_itself(experts: Path) -> None:
-    assert find_adapters(str(experts / "towns")) == [str(experts / "towns")]
-
-
-def test_a_folder_without_adapters_is_refused_with_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_text("")
-    with pytest.raises(InputError, match="it holds: model.onnx"):
-        find_adapters(str(tmp_path))
-    with pytest.raises(InputError, match="empty list"):
-        find_adapters([])
+from swarm_lightning.experts.adapters import read_adapter
 
 
 def test_an_adapter_is_read_as_its_files_stand(tiny_experts_folder: Path) -> None:
@@ -62,8 +38,6 @@ def test_missing_and_empty_files_are_named(experts: Path, file: str) -> None:
     (experts / "towns" / file).unlink()
     with pytest.raises(InputError, match=f"Expected {file} in .*towns"):
         read_adapter(str(experts / "towns"))
-    # Half an adapter among whole ones is an error too, not an expert fewer.
-    assert str(experts / "towns") in find_adapters(str(experts))
 
 
 @pytest.mark.parametrize("length", [4, 100, 5000])
@@ -112,6 +86,58 @@ def test_a_hub_id_is_read_from_the_cache_or_refused_without_a_connection(
 
 
 def test_a_config_in_another_encoding_is_refused(experts: Path) -> None:
-    (experts / "towns" / "adapter_config.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(InputError, match="can't be read"):
+    (experts / "towns" / "adapter_config.json").write_bytes(b'{"r": "\xe9"}')
+    with pytest.raises(InputError, match=r"adapter_config\.json to be UTF-8 text, but byte 7"):
+        read_adapter(str(experts / "towns"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_with_a_byte_order_mark_is_read(experts: Path, encoding: str) -> None:
+    path = experts / "towns" / "adapter_config.json"
+    plain = path.read_text(encoding="utf-8")
+    path.write_text(plain, encoding=encoding)
+    assert read_adapter(str(experts / "towns")).config == json.loads(plain)
+
+
+def test_an_adapter_is_called_by_the_link_that_leads_to_it(experts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (experts / "towns").rename(experts.parent / "9f3a")
+    (experts / "towns").symlink_to(experts.parent / "9f3a")
+    for source in ("towns", "towns/", "./towns", "numbers/../towns", str(experts / "towns" / ".")):
+        monkeypatch.chdir(experts)
+        assert read_adapter(source).name == "towns"
+    monkeypatch.chdir(experts / "numbers")
+    assert read_adapter(".").name == "numbers"
+    assert read_adapter(os.path.join("..", "towns")).name == "towns"
+
+
+def test_the_name_of_an_adapter_in_a_live_model_is_taken_out_of_its_tensors(
+    experts: Path, change_tensors: Callable[..., None]
+) -> None:
+    expected = read_adapter(str(experts / "towns")).tensors
+    change_tensors(
+        experts / "towns", lambda old: {name.replace(".weight", ".default.weight"): one for name, one in old.items()}
+    )
+    found = read_adapter(str(experts / "towns")).tensors
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)
+    change_tensors(experts / "towns", lambda old: old | {name: one.clone() for name, one in expected.items()})
+    with pytest.raises(InputError, match="every matrix once, but .*towns' holds .*default.weight"):
+        read_adapter(str(experts / "towns"))
+
+
+def test_whole_layers_are_kept_apart_and_alone_are_no_adapter(
+    experts: Path, change_tensors: Callable[..., None]
+) -> None:
+    layer = "base_model.model.lm_head.base_layer"
+    extra = {f"{layer}.weight": torch.ones(6, 4), f"{layer}.bias": torch.ones(6)}
+    before = read_adapter(str(experts / "towns"))
+    change_tensors(experts / "towns", lambda old: old | extra)
+    adapter = read_adapter(str(experts / "towns"))
+    assert adapter.tensors.keys() == before.tensors.keys()
+    assert not before.copies
+    assert {name: copy.shape for name, copy in adapter.copies.items()} == {
+        name: tuple(one.shape) for name, one in extra.items()
+    }
+    change_tensors(experts / "towns", lambda old: extra)
+    with pytest.raises(InputError, match="only whole layers, such as .*lm_head"):
         read_adapter(str(experts / "towns"))

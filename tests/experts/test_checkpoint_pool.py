@@ -43,6 +43,7 @@ def load(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
+@pytest.mark.smoke
 def test_a_vector_holds_the_weights_that_from_pretrained_loads_sorted_by_name_and_tied_ones_once(
     checkpoints: Path,
 ) -> None:
@@ -254,3 +255,47 @@ def test_kinds_are_told_from_the_files_and_not_mixed(broken: Path, tiny_experts_
         load_experts(str(broken / "anna"))
     with pytest.raises(InputError, match="anna' is given 2 times"):
         load_experts([str(broken / "anna"), str(broken / "anna" / ".." / "anna"), str(broken / "bert")])
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.self_attn.rotary_emb.inv_freq", "layers.1.attn.masked_bias"])
+@pytest.mark.parametrize("expert", ["anna", "clara"])
+def test_buffers_that_models_compute_are_ignored_with_a_word(broken: Path, name: str, expert: str) -> None:
+    expected = load_experts(str(broken)).vector(0)[:]
+    change_weights(set_tensor(name, torch.ones(4)))(broken / expert)
+    with pytest.warns(UserWarning, match=f"'{expert}' .'{name}'.*change nothing"):
+        pool = load_experts(str(broken))
+    assert pool.vector(0)[:].equal(expected)
+    change_weights(set_tensor(name, torch.zeros(4)))(broken / ("clara" if expert == "anna" else "anna"))
+    pool = load_experts([str(broken / "anna"), str(broken / "clara")])
+    pool.resident(load(broken / "anna"), str(broken / "anna"))
+
+
+def test_the_masks_of_an_older_gpt2_are_ignored_and_its_real_biases_are_not(
+    tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    folder = save_copies(make_base(tiny_base_folder, "gpt2"), tiny_base_folder, tmp_path / "experts")
+    change_weights(set_tensor("transformer.h.0.attn.bias", torch.ones(1, 1, 8, 8).tril()))(folder / "clara")
+    change_weights(set_tensor("h.1.attn.masked_bias", torch.tensor(-1e4)))(folder / "clara")
+    with pytest.warns(UserWarning, match="'clara' .'h.1.attn.masked_bias', ..."):
+        assert load_experts(str(folder)).names == NAMES
+    change_weights(set_tensor("transformer.h.0.attn.c_attn.bias", None))(folder / "clara")
+    with pytest.raises(InputError, match="lack 'transformer.h.0.attn.c_attn.bias'"):
+        load_experts([str(folder / name) for name in ("clara", "dora")])
+
+
+def test_an_expert_whose_tokenizer_gives_other_ids_is_refused_before_any_model_is_loaded(broken: Path) -> None:
+    path = broken / "clara" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["t"] = vocabulary["t"], vocabulary["a"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="that of 'clara' differs from that of 'anna' in 2 tokens"):
+        load_experts(str(broken))
+
+
+def test_checkpoints_further_in_and_by_links_are_called_by_the_entries(broken: Path, tmp_path: Path) -> None:
+    (tmp_path / "named" / "deep").mkdir(parents=True)
+    (tmp_path / "named" / "math").symlink_to(broken / "anna")
+    (broken / "bert").rename(tmp_path / "named" / "deep" / "checkpoint-500")
+    with pytest.warns(UserWarning, match="'deep' from 'deep/checkpoint-500'"):
+        assert load_experts(str(tmp_path / "named")).names == ("deep", "math")

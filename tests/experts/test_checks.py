@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
+from swarm_lightning.experts.adapters import Adapter, read_adapter
 from swarm_lightning.experts.checks import check_adapters, check_base
 
 LAYER = "base_model.model.model.layers.1.self_attn.q_proj"
@@ -16,7 +16,7 @@ LAYER = "base_model.model.model.layers.1.self_attn.q_proj"
 
 @pytest.fixture
 def adapters(tiny_experts_folder: Path) -> list[Adapter]:
-    return [read_adapter(source) for source in find_adapters(str(tiny_experts_folder))]
+    return [read_adapter(str(folder)) for folder in sorted(tiny_experts_folder.iterdir())]
 
 
 @pytest.fixture
@@ -84,12 +84,10 @@ def test_half_a_pair_is_named(with_tensors: Callable[..., list[Adapter]]) -> Non
     ("name", "reason"),
     [
         ("base_model.model.model.embed_tokens.lora_embedding_A", "an embedding"),
-        ("base_model.model.model.embed_tokens.weight", "save_embedding_layers=False"),
-        ("base_model.model.lm_head.weight", "save_embedding_layers=False"),
         (f"{LAYER}.lora_magnitude_vector", "use_dora=False"),
         (f"{LAYER}.lora_B.bias", "lora_bias=False"),
         (f"{LAYER}.bias", "bias='none'"),
-        ("transformer.h.0.attn.lora_A.weight", "not a LoRA matrix"),
+        ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.other.weight", "the name of an adapter"),
         ("anything", "not a LoRA matrix"),
     ],
 )
@@ -185,3 +183,61 @@ def test_a_layer_that_is_not_linear_is_refused(adapters: list[Adapter]) -> None:
     tensors = {f"{path}.lora_A.weight": torch.zeros(4, 32), f"{path}.lora_B.weight": torch.zeros(32, 4)}
     with pytest.raises(InputError, match="'model.norm' to be a linear layer.*LlamaRMSNorm"):
         check_base([replace(adapters[0], tensors=tensors)], small_llama())
+
+
+def renamed(adapter: Adapter, old: str, new: str) -> Adapter:
+    tensors = {name.replace(old, new, 1): tensor for name, tensor in adapter.tensors.items()}
+    return replace(adapter, tensors=tensors)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("base_model.model.", "base_model.model._orig_mod.", "wrapped model .'_orig_mod.'"),
+        ("layers.0.", "layers.0._checkpoint_wrapped_module.", "wrapped model"),
+        ("layers.0.", "layers.0._fsdp_wrapped_module.", "wrapped model"),
+        ("base_model.model.", "base_model.model.base_model.model.", "wrapped model .'base_model.model.'"),
+        ("base_model.model.", "module.base_model.model.", "wrapped model"),
+        ("base_model.model.", "", "begin with 'base_model.model.'"),
+        ("base_model.model.", "base_model.model.module.", "'module.model.layers.<number>.* most have 'model.layers."),
+        ("base_model.model.", "base_model.model.model.", "'model.model.layers.<number>.* most have 'model.layers."),
+        ("base_model.model.model.", "base_model.model.", "'layers.<number>.* most have 'model.layers."),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 2])
+def test_an_expert_that_was_saved_from_a_wrapped_model_is_named_and_no_healthy_one(
+    adapters: list[Adapter], old: str, new: str, told: str, place: int
+) -> None:
+    adapters[place] = renamed(adapters[place], old, new)
+    with pytest.raises(InputError, match=told) as refused:
+        check_adapters(adapters)
+    named = [adapter.name for adapter in adapters if f"'{adapter.name}'" in str(refused.value)]
+    assert named == [adapters[place].name]
+    assert "Save the adapter again" in str(refused.value)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("base_model.model.", "base_model.model.module."),
+        ("base_model.model.model.", "base_model.model."),
+    ],
+)
+def test_of_two_experts_with_other_names_the_base_tells_which_is_odd(
+    adapters: list[Adapter], tiny_base_folder: Path, old: str, new: str, place: int
+) -> None:
+    two = adapters[:2]
+    two[place] = renamed(two[place], old, new)
+    check_adapters(two)
+    with pytest.raises(InputError, match=f"Adapter '{two[place].name}' .* which the base calls 'model.layers.0"):
+        check_base(two, AutoModelForCausalLM.from_pretrained(tiny_base_folder))
+
+
+def test_layers_outside_of_the_numbered_ones_are_no_other_names(adapters: list[Adapter]) -> None:
+    head = {"base_model.model.lm_head.lora_A.weight": torch.ones(4, 32)}
+    head["base_model.model.lm_head.lora_B.weight"] = torch.ones(320, 4)
+    targets = [*adapters[1].config["target_modules"], "lm_head"]
+    config = adapters[1].config | {"target_modules": targets}
+    adapters[1] = replace(adapters[1], tensors=adapters[1].tensors | head, config=config)
+    check_adapters(adapters)

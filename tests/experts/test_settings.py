@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import Adapter, find_adapters, read_adapter
+from swarm_lightning.experts.adapters import Adapter, read_adapter
 from swarm_lightning.experts.settings import IGNORED, REFUSED, SCALING, SPELLING, check_settings, lora_config
 
 
 @pytest.fixture
 def adapters(tiny_experts_folder: Path) -> list[Adapter]:
-    return [read_adapter(source) for source in find_adapters(str(tiny_experts_folder))]
+    return [read_adapter(str(folder)) for folder in sorted(tiny_experts_folder.iterdir())]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Two turns: the tables are worked out by hand, and a real model is followed turn by turn."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -205,7 +206,7 @@ def test_an_example_without_a_gold_answer_is_asked_and_never_right(tokenizer: "P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "regex"}, "rule to be one of choice, contained"),
+        ({"rule": "regex"}, "rule to be one of choice, published_choice, contained"),
         ({"ignore_case": True}, "ignore_case only with a rule for short gold answers"),
         ({"reflection": "Is {question} right?"}, r"names neither \{answer\} nor \{reply\}"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
@@ -272,3 +273,13 @@ def test_tokens_are_counted_for_the_turn_that_can_need_most(tokenizer: "PreTrain
     # A reply that is shown twice counts twice.
     twice = Abstention(rule="contained", reflection="{reply} {reply} {question}", max_new_tokens=50)
     assert twice.tokens_needed(example, tokenizer) == tokens("  Grass?") + 2 * 50 + 10
+
+
+def test_the_published_rule_reads_the_first_reply(tokenizer: "PreTrainedTokenizerBase") -> None:
+    model = Spoken(tokenizer, [" A 7 8 8.", " A 7 8 8."], ["True", "False"])
+    example = replace(COLOURS, answer="A")
+    outcomes = Abstention("published_choice").evaluate([example, example], model)
+    assert [outcome.score for outcome in outcomes] == [1.0, 0.0]
+    assert "Proposed answer: A: stone" in model.prompts[1][0]
+    with pytest.raises(InputError, match="got it with published_choice"):
+        Abstention("published_choice", ignore_case=True)

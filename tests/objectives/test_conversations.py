@@ -73,10 +73,13 @@ def test_a_tokenizer_without_a_chat_template_needs_another(tiny_base_folder: str
     [
         ("{% for message in messages[:1] %}{{ message['content'] }}{% endfor %}", "shows the prompt and the reply"),
         ("{{ raise_exception('only one turn') }}", "refuses: only one turn"),
+        ("{{ messages[1]['content'] / 2 }}", "the reward model's fails: TypeError.*reward_template"),
+        ("{{ nothing.at.all }}", "fails: UndefinedError"),
+        ({"rag": "{{ messages }}"}, "has rag"),
     ],
 )
 def test_a_chat_template_that_does_not_take_both_turns_is_refused(
-    tiny_base_folder: str, chat_template: str, message: str
+    tiny_base_folder: str, chat_template: str | dict[str, str], message: str
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -95,3 +98,11 @@ def test_a_limit_without_room_is_refused(tokenizer: "PreTrainedTokenizerBase") -
     frame = len(Conversations(tokenizer, None, 500).encode("", ""))
     with pytest.raises(InputError, match=f"more tokens than the {frame} that frame"):
         Conversations(tokenizer, None, frame)
+
+
+def test_a_chat_template_that_wants_parts_and_the_date_gets_both(tiny_base_folder: str) -> None:
+    from transformers import AutoTokenizer
+
+    other = AutoTokenizer.from_pretrained(tiny_base_folder)
+    other.chat_template = "{{ strftime_now('%Y') }}{% for m in messages %} {{ m.content[0].text }}{% endfor %}"
+    assert shown(other, Conversations(other, None, 500).encode("Why?", "So.")) == "2024 Why? So."

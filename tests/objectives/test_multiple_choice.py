@@ -169,3 +169,42 @@ def test_a_model_is_told_which_rows_are_settled(language_model: LanguageModel) -
     outcomes = objective.evaluate([COLOURS, COLOURS, COLOURS], Recorder())
     assert seen == [(1, "The answer is C.\n")]
     assert [outcome.answer for outcome in outcomes] == ["B", "C", None]
+
+
+@pytest.mark.parametrize(
+    ("reply", "strict", "published"),
+    [
+        (" A 7 8 8.", None, "A"),
+        (" Both are", None, "B"),  # a capital letter inside a word
+        (" C/A", None, "A"),  # of two, the first in the order of the choices
+        ("I think it is C", "C", "C"),  # the last five characters
+        ("     B", "B", "B"),  # white space around a reply does not count
+        ("the RED one", "B", "B"),
+        ("abc", None, None),  # no letter in small letters
+        ("", None, None),
+    ],
+)
+def test_the_published_rule_reads_what_the_published_code_reads(
+    reply: str, strict: str | None, published: str | None
+) -> None:
+    assert MultipleChoice(rule="published").score(reply, COLOURS) == Outcome(reply, published, float(published == "B"))
+    assert MultipleChoice().score(reply, COLOURS).answer == strict
+
+
+@pytest.mark.parametrize("reply", [" B 7 8 8.", "All of B", " C: a river", "no letter at all", "  \n B   C", "I say B"])
+def test_a_reply_is_settled_only_where_no_ending_changes_it(reply: str) -> None:
+    objective = MultipleChoice(rule="published")
+    endings = ("", " A", "A", "B", " red", ". C", "\n", " stone A ")
+    for length in range(len(reply) + 1):
+        if objective.is_settled(reply[:length], COLOURS):
+            answers = {objective.score(reply[:length] + ending, COLOURS).answer for ending in endings}
+            assert answers == {objective.score(reply, COLOURS).answer}
+    assert objective.is_settled(reply, COLOURS) == any(letter in reply.strip()[:5] for letter in "ABC")
+    assert not objective.is_settled(" B 7\ufffd", COLOURS)
+
+
+def test_a_rule_is_for_replies_only() -> None:
+    with pytest.raises(InputError, match="rule only with method: generate"):
+        MultipleChoice("likelihood", rule="published")
+    with pytest.raises(InputError, match="rule to be one of published"):
+        MultipleChoice(rule="lenient")  # type: ignore[arg-type]

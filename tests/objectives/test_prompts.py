@@ -126,3 +126,45 @@ def test_chat_prompts_get_no_second_beginning_of_text(language_model: LanguageMo
     text = "<s>user: Which?</s>\nassistant:"
     alone = language_model.generate([text], GenerationSettings(5), add_special_tokens=False)
     assert template.ask([COLOURS], language_model, GenerationSettings(5)) == alone
+
+
+def test_a_chat_template_and_a_date_of_ones_own_take_the_place_of_the_tokenizers(
+    tokenizer: "PreTrainedTokenizerBase",
+) -> None:
+    dated = "{{ strftime_now('%Y-%m-%d') }} {{ messages[0]['content'] }}"
+    assert (
+        PromptTemplate("{question}", chat=True, chat_template=dated).render(COLOURS, tokenizer) == "2024-07-26 Which?"
+    )
+    other = PromptTemplate("{question}", chat=True, chat_template=dated, date="2026-01-31")
+    assert other.render(COLOURS, tokenizer) == "2026-01-31 Which?"
+
+
+@pytest.mark.parametrize("settings", [{"chat_template": "{{ messages }}"}, {"date": "2026-01-31"}])
+def test_what_belongs_to_a_chat_template_needs_chat(settings: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=f"chat: true with {next(iter(settings))}"):
+        PromptTemplate("{question}", **settings)  # type: ignore[arg-type]
+
+
+def test_a_date_that_is_no_day_is_refused() -> None:
+    with pytest.raises(InputError, match="to be a day"):
+        PromptTemplate("{question}", chat=True, date="31.1.2026")
+
+
+def test_a_chat_template_that_leaves_out_a_part_of_one_example_is_refused_before_anything_is_asked(
+    tokenizer: "PreTrainedTokenizerBase",
+) -> None:
+    cutting = with_chat_template(tokenizer, "{{ messages[0]['content'][:30] }}")
+    template = PromptTemplate("{question}", chat=True)
+    template.check([PLAIN], cutting)
+    with pytest.raises(InputError, match="a part of it.*Set chat: false"):
+        template.check([PLAIN, Example(question="Which " + "very " * 9 + "old town?")], cutting)
+
+
+def test_a_date_in_the_prompts_is_told_once(
+    tokenizer: "PreTrainedTokenizerBase", caplog: pytest.LogCaptureFixture
+) -> None:
+    dated = with_chat_template(tokenizer, "{{ strftime_now('%Y') }} {{ messages[0]['content'] }}")
+    with caplog.at_level("INFO"):
+        PromptTemplate("{question}", chat=True).check([PLAIN, COLOURS], dated)
+        PromptTemplate("{question}", chat=True).check([PLAIN, COLOURS], tokenizer)
+    assert [record.getMessage().count("2024-07-26") for record in caplog.records] == [1]

@@ -1,10 +1,14 @@
 """Instruction data in the forms that people have it in, and what is refused."""
 
+import contextlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swarm_lightning.data.sources import open_source
 from swarm_lightning.errors import InputError
@@ -108,3 +112,34 @@ def test_the_fingerprint_changes_with_what_is_said_and_its_order(tmp_path: Path)
         conversations, _ = read_conversations(open_source(written(tmp_path, changed)))
         prints.add(fingerprint_of(conversations))
     assert len(prints) == 3
+
+
+def test_broken_text_is_mended_and_named_in_files_and_refused_in_json_inside_a_cell(tmp_path: Path) -> None:
+    records = [{"prompt": "one", "response": "1"}, {"prompt": "two \ud83d", "response": "2"}]
+    conversations, (notice,) = read_conversations(open_source(written(tmp_path, records)))
+    assert conversations[1].turns[0] == Turn("user", "two \ufffd")
+    assert (notice.kind, notice.identifiers) == ("broken text", ("1",))
+    inside = json.dumps([{"role": "assistant", "content": "\ud83d"}])
+    with pytest.raises(InputError, match="valid Unicode in the messages of record 0"):
+        turns_of(tmp_path, [{"messages": inside}])
+
+
+def test_numbers_of_any_size_are_responses(tmp_path: Path) -> None:
+    path = tmp_path / "lessons.jsonl"
+    path.write_text(f'{{"prompt": "?", "response": {"7" * 5000}}}\n')
+    ((conversation,), _) = read_conversations(open_source(str(path)))
+    assert conversation.turns[1].content == "7" * 5000
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(st.characters(codec=None), max_size=4) | st.just(-(10**4000)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "user"]), inner),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(["messages", "prompt", "response", "system", "id"])
+
+
+@given(st.lists(st.dictionaries(KEYS, VALUES | VALUES.map(json.dumps), max_size=5), min_size=1, max_size=4))
+def test_any_records_are_conversations_or_refused(records: list[dict[str, Any]]) -> None:
+    with contextlib.suppress(InputError), tempfile.TemporaryDirectory() as folder:
+        assert fingerprint_of(read_conversations(open_source(written(Path(folder), records)))[0])

@@ -94,7 +94,9 @@ def test_what_is_too_long_is_cut_and_a_response_that_is_all_cut_is_left_out(
         (PLAIN, conversation("a", "b", system="Be brief."), r"\{system\} in text.template"),
         (TextSettings(chat_template="{{ raise_exception('no users') }}"), conversation("a", "b"), "no users"),
         (
-            TextSettings(chat_template="{{ messages | length }}{{ messages[0]['content'] }}"),
+            TextSettings(
+                chat_template="{{ messages | length }}{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
+            ),
             conversation("a", "b"),
             "rewrites earlier turns",
         ),
@@ -117,6 +119,48 @@ def test_a_tokenizer_without_a_chat_template_needs_a_template(tokenizer: PreTrai
     finally:
         tokenizer.chat_template = template
     assert given == encode(conversation("a", "b"), tokenizer, TextSettings())
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        # Contents as parts, and no word of a generation prompt.
+        (
+            "{% for m in messages %}{{ m.role }}: {{ m.content[0].text }}</s>\n{% endfor %}",
+            [("user: 2 + 2?</s>\nassistant:", False), (" 4</s>", True), ("\n", False)],
+        ),
+        # A clock.
+        (
+            "{{ strftime_now('%Y-%m-%d') }} {% for m in messages %}{{ m.content }}</s>{% endfor %}",
+            [("2024-07-26 2 + 2?</s>", False), ("4</s>", True)],
+        ),
+    ],
+)
+def test_templates_of_all_kinds_are_written_as_they_are_asked(
+    tokenizer: PreTrainedTokenizerBase, template: str, expected: list[tuple[str, bool]]
+) -> None:
+    example = encode(conversation("2 + 2?", "4"), tokenizer, TextSettings(chat_template=template))
+    pairs = [(token, token if trained else IGNORED) for text, trained in expected for token in ids(tokenizer, text)]
+    assert list(zip(example.input_ids, example.labels, strict=True)) == pairs
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m.content + 1 }}{% endfor %}",
+        "{% for m in messages %}{{ m.content.split('</think>')[-1] }}</s>{% endfor %}",
+        "{% for m in messages %}{{ m.content[:2] }}</s>{% endfor %}",
+        "",
+    ],
+)
+def test_a_template_that_fails_or_cuts_a_response_is_refused_with_the_example(
+    tokenizer: PreTrainedTokenizerBase, template: str
+) -> None:
+    with pytest.raises(InputError, match="lessons: .*(Example '7'|none).*text.template"):
+        tokenize(
+            [conversation("2 + 2?", "<think>easy</think> 4")], tokenizer, TextSettings(chat_template=template), 512,
+            "lessons",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
