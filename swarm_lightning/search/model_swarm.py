@@ -91,7 +91,7 @@ class ModelSwarm(PreparedSearch):
                 folder if null.
 
         Raises:
-            InputError: If a number is out of range.
+            InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
