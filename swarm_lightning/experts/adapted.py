@@ -8,7 +8,7 @@ layers that carry many particles. The base is changed in place and never copied.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,9 +17,8 @@ from swarm_lightning.doors.peft import has_adapters, wrap_layers
 from swarm_lightning.doors.transformers_config import routes_tokens
 from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import Adapter
 from swarm_lightning.experts.checks import check_base
-from swarm_lightning.experts.layout import Layout
+from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.settings import lora_config
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
 from swarm_lightning.vectors import Vectors
@@ -28,25 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."  # what PEFT puts before the names of a model's modules in an adapter's file
-
-
-class Adapters(Protocol):
-    """What is needed of a pool of adapters."""
-
-    @property
-    def layout(self) -> Layout:
-        """Which tensor stands where in a vector."""
-
-    @property
-    def vectors(self) -> Tensor:
-        """The weights of the experts [n, D]."""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What holds for all in their `adapter_config.json`."""
-
-    def adapters(self) -> list[Adapter]:
-        """Return the experts as adapters."""
 
 
 class AdaptedModel:
@@ -64,7 +44,7 @@ class AdaptedModel:
 
     most_particles: int | None = None
 
-    def __init__(self, base: "PreTrainedModel", pool: Adapters) -> None:
+    def __init__(self, base: "PreTrainedModel", pool: ExpertPool) -> None:
         """Put layers into the base that carry the pool's first expert.
 
         Args:
@@ -132,7 +112,7 @@ class AdaptedModel:
                 layer.carry(down, up)
 
 
-def _put_in_layers(base: "PreTrainedModel", pool: Adapters, batch: BatchShape) -> list[StackedLinear]:
+def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape) -> list[StackedLinear]:
     """Let PEFT find and wrap the layers that the config means, and replace its wrappers by ours."""
     config = lora_config(pool.config)
     # PEFT draws a random start, which is thrown away: it may not change the run's random numbers. Weights made in
@@ -155,7 +135,7 @@ def _put_in_layers(base: "PreTrainedModel", pool: Adapters, batch: BatchShape) -
     return layers
 
 
-def _check_names(named: set[str], pool: Adapters) -> None:
+def _check_names(named: set[str], pool: ExpertPool) -> None:
     missing = sorted(named - set(pool.layout.names))
     unknown = sorted(set(pool.layout.names) - named)
     if missing or unknown:
