@@ -92,7 +92,7 @@ class Population:
             run: The run folder.
         """
         settings, name = self.settings, self.settings.space
-        needed = settings.start.kind != "experts" or settings.draws == "coefficient"
+        needed = settings.start.kind != "experts" or SPACES[name].uses_base
         base = pool.base_vector(settings.base) if needed and settings.base is not None else None
         material = Material(
             experts=[pool.vector(index) for index in range(len(pool.names))],

@@ -8,7 +8,7 @@ checkpoint is never continued by a search that would silently be another one.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,8 +22,12 @@ from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.spaces import SPACES
 
-Draws = Literal["particle", "tensor", "coefficient"]
-Storage = Literal["memory", "disk"]
+if TYPE_CHECKING:
+    Draws = str
+    Storage = str
+else:  # what the registry of spaces names: a further one is a line there and nothing here
+    Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
+    Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 

@@ -75,6 +75,7 @@ class Space(Protocol):
         writes: Whether first positions are still to be written to the disk: they are when nothing else can refuse the
             search any more, unless a checkpoint names them.
         dtype: Of the positions.
+        uses_base: Whether it is made of the base too, where one is named.
         returns_memory: Whether vectors are made one after the other, so that freed memory should go back to the system.
     """
 
@@ -82,6 +83,7 @@ class Space(Protocol):
     differences_from: str | None
     writes: bool
     dtype: ClassVar[torch.dtype]
+    uses_base: ClassVar[bool]
     returns_memory: ClassVar[bool]
 
     def __init__(self, material: Material = ...) -> None:

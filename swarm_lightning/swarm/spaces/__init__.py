@@ -5,7 +5,7 @@ from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
 from swarm_lightning.swarm.spaces.dense import DenseSpace, TensorSpace
 from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
 
-# Named by a search's settings `storage` and `draws`.
+# `storage`/`draws`, the settings of a search that choose one.
 SPACES: dict[str, type[Space]] = {
     "memory/particle": DenseSpace,
     "memory/tensor": TensorSpace,

@@ -67,6 +67,7 @@ class CoefficientSpace(DenseSpace):
     [[3.0], [3.25]]
     """
 
+    uses_base: ClassVar[bool] = True
     returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:

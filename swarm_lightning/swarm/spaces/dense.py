@@ -23,6 +23,7 @@ class DenseSpace:
     differences_from: str | None = None
     writes = False
     dtype: ClassVar[torch.dtype] = torch.float32
+    uses_base: ClassVar[bool] = False
     returns_memory: ClassVar[bool] = False
 
     def __init__(self, material: Material = Material()) -> None:  # noqa: B008 - frozen

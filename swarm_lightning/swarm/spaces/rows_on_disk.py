@@ -40,6 +40,7 @@ class RowSpace:
     differences_from: str | None = None
     writes = True
     dtype: ClassVar[torch.dtype] = torch.int64
+    uses_base: ClassVar[bool] = False
     returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:
