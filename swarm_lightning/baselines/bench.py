@@ -96,7 +96,7 @@ class Bench:
             Absent: If the experts are full checkpoints and no base is named.
         """
         self.check_base("it works on the experts' differences from their base")
-        base = self.module.pool.base_vector(str(self.module.base))
+        base = self.module.pool.base_vector(str(self.module.settings.base))
         return None if base is None else base[:]
 
     def check_base(self, what: str) -> None:
@@ -108,7 +108,7 @@ class Bench:
         Raises:
             Absent: If the experts are full checkpoints and none is.
         """
-        if self.module.base is None:
+        if self.module.settings.base is None:
             raise Absent(f"{what}, and the experts are full checkpoints without one: name it in model.base")
 
     def check_shared_pass(self) -> None:

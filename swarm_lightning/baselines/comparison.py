@@ -28,7 +28,6 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.files import write_whole
 from swarm_lightning.objectives.protocol import CombinesScores
 from swarm_lightning.objectives.utility import utility_of
-from swarm_lightning.search.resume import identity_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -111,7 +110,7 @@ class Comparison:
         if count < method.least:
             raise Absent(f"it needs {method.least} experts or more, and there are {count}")
         budget = self._budget(seed) if method.kind == "search" and name != SWARM else None
-        self.module.seed = seed or 0  # of sampled replies; the model swarm's search sets the same
+        self.module.sample_by(seed or 0)  # of sampled replies; the model swarm's search sets the same
         bench = Bench(self.module, self.validation, seed or 0, budget, self._search)
         if budget is not None and bench.affordable < 2:
             raise Absent(
@@ -172,7 +171,7 @@ class Comparison:
         """Return what all rows have in common; further methods and seeds may come later."""
         settings = self.settings
         own = {name: getattr(settings, name) for name in ("evaluations", "density", "data_merge", "domain_texts")}
-        return {**identity_of(self.module), **self._protocol, "compare": own}
+        return {**self.module.identity, **self._protocol, "compare": own}
 
     def _open(self) -> list[str]:
         """Return the settings of a single row that has no result yet: another value changes no row."""

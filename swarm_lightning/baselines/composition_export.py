@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from swarm_lightning.baselines.results import Result
-from swarm_lightning.experts.checkpoint_export import export_checkpoint
-from swarm_lightning.experts.export import export_adapter
+from swarm_lightning.experts.expert_export import export_expert
 from swarm_lightning.experts.model_card import public_name
-from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.search.loading import resident_of
-from swarm_lightning.search.resident import base_of
 from swarm_lightning.shown import in_markdown
 
 if TYPE_CHECKING:
@@ -26,7 +22,7 @@ WHOLE_MODELS = "models"
 
 def folder_name(module: "ModelSwarm") -> str:
     """Return the folder, in that of the comparison, that holds what was composed of a search's experts."""
-    return ADAPTERS if isinstance(module.pool, ExpertPool) else WHOLE_MODELS
+    return ADAPTERS if module.pool.are_differences else WHOLE_MODELS
 
 
 def export_composition(
@@ -45,14 +41,12 @@ def export_composition(
     Returns:
         The folder.
     """
-    base, pool = base_of(module), module.pool
-    whole = not isinstance(pool, ExpertPool)
-    card = composition_card(base, module.task, pool.names, title, result, test, whole)
-    if isinstance(pool, ExpertPool):
-        return export_adapter(folder, vector, pool, card, overwrite=True, base=base)
-    return export_checkpoint(
-        folder, vector, resident_of(module), base, card, True, trust_remote_code=module.trust_remote_code
-    )
+    base, pool = module.base, module.pool
+    card = composition_card(base, module.task, pool.names, title, result, test, not pool.are_differences)
+    return export_expert(
+        folder, vector, pool, card, base, base, module.resident, True,
+        trust_remote_code=module.settings.trust_remote_code,
+    )  # fmt: skip
 
 
 def composition_card(

@@ -39,8 +39,8 @@ from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.doors.lightning_cli import CommandLine
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
-from swarm_lightning.search.checkpoint_check import check_checkpoint
-from swarm_lightning.search.run_folder import (
+from swarm_lightning.runs.checkpoint_check import check_checkpoint
+from swarm_lightning.runs.run_folder import (
     CONFIG,
     claim_run_folder,
     find_begun,
@@ -51,7 +51,7 @@ from swarm_lightning.search.run_folder import (
     remove_if_empty,
     run_folder_of,
 )
-from swarm_lightning.search.run_lock import RunLock, hold_run
+from swarm_lightning.runs.run_lock import RunLock, hold_run
 from swarm_lightning.search.strategy import external_launch
 from swarm_lightning.shown import say
 from swarm_lightning.sweep.settings import SweepSettings
@@ -230,13 +230,9 @@ class SwarmCLI(CommandLine):
             super().instantiate_classes()
 
     def run_command(self, command: str) -> None:
-        """Run the chosen command."""
+        """Run the chosen command; a sweep, whose searches are commands of their own, is for `main` to run."""
         if command != "sweep":
             super().run_command(command)
-            return
-        from swarm_lightning.cli.sweep import run_sweep
-
-        run_sweep(self)
 
     def further_callbacks(self) -> list[Callback]:
         """Return what shows a search to the user and writes down what came out."""

@@ -66,7 +66,11 @@ def _run(arguments: list[str]) -> None:
             make_experts(arguments[1:])
             return
         with interruption.in_order():
-            SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
+            command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
+            if command.subcommand == "sweep":
+                from swarm_lightning.cli.sweep import run_sweep
+
+                run_sweep(command)
             _part()
     except (InputError, MisconfigurationException) as error:
         _tell(str(error), getattr(error, "shared", False))

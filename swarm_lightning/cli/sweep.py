@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -24,15 +23,15 @@ from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
+from swarm_lightning.runs.run_folder import CHECKPOINTS
 from swarm_lightning.search.results import INITIAL
-from swarm_lightning.search.run_folder import CHECKPOINTS
-from swarm_lightning.search.storage import rows_folder
 from swarm_lightning.shown import for_terminal, say, written_out
+from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
-from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, tests_of, write_report
-from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
-from swarm_lightning.sweep.space import Space, check_grid, names, put, read_space, samples, size
+from swarm_lightning.sweep.report import FACTS, SUMMARY, outcome, rows_of, tests_of, write_report
+from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SETTINGS, SweepSettings
+from swarm_lightning.sweep.space import DrawnSpace, check_grid, names, put, read_space, samples, size
 from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
 from swarm_lightning.sweep.trial import ReportToStudy, Shared
 
@@ -74,7 +73,7 @@ def run_sweep(cli: SwarmCLI) -> None:
         _finish(study, shared, config)
 
 
-def _rehearse(config: Mapping[str, Any], space: Space, folder: Path, shared: Shared) -> dict[str, str]:
+def _rehearse(config: Mapping[str, Any], space: DrawnSpace, folder: Path, shared: Shared) -> dict[str, str]:
     """Go through the beginning of a search, once with all experts and data that are drawn.
 
     Returns:
@@ -201,7 +200,7 @@ def _copy_expert(source: Path, target: Path) -> None:
         shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
-def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> Space:
+def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> DrawnSpace:
     space = read_space(PUBLISHED_SPACE if settings.space is None else settings.space, config)
     for together in samples(space):
         try:
@@ -228,21 +227,17 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
 
 
 def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
-    """Make the parts of a search, and the swarm's rules, to see whether they take their settings.
+    """Make the parts of a search to see whether they take their settings.
 
     Raises:
         InputError: If they do not.
     """
     parser = cli.parser_of("fit")
     with told_as_input():
-        parts = parser.instantiate_classes(parser.parse_object(dict(config)))
-    try:
-        parts.model.scheduler_factory(parts.model.optimizer_factory([torch.zeros(2, 1)]))
-    except ValueError as error:
-        raise InputError(str(error)) from error
+        parser.instantiate_classes(parser.parse_object(dict(config)))
 
 
-def _identity(whole: Mapping[str, Any], space: Space) -> dict[str, Any]:
+def _identity(whole: Mapping[str, Any], space: DrawnSpace) -> dict[str, Any]:
     """Return the config without what may differ between the processes of a sweep, and without what is drawn."""
     drawn = {key: "drawn by the sweep" for key in space}
     kept = put({name: value for name, value in whole.items() if name != "config"}, drawn)

@@ -13,7 +13,6 @@ from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.search.export import export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch
 from swarm_lightning.shown import say
@@ -123,7 +122,7 @@ class SwarmTrainer(L.Trainer):
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        say(f"Exported: {export_expert(model, folder, particle, max_shard_size=max_shard_size)}")
+        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size)}")
 
     def compare(
         self,
@@ -141,7 +140,7 @@ class SwarmTrainer(L.Trainer):
         from swarm_lightning.cli.compare import run_comparison
 
         assert isinstance(model, ModelSwarm)
-        run_comparison(self, model, datamodule, compare)
+        run_comparison(self, self.sibling, model, datamodule, compare)
 
     def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
         """Return a trainer with the settings of this one, for a further run in a folder of its own.

@@ -108,6 +108,11 @@ class CheckpointPool:
         return ()
 
     @property
+    def are_differences(self) -> bool:
+        """Whether their weights are differences from the base: those of whole models are not."""
+        return False
+
+    @property
     def layout(self) -> Layout:
         """Which tensor stands where in a vector."""
         return self.architecture.layout

@@ -41,6 +41,10 @@ class Pool(Protocol):
         """The base where the user names none; None where one has to be named."""
 
     @property
+    def are_differences(self) -> bool:
+        """Whether their weights are differences from the base already, as those of adapters are."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How the experts' files were changed to get one form, for the model card."""
 

@@ -65,6 +65,11 @@ class ExpertPool:
     def base(self) -> None:
         """The base where the user names none: adapters need one that is named."""
 
+    @property
+    def are_differences(self) -> bool:
+        """Whether their weights are differences from the base: adapters are."""
+        return True
+
     def vector(self, index: int) -> Tensor:
         """Return the weights [D] of an expert."""
         return self.vectors[index]

@@ -4,24 +4,28 @@ Where only callbacks of this package and of Lightning log, the names are known b
 may have further names: then they are looked for after the first iteration.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 import lightning as L
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.protocol import HasTasks
-from swarm_lightning.search.metrics import NAMES, names_of_particles
-
-if TYPE_CHECKING:
-    from swarm_lightning.search.model_swarm import ModelSwarm
 
 OURS = ("lightning.", "swarm_lightning.")
 
 
 class CheckMonitors(L.Callback):
     """Refuses a `monitor` that the search does not measure."""
+
+    def __init__(self, names: Sequence[str], has_scored: Callable[[], bool]) -> None:
+        """Say what there is to monitor.
+
+        Args:
+            names: Of all numbers that the search can measure.
+            has_scored: Tells whether it has scored anything since it was made or resumed.
+        """
+        self._names = list(names)
+        self._has_scored = has_scored
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Compare with what a search measures, before anything is loaded.
@@ -31,7 +35,7 @@ class CheckMonitors(L.Callback):
         """
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if stage == "fit" and all(type(callback).__module__.startswith(OURS) for callback in callbacks):
-            _check(callbacks, measured_names(pl_module), "measured")  # type: ignore[arg-type]
+            _check(callbacks, self._names, "measured")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare with what this iteration has measured, before anybody reads it.
@@ -41,15 +45,9 @@ class CheckMonitors(L.Callback):
         """
         measured = trainer.callback_metrics
         # Lightning ends the epoch of the checkpoint once more when it resumes; nothing has been measured yet.
-        if getattr(pl_module, "evaluation", None) is not None:
+        if self._has_scored():
             where = f"known of iteration {trainer.current_epoch + 1}"
             _check(trainer.callbacks, list(measured), where)  # type: ignore[attr-defined]
-
-
-def measured_names(module: "ModelSwarm") -> list[str]:
-    """Return the names of all numbers that a search can measure; a few are not known of every iteration."""
-    tasks = module.objective.tasks if isinstance(module.objective, HasTasks) else ()
-    return [*NAMES, *(f"best/{task}" for task in tasks), *names_of_particles(module.particles)]
 
 
 def _check(callbacks: Iterable[L.Callback], names: list[str], how: str) -> None:

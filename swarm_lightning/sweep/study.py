@@ -21,10 +21,9 @@ from swarm_lightning.doors.optuna import taken_up
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
-from swarm_lightning.search.run_folder import remove_if_empty
-from swarm_lightning.sweep.report import PLACE, SETTINGS
-from swarm_lightning.sweep.settings import SweepSettings
-from swarm_lightning.sweep.space import Space, draw_settings, size
+from swarm_lightning.runs.run_folder import remove_if_empty
+from swarm_lightning.sweep.settings import PLACE, SETTINGS, SweepSettings
+from swarm_lightning.sweep.space import DrawnSpace, draw_settings, size
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -46,7 +45,7 @@ class SweepStudy:
         count: Searches that there are to be, of all processes together.
     """
 
-    def __init__(self, folder: Path, settings: SweepSettings, space: Space, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: SweepSettings, space: DrawnSpace, identity: Mapping[str, Any]) -> None:
         """Open the study, or make it.
 
         Args:

@@ -18,7 +18,7 @@ from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import Abstention, GenerationSettings, LanguageModel, Likelihood, MultipleChoice
 from swarm_lightning.objectives.protocol import RowDecided
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -16,7 +16,7 @@ from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import GenerationSettings, HarnessTask, LanguageModel, Likelihood, Objective
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 from tests.objectives.local_tasks import CHOICE, LAST_WORD, REPLY, check, documents, write_task
 
 if TYPE_CHECKING:

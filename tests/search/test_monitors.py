@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.loggers import CSVLogger
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.monitors import measured_names
+from swarm_lightning.search.results import names_of_metrics
 from tests.search.tiny_search import World, search
 
 
@@ -47,4 +47,4 @@ def test_what_is_measured_can_be_watched(world: World, tmp_path: Path, callbacks
 
 def test_the_names_are_those_that_are_measured(world: World, tmp_path: Path) -> None:
     module = search(world, tmp_path, iterations=1)
-    assert list(module.metrics) == measured_names(module)
+    assert list(module.state.metrics) == names_of_metrics(module.settings.particles)

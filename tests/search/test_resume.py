@@ -11,7 +11,7 @@ import torch
 from swarm_lightning.differences import differences_between, flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch
-from swarm_lightning.search.resume import check_same_search, settings_of
+from swarm_lightning.search.settings import check_same_search, settings_of
 from tests.search.tiny_search import (
     TIMINGS,
     World,

@@ -11,10 +11,10 @@ from swarm_lightning.locks import lock_if_free
 from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.sweep.report import budget, rows_of
 from swarm_lightning.sweep.settings import SweepSettings
-from swarm_lightning.sweep.space import Choice, Space
+from swarm_lightning.sweep.space import Choice, DrawnSpace
 from swarm_lightning.sweep.study import SweepStudy
 
-SPACE: Space = {"model.particles": Choice((2, 3, 4, 5))}
+SPACE: DrawnSpace = {"model.particles": Choice((2, 3, 4, 5))}
 
 
 def study_in(folder: Path, **settings: Any) -> SweepStudy:

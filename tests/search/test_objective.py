@@ -8,7 +8,7 @@ import torch
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch, MultiTask
-from swarm_lightning.search.tasks import check_tasks, parts_in, tasks_at_0
+from swarm_lightning.search.objective import check_tasks, parts_in, tasks_at_0
 
 BOTH = MultiTask({"sums": ExactMatch(), "towns": ExactMatch()})
 EXAMPLES = [Example(str(place), task=task) for place, task in enumerate(("sums", "towns", "towns"))]

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.files import storage_errors, sweep
-from swarm_lightning.search.run_folder import LOCK
+from swarm_lightning.files import remove_leftovers, storage_errors
+from swarm_lightning.runs.run_folder import LOCK
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 # Locks of this process by folder, each with how many parts of the process hold it.
@@ -72,7 +72,7 @@ def hold_run(folder: Path) -> RunLock:
         number = _lock(path)
         os.truncate(number, 0)
         os.write(number, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        sweep(folder)
+        remove_leftovers(folder)
     _held[folder] = RunLock(path, number)
     return _held[folder]
 

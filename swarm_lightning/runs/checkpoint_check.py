@@ -1,6 +1,6 @@
 """Looks into a checkpoint before anything is made of it: is it whole, and is it one of a swarm?
 
-Whether it belongs to the search that wants to go on is judged in `resume.py`.
+Whether it belongs to the search that wants to go on is judged in `search/settings.py`.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.resume import KEY
+from swarm_lightning.search.state import KEY
 
 NEEDED = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version", KEY)
 

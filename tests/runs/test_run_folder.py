@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.run_folder import (
+from swarm_lightning.runs.run_folder import (
     claim_run_folder,
     find_begun,
     find_checkpoint,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.run_lock import LOCK, hold_run
+from swarm_lightning.runs.run_lock import LOCK, hold_run
 from tests.search.tiny_search import World, content, run_swarm
 
 

@@ -1,19 +1,26 @@
-"""Searches with several tasks: whether objective and data name the same ones, and what each task's utility is."""
+"""What a search does with its objective: refuse tasks that do not fit the data, let it measure, keep what it knows.
+
+Preparing and keeping a state are optional for an objective, and so are tasks; see `MeasuresTheBase`, `KeepsState` and
+`HasTasks` in `objectives/protocol.py`.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example, ExampleSplits
+from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.protocol import HasTasks, Objective
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.objectives.protocol import HasTasks, KeepsState, MeasuresTheBase, Objective
 from swarm_lightning.objectives.utility import parts_of
 from swarm_lightning.search.results import FOUND, INITIAL
+from swarm_lightning.swarm.state import Swarm
 
 if TYPE_CHECKING:
-    from swarm_lightning.search.model_swarm import ModelSwarm
+    from swarm_lightning.evaluation.evaluator import Evaluator
 
 
 def check_tasks(objective: Objective, splits: ExampleSplits | None) -> None:
@@ -67,18 +74,33 @@ def parts_in(objective: Objective, scores: Tensor, examples: Sequence[Example]) 
     return parts_of(objective, scores.tolist(), examples)
 
 
-def note_parts(module: "ModelSwarm", examples: Sequence[Example]) -> None:
-    """Keep in mind what the best initial and the best found expert make of every task.
+def note_parts(
+    objective: Objective,
+    swarm: Swarm,
+    scores: Tensor,
+    initial: int,
+    examples: Sequence[Example],
+    before: Mapping[str, dict[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Say what the best initial and the best found expert make of every task.
 
     Args:
-        module: The search, whose swarm has just taken in its scores.
-        examples: The examples that guide it.
+        objective: What was asked.
+        swarm: The swarm, which has just taken in its scores.
+        scores: The scores of the personal bests [N, M].
+        initial: Which particle is the best initial expert.
+        examples: What was asked, M of them.
+        before: What this returned before; empty at first.
+
+    Returns:
+        Utility by task of both; nothing where the objective has no tasks.
     """
-    if not isinstance(module.objective, HasTasks):
-        return
-    if not module.parts:
-        module.parts[INITIAL] = parts_in(module.objective, module.score_memory.best[module.best_initial], examples)
-        at_0 = tasks_at_0(module.objective, module.swarm.initial_utilities, module.score_memory.best, examples)
+    if not isinstance(objective, HasTasks):
+        return {}
+    parts = dict(before)
+    if not parts:
+        parts[INITIAL] = parts_in(objective, scores[initial], examples)
+        at_0 = tasks_at_0(objective, swarm.initial_utilities, scores, examples)
         if at_0:
             rank_zero_warn(
                 f"Every particle begins with utility 0, because none scores above 0 on {', '.join(at_0)}: until one "
@@ -86,8 +108,8 @@ def note_parts(module: "ModelSwarm", examples: Sequence[Example]) -> None:
                 "set combine: mean.",
                 stacklevel=2,
             )
-    best = module.score_memory.best[int(module.swarm.best_particle)]
-    module.parts[FOUND] = parts_in(module.objective, best, examples)
+    parts[FOUND] = parts_in(objective, scores[int(swarm.best_particle)], examples)
+    return parts
 
 
 def tasks_at_0(objective: Objective, utilities: Tensor, scores: Tensor, examples: Sequence[Example]) -> list[str]:
@@ -108,10 +130,46 @@ def tasks_at_0(objective: Objective, utilities: Tensor, scores: Tensor, examples
     return [task for task in parts[0] if all(part.get(task, 0.0) == 0 for part in parts)]
 
 
-def named_parts(parts: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """Return the utilities of tasks under the names of metrics, as in `best/medqa`.
+def prepare_objective(objective: Objective, evaluator: "Evaluator", ranks: Ranks, examples: Sequence[Example]) -> None:
+    """Let the objective measure what it needs on the base model alone, before the first evaluation of a search.
 
-    >>> named_parts({"medqa": 0.5}, "best")
-    {'best/medqa': 0.5}
+    The first rank measures and the others take over what it found: were all to measure, their last digits might differ.
+
+    Args:
+        objective: What is asked.
+        evaluator: Lends the base.
+        ranks: The processes that share the work.
+        examples: The examples that guide the search.
+
+    Raises:
+        InputError: If the objective can't be prepared; on all ranks.
     """
-    return {f"{prefix}/{task}": utility for task, utility in parts.items()}
+    with ranks.together():
+        if isinstance(objective, MeasuresTheBase) and ranks.index == 0:
+            with evaluator.base_alone(examples) as model:
+                objective.prepare(examples, model)
+    state = ranks.first(objective_state(objective))
+    with ranks.together():
+        load_objective_state(objective, state)
+    if isinstance(objective, MeasuresTheBase) and state:
+        shown = ", ".join(f"{name} {value}" for name, value in flatten(state).items())
+        rank_zero_info(f"{type(objective).__name__} begins with: {shown}.")
+
+
+def objective_state(objective: Objective) -> dict[str, Any]:
+    """Return what an objective keeps, as plain values by name; nothing for most."""
+    return objective.state_dict() if isinstance(objective, KeepsState) else {}
+
+
+def load_objective_state(objective: Objective, state: dict[str, Any]) -> None:
+    """Give an objective what it kept.
+
+    Args:
+        objective: Of the class that it comes from.
+        state: What `objective_state` returned.
+
+    Raises:
+        InputError: If it belongs to another objective.
+    """
+    if state and isinstance(objective, KeepsState):
+        objective.load_state_dict(state)
