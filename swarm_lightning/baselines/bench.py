@@ -12,6 +12,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.candidates import Candidates
 from swarm_lightning.baselines.method import Absent
+from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
@@ -58,6 +59,7 @@ class Bench:
         self.search = search
         self.generator = torch.Generator().manual_seed(seed)
         self._before = module.evaluator.asked
+        self._products: ProductBench | None = None
 
     @property
     def experts(self) -> Tensor:
@@ -72,7 +74,8 @@ class Bench:
     @property
     def spent(self) -> int:
         """How many (particle, example) pairs have been asked since the bench was set up, by the engine's counter."""
-        return self.module.evaluator.asked - self._before
+        of_products = 0 if self._products is None else self._products.evaluator.asked
+        return self.module.evaluator.asked - self._before + of_products
 
     @property
     def affordable(self) -> int:
@@ -120,6 +123,19 @@ class Bench:
                 "it mixes the experts' next-token distributions in one forward pass, and full checkpoints take turns "
                 "in the resident model"
             )
+
+    def products(self, instead: str = "") -> ProductBench:
+        """Return what mixes the experts' products B A; what it asks counts here.
+
+        Args:
+            instead: What is the same for full checkpoints, for the reason to be absent.
+
+        Raises:
+            Absent: If the experts are full checkpoints.
+        """
+        if self._products is None:
+            self._products = ProductBench(self.module.pool, self.module.evaluator, self.examples, instead)
+        return self._products
 
     def combinations(self, weights: Tensor, origin: Tensor | None = None) -> "Vectors":
         """Return linear combinations of the experts, to be asked; of whole models each is made when it is asked.

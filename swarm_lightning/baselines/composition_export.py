@@ -6,11 +6,10 @@ The card says which method made it of which experts, and what it scores.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.experts.checkpoint_export import export_checkpoint
-from swarm_lightning.experts.export import export_adapter
+from swarm_lightning.experts.export import export_adapter, write_adapter
 from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.search.loading import resident_of
@@ -30,14 +29,14 @@ def folder_name(module: "ModelSwarm") -> str:
 
 
 def export_composition(
-    module: "ModelSwarm", folder: Path, vector: Tensor, title: str, result: Result, test: float | None
+    module: "ModelSwarm", folder: Path, composition: Composition, title: str, result: Result, test: float | None
 ) -> Path:
     """Write an adapter or checkpoint folder, replacing one that an interrupted comparison has left.
 
     Args:
         module: The search whose experts were composed; set up.
         folder: Where it goes.
-        vector: Weights [D].
+        composition: One adapter or one full checkpoint.
         title: What the method is called.
         result: Its numbers.
         test: Its utility on the test split; None where there is none.
@@ -48,6 +47,10 @@ def export_composition(
     base, pool = base_of(module), module.pool
     whole = not isinstance(pool, ExpertPool)
     card = composition_card(base, module.task, pool.names, title, result, test, whole)
+    adapter, vector = composition.adapter, composition.vector
+    if adapter is not None:
+        return write_adapter(folder, adapter.tensors, adapter.config, card, overwrite=True, base=base)
+    assert vector is not None
     if isinstance(pool, ExpertPool):
         return export_adapter(folder, vector, pool, card, overwrite=True, base=base)
     return export_checkpoint(
