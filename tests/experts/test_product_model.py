@@ -15,7 +15,7 @@ from swarm_lightning.experts.product_adapter import product_adapter
 from swarm_lightning.experts.product_linear import ProductLinear
 from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.products import Granularity, Groups, Products
-from swarm_lightning.objectives import ExactMatch
+from swarm_lightning.objectives import ExactMatch, MeanLogLikelihood
 from tests.conftest import save_adapter
 
 TOKENS = torch.tensor([[1, 40, 50, 60, 70, 80], [1, 41, 300, 7, 9, 11]])
@@ -107,32 +107,31 @@ def test_other_groups_share_the_matrices(tiny_base_folder: Path, pool: ExpertPoo
 def test_an_adapted_output_layer_is_served(tiny_base_folder: Path, tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "two"), start=1):
         save_adapter(tiny_base_folder, tmp_path / name, seed, r=2, lora_alpha=4, target_modules=["q_proj", "lm_head"])
-    pool = load_pool(str(tmp_path))
-    replies = compare_replies(tiny_base_folder, pool)
-    assert replies[0] == replies[1]
+    check_same_answers(tiny_base_folder, load_pool(str(tmp_path)))
 
 
 def test_the_evaluator_gives_the_replies_and_likelihoods_of_the_adapters(
     tiny_base_folder: Path, pool: ExpertPool
 ) -> None:
-    stacked, products = compare_replies(tiny_base_folder, pool)
-    assert stacked == products
-    assert len({tuple(row) for row in stacked}) == 4  # the experts say different things
+    check_same_answers(tiny_base_folder, pool)
 
 
-def compare_replies(base_folder: Path, pool: ExpertPool) -> tuple[list[list[str]], list[list[str]]]:
-    """Return the replies of all experts by their weights, and by one-hot coefficients."""
+def check_same_answers(base_folder: Path, pool: ExpertPool) -> None:
+    """Ask all experts by their weights, and by one-hot coefficients in one pass."""
     base, tokenizer = load_base(str(base_folder))
     adapted = AdaptedModel(base, pool)
     products = Products.of(pool.adapters())
     model = ProductModel(adapted, products, Groups.of(products, "expert"))
     examples = [Example(f"What is {one} plus 7?", "19") for one in range(5)]
-    objective = ExactMatch(max_new_tokens=6)
-    found = []
+    replies, scores = [], []
     for resident, positions in ((adapted, pool.vectors), (model, torch.eye(len(pool.names)))):
-        evaluation = Evaluator(resident, tokenizer, objective).evaluate(positions, examples, whole_replies=True)
-        found.append([[outcome.reply for outcome in row if outcome is not None] for row in evaluation.outcomes])
-    return found[0], found[1]
+        asked = Evaluator(resident, tokenizer, ExactMatch(max_new_tokens=6))
+        evaluation = asked.evaluate(positions, examples, whole_replies=True)
+        replies.append([tuple(outcome.reply for outcome in row if outcome is not None) for row in evaluation.outcomes])
+        scores.append(Evaluator(resident, tokenizer, MeanLogLikelihood()).evaluate(positions, examples).scores)
+    assert replies[0] == replies[1]
+    assert len(set(replies[0])) == len(pool.names)  # the experts say different things
+    torch.testing.assert_close(scores[1], scores[0], atol=1e-4, rtol=1e-4)
 
 
 def test_products_of_other_layers_and_coefficients_of_another_shape_are_refused(
