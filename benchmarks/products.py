@@ -102,6 +102,7 @@ def measure(world: World, granularity: Any, particles: int, repeats: int, rows: 
         The numbers as plain values.
     """
     from swarm_lightning.evaluation.evaluator import Evaluator
+    from swarm_lightning.evaluation.runners.resident import ResidentRunner
     from swarm_lightning.evaluation.settings import EngineSettings
     from swarm_lightning.experts.adapted import AdaptedModel
     from swarm_lightning.experts.product_model import ProductModel
@@ -114,8 +115,8 @@ def measure(world: World, granularity: Any, particles: int, repeats: int, rows: 
     adapted = AdaptedModel(world.base, pool)
     settings = EngineSettings(rows=rows, exact_stop=False, row_stops=False)
 
-    def evaluator(resident: "ResidentModel") -> Evaluator:
-        return Evaluator(resident, world.tokenizer, world.objective, settings)
+    def evaluator(resident: "ResidentModel") -> Evaluator[ResidentRunner]:
+        return Evaluator(ResidentRunner(resident, world.tokenizer, settings), world.objective)
 
     def grown(experts: torch.Tensor) -> torch.Tensor:
         count = max(particles, len(experts))
@@ -124,7 +125,7 @@ def measure(world: World, granularity: Any, particles: int, repeats: int, rows: 
     positions, coefficients = grown(pool.vectors), grown(groups.spread(torch.eye(len(pool.names))))
     stacked, weighed = evaluator(adapted), evaluator(ProductModel(adapted, products, groups))
 
-    def replies(side: Evaluator, candidates: torch.Tensor) -> list[list[str]]:
+    def replies(side: Evaluator[ResidentRunner], candidates: torch.Tensor) -> list[list[str]]:
         evaluation = side.evaluate(candidates, examples, whole_replies=True)
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
 

@@ -46,6 +46,7 @@ class Ours:
         import torch
 
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.base_model import load_base
@@ -55,7 +56,8 @@ class Ours:
         model, tokenizer = load_base(str(swarm.base), "float32")
         self.demo = swarm
         settings = EngineSettings(exact_stop=stops, row_stops=stops)
-        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective, settings)
+        runner = ResidentRunner(AdaptedModel(model, swarm.pool), tokenizer, settings)
+        self.evaluator = Evaluator(runner, swarm.objective)
         self.optimizer = ParticleSwarm(
             [swarm.positions.clone()],
             lr=TERMS.step_length,

@@ -30,9 +30,9 @@ from demo_gain import TASKS
 from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.greedy_soup import greedy_soup, soup_of
 from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.search.population import set_groups
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.candidates import Candidates
-from swarm_lightning.baselines.method import Absent
-from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.mixture import Averaged
+from swarm_lightning.evaluation.runners.mixture import MixtureRunner, Weigh
 from swarm_lightning.objectives.utility import utility_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ class Bench:
         self.search = search
         self.generator = torch.Generator().manual_seed(seed)
         self._before = module.evaluator.asked
-        self._products: ProductBench | None = None
 
     @property
     def experts(self) -> Tensor:
@@ -74,8 +74,7 @@ class Bench:
     @property
     def spent(self) -> int:
         """How many (particle, example) pairs have been asked since the bench was set up, by the engine's counter."""
-        of_products = 0 if self._products is None else self._products.evaluator.asked
-        return self.module.evaluator.asked - self._before + of_products
+        return self.module.evaluator.asked - self._before
 
     @property
     def affordable(self) -> int:
@@ -86,7 +85,7 @@ class Bench:
     @property
     def shares_passes(self) -> bool:
         """Whether several experts run in one forward pass, as adapters do; whole models take turns."""
-        return self.module.evaluator.engine.adapted.most_particles is None
+        return self.module.evaluator.runner.at_once is None
 
     def origin(self) -> Tensor | None:
         """Return what the experts' differences are taken from: the weights of the base [D], or None for zeros.
@@ -123,19 +122,6 @@ class Bench:
                 "it mixes the experts' next-token distributions in one forward pass, and full checkpoints take turns "
                 "in the resident model"
             )
-
-    def products(self, instead: str = "") -> ProductBench:
-        """Return what mixes the experts' products B A; what it asks counts here.
-
-        Args:
-            instead: What is the same for full checkpoints, for the reason to be absent.
-
-        Raises:
-            Absent: If the experts are full checkpoints.
-        """
-        if self._products is None:
-            self._products = ProductBench(self.module.pool, self.module.evaluator, self.examples, instead)
-        return self._products
 
     def combinations(self, weights: Tensor, origin: Tensor | None = None) -> "Vectors":
         """Return linear combinations of the experts, to be asked; of whole models each is made when it is asked.
@@ -196,6 +182,24 @@ class Bench:
         laid_out = self._laid_out(vectors)
         return self.module.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count)
 
+    def mixture(self, weigh: Weigh, averaged: Averaged) -> Callable[[Sequence[Example]], Tensor]:
+        """Return what scores the experts mixed token by token; every example costs as many pairs as there are experts.
+
+        Args:
+            weigh: Gives the weights of the experts for every prompt.
+            averaged: What of their distributions is averaged.
+
+        Raises:
+            Absent: See `check_shared_pass`.
+        """
+        self.check_shared_pass()
+        runner = MixtureRunner(self.module.evaluator.runner, self.experts, averaged)
+
+        def scores(examples: Sequence[Example]) -> Tensor:
+            return self.module.evaluator.on(runner).evaluate([weigh], examples).scores[0]
+
+        return scores
+
     def worth(self, scores: Tensor) -> float:
         """Return the utility that these scores of the validation examples [M] make."""
         return utility_of(self.module.objective, scores.tolist(), self.examples)
@@ -217,7 +221,8 @@ def combine(experts: Tensor, weights: Tensor, origin: Tensor | None = None) -> T
             of a combination sum to one.
 
     Returns:
-        Vectors [P, D], dtype of the experts.
+        Vectors [P, D], dtype of the experts. One product of matrices in that dtype, and so not to the last digit the
+        sums in float64 of a swarm that is moved by coefficients, in which an expert alone is itself.
 
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.5, 0.25]])).tolist()
     [[0.5, 1.0]]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.composition_export import export_composition, folder_name
-from swarm_lightning.baselines.method import Absent, Composition, Method
+from swarm_lightning.baselines.method import Composition, Method
 from swarm_lightning.baselines.picture import draw
 from swarm_lightning.baselines.registry import SWARM, chosen_methods, make_methods
 from swarm_lightning.baselines.results import Result, agree, place_of, read_results, write_result

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench, best_of
-from swarm_lightning.baselines.method import Absent, Composition, Kind
+from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.swarm.population import draw_children
 from swarm_lightning.swarm.rules import Coefficients
 

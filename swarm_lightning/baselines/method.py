@@ -2,23 +2,17 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.data.examples import Example
 from swarm_lightning.experts.product_adapter import ProductAdapter
-
-if TYPE_CHECKING:
-    from swarm_lightning.baselines.bench import Bench
 
 # fixed: the same whatever the seed, so it runs once. drawn: has random numbers in it, and asks a fixed number of
 # questions. search: has random numbers in it, and spends the budget that all searches get.
 Kind = Literal["fixed", "drawn", "search"]
-
-
-class Absent(Exception):  # noqa: N818 - not an error: the comparison goes on
-    """A method has no place in this comparison; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class Method(Protocol):
     kind: Kind
     least: int
 
-    def compose(self, bench: "Bench") -> Composition:
+    def compose(self, bench: Bench) -> Composition:
         """Make a composition of the experts, with nothing else than the bench.
 
         Raises:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from swarm_lightning.baselines.method import Absent, Composition
+from swarm_lightning.baselines.absence import Absent
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.method import Composition
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.product_adapter import product_adapter
 from swarm_lightning.experts.product_model import ProductModel
@@ -23,20 +24,19 @@ class ProductBench:
         evaluator: Asks them what the bench's own asks.
     """
 
-    def __init__(self, pool: Pool, evaluator: Evaluator, examples: Sequence[Example], instead: str) -> None:
+    def __init__(self, bench: Bench, instead: str = "") -> None:
         """Stack the experts' matrices.
 
         Args:
-            pool: The experts.
-            evaluator: Asks them by their weights.
-            examples: The validation examples.
+            bench: Whose experts and validation examples are used; what is asked here counts there.
             instead: What is the same for full checkpoints, for the reason to be absent.
 
         Raises:
             Absent: If the experts are full checkpoints.
         """
-        engine = evaluator.engine
-        adapted = engine.adapted
+        pool, evaluator = bench.module.pool, bench.module.evaluator
+        runner = evaluator.runner
+        adapted = runner.engine.adapted
         if not isinstance(pool, ExpertPool) or not isinstance(adapted, AdaptedModel):
             raise Absent(
                 f"full checkpoints have no products B A: their weights themselves are added, as in the {instead}"
@@ -44,9 +44,8 @@ class ProductBench:
         self.products = Products.of(pool.adapters())
         self._groups = Groups.of(self.products, "expert")
         model = ProductModel(adapted, self.products, self._groups)
-        self.evaluator = Evaluator(model, engine.tokenizer, evaluator.objective, engine.settings, evaluator.ranks)
-        self.evaluator.seed = evaluator.seed
-        self._examples = examples
+        self.evaluator = evaluator.on(ResidentRunner(model, runner.tokenizer, runner.settings))
+        self._examples = bench.examples
 
     def utilities(self, coefficients: Tensor) -> Tensor:
         """Ask mixtures every validation example; where replies are sampled, all with the same random numbers.

@@ -11,6 +11,7 @@ import torch
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.baselines.product_bench import ProductBench
 
 
 class ProductMean:
@@ -26,7 +27,7 @@ class ProductMean:
         Raises:
             Absent: If the experts are full checkpoints.
         """
-        products = bench.products("uniform soup")
+        products = ProductBench(bench, "uniform soup")
         count = len(bench.names)
         mean = torch.full((count,), 1 / count)
         return products.composition(mean, float(products.utilities(mean[None])[0]), f"mean of {count} products")

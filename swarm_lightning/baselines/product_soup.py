@@ -1,6 +1,6 @@
 """The mean of the products of those experts that do not make it worse, tried from the best down.
 
-Greedy soup (`greedy_soup.py`) with products B A in place of A and B: n + (n - 1) evaluations. Exact as an adapter of
+Greedy soup (`soups.py`) with products B A in place of A and B: n + (n - 1) evaluations. Exact as an adapter of
 the summed rank of the chosen. Absent for full checkpoints, of which the greedy soup is this one. Source: Wortsman et
 al., Model soups, arXiv:2203.05482, recipe 1.
 """
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.greedy_soup import greedy_soup, soup_of
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.baselines.soups import greedy_soup, soup_of
 
 
 class ProductSoup:
@@ -26,7 +27,7 @@ class ProductSoup:
         Raises:
             Absent: If the experts are full checkpoints.
         """
-        products = bench.products("greedy soup")
+        products = ProductBench(bench, "greedy soup")
         alone = torch.eye(len(bench.names))  # a soup of these holds the coefficients
 
         def utility_of(soup: Tensor) -> float:

@@ -11,6 +11,7 @@ import torch
 
 from swarm_lightning.baselines.bench import Bench, best_of
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.baselines.product_bench import ProductBench
 
 STEPS = 20
 
@@ -31,7 +32,7 @@ class TaskArithmetic:
         scales = torch.arange(1, STEPS + 1, dtype=torch.float64) / STEPS
         sums = scales[:, None].expand(-1, len(bench.names))
         if bench.shares_passes:
-            products = bench.products()
+            products = ProductBench(bench)
             utilities = products.utilities(sums)
             best = best_of(utilities)
             return products.composition(sums[best], float(utilities[best]), f"scale {float(scales[best]):g}")

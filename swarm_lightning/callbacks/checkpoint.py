@@ -6,11 +6,13 @@ Beside it the scores of the running iteration are kept as they come; while the s
 """
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from swarm_lightning.doors.lightning import last_saved_step
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.search.checkpoint_file import WholeCheckpointIO
@@ -58,6 +60,9 @@ class SwarmCheckpoint(ModelCheckpoint):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not where the user has chosen another
             trainer.strategy.checkpoint_io = WholeCheckpointIO()
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up nothing: where a search writes to is its own to say, and the folder may go by another name now."""
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the run folder for this process, and keep scores from now on.
 
@@ -81,7 +86,7 @@ class SwarmCheckpoint(ModelCheckpoint):
         if pl_module.evaluation is None:
             return  # Lightning ends the epoch of the checkpoint once more when it resumes; nothing has been scored yet
         super().on_train_epoch_end(trainer, pl_module)
-        if self._last_global_step_saved == trainer.global_step:
+        if last_saved_step(self) == trainer.global_step:
             pl_module.journal.clear()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

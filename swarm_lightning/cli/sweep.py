@@ -15,9 +15,10 @@ import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.callbacks import FirstLook
-from swarm_lightning.cli.main import SwarmCLI
+from swarm_lightning.cli.command import SwarmCLI
 from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
 from swarm_lightning.cli.user_code import told_as_input
+from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError, ServiceError, StorageError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
@@ -26,7 +27,6 @@ from swarm_lightning.locks import lock
 from swarm_lightning.search.results import INITIAL
 from swarm_lightning.search.run_folder import CHECKPOINTS
 from swarm_lightning.search.storage import rows_folder
-from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.shown import for_terminal, say, written_out
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
@@ -56,8 +56,8 @@ def run_sweep(cli: SwarmCLI) -> None:
     """
     require_optuna()
     with said_once():
-        whole = yaml.safe_load(cli._parser("sweep").dump(cli.config["sweep"], skip_unset=False))
-        settings: SweepSettings = cli._parser("sweep").instantiate_classes(cli.config["sweep"]).sweep
+        whole = yaml.safe_load(cli.parser_of("sweep").dump(cli.config["sweep"], skip_unset=False))
+        settings: SweepSettings = cli.parser_of("sweep").instantiate_classes(cli.config["sweep"]).sweep
         config = {name: value for name, value in whole.items() if name not in ("sweep", "config")}
         space = _checked_space(cli, settings, config)
         folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
@@ -219,7 +219,7 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
         check_grid(space)
     settings.count(size(space))
     trainer = config["trainer"]
-    if needs_ranks(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
+    if runs_several_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
             "Expected one rank for each process of a sweep, but got several. Start several processes of the same "
             "command instead: they share the study, and each runs searches of its own."
@@ -233,7 +233,7 @@ def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
     Raises:
         InputError: If they do not.
     """
-    parser = cli._parser("fit")
+    parser = cli.parser_of("fit")
     with told_as_input():
         parts = parser.instantiate_classes(parser.parse_object(dict(config)))
     try:

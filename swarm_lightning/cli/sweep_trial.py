@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.cli import LightningArgumentParser
 
 from swarm_lightning.callbacks import ExportBest
-from swarm_lightning.cli.main import COMMON, SwarmCLI
+from swarm_lightning.cli.command import COMMON, SwarmCLI
 from swarm_lightning.differences import CONTENT
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.loading import load_parts
@@ -65,8 +64,9 @@ class TrialCLI(SwarmCLI):
         """Name the only subcommand."""
         return {"fit": SwarmCLI.subcommands()["fit"]}
 
-    def _add_other_commands(self, parser: LightningArgumentParser) -> None:
+    def further_commands(self) -> dict[str, str]:
         """Leave the other commands out."""
+        return {}
 
     def _choose_files(self) -> str:
         self.config_as_given = self.config.clone()
@@ -106,7 +106,8 @@ class RehearsalCLI(TrialCLI):
         self.config_as_given = self.config.clone()
         return str(self._folder)
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run_command(self, command: str) -> None:
+        """Load what a search loads, and ask nothing."""
         self.before_fit()
         self.model.trainer, self.trainer.datamodule = self.trainer, self.datamodule  # type: ignore[attr-defined]
         self.model.prepare_data()

@@ -10,11 +10,12 @@ from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.search.export import export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.strategy import SwarmStrategy, external_launch, needs_ranks
+from swarm_lightning.search.strategy import SwarmStrategy, external_launch
 from swarm_lightning.shown import say
 
 
@@ -51,7 +52,7 @@ class SwarmTrainer(L.Trainer):
         launch = external_launch()
         if launch is not None and devices in (1, "auto") and num_nodes == 1:
             devices, num_nodes = launch.processes, launch.nodes
-        if strategy == "auto" and needs_ranks(accelerator, devices, num_nodes):
+        if strategy == "auto" and runs_several_processes(accelerator, devices, num_nodes):
             strategy = SwarmStrategy()
         if use_distributed_sampler and isinstance(strategy, SwarmStrategy):
             raise InputError(

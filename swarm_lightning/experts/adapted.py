@@ -8,7 +8,7 @@ layers that carry many particles. The base is changed in place and never copied.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from swarm_lightning.doors.peft import has_adapters, wrap_layers
 from swarm_lightning.doors.transformers_config import routes_tokens
 from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.adapters import Adapter
 from swarm_lightning.experts.checks import check_base
-from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.settings import lora_config
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
 from swarm_lightning.vectors import Vectors
@@ -27,6 +28,25 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."  # what PEFT puts before the names of a model's modules in an adapter's file
+
+
+class Adapters(Protocol):
+    """What is carried, as a pool of adapters has it."""
+
+    @property
+    def layout(self) -> Layout:
+        """Which tensor stands where in a vector."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The content of `adapter_config.json`; what matters in it holds for all."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """Their weights [n, D]."""
+
+    def adapters(self) -> list[Adapter]:
+        """Return them one by one."""
 
 
 class AdaptedModel:
@@ -45,7 +65,7 @@ class AdaptedModel:
 
     most_particles: int | None = None
 
-    def __init__(self, base: "PreTrainedModel", pool: ExpertPool) -> None:
+    def __init__(self, base: "PreTrainedModel", pool: Adapters) -> None:
         """Put layers into the base that carry the pool's first expert.
 
         Args:
@@ -113,7 +133,7 @@ class AdaptedModel:
                 layer.carry(down, up)
 
 
-def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape) -> list[StackedLinear]:
+def _put_in_layers(base: "PreTrainedModel", pool: Adapters, batch: BatchShape) -> list[StackedLinear]:
     """Let PEFT find and wrap the layers that the config means, and replace its wrappers by ours."""
     config = lora_config(pool.config)
     # PEFT draws a random start, which is thrown away: it may not change the run's random numbers. Weights made in
@@ -136,7 +156,7 @@ def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape)
     return layers
 
 
-def _check_names(named: set[str], pool: ExpertPool) -> None:
+def _check_names(named: set[str], pool: Adapters) -> None:
     missing = sorted(named - set(pool.layout.names))
     unknown = sorted(set(pool.layout.names) - named)
     if missing or unknown:

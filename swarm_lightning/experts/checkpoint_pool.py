@@ -149,6 +149,10 @@ class CheckpointPool:
     def _vector_of(self, checkpoint: Checkpoint) -> FileVector:
         return FileVector("the base", self.layout, places_of(checkpoint, self.architecture))
 
+    def scaling(self, name: str) -> float:
+        """Return 1: a whole model's weights are used as they stand."""
+        return 1.0
+
     def resident(self, base: "PreTrainedModel", source: str) -> "WholeModel":
         """Make the resident model of particles of this pool.
 

@@ -54,6 +54,9 @@ class Pool(Protocol):
     def base_vector(self, source: str) -> Vector | None:
         """Return what a base is as a position [D]; None for zeros: adapters that change nothing."""
 
+    def scaling(self, name: str) -> float:
+        """Return what the model multiplies a tensor of the layout with, beyond what stands in the vector."""
+
     def resident(self, base: "PreTrainedModel", source: str) -> ResidentModel:
         """Make the resident model that becomes particles of this pool, out of the base loaded from a source."""
 

@@ -14,7 +14,7 @@ from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
-from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome, score_all
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome, score_all
 from swarm_lightning.objectives.published_choice import published_choice_is_settled, read_published_choice
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NORMALIZE = ("none", "tokens", "characters")
 RULES = ("published",)
 
 
-class MultipleChoice(Asks):
+class MultipleChoice(Asks, Objective):
     """Score 1 for the right choice, and 0 for a wrong one or none.
 
     Methods:

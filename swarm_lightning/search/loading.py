@@ -50,6 +50,7 @@ def load_parts(module: "ModelSwarm", stage: str) -> None:
         InputError: If the experts do not fit the base, or the objective can't serve the examples.
     """
     from swarm_lightning.evaluation.evaluator import Evaluator
+    from swarm_lightning.evaluation.runners.resident import ResidentRunner
 
     if module.ranks.index > 0:  # one bar for all
         from transformers.utils.logging import disable_progress_bar
@@ -64,7 +65,8 @@ def load_parts(module: "ModelSwarm", stage: str) -> None:
     objective = module.objective
     if stage == "predict" and isinstance(objective, RepliesOnly):
         objective = objective.replies_only()
-    evaluator = Evaluator(resident.adapted, tokenizer, objective, module.engine, module.ranks)
+    runner = ResidentRunner(resident.adapted, tokenizer, module.engine)
+    evaluator = Evaluator(runner, objective, module.ranks)
     for examples in asked:
         evaluator.check_lengths(examples)
     module.take_parts(evaluator, tokenizer, resident.fingerprint)
@@ -77,7 +79,7 @@ def resident_of(module: "ModelSwarm") -> "ResidentModel":
         InputError: If the base can't be loaded, or is not the one of a checkpoint whose weights are made with it.
     """
     if module.is_set_up:
-        return module.evaluator.engine.adapted
+        return module.evaluator.runner.engine.adapted
     loaded = load_resident(module, torch.device("cpu"))
     if module.record is not None and differences_from(module) == BASE:
         check_same_search({"base": module.record["identity"]["base"]}, {"base": loaded.fingerprint})

@@ -9,6 +9,12 @@ from swarm_lightning.search.tasks import named_parts
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
 
+# What is measured of every search; `best/<task>` and the particles' own come to these.
+NAMES = (
+    "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
+    "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
+)  # fmt: skip
+
 
 def measure(module: "ModelSwarm") -> dict[str, float]:
     """Measure the iteration that has just ended.
@@ -27,6 +33,7 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
     assert evaluation is not None
     seconds = max(module.scoring_seconds, 1e-9)
     bests = swarm.personal_best_utilities
+    of_particles = [*swarm.utilities.tolist(), *reach[:, 0].tolist(), *reach[:, 1].tolist()]
     return {
         "step": float(swarm.iterations),
         "global_best": float(swarm.global_best_utility),
@@ -41,10 +48,17 @@ def measure(module: "ModelSwarm") -> dict[str, float]:
         "generated_tokens": float(evaluation.generated),
         "evaluation_seconds": module.scoring_seconds,
         "examples_per_second": evaluation.evaluated / seconds,
-        **{f"utility/particle_{index:02d}": float(value) for index, value in enumerate(swarm.utilities)},
-        **{f"at_least/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 0])},
-        **{f"at_most/particle_{index:02d}": float(value) for index, value in enumerate(reach[:, 1])},
+        **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
     }
+
+
+def names_of_particles(count: int) -> list[str]:
+    """Return the names of what is measured of every particle.
+
+    >>> names_of_particles(1)
+    ['utility/particle_00', 'at_least/particle_00', 'at_most/particle_00']
+    """
+    return [f"{name}/particle_{index:02d}" for name in ("utility", "at_least", "at_most") for index in range(count)]
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from swarm_lightning.search.broken import report_broken
 from swarm_lightning.search.comparison import compare
 from swarm_lightning.search.loading import check_settings, load_parts
 from swarm_lightning.search.metrics import finite, measure
+from swarm_lightning.search.monitors import CheckMonitors
 from swarm_lightning.search.objective_state import prepare_objective
 from swarm_lightning.search.outcome import metrics_of, sum_up
 from swarm_lightning.search.population import Draws, first_positions, particle_swarm_of
@@ -242,6 +243,10 @@ class ModelSwarm(L.LightningModule):
     def splits(self) -> "ExampleSplits | None":
         """The examples of the trainer's data module, where it has one."""
         return getattr(getattr(self.trainer, "datamodule", None), "splits", None)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Let no callback wait for a number that there is not."""
+        return [CheckMonitors()]
 
     def configure_optimizers(self) -> Any:
         """Make the particle swarm and the schedule of its step length."""

@@ -17,6 +17,9 @@ CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
+# What keeps a run folder for one process; a killed one leaves it.
+LOCK = ".lock"
+VERSION = re.compile(r"version_(\d+)")
 # Environment variable with the folder of the run, for the processes that this one starts.
 TAKEN = "SWARM_RUN_FOLDER"
 
@@ -128,15 +131,32 @@ def find_begun(source: str, root: str | Path) -> Path | None:
         root: Folder of the runs.
 
     Returns:
-        The folder, with a config and without a checkpoint; None where what is meant has one, or is not there.
+        The folder, without a checkpoint, and without a config where it was ended even before that was written; None
+        where what is meant has a checkpoint, or is not there.
     """
     named = [*_runs(root)] if source == "last" else [Path(source)]
     for folder in named:
         if (folder / CHECKPOINTS / LAST).is_file():
             return None
-        if (folder / CONFIG).is_file() and not has_iterations(folder):
+        if is_untouched(folder) or ((folder / CONFIG).is_file() and not has_iterations(folder)):
             return folder
     return None
+
+
+def is_untouched(folder: Path) -> bool:
+    """Tell whether a folder is that of a run which was ended before it wrote anything."""
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    return names == {LOCK} or (not names and VERSION.fullmatch(folder.name) is not None)
+
+
+def newer_than(folder: Path) -> list[Path]:
+    """Return the runs beside a run that were begun later, the oldest first."""
+    found = VERSION.fullmatch(folder.name)
+    if found is None:
+        return []
+    return [folder.parent / f"version_{k}" for k in sorted(_versions(folder.parent)) if k > int(found.group(1))]
 
 
 def run_folder_of(checkpoint: Path) -> Path:
@@ -160,5 +180,5 @@ def _runs(root: str | Path) -> list[Path]:
 def _versions(root: Path) -> list[int]:
     if not root.is_dir():
         return []
-    matches = (re.fullmatch(r"version_(\d+)", entry.name) for entry in root.iterdir())
+    matches = (VERSION.fullmatch(entry.name) for entry in root.iterdir())
     return [int(match.group(1)) for match in matches if match]

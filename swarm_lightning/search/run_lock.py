@@ -14,8 +14,8 @@ from pathlib import Path
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, sweep
+from swarm_lightning.search.run_folder import LOCK
 
-LOCK = ".lock"
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 # Locks of this process by folder, each with how many parts of the process hold it.
 _held: dict[Path, "RunLock"] = {}

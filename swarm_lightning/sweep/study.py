@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.differences import differences_between
+from swarm_lightning.doors.optuna import taken_up
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
@@ -92,11 +93,11 @@ class SweepStudy:
 
     def _claim(self, held: ExitStack) -> "tuple[Trial, dict[str, Any]] | None":
         """Take the lock of a trial that was interrupted, or else of a new one."""
-        from optuna.trial import Trial, TrialState
+        from optuna.trial import TrialState
 
         for frozen in self.trials(TrialState.RUNNING):
             if self.is_here(frozen) and held.enter_context(lock_if_free(self._lock_of(frozen.number))):
-                trial = Trial(self.study, frozen._trial_id)
+                trial = taken_up(self.study, frozen)
                 settings = self._drawn(trial)
                 if settings is not None:
                     return trial, settings

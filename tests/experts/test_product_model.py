@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import ExpertPool, load_pool
@@ -125,10 +126,10 @@ def check_same_answers(base_folder: Path, pool: ExpertPool) -> None:
     examples = [Example(f"What is {one} plus 7?", "19") for one in range(5)]
     replies, scores = [], []
     for resident, positions in ((adapted, pool.vectors), (model, torch.eye(len(pool.names)))):
-        asked = Evaluator(resident, tokenizer, ExactMatch(max_new_tokens=6))
-        evaluation = asked.evaluate(positions, examples, whole_replies=True)
+        runner = ResidentRunner(resident, tokenizer)
+        evaluation = Evaluator(runner, ExactMatch(max_new_tokens=6)).evaluate(positions, examples, whole_replies=True)
         replies.append([tuple(outcome.reply for outcome in row if outcome is not None) for row in evaluation.outcomes])
-        scores.append(Evaluator(resident, tokenizer, MeanLogLikelihood()).evaluate(positions, examples).scores)
+        scores.append(Evaluator(runner, MeanLogLikelihood()).evaluate(positions, examples).scores)
     assert replies[0] == replies[1]
     assert len(set(replies[0])) == len(pool.names)  # the experts say different things
     torch.testing.assert_close(scores[1], scores[0], atol=1e-4, rtol=1e-4)

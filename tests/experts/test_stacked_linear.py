@@ -164,3 +164,13 @@ def test_many_particles_need_all_rows_of_the_batch(shape: tuple[int, ...], flat_
     else:
         with pytest.raises(InputError, match=rf"inputs of shape \[{shape[0]}, "):
             layer(x)
+
+
+def test_weight_and_bias_are_those_of_the_layer_for_models_that_scale_them() -> None:
+    base = torch.nn.Linear(2, 2)
+    layer = layer_of(base)
+    assert layer.weight is base.weight
+    assert layer.bias is base.bias
+    layer.weight.div_(2)  # as RWKV does it
+    assert torch.equal(layer(torch.ones(1, 2)), base(torch.ones(1, 2)))
+    assert layer_of(torch.nn.Linear(2, 2, bias=False)).bias is None

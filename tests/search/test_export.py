@@ -17,6 +17,7 @@ def searched(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwa
     return search(world, tmp_path_factory.mktemp("searched"), iterations=3, engine=FULL)
 
 
+@pytest.mark.smoke
 def test_the_exported_best_expert_replies_as_the_search_heard_it(
     world: World, searched: ModelSwarm, tmp_path: Path
 ) -> None:

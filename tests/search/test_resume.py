@@ -61,6 +61,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert rows_without_timings(folder) == rows_without_timings(other)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("settings", [PLAIN, WITH_DROPS], ids=["every particle evaluated", "drop-K and drop-N"])
 def test_a_stopped_and_resumed_run_is_bit_for_bit_one_that_was_never_stopped(
     world: World, tmp_path: Path, settings: dict[str, Any]

@@ -58,7 +58,9 @@ def test_a_search_that_was_ended_before_its_first_checkpoint_is_found(tmp_path: 
     assert find_begun("last", tmp_path) is None
     begun = tmp_path / "version_3"
     begun.mkdir()
-    assert find_begun("last", tmp_path) is None, "nothing was begun there"
+    assert find_begun("last", tmp_path) == begun, "a kill can come before anything is written"
+    (begun / "notes.txt").touch()
+    assert find_begun("last", tmp_path) is None, "it holds something else than a run"
     (begun / "config.yaml").touch()
     for history in (None, "", "iteration,best", "iteration,best\n0", "iteration,best\n0,0.5\n"):
         if history is not None:

@@ -21,6 +21,7 @@ def study_in(folder: Path, **settings: Any) -> SweepStudy:
     return SweepStudy(folder, SweepSettings(**{"trials": 3, **settings}), SPACE, {"model": {"base": "a"}})
 
 
+@pytest.mark.smoke
 def test_two_processes_never_have_the_same_trial(tmp_path: Path) -> None:
     one, other = study_in(tmp_path / "study"), study_in(tmp_path / "study")
     with ExitStack() as held:
@@ -32,6 +33,7 @@ def test_two_processes_never_have_the_same_trial(tmp_path: Path) -> None:
     assert len(set(drawn)) == 3
 
 
+@pytest.mark.smoke
 def test_a_trial_whose_process_has_gone_is_taken_up_and_one_that_was_told_is_not(tmp_path: Path) -> None:
     with study_in(tmp_path / "study").next_trial() as claimed:
         assert claimed is not None

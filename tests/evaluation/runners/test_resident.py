@@ -9,6 +9,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import CheckpointPool, load_checkpoints
@@ -44,7 +45,7 @@ def pool(world: FullWorld) -> CheckpointPool:
 def evaluator_of(pool: CheckpointPool, settings: EngineSettings) -> tuple[Evaluator, Counted]:
     base, tokenizer = load_base(pool.base)
     resident = Counted(base, pool.architecture, pool.vector(0))
-    return Evaluator(resident, tokenizer, ExactMatch(max_new_tokens=NEW_TOKENS), settings), resident
+    return Evaluator(ResidentRunner(resident, tokenizer, settings), ExactMatch(max_new_tokens=NEW_TOKENS)), resident
 
 
 def examples_of(world: FullWorld) -> list[Example]:
@@ -54,6 +55,7 @@ def examples_of(world: FullWorld) -> list[Example]:
     ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("settings", [EngineSettings(), EngineSettings(rows=3, chunk=1, lots=5)])
 def test_every_particle_is_taken_up_once_and_scores_as_the_model_alone(
     world: FullWorld, pool: CheckpointPool, settings: EngineSettings

@@ -1,10 +1,12 @@
-"""The mean of those experts that do not make it worse, tried from the best down.
+"""Soups: the mean of all experts, and of those that do not make it worse, tried from the best down.
 
-    soup = {best}; then for every other expert x, the best first:
+    uniform soup = (x_1 + ... + x_n) / n
+    greedy soup = {best}; then for every other expert x, the best first:
     keep x if utility(mean(soup and x)) >= utility(mean(soup))
 
-On A and B as they stand, of full checkpoints on all weights. n + (n - 1) evaluations. Source: Wortsman et al., Model
-soups, arXiv:2203.05482, recipe 1.
+On A and B as they stand, as the particles of the swarm are added: the product of two means is not the mean of the
+products, and costs nothing to make. Of full checkpoints on all weights, as published. The greedy soup takes n + (n - 1)
+evaluations. Source: Wortsman et al., Model soups, arXiv:2203.05482, section 2 and recipe 1.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,18 @@ from torch import Tensor
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.vectors import windows
+
+
+def uniform_soup(experts: Tensor) -> Tensor:
+    """Return the mean of experts.
+
+    Args:
+        experts: Weights [n, D].
+
+    Returns:
+        Weights [D].
+    """
+    return experts.mean(dim=0)
 
 
 def greedy_soup(experts: Tensor, utilities: Tensor, utility_of: Callable[[Tensor], float]) -> tuple[list[int], float]:
@@ -51,6 +65,19 @@ def soup_of(experts: Tensor, places: list[int]) -> Tensor:
     for start, stop in windows(0, len(soup)):
         torch.mean(experts[places, start:stop], dim=0, out=soup[start:stop])
     return soup
+
+
+class UniformSoup:
+    """Takes the mean and asks it."""
+
+    title = "uniform soup"
+    kind: Kind = "fixed"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Mix all experts in equal parts."""
+        soup = uniform_soup(bench.experts)
+        return Composition(bench.utility(soup), f"mean of {len(bench.experts)}", soup)
 
 
 class GreedySoup:

@@ -1,9 +1,11 @@
-"""Libraries that a single method needs: imported where they are used, and a reason to be absent where they are not."""
+"""Why a method has no place in a comparison: a reason that the table shows, such as a library that is not there."""
 
 from importlib import import_module
 from typing import Any
 
-from swarm_lightning.baselines.method import Absent
+
+class Absent(Exception):  # noqa: N818 - not an error: the comparison goes on
+    """A method has no place in this comparison; the message says why."""
 
 
 def installed(name: str) -> Any:
