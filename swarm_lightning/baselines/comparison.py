@@ -119,12 +119,12 @@ class Comparison:
         started = time.perf_counter()
         composition = method.compose(bench)
         seconds, spent = time.perf_counter() - started, bench.spent
-        if composition.vector is not None and not torch.isfinite(composition.vector).all():
+        if not all(torch.isfinite(tensor).all() for tensor in composition.weights):
             raise Absent("what it made of the experts has weights that are not finite")
         test = self._score(composition)
         if not all(map(math.isfinite, (composition.utility, *test))):
             raise Absent("what it made of the experts breaks the model: its outputs are not finite")
-        vector = composition.vector if self.settings.export else None
+        exported = self.settings.export and bool(composition.weights)
         parts = [folder_name(self.module), name, *([] if seed is None else [f"seed_{seed}"])]
         result = Result(
             method=name,
@@ -134,13 +134,13 @@ class Comparison:
             evaluations=spent if composition.evaluations is None else composition.evaluations,
             seconds=seconds if composition.seconds is None else composition.seconds,
             detail=composition.detail,
-            adapter=None if vector is None else "/".join(parts),
+            adapter="/".join(parts) if exported else None,
         )
         with self.module.ranks.together():
             if self.module.ranks.index == 0:
-                if vector is not None:
+                if exported:
                     folder = self.folder.joinpath(*parts)
-                    export_composition(self.module, folder, vector, method.title, result, self._test_of(result))
+                    export_composition(self.module, folder, composition, method.title, result, self._test_of(result))
                 write_result(self.folder, result)
         return result
 

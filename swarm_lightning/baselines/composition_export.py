@@ -6,10 +6,10 @@ The card says which method made it of which experts, and what it scores.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.experts.expert_export import export_expert
+from swarm_lightning.experts.export import write_adapter
 from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.shown import in_markdown
 
@@ -26,14 +26,14 @@ def folder_name(module: "ModelSwarm") -> str:
 
 
 def export_composition(
-    module: "ModelSwarm", folder: Path, vector: Tensor, title: str, result: Result, test: float | None
+    module: "ModelSwarm", folder: Path, composition: Composition, title: str, result: Result, test: float | None
 ) -> Path:
     """Write an adapter or checkpoint folder, replacing one that an interrupted comparison has left.
 
     Args:
         module: The search whose experts were composed; set up.
         folder: Where it goes.
-        vector: Weights [D].
+        composition: One adapter or one full checkpoint.
         title: What the method is called.
         result: Its numbers.
         test: Its utility on the test split; None where there is none.
@@ -43,6 +43,10 @@ def export_composition(
     """
     base, pool = module.base, module.pool
     card = composition_card(base, module.task, pool.names, title, result, test, not pool.are_differences)
+    adapter, vector = composition.adapter, composition.vector
+    if adapter is not None:
+        return write_adapter(folder, adapter.tensors, adapter.config, card, overwrite=True, base=base)
+    assert vector is not None
     return export_expert(
         folder, vector, pool, card, base, base, module.resident, True,
         trust_remote_code=module.settings.trust_remote_code,

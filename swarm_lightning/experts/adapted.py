@@ -56,6 +56,7 @@ class AdaptedModel:
         model: The base with layers in it that carry LoRA weights: the module to call forward on. In eval mode; nothing
             needs a gradient.
         layout: Which tensor stands where in a vector.
+        layers: The layers that carry LoRA weights.
         forward: How the model is called.
         batch: What the layers know of the batch; set it before a forward pass with more than one particle.
         carried: A note of whoever loaded last on what it loaded; None after any other load.
@@ -83,7 +84,7 @@ class AdaptedModel:
         self.layout = pool.layout
         self.batch = BatchShape(flat_rows=not routes_tokens(base.config.get_text_config()))
         self.carried: object = None
-        self._layers = _put_in_layers(base, pool, self.batch)
+        self.layers = _put_in_layers(base, pool, self.batch)
         base.requires_grad_(False).eval()
         self.forward = ForwardPass(base)  # before the layers carry anything
         self.load(pool.vectors[:1])
@@ -106,7 +107,7 @@ class AdaptedModel:
             raise ValueError(f"Expected vectors [P, {self.layout.size}], but got shape {list(vectors.shape)}.")
         self.carried = None
         moved: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
-        for layer in self._layers:
+        for layer in self.layers:
             place = (next(layer.base_layer.parameters()).device, layer.dtype)
             if place not in moved:
                 moved[place] = self.layout.unstack(vectors.to(*place))
@@ -116,19 +117,19 @@ class AdaptedModel:
     def unload(self) -> None:
         """Let go of the particles, so that nothing of them stays in memory: what is left is the plain base."""
         self.carried = None
-        for layer in self._layers:
+        for layer in self.layers:
             layer.carry(None, None)
 
     @contextmanager
     def base_only(self) -> "Iterator[PreTrainedModel]":
         """Give the plain base, without LoRA, for the length of a `with` block."""
-        carried = [(layer.down, layer.up) for layer in self._layers]
+        carried = [(layer.down, layer.up) for layer in self.layers]
         try:
-            for layer in self._layers:
+            for layer in self.layers:
                 layer.carry(None, None)
             yield self.model
         finally:
-            for layer, (down, up) in zip(self._layers, carried, strict=True):
+            for layer, (down, up) in zip(self.layers, carried, strict=True):
                 layer.carry(down, up)
 
 

@@ -140,6 +140,9 @@ class CheckpointPool:
                 row[start:stop].copy_(file[start:stop])
         return vectors
 
+    def products(self) -> None:
+        """Return None: whole models are no products."""
+
     def base_vector(self, source: str) -> FileVector:
         """Return the weights [D] of a base.
 

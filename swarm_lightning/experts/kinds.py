@@ -10,6 +10,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import DEMO_CHECKPOINTS, demo_checkpoints
+from swarm_lightning.experts.products import Products
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.vectors import Vector
 
@@ -57,6 +58,9 @@ class Pool(Protocol):
 
     def base_vector(self, source: str) -> Vector | None:
         """Return what a base is as a position [D]; None for zeros: adapters that change nothing."""
+
+    def products(self) -> Products | None:
+        """Return the experts as products B A; None where they are no adapters."""
 
     def scaling(self, name: str) -> float:
         """Return what the model multiplies a tensor of the layout with, beyond what stands in the vector."""

@@ -19,6 +19,7 @@ from swarm_lightning.experts.common_form import common_form
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
+from swarm_lightning.experts.products import Products
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.settings import SCALING, scaling_of
 from swarm_lightning.experts.tokenizers import check_tokenizers
@@ -76,6 +77,10 @@ class ExpertPool:
 
     def base_vector(self, source: str) -> None:
         """Return what a base is as a position: None for zeros, adapters that change nothing."""
+
+    def products(self) -> Products:
+        """Return the experts as products B A."""
+        return Products.of(self.adapters())
 
     def scaling(self, name: str) -> float:
         """Return what PEFT multiplies the product of A and B with, for the sake of B; 1 for A."""

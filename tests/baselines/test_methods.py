@@ -31,18 +31,21 @@ from tests.search.tiny_search import World
 
 EXPERTS, EXAMPLES = 4, 8
 BUDGET = 250
-# One evaluation for what is made without looking; n for what looks at every expert; SLERP asks nine places, the greedy
-# soup n - 1 soups.
+# One evaluation for what is made without looking; n for what looks at every expert; SLERP asks nine places, task
+# arithmetic twenty scales, the greedy soups n - 1 soups.
 FIXED = {
     "base_model": 1,
     "best_expert": EXPERTS,
     "prediction_merge": EXPERTS,
     "uniform_soup": 1,
+    "product_mean": 1,
     "slerp": EXPERTS + 9,
+    "task_arithmetic": 20,
     "ties": 1,
     "dare_ties": 1,
     "model_stock": 1,
     "greedy_soup": EXPERTS + EXPERTS - 1,
+    "product_soup": EXPERTS + EXPERTS - 1,
 }
 SEARCHES = ["lorahub", "evolmerge", "random_search", "genome", "genome_plus"]
 
