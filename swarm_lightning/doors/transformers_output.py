@@ -236,7 +236,10 @@ class OutputLayer:
                         hook.remove()
                     if len(remembered) != 1:
                         raise RuntimeError(f"its base model is called {len(remembered)} times")
-            yield piece.wanted, self._taken(piece, output, shape)
+            logits = self._taken(piece, output, shape)
+            del output
+            yield piece.wanted, logits
+            del logits  # before the next ones are made
 
     @contextmanager
     def _given(self, piece: _Piece, shape: tuple[int, int]) -> Iterator[None]:

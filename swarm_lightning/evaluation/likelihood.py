@@ -213,6 +213,7 @@ class _Reader:
             logarithms = logits[index, tokens].float() - log_sum_exp(logits)[index]
             self.sums.index_add_(0, of, logarithms.cpu().double())
             self.surprises.index_add_(0, of, (logits.argmax(dim=-1)[index] != tokens).long().cpu())
+            del logits  # before the next ones are made
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class StackedLinear(torch.nn.Module):
             flat.baddbmm_(hidden, self.up.transpose(1, 2), alpha=self.scaling)
             return result
         added = torch.bmm(hidden, self.up.transpose(1, 2)).mul_(self.scaling)
-        return (result + added.view_as(result)).to(result.dtype)
+        return added.view_as(result).add_(result).to(result.dtype)
 
     def _check_rows(self, x: Tensor) -> None:
         batch = self.batch
