@@ -4,11 +4,13 @@ A machine that is shared gets faster and slower while a benchmark runs. So the w
 a ratio is taken within each turn before the median over all turns. Nothing here knows what is measured.
 """
 
+import gc
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -82,6 +84,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * width if place == 0 else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
     return "\n".join(map(line, [header, rule, *rows]))
+
+
+def resident(name: str) -> int:
+    """Return a number of this process's memory in bytes, from the system.
+
+    Args:
+        name: `VmRSS`, what is resident now, or `VmHWM`, the most that ever was.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"Expected {name} in /proc/self/status, but it is not there. Run this on Linux.")
+
+
+def forget_peak() -> None:
+    """Let `VmHWM` begin anew at what is resident now (Linux)."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def flag(name: str, chosen: Iterable[str], everything: Iterable[str]) -> str:
