@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = {name: value for name, value in vars(chosen).items() if name not in ("batches", "mixed_batches")}
     if chosen.regime == "real":
         real = real_regime.real_swarm(chosen)
-        numbers = real_regime.compare(real, chosen.rows, chosen.repeats, chosen.peer_batch)
+        numbers = real_regime.compare(real, chosen.rows, chosen.repeats, chosen.peer_batch, chosen.clock)
         report("evaluation", real_regime.text_of(numbers, real, chosen.peer_batch), {**settings, **numbers})
         different = {kind: numbers[kind]["different_replies"] for kind in real_regime.KINDS}
     else:

@@ -10,6 +10,7 @@ take one adapter after the other, in batches sorted by length, and make logits o
 
 import argparse
 import statistics
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 KINDS = ("generation", "likelihood")
 LETTERS = ("A", "B", "C", "D")
 # How many times as long as ours the peer should take, and how many times as long as the floor ours may take.
@@ -127,7 +129,7 @@ class Ours:
         ]
 
 
-def compare(swarm: RealSwarm, rows: int | None, repeats: int, batch: int) -> dict[str, Any]:
+def compare(swarm: RealSwarm, rows: int | None, repeats: int, batch: int, clock: str = "wall") -> dict[str, Any]:
     """Measure both kinds of evaluation; return plain values.
 
     Args:
@@ -135,6 +137,7 @@ def compare(swarm: RealSwarm, rows: int | None, repeats: int, batch: int) -> dic
         rows: Rows of one of our own forward passes.
         repeats: Turns of the measurement; nothing is thrown away.
         batch: Rows of the peer's batches.
+        clock: Name of the clock, of `CLOCKS`.
     """
     peer = put_adapters(swarm.base(), lora_settings(swarm.rank), {SWAPPED: swarm.adapters[0]})
     ours, plan = Ours(swarm, rows), Plan(batch, by_length=True)
@@ -152,7 +155,7 @@ def compare(swarm: RealSwarm, rows: int | None, repeats: int, batch: int) -> dic
             "floor": lambda kind=kind: ours.floor(kind),
             "ours": lambda kind=kind: ours.evaluate(kind),
         }
-        seconds, replies = take_turns(ways, repeats, warm_up=False)
+        seconds, replies = take_turns(ways, repeats, warm_up=False, clock=CLOCKS[clock])
         numbers[kind] = {
             "seconds": seconds,
             "median": {name: statistics.median(row) for name, row in seconds.items()},
@@ -200,6 +203,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this regime has."""
     parser.add_argument("--size", default="135m", choices=sorted(SIZES), help="of the random base")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the random base")
+    parser.add_argument(
+        "--clock", default="wall", choices=sorted(CLOCKS), help="cpu: for a busy machine and one thread"
+    )
     parser.add_argument("--rank", type=int, default=8, help="of the random adapters, on all linear layers")
     parser.add_argument("--prompt-tokens", type=int, nargs=2, default=[50, 120], help="shortest and longest prompt")
     parser.add_argument("--choice-tokens", type=int, nargs=2, default=[2, 5], help="shortest and longest choice")
