@@ -1,12 +1,13 @@
 """One evaluation of a whole swarm on the demo world, against `peft` and against the base model alone.
 
     python benchmarks/evaluation.py --task neighbours
+    python benchmarks/evaluation.py --regime real
 
 What limits it is arithmetic and the number of calls: N x M prompts of some 60 tokens and ten new tokens each, through a
 model of 0.9 million weights whose matrices fit the processor's cache. A small batch pays for the calls, a large one
 for padding and for memory; the adapters add about 7% to the operations. All early stops are off, so that all sides do
 the same work, and all must give the same replies (float32, greedy). The floor is the base model without any adapter,
-on as many rows in our own layout.
+on as many rows in our own layout. The regime of a pretrained model's size is in `real_regime.py`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import real_regime
 from demo_gain import TASKS
 from demo_world import DemoSwarm, demo_swarm, load_plain
 from measuring import count_differences, ratio, report, table, take_turns
@@ -27,6 +29,10 @@ LABELS = {
     "ours": "ours",
 }
 PEERS = ("plain", "best", "mixed")
+SIZES = {
+    "demo": {"particles": 20, "examples": 200, "new_tokens": 10},
+    "real": {"particles": 8, "examples": 16, "new_tokens": 8},
+}
 # How many times as long as ours a peer should take; and how many times as long as the floor ours may take.
 TARGETS = {"plain": 3.0, "best": 1.3, "mixed": 1.8, "floor": 1.15}
 
@@ -125,7 +131,7 @@ def text_of(numbers: dict[str, Any], size: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure one demo task and print the table.
+    """Measure one regime and print its table.
 
     Args:
         arguments: Command line without the program's name; None reads `sys.argv`.
@@ -134,33 +140,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: If a peer's reply differs from ours.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--regime", default="demo", choices=["demo", "real"], help="the demo world, or SmolLM2's size")
     parser.add_argument("--task", default="neighbours", choices=TASKS)
-    parser.add_argument("--particles", type=int, default=20, help="N")
-    parser.add_argument("--examples", type=int, default=200, help="M")
-    parser.add_argument("--new-tokens", type=int, default=10, help="the most tokens of a reply")
+    parser.add_argument("--particles", type=int, help="N; default: 20, or 8 in the regime `real`")
+    parser.add_argument("--examples", type=int, help="M; default: 200, or 16 in the regime `real`")
+    parser.add_argument("--new-tokens", type=int, help="the most tokens of a reply; default: 10, or 8")
     parser.add_argument("--rows", type=int, help="of one of our own forward passes; default: as a search takes them")
     parser.add_argument("--repeats", type=int, default=3, help="turns; the medians over them are printed")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 200], help="tried for (b)")
     parser.add_argument("--mixed-batches", type=int, nargs="+", default=[100, 200, 500, 1000, 2000], help="for (c)")
     parser.add_argument("--seed", type=int, default=0, help="of the particles that are children of experts")
+    real_regime.add_arguments(parser.add_argument_group("the regime `real`"))
     chosen = parser.parse_args(arguments)
+    for name, value in SIZES[chosen.regime].items():
+        if getattr(chosen, name) is None:
+            setattr(chosen, name, value)
     import torch
 
     torch.set_num_threads(chosen.threads)
-    swarm = demo_swarm(chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.seed)
-    plans = [Plan(rows, by_length) for by_length in (False, True) for rows in chosen.batches]
-    numbers = compare(
-        swarm, chosen.rows, chosen.repeats, plans, [Plan(rows, by_length=True) for rows in chosen.mixed_batches]
-    )
-    size = (
-        f"{chosen.task}: {len(swarm.positions)} particles x {len(swarm.examples)} examples, at most "
-        f"{chosen.new_tokens} new tokens, {chosen.repeats} turns"
-    )
     settings = {name: value for name, value in vars(chosen).items() if name not in ("batches", "mixed_batches")}
-    report("evaluation", text_of(numbers, size), {**settings, **numbers})
-    if any(numbers["different_replies"].values()):
-        raise SystemExit(f"Expected the same replies from all, but some differ: {numbers['different_replies']}.")
+    if chosen.regime == "real":
+        real = real_regime.real_swarm(chosen)
+        numbers = real_regime.compare(real, chosen.rows, chosen.repeats, chosen.peer_batch, chosen.clock)
+        report("evaluation", real_regime.text_of(numbers, real, chosen.peer_batch), {**settings, **numbers})
+        different = {kind: numbers[kind]["different_replies"] for kind in real_regime.KINDS}
+    else:
+        swarm = demo_swarm(chosen.task, chosen.particles, chosen.examples, chosen.new_tokens, chosen.seed)
+        plans = [Plan(rows, by_length) for by_length in (False, True) for rows in chosen.batches]
+        mixed_plans = [Plan(rows, by_length=True) for rows in chosen.mixed_batches]
+        numbers = compare(swarm, chosen.rows, chosen.repeats, plans, mixed_plans)
+        size = (
+            f"{chosen.task}: {len(swarm.positions)} particles x {len(swarm.examples)} examples, at most "
+            f"{chosen.new_tokens} new tokens, {chosen.repeats} turns"
+        )
+        report("evaluation", text_of(numbers, size), {**settings, **numbers})
+        different = numbers["different_replies"]
+    # In half precision a row's last digits depend on what shares its batch.
+    if any(different.values()) and (chosen.regime, chosen.dtype) != ("real", "bfloat16"):
+        raise SystemExit(f"Expected the same replies from all, but some differ: {different}.")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,23 @@ A machine that is shared gets faster and slower while a benchmark runs. So the w
 a ratio is taken within each turn before the median over all turns. Nothing here knows what is measured.
 """
 
+import gc
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 def take_turns(
-    ways: Mapping[str, Callable[[], T]], repeats: int, warm_up: bool = True
+    ways: Mapping[str, Callable[[], T]],
+    repeats: int,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, list[float]], dict[str, T]]:
     """Run every way once per turn and time it.
 
@@ -23,6 +28,8 @@ def take_turns(
         ways: Name -> what to run; its result must be on the CPU, so that the time holds all of the work.
         repeats: Number of turns, >= 1.
         warm_up: Whether a first turn is thrown away.
+        clock: What is read before and behind a run, in seconds: `time.process_time` counts what the processor does for
+            this process alone, which serves with one thread on a machine that is busy with other work.
 
     Returns:
         Name -> seconds of every turn, and name -> what came out of the last turn.
@@ -35,9 +42,9 @@ def take_turns(
     results: dict[str, T] = {}
     for turn in range(repeats + warm_up):
         for name, way in ways.items():
-            started = time.perf_counter()
+            started = clock()
             results[name] = way()
-            elapsed = time.perf_counter() - started
+            elapsed = clock() - started
             if turn or not warm_up:
                 seconds[name].append(elapsed)
     return seconds, results
@@ -82,6 +89,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * width if place == 0 else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
     return "\n".join(map(line, [header, rule, *rows]))
+
+
+def resident(name: str) -> int:
+    """Return a number of this process's memory in bytes, from the system.
+
+    Args:
+        name: `VmRSS`, what is resident now, or `VmHWM`, the most that ever was.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"Expected {name} in /proc/self/status, but it is not there. Run this on Linux.")
+
+
+def forget_peak() -> None:
+    """Let `VmHWM` begin anew at what is resident now (Linux)."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def flag(name: str, chosen: Iterable[str], everything: Iterable[str]) -> str:

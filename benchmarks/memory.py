@@ -1,6 +1,7 @@
 """How much memory the move and the whole search need beside the swarm's state.
 
     python benchmarks/memory.py --particles 20 --dimensions 5000000
+    python benchmarks/memory.py --regime real
 
 What no search can do without is its state: x, v and p [N, D], g and w [D], 4 bytes a number. Everything above it is
 counted here, as the peak of the memory that is resident in a fresh process (VmHWM of Linux; ru_maxrss would hold the
@@ -11,31 +12,24 @@ peak of the process that started it as well):
   stated by itself;
 - a whole search on the demo world, `swarm fit --config configs/quickstart.yaml`, beside its state, its base model and
   what the imported libraries hold. The world is small: almost all of it is libraries and the batch being generated.
+
+What evaluations take at a pretrained model's size, the regime `real`, is in `real_memory.py`.
 """
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import real_memory
+from measuring import report, resident
+
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 MEGA = 1e6
-
-
-def resident(name: str) -> int:
-    """Return a number of this process's memory in bytes, from the system.
-
-    Args:
-        name: `VmRSS`, what is resident now, or `VmHWM`, the most that ever was.
-    """
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{name}:"):
-            return 1024 * int(line.split()[1])
-    raise RuntimeError(f"Expected {name} in /proc/self/status, but it is not there. Run this on Linux.")
+MEASURES = ("plain", "compiled", "search", "pass", "fit", *real_memory.KINDS)
 
 
 def measure_iterations(kernel: str, particles: int, dimensions: int) -> dict[str, float]:
@@ -155,39 +149,51 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--particles", type=int, default=20)
+    parser.add_argument("--regime", default="demo", choices=["demo", "real"], help="move and demo, or SmolLM2's size")
+    parser.add_argument("--particles", type=int, help="default: 20, or 8 in the regime `real`")
     parser.add_argument("--dimensions", type=int, default=5_000_000)
     parser.add_argument("--kernels", nargs="*", choices=["plain", "compiled"], default=["plain", "compiled"])
     parser.add_argument("--iterations", type=int, default=3, help="of the search on the demo world; 0 leaves it out")
-    parser.add_argument("--measure", choices=["plain", "compiled", "search"], help="this measurement, in this process")
-    arguments = parser.parse_args()
+    parser.add_argument("--examples", type=int, default=16, help="M, in the regime `real`")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads, in the regime `real`")
+    parser.add_argument("--measure", choices=MEASURES, help="this measurement, in this process")
+    parser.add_argument("--pass", dest="one_pass", nargs=6, help="kind, dtype, vocabulary, layers, rows, tokens")
+    arguments, flags = parser.parse_known_args()
+    if flags and arguments.measure != "fit":
+        parser.error(f"unrecognized arguments: {' '.join(flags)}")
+    particles = arguments.particles or (20 if arguments.regime == "demo" else 8)
     if arguments.measure:
-        if arguments.measure == "search":
-            numbers = measure_search(arguments.iterations)
-        else:
-            numbers = measure_iterations(arguments.measure, arguments.particles, arguments.dimensions)
-        print(json.dumps(numbers))
+        print(json.dumps(measured(arguments, particles, flags)))
         return
-    size = ["--particles", str(arguments.particles), "--dimensions", str(arguments.dimensions)]
+    if arguments.regime == "real":
+        found = real_memory.measure(in_fresh_process, particles, arguments.examples, arguments.threads)
+        numbers = {"regime": "real", "particles": particles, "examples": arguments.examples}
+        title = f"SmolLM2's size: {particles} particles x {arguments.examples} prompts"
+        report("memory", f"{title}\n\n{real_memory.text_of(found)}", {**numbers, **found})
+        return
+    size = ["--particles", str(particles), "--dimensions", str(arguments.dimensions)]
     results = {
         "iteration": {kernel: in_fresh_process("--measure", kernel, *size) for kernel in arguments.kernels},
         "search": in_fresh_process("--measure", "search", "--iterations", str(arguments.iterations))
         if arguments.iterations
         else None,
     }
-    machine = f"{platform.machine()}, Python {platform.python_version()}"
-    print(f"{arguments.particles} particles of {arguments.dimensions} float32\n\n{table(results)}\n\n{machine}")
-    print(
-        json.dumps(
-            {
-                "benchmark": "memory",
-                "particles": arguments.particles,
-                "dimensions": arguments.dimensions,
-                "machine": machine,
-                **results,
-            }
-        )
-    )
+    text = f"{particles} particles of {arguments.dimensions} float32\n\n{table(results)}"
+    report("memory", text, {"particles": particles, "dimensions": arguments.dimensions, **results})
+
+
+def measured(arguments: argparse.Namespace, particles: int, flags: list[str]) -> dict[str, float]:
+    """Do one measurement in this process, and return its numbers."""
+    if arguments.measure == "search":
+        return measure_search(arguments.iterations)
+    if arguments.measure == "fit":
+        return real_memory.fit(flags, arguments.threads)
+    if arguments.measure == "pass":
+        kind, dtype, *sizes = arguments.one_pass
+        return real_memory.single_pass(kind, dtype, *map(int, sizes))
+    if arguments.measure in real_memory.KINDS:
+        return real_memory.evaluation(arguments.measure, particles, arguments.examples, arguments.threads)
+    return measure_iterations(arguments.measure, particles, arguments.dimensions)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,58 @@ def mixing(
     return [replies[place :: len(names)] for place in range(len(names))]
 
 
+@torch.inference_mode()
+def choosing(
+    model: "PeftModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    particles: Iterable[Mapping[str, Tensor]],
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+    plan: Plan,
+) -> list[list[int]]:
+    """Load the weights of one particle after the other, and let each find the likeliest choice after every prompt.
+
+    Every choice is a row of its own, with the prompt before it.
+
+    Args:
+        model: A model with the one adapter `SWAPPED`.
+        tokenizer: The base model's, which pads on the left.
+        particles: The weights of N particles.
+        prompts: M texts.
+        choices: For every prompt, the texts that may follow behind a space.
+        plan: Rows of a batch and their order.
+
+    Returns:
+        The place of the likeliest choice, the first of equals [N][M].
+    """
+    from peft import set_peft_model_state_dict
+
+    rows = [f"{prompt} {text}" for prompt, texts in zip(prompts, choices, strict=True) for text in texts]
+    before = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
+    lengths = [len(ids) for ids in tokenizer(rows)["input_ids"]]
+    prompt_of = [place for place, texts in enumerate(choices) for _ in texts]
+    new = [length - before[place] for length, place in zip(lengths, prompt_of, strict=True)]
+    order = sorted(range(len(rows)), key=lambda row: -lengths[row]) if plan.by_length else list(range(len(rows)))
+    chosen = []
+    for weights in particles:
+        set_peft_model_state_dict(model, dict(weights), adapter_name=SWAPPED)
+        sums = [0.0] * len(rows)
+        for start in range(0, len(order), plan.rows):
+            places = order[start : start + plan.rows]
+            inputs = tokenizer([rows[place] for place in places], return_tensors="pt", padding=True).to(model.device)
+            longest = max(new[place] for place in places)
+            logits = model(**inputs, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
+            logarithms = logits.float().log_softmax(dim=-1)
+            tokens = inputs["input_ids"][:, -longest:, None]
+            found = logarithms.gather(-1, tokens)[..., 0]
+            for row, place in enumerate(places):
+                sums[place] = float(found[row, longest - new[place] :].double().sum())
+        of_prompt = iter(sums)
+        taken = [[next(of_prompt) for _ in texts] for texts in choices]
+        chosen.append([max(range(len(row)), key=row.__getitem__) for row in taken])
+    return chosen
+
+
 def fastest(way: Callable[[Plan], object], plans: Sequence[Plan], tries: int = 2) -> tuple[Plan, dict[str, float]]:
     """Try every plan, turn about, after one run that is not counted; return the one with the smallest time.
 

@@ -20,7 +20,7 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True)
 class Size:
-    """The measures of a Llama; those of `ONE_BILLION` are Llama 3.2 1B's with a smaller vocabulary.
+    """The measures of a Llama; "1b" has those of Llama 3.2 1B with a smaller vocabulary, "135m" those of SmolLM2-135M.
 
     Attributes:
         hidden: Width.
@@ -41,6 +41,7 @@ class Size:
 
 SIZES = {
     "1b": Size(2048, 8192, 16, 32, 8, 32000),
+    "135m": Size(576, 1536, 30, 9, 3, 49152),
     "100m": Size(768, 2048, 12, 12, 4, 32000),
     "30m": Size(512, 1408, 8, 8, 4, 16000),
     "tiny": Size(64, 128, 2, 4, 2, 512),

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from swarm_lightning.doors.transformers_config import largest_of, most_positions, other_than_attention
-from swarm_lightning.doors.transformers_output import OutputLayer, Places, difference
+from swarm_lightning.doors.transformers_config import most_positions, other_than_attention
+from swarm_lightning.doors.transformers_output import OutputLayer, Places, difference, tolerance_of, trial_tokens
 from swarm_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -166,9 +166,8 @@ class ForwardPass:
     def _try_out(self) -> None:
         config, device = self._model.config.get_text_config(), self._model.device
         most = most_positions(config) or TOKENS + PADDING
-        vocabulary = largest_of(config, "vocab_size") or 1
         count = max(min(TOKENS, most), 2)
-        tokens = (torch.arange(count, device=device) * 7 + 3).remainder(vocabulary).repeat(2, 1)
+        tokens = trial_tokens(self._model, count)
         positions, mask = torch.arange(count, device=device).repeat(2, 1), torch.ones_like(tokens)
         if not self.takes_positions or self._hands_on:
             self._check_padding(tokens[:1], min(PADDING, max(most - count, 1)))
@@ -176,7 +175,7 @@ class ForwardPass:
         def call(keep: int | None) -> Any:
             return self._run(tokens, mask, positions, None, keep)
 
-        self._output.try_out(call, (2, count), _tolerance(self._model.dtype))
+        self._output.try_out(call, (2, count), tolerance_of(self._model.dtype))
         if self._output.reason is not None:
             warnings.warn(
                 f"{type(self._model).__name__} makes logits of every token, also where none are read, because "
@@ -205,18 +204,13 @@ class ForwardPass:
 
     def _check_same(self, logits: Tensor, alone: Tensor) -> None:
         error = difference(logits, alone)
-        if error > _tolerance(self._model.dtype):
+        if error > tolerance_of(self._model.dtype):
             raise InputError(
                 "Expected a causal language model that takes 'position_ids', or whose logits do not depend on padding, "
                 f"but forward of {type(self._model).__name__} names no such argument in transformers {_version()}, and "
                 f"padding on the left changes its logits by {error:.1%} of the largest. Use another base model, or a "
                 f"version of transformers that this package was tested with ({TESTED})."
             )
-
-
-def _tolerance(dtype: torch.dtype) -> float:
-    """Return by which share of the largest logit rounding may change others: 1e-4 in float32, 3% in bfloat16."""
-    return max(1e-4, 4 * torch.finfo(dtype).eps)
 
 
 def _usual_cache_name() -> str:

@@ -22,11 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from swarm_lightning.doors.transformers_config import largest_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PIECE_BYTES = 2**26  # of logits in float32 that exist at a time
+COPIES_WITH_GRADIENT = 4  # of these: the logits, their logarithms and exponentials, and the gradient
 
 # Calls the model; where not None, only logits of so many columns at the end are wanted.
 Call = Callable[[int | None], Any]
@@ -143,6 +147,50 @@ class OutputLayer:
             rows_of, columns_of = (torch.tensor(part, device=device)[wanted] for part in (places.rows, places.columns))
             yield wanted, logits[rows_of, columns_of - skipped]
 
+    def summed(
+        self,
+        call: Call,
+        shape: tuple[int, int],
+        places: Places,
+        function: Callable[[Tensor, Tensor], Tensor],
+        device: torch.device,
+    ) -> Tensor:
+        """Run a model once and sum what a function makes of logits of the wanted places, with gradients.
+
+        Where they are many, the logits of a piece are made again on the way back, and never those of all pieces exist.
+
+        Args:
+            call: Runs the model on the batch.
+            shape: Rows and new columns of the batch, [B, T].
+            places: What is wanted, W of them, one or more.
+            function: Given which of the wanted places these are [w] and their logits [w, vocabulary], returns a number.
+            device: Where the model computes.
+
+        Returns:
+            The sum, a tensor without dimensions.
+        """
+        most = max(PIECE_BYTES // COPIES_WITH_GRADIENT // (4 * self._vocabulary), 1)
+        inner = self._inner
+        if self.reason is not None or inner is None or len(places.rows) <= most:
+            made = self.logits(call, shape, places, len(places.rows), device)
+            return torch.stack([function(wanted, logits) for wanted, logits in made]).sum()
+        remembered: list[Any] = []
+        hook = inner.register_forward_hook(lambda _, __, found: remembered.append(found))
+        cut = _cut_flat if self._mixes_rows else _cut_by_rank
+        try:
+            with self._given(cut(Places(places.rows[:1], places.columns[:1]), shape[0], 1, device)[0], shape):
+                call(None)
+        finally:
+            hook.remove()
+
+        def part(piece: _Piece) -> Tensor:
+            with self._given(piece, shape), _returning(inner, remembered[0]):
+                output = call(None)
+            return function(piece.wanted, self._taken(piece, output, shape))
+
+        pieces = cut(places, shape[0], most, device)
+        return torch.stack([checkpoint(part, piece, use_reentrant=False) for piece in pieces]).sum()
+
     def last(self, call: Call, shape: tuple[int, int], device: torch.device) -> Tensor:
         """Run a model once and return the logits of the last column [B, vocabulary]."""
         if self.reason is not None:
@@ -188,7 +236,10 @@ class OutputLayer:
                         hook.remove()
                     if len(remembered) != 1:
                         raise RuntimeError(f"its base model is called {len(remembered)} times")
-            yield piece.wanted, self._taken(piece, output, shape)
+            logits = self._taken(piece, output, shape)
+            del output
+            yield piece.wanted, logits
+            del logits  # before the next ones are made
 
     @contextmanager
     def _given(self, piece: _Piece, shape: tuple[int, int]) -> Iterator[None]:
@@ -216,6 +267,17 @@ class OutputLayer:
             raise RuntimeError(f"it makes logits of the shape {list(logits.shape)} from {list(made)} places")
         flat = logits.flatten(0, 1)
         return flat if piece.picked is None else flat[piece.picked]
+
+
+def trial_tokens(model: "PreTrainedModel", count: int) -> Tensor:
+    """Return two equal rows of tokens that a model has, to try it out with [2, count]."""
+    vocabulary = largest_of(model.config.get_text_config(), "vocab_size") or 1
+    return (torch.arange(count, device=model.device) * 7 + 3).remainder(vocabulary).repeat(2, 1)
+
+
+def tolerance_of(dtype: torch.dtype) -> float:
+    """Return by which share of the largest logit rounding may change others: 1e-4 in float32, 3% in bfloat16."""
+    return max(1e-4, 4 * torch.finfo(dtype).eps)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

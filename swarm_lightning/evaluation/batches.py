@@ -65,7 +65,7 @@ def groups_of(particles: Sequence[int], most: int | None) -> list[list[int]]:
 def lay_out(
     picks: Mapping[int, Sequence[int]],
     sequences: Sequence[Sequence[int]],
-    skip: int,
+    skip: int | Sequence[int],
     padding: int,
     device: torch.device,
 ) -> Batch:
@@ -74,7 +74,7 @@ def lay_out(
     Args:
         picks: Places of the rows by particle; not all empty.
         sequences: Token ids of all rows, more than `skip` each.
-        skip: Number of tokens at the beginning of every row that are not fed.
+        skip: Number of tokens at the beginning of every row that are not fed: one number, or one for every sequence.
         padding: Id that fills short rows.
         device: Where the tensors are made.
 
@@ -85,19 +85,24 @@ def lay_out(
     >>> batch.rows, batch.tokens.tolist(), batch.positions.tolist()
     ((0, 1), [[0, 5], [6, 7]], [[0, 1], [1, 2]])
     """
+    skips = [skip] * len(sequences) if isinstance(skip, int) else skip
     height = max(len(places) for places in picks.values())
-    width = max(len(sequences[place]) for places in picks.values() for place in places) - skip
+    width = max(len(sequences[place]) - skips[place] for places in picks.values() for place in places)
+    before: list[int] = []
     rows: list[int | None] = []
     tokens: list[list[int]] = []
     mask: list[list[int]] = []
     for places in picks.values():
         rows.extend([*places, *[None] * (height - len(places))])
         for place in places:
-            fed = sequences[place][skip:]
+            fed = sequences[place][skips[place] :]
+            before.append(skips[place])
             tokens.append([padding] * (width - len(fed)) + list(fed))
             mask.append([0] * (width - len(fed)) + [1] * len(fed))
         tokens.extend([[padding] * width] * (height - len(places)))
         mask.extend([[0] * (width - 1) + [1]] * (height - len(places)))
+        before.extend([min(skips)] * (height - len(places)))
     mask_tensor = torch.tensor(mask, device=device)
-    positions = (mask_tensor.cumsum(dim=1) - 1 + skip * mask_tensor).clamp_min(0)
+    first = torch.tensor(before, device=device)[:, None]
+    positions = (mask_tensor.cumsum(dim=1) - 1 + first * mask_tensor).clamp_min(0)
     return Batch(tuple(picks), tuple(rows), torch.tensor(tokens, device=device), mask_tensor, positions)

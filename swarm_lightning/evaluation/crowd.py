@@ -27,6 +27,7 @@ class Crowd:
 
     Attributes:
         device: Where the model computes.
+        can_share: Whether what rows begin with can be computed once and stand before several of them.
         prefix: Token ids that prompts may begin with, which are computed once; empty where nothing is shared.
     """
 
@@ -44,7 +45,11 @@ class Crowd:
         adapted.carried = None  # what it holds may have moved since
         self._prefixes: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self.device = adapted.model.device
-        self.prefix = tuple(prefix) if self._can_share(prefix) else ()
+        # Between what is shared and the rest of a row there may be padding: the model must be told the positions, and
+        # may not look back over a window of columns.
+        windowed = looks_back_over_a_window(adapted.model.config.get_text_config())
+        self.can_share = adapted.forward.takes_positions and not windowed
+        self.prefix = tuple(prefix) if self.can_share and len(prefix) >= SHORTEST_PREFIX else ()
 
     def forward(
         self,
@@ -149,12 +154,6 @@ class Crowd:
         else:
             self._adapted.load(self._vectors[list(particles)])
         self._adapted.carried = (id(self._vectors), particles)
-
-    def _can_share(self, prefix: Sequence[int]) -> bool:
-        # Between the prefix and the rest of a row there may be padding: the model must be told the positions, and may
-        # not look back over a window of columns.
-        windowed = looks_back_over_a_window(self._adapted.model.config.get_text_config())
-        return len(prefix) >= SHORTEST_PREFIX and self._adapted.forward.takes_positions and not windowed
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.memory import is_out_of_memory, rows_that_fit
+from swarm_lightning.evaluation.memory import RowBudget, is_out_of_memory
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.tokens import Continuation, encode_continuations, encode_prompts
 
@@ -59,6 +59,7 @@ class Engine:
                 f"resident model, but got {wanted}. Leave it out."
             )
         self.generated = 0
+        self._budget = RowBudget(adapted.model)
         self._most_rows: int | None = None  # what memory has been found to hold
         self._prompts: dict[tuple[str, bool], list[int]] = {}
         self._continuations: dict[tuple[str, tuple[str, ...], bool], list[Continuation]] = {}
@@ -89,7 +90,7 @@ class Engine:
 
     def rows(self, tokens: int) -> int:
         """Return how many rows of this many tokens share a forward pass, from the settings and the free memory."""
-        rows = self.settings.rows or rows_that_fit(self.adapted.model, tokens)
+        rows = self.settings.rows or self._budget.rows(tokens)
         return min(rows, self._most_rows or rows)
 
     def run(self, work: Callable[[int, int], Result], tokens: int) -> Result:
@@ -109,7 +110,8 @@ class Engine:
         while True:
             rows = self.rows(tokens)
             try:
-                return work(rows, min(self.settings.particles or rows, self.adapted.most_particles or rows, rows))
+                with self._budget.watched(rows, tokens):
+                    return work(rows, min(self.settings.particles or rows, self.adapted.most_particles or rows, rows))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

@@ -1,10 +1,13 @@
 """How likely particles find given continuations of prompts, without generating.
 
-A row is shared wherever what a particle is fed is the same: choices of one token each (letters, mostly) cost one row
-per prompt, and equal continuations get exactly equal numbers. Logits are computed for the continuations' tokens only.
+What a particle is fed twice is computed once. What all prompts begin with stands before every row; a prompt with
+several continuations is read once, and they are read behind its keys and values, where the model allows it; choices of
+one token each (letters, mostly) need nothing but the prompt. Equal continuations get exactly equal numbers. Logits are
+computed for the continuations' tokens only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,11 +15,35 @@ from torch import Tensor
 
 from swarm_lightning.doors.transformers_output import Places
 from swarm_lightning.evaluation.batches import Batch, lay_out, queues_of
-from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.crowd import SHORTEST_PREFIX, Crowd
 from swarm_lightning.evaluation.tokens import Continuation
 
 if TYPE_CHECKING:
-    from swarm_lightning.evaluation.row_cache import RowCache
+    from swarm_lightning.evaluation.pass_cache import PassCache
+
+CHUNK_BYTES = 2**23  # of logits in float32 whose exponentials are summed at a time
+
+
+@dataclass
+class Row:
+    """Tokens that a particle is fed, and who reads what it says about the next ones.
+
+    Attributes:
+        particle: The particle.
+        ids: The tokens, those included that stand before the row and are not fed.
+        reads: For places behind these tokens or among them, the continuations (by number) whose token stands there.
+        tails: Rows that go on where this one ends.
+    """
+
+    particle: int
+    ids: tuple[int, ...]
+    reads: dict[int, list[int]] = field(default_factory=dict)
+    tails: list["Row"] = field(default_factory=list)
+
+    def read(self, places: range, number: int) -> None:
+        """Let a continuation read these places."""
+        for place in places:
+            self.reads.setdefault(place, []).append(number)
 
 
 @torch.inference_mode()
@@ -41,65 +68,159 @@ def loglikelihoods(
     Returns:
         For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
     """
-    # The last token is only predicted, never fed.
-    places: dict[tuple[int, tuple[int, ...]], int] = {}
-    members: list[list[int]] = []
+    shortest = skip + SHORTEST_PREFIX if crowd.can_share else None
+    rows = rows_of(particles, continuations, shortest)
+    reader = _Reader(crowd, continuations, padding)
+    for picked in _batches(rows, slots):
+        reader.read(rows, picked, skip, slots)
+    return list(zip(reader.sums.tolist(), (reader.surprises == 0).tolist(), strict=True))
+
+
+def rows_of(particles: Sequence[int], continuations: Sequence[Continuation], shortest: int | None) -> list[Row]:
+    """Put continuations into as few rows as there are different tokens to feed; the last token of each never is.
+
+    Args:
+        particles: The particle of every continuation.
+        continuations: Token ids with their prompts'.
+        shortest: From so many tokens on a prompt with several continuations gets a row of its own, behind which they
+            are read; None for never.
+
+    Returns:
+        The rows, with tails where a prompt has a row of its own.
+
+    >>> choices = [Continuation((5, 6, 7, 1), 2), Continuation((5, 6, 8, 1), 2), Continuation((5, 6, 8), 2)]
+    >>> [row.ids for row in rows_of([0, 0, 0], choices, None)]
+    [(5, 6, 7), (5, 6, 8), (5, 6)]
+    >>> [(row.ids, [tail.ids for tail in row.tails]) for row in rows_of([0, 0, 0], choices, 2)]
+    [((5, 6), [(5, 6, 7), (5, 6, 8)])]
+    """
+    fed: dict[tuple[int, tuple[int, ...]], dict[tuple[int, ...], list[int]]] = {}
     for number, (particle, one) in enumerate(zip(particles, continuations, strict=True)):
-        place = places.setdefault((particle, one.ids[:-1]), len(places))
-        members.extend([] for _ in range(place + 1 - len(members)))
-        members[place].append(number)
-    sequences = [fed for _, fed in places]
-    queues = queues_of([particle for particle, _ in places], [len(fed) for fed in sequences])
-    sums = torch.zeros(len(continuations), dtype=torch.float64)
-    surprises = torch.zeros(len(continuations), dtype=torch.long)
+        prompt = one.ids[: one.split]
+        alone = shortest is None or len(prompt) < shortest
+        fed.setdefault((particle, () if alone else prompt), {}).setdefault(one.ids[:-1], []).append(number)
+    rows = []
+    for (particle, prompt), members in fed.items():
+        if prompt and len(members) > 1:
+            rows.append(_with_tails(particle, prompt, members))
+            continue
+        for ids, numbers in members.items():
+            rows.append(Row(particle, ids))
+            for number in numbers:
+                rows[-1].read(range(continuations[number].split, len(ids) + 1), number)
+    return rows
+
+
+def _with_tails(particle: int, prompt: tuple[int, ...], members: dict[tuple[int, ...], list[int]]) -> Row:
+    row = Row(particle, prompt)
+    for ids, numbers in members.items():
+        for number in numbers:
+            row.read(range(len(prompt), len(prompt) + 1), number)
+        if len(ids) > len(prompt):
+            row.tails.append(Row(particle, ids))
+            for number in numbers:
+                row.tails[-1].read(range(len(prompt) + 1, len(ids) + 1), number)
+    return row
+
+
+def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:
+    """Give the places of rows that share a pass, by particle."""
+    queues = queues_of([row.particle for row in rows], [len(row.ids) for row in rows])
     while any(queues.values()):
         waiting = [particle for particle, queue in queues.items() if queue]
         height = max(1, slots // len(waiting))
-        picks = {
+        yield {
             particle: [queues[particle].popleft() for _ in range(min(height, len(queues[particle])))]
             for particle in waiting
         }
-        batch = lay_out(picks, sequences, skip, padding, crowd.device)
-        _add_batch(crowd, batch, members, continuations, sums, surprises, skip)
-    return list(zip(sums.tolist(), (surprises == 0).tolist(), strict=True))
 
 
-def _add_batch(
-    crowd: Crowd,
-    batch: Batch,
-    members: Sequence[Sequence[int]],
-    continuations: Sequence[Continuation],
-    sums: Tensor,
-    surprises: Tensor,
-    skip: int,
-) -> None:
-    # A place of the batch is wanted once, by whoever reads a token there.
-    width = batch.tokens.shape[1]
-    readers: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for row, fed in enumerate(batch.rows):
-        for number in [] if fed is None else members[fed]:
-            one = continuations[number]
-            for place in range(one.split, len(one.ids)):
-                column = width - len(one.ids) + place
-                readers.setdefault((row, column), []).append((one.ids[place], number))
-    places = Places([row for row, _ in readers], [column for _, column in readers])
-    read = list(readers.values())
-    mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
-    cache = _prefix_cache(crowd, batch) if skip else None
-    for wanted, logits in crowd.logits_at(places, batch.particles, batch.tokens, mask, batch.positions, cache):
-        found = [(index, *reader) for index, place in enumerate(wanted.tolist()) for reader in read[place]]
-        numbers = torch.tensor([number for *_, number in found])
-        index, token = (torch.tensor(part, device=logits.device) for part in list(zip(*found, strict=True))[:2])
-        logarithms = logits[index, token].float() - logits.float().logsumexp(dim=-1)[index]
-        sums.index_add_(0, numbers, logarithms.cpu().double())
-        surprises.index_add_(0, numbers, (logits.argmax(dim=-1)[index] != token).long().cpu())
+class _Reader:
+    """Reads rows batch by batch, and sums up what continuations find there."""
+
+    def __init__(self, crowd: Crowd, continuations: Sequence[Continuation], padding: int) -> None:
+        self.sums = torch.zeros(len(continuations), dtype=torch.float64)
+        self.surprises = torch.zeros(len(continuations), dtype=torch.long)
+        self._crowd, self._continuations, self._padding = crowd, continuations, padding
+
+    def read(self, rows: Sequence[Row], picked: dict[int, list[int]], skip: int, slots: int) -> None:
+        """Read some rows and then their tails.
+
+        Args:
+            rows: All rows.
+            picked: Places of those to read, by particle.
+            skip: Tokens of the crowd's prefix.
+            slots: Rows of a pass at most.
+        """
+        from swarm_lightning.evaluation.pass_cache import Before, PassCache  # imports transformers
+
+        crowd = self._crowd
+        batch = lay_out(picked, [row.ids for row in rows], skip, self._padding, crowd.device)
+        with_tails = [row for row, place in enumerate(batch.rows) if place is not None and rows[place].tails]
+        keep = torch.tensor(with_tails, device=crowd.device) if with_tails else None
+        prefixes = crowd.prefixes(batch.particles) if skip else None
+
+        def prefix_of(some: Batch) -> list[Before]:
+            if prefixes is None:
+                return []
+            height = len(some.rows) // len(some.particles)
+            index = [batch.particles.index(particle) for particle in some.particles for _ in range(height)]
+            return [Before(prefixes, torch.tensor(index, device=crowd.device))]
+
+        cache = PassCache(prefix_of(batch), keep) if skip or with_tails else None
+        mask = torch.cat([batch.mask.new_ones(len(batch.rows), skip), batch.mask], dim=1)
+        self._add(rows, batch, mask, cache)
+        if cache is None or keep is None:
+            return
+        parents = [rows[place] for place in (batch.rows[row] for row in with_tails) if place is not None]
+        tails = [(tail, parent) for parent, row in enumerate(parents) for tail in row.tails]
+        masks, prompts = mask[keep], cache.kept()
+        for some in _batches([tail for tail, _ in tails], slots):
+            part = lay_out(
+                some,
+                [tail.ids for tail, _ in tails],
+                [len(parents[parent].ids) for _, parent in tails],
+                self._padding,
+                crowd.device,
+            )
+            # A row that only fills the batch up stands behind any prompt.
+            parent_of = torch.tensor(
+                [0 if place is None else tails[place][1] for place in part.rows], device=crowd.device
+            )
+            behind = PassCache([*prefix_of(part), Before(prompts, parent_of)])
+            self._add([tail for tail, _ in tails], part, torch.cat([masks[parent_of], part.mask], dim=1), behind)
+
+    def _add(self, rows: Sequence[Row], batch: Batch, mask: Tensor, cache: "PassCache | None") -> None:
+        """Run a batch, and add what it says to the sums."""
+        # A place of the batch is wanted once, by whoever reads a token there.
+        width = batch.tokens.shape[1]
+        readers: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for place, picked in enumerate(batch.rows):
+            if picked is None:
+                continue
+            row = rows[picked]
+            for token, numbers in row.reads.items():
+                found = [(self._continuations[number].ids[token], number) for number in numbers]
+                readers[place, width - len(row.ids) + token - 1] = found
+        places = Places([place for place, _ in readers], [column for _, column in readers])
+        read = list(readers.values())
+        for wanted, logits in self._crowd.logits_at(
+            places, batch.particles, batch.tokens, mask, batch.positions, cache
+        ):
+            heard = [(index, *reader) for index, place in enumerate(wanted.tolist()) for reader in read[place]]
+            index, tokens, of = torch.tensor(heard).unbind(dim=1)
+            index, tokens = index.to(logits.device), tokens.to(logits.device)
+            logarithms = logits[index, tokens].float() - log_sum_exp(logits)[index]
+            self.sums.index_add_(0, of, logarithms.cpu().double())
+            self.surprises.index_add_(0, of, (logits.argmax(dim=-1)[index] != tokens).long().cpu())
+            del logits  # before the next ones are made
 
 
-def _prefix_cache(crowd: Crowd, batch: Batch) -> "RowCache":
-    from swarm_lightning.evaluation.row_cache import Filling, RowCache
+def log_sum_exp(logits: Tensor) -> Tensor:
+    """Return the logarithm of the sum of exponentials [W] of logits [W, V], in float32, few rows at a time.
 
-    cache = RowCache(0, 0, crowd.prefixes(batch.particles))
-    height = len(batch.rows) // len(batch.particles)
-    prefix_of = torch.arange(len(batch.particles), device=crowd.device).repeat_interleave(height)
-    cache.fill(Filling(None, slice(0, 0), prefix_of))
-    return cache
+    >>> log_sum_exp(torch.tensor([[0.0, 0.0]]))
+    tensor([0.6931])
+    """
+    rows = max(CHUNK_BYTES // (4 * logits.shape[-1]), 1)
+    return torch.cat([part.float().logsumexp(dim=-1) for part in logits.split(rows)])

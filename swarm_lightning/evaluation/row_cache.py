@@ -44,7 +44,7 @@ class RowCache(OwnCache):
         """Set the size; memory is taken at the first forward pass.
 
         Args:
-            slots: Number of slots R; 0 for a pass that nothing follows.
+            slots: Number of slots R.
             columns: Number of columns W.
             prefixes: For every layer, keys and values of a prefix [P, heads, tokens, size], which stands before the
                 new tokens of a pass.
@@ -132,14 +132,13 @@ class _RowLayer(OwnLayer):
             prefix_keys, prefix_values = cache.prefixes[self._index]
             keys = _joined(prefix_keys[filling.prefix_of], keys)
             values = _joined(prefix_values[filling.prefix_of], values)
-        if cache.slots:
-            columns = slice(cache.end - keys.shape[2], cache.end)
-            sources = slice(None) if filling.sources is None else filling.sources
-            # What the row before has left there may be no number: see above.
-            self.keys[filling.slots, :, : columns.start] = 0
-            self.values[filling.slots, :, : columns.start] = 0
-            self.keys[filling.slots, :, columns] = keys[sources]
-            self.values[filling.slots, :, columns] = values[sources]
+        columns = slice(cache.end - keys.shape[2], cache.end)
+        sources = slice(None) if filling.sources is None else filling.sources
+        # What the row before has left there may be no number: see above.
+        self.keys[filling.slots, :, : columns.start] = 0
+        self.values[filling.slots, :, : columns.start] = 0
+        self.keys[filling.slots, :, columns] = keys[sources]
+        self.values[filling.slots, :, columns] = values[sources]
         return keys, values
 
 

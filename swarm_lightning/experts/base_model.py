@@ -5,6 +5,7 @@ Weights come from safetensors only, and code from a model's folder runs only whe
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,6 +14,7 @@ import torch
 from swarm_lightning.doors.transformers_config import loaded_from_an_adapter
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE as ADAPTER_CONFIG_FILE
+from swarm_lightning.experts.cpu_dtypes import slow_dtype_hint
 from swarm_lightning.experts.sources import hub_message, local_folder
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def load_base(
 
     Args:
         source: A folder as save_pretrained writes it, a hub id, or `demo:base`.
-        dtype: "auto" (as saved), "float32", "bfloat16" or "float16".
+        dtype: "auto" (as saved, with a hint where float32 would be faster), "float32", "bfloat16" or "float16".
         device: Where the model goes; the CPU where absent.
         trust_remote_code: Whether Python code that comes with the model may run.
 
@@ -56,6 +58,10 @@ def load_base(
     _choose_pad_token(tokenizer, model)
     torch.nn.Module.to(model, device or "cpu")
     model.requires_grad_(False)
+    if dtype == "auto" and model.device.type == "cpu" and not torch.cuda.is_available():
+        hint = slow_dtype_hint(model.dtype)
+        if hint is not None:
+            warnings.warn(hint, stacklevel=2)
     return model.eval(), tokenizer
 
 

@@ -138,4 +138,4 @@ class StackedLinear(ParticleLinear):
             flat.baddbmm_(hidden, self.up.transpose(1, 2), alpha=self.scaling)
             return result
         added = torch.bmm(hidden, self.up.transpose(1, 2)).mul_(self.scaling)
-        return (result + added.view_as(result)).to(result.dtype)
+        return added.view_as(result).add_(result).to(result.dtype)

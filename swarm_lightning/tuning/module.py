@@ -5,7 +5,7 @@ depend on how the batch was cut. Only what is trained stands in checkpoints; the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from swarm_lightning.doors.transformers_output import OutputLayer, Places, tolerance_of, trial_tokens
 from swarm_lightning.errors import InputError
 from swarm_lightning.tuning.batches import MicroBatch, batch_of, pad
 from swarm_lightning.tuning.rendering import IGNORED, TokenExample
@@ -20,9 +21,11 @@ from swarm_lightning.tuning.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 KEY = "swarm_lightning_tuning"
 ONE_CYCLE = "one_cycle"
+TRIAL_TOKENS = 4
 
 
 class AdapterTraining(L.LightningModule):
@@ -64,6 +67,7 @@ class AdapterTraining(L.LightningModule):
         self.loss = float("nan")
         self.held_out_loss: float | None = None
         self._sums: list[tuple[float, int]] = []
+        self._output = _output_of(adapted)
 
     def configure_optimizers(self) -> Any:
         """Make AdamW over the adapter's weights, and the schedule of its learning rate."""
@@ -145,14 +149,19 @@ class AdapterTraining(L.LightningModule):
 
     def token_losses(self, part: MicroBatch) -> Tensor:
         """Return the sum of the losses of all trained tokens of a micro-batch, in nats."""
-        logits = self.adapted(input_ids=part["input_ids"], attention_mask=part["attention_mask"]).logits
-        # The logits at a place say what comes next.
-        return cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            part["labels"][:, 1:].flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+        labels = part["labels"]
+        # The logits at a place say what comes next; of other places none are made.
+        rows, columns = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+        wanted = labels[rows, columns + 1]
+
+        def call(_: int | None) -> Any:
+            return self.adapted(input_ids=part["input_ids"], attention_mask=part["attention_mask"])
+
+        def loss(which: Tensor, logits: Tensor) -> Tensor:
+            return cross_entropy(logits.float(), wanted[which], reduction="sum")
+
+        places = Places(rows.tolist(), columns.tolist())
+        return self._output.summed(call, (labels.shape[0], labels.shape[1]), places, loss, labels.device)
 
     def validation_step(self, batch: MicroBatch, batch_idx: int) -> None:
         """Measure the loss on a part of what is held out."""
@@ -186,6 +195,25 @@ class AdapterTraining(L.LightningModule):
                 "begun with others. Set them as they were, or remove the checkpoint."
             )
         self.loss, self.held_out_loss = record["loss"], record["held_out_loss"]
+
+
+@torch.no_grad()
+def _output_of(adapted: "PeftModel") -> OutputLayer:
+    """Find out how logits of single places of a model are made."""
+    base = cast("PreTrainedModel", adapted.get_base_model())
+    output = OutputLayer(base)
+    tokens = trial_tokens(base, TRIAL_TOKENS)
+
+    def call(_: int | None) -> Any:
+        return adapted(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+
+    training = adapted.training
+    adapted.eval()
+    try:
+        output.try_out(call, (2, TRIAL_TOKENS), tolerance_of(base.dtype))
+    finally:
+        adapted.train(training)
+    return output
 
 
 class Loader:

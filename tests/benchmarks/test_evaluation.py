@@ -32,3 +32,15 @@ def test_a_swarm_has_the_experts_in_front_and_children_behind() -> None:
     swarm = demo_swarm("kinds", particles=12, examples=1, new_tokens=3, seed=0)
     assert swarm.positions[:10].equal(swarm.pool.vectors)
     assert swarm.positions.shape == (12, swarm.pool.layout.size)
+
+
+def test_at_a_real_models_size_the_peer_replies_and_chooses_as_we_do(capsys: "pytest.CaptureFixture[str]") -> None:
+    size = ["--regime", "real", "--size", "tiny", "--prompt-tokens", "17", "30"]
+    evaluation.main([*size, *TINY, "--clock", "cpu", "--peer-batch", "5"])
+    numbers = last_line(capsys)
+    assert (numbers["benchmark"], numbers["regime"], numbers["examples"]) == ("evaluation", "real", 6)
+    for kind in ("generation", "likelihood"):
+        assert set(numbers[kind]["seconds"]) == {"peer", "floor", "ours"}
+        assert numbers[kind]["different_replies"] == 0
+    assert numbers["generation"]["distinct_replies"] > 6, "particles should reply differently"
+    assert numbers["likelihood"]["distinct_replies"] > 1

@@ -9,7 +9,7 @@ import torch
 from swarm_lightning.doors import transformers_output
 from swarm_lightning.doors.transformers_cache import growing_cache
 from swarm_lightning.doors.transformers_forward import ForwardPass
-from swarm_lightning.doors.transformers_output import Places
+from swarm_lightning.doors.transformers_output import OutputLayer, Places
 from tests.doors.contract import changed
 from tests.doors.tiny_models import VOCABULARY, make
 
@@ -169,3 +169,54 @@ def test_random_wishes_are_met_in_both_forms(small_pieces: None) -> None:
             places = Places(draw.choices(range(4), k=count), draw.choices(range(7), k=count))
             found, _ = gathered(forward, places)
             torch.testing.assert_close(found, whole[places.rows, places.columns], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "other"])
+def test_what_is_summed_over_pieces_has_the_gradients_of_the_whole(family: str, small_pieces: None) -> None:
+    """The base model runs once; a piece holds one place, and is run again on the way back."""
+    model = make("llama" if family == "other" else family)
+    if family == "other":
+        model.lm_head = Doubled(model.lm_head)
+    model.requires_grad_(True)
+    labels = torch.tensor([(7 * place) % VOCABULARY for place in range(len(PLACES.rows))])
+    whole = model(inputs()[0]).logits[PLACES.rows, PLACES.columns]
+    torch.nn.functional.cross_entropy(whole, labels, reduction="sum").backward()
+    expected = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    output, calls, sizes = OutputLayer(model), [], []
+
+    def call(_: int | None) -> Any:
+        return model(input_ids=inputs()[0])
+
+    def loss(which: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(which))
+        return torch.nn.functional.cross_entropy(logits, labels[which], reduction="sum")
+
+    with torch.no_grad():
+        output.try_out(call, (4, 7), 1e-4)
+    hook = model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    total = output.summed(call, (4, 7), PLACES, loss, torch.device("cpu"))
+    total.backward()
+    hook.remove()
+    assert len(calls) == 1
+    assert max(sizes) <= (3 if family == "other" else 1)
+    assert sum(sizes) == 2 * len(PLACES.rows), "every piece is made twice"
+    torch.testing.assert_close(total, torch.nn.functional.cross_entropy(whole, labels, reduction="sum"))
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(weight.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_few_places_are_summed_in_one_pass() -> None:
+    model = make("llama")
+    forward, calls = OutputLayer(model), []
+    with torch.no_grad():
+        forward.try_out(lambda _: model(input_ids=inputs()[0]), (4, 7), 1e-4)
+        whole = model(inputs()[0]).logits[PLACES.rows, PLACES.columns]
+
+    def call(_: int | None) -> Any:
+        calls.append(1)
+        return model(input_ids=inputs()[0])
+
+    total = forward.summed(call, (4, 7), PLACES, lambda _, logits: logits.sum(), torch.device("cpu"))
+    assert len(calls) == 1
+    torch.testing.assert_close(total, whole.sum(), rtol=1e-4, atol=1e-4)

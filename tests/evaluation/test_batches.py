@@ -32,3 +32,10 @@ def test_skipped_tokens_are_not_fed_but_count_as_positions() -> None:
     batch = lay_out({0: [0, 1]}, [[9, 9, 9, 5], [9, 9, 9, 6, 7]], 3, 0, CPU)
     assert batch.tokens.tolist() == [[0, 5], [6, 7]]
     assert batch.positions.tolist() == [[0, 3], [3, 4]]
+
+
+def test_every_sequence_may_have_a_beginning_of_its_own_that_is_not_fed() -> None:
+    batch = lay_out({0: [0, 1], 1: [2]}, [[9, 9, 9, 5], [9, 6, 7], [9, 9, 8]], [3, 1, 2], 0, CPU)
+    assert batch.tokens.tolist() == [[0, 5], [6, 7], [0, 8], [0, 0]]
+    assert batch.positions.tolist() == [[0, 3], [1, 2], [0, 2], [0, 1]]
+    assert batch.mask.tolist() == [[0, 1], [1, 1], [0, 1], [0, 1]]

@@ -13,9 +13,11 @@ from swarm_lightning.evaluation.batches import lay_out
 from swarm_lightning.evaluation.crowd import Crowd
 from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Decoding, generate_tokens
+from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.runners.resident import Particles
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.text_rows import TextRows
+from swarm_lightning.evaluation.tokens import Continuation
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.objectives.protocol import GenerationSettings
@@ -178,6 +180,35 @@ def test_likelihoods_of_all_particles_in_one_pass_are_those_of_each_alone(
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox", "gpt2", "bloom", "mistral", "gpt_neo"])
+def test_a_prompt_is_fed_once_for_its_choices_where_the_model_allows_it(
+    name: str, family: Callable[[str], Family], many_prompts: list[str]
+) -> None:
+    """Not with a window, and not where positions can't be told; against a float64 pass for every choice."""
+    one = family(name)
+    crowd = Crowd(one.adapted(), one.pool.vectors)
+    prompts = sorted(many_prompts, key=len)[40:43]
+    rows = [
+        (particle, Continuation((*ids, *one.plain.ids(text)[1:]), len(ids)))
+        for particle in range(EXPERTS)
+        for ids in map(one.plain.ids, prompts[particle // 2 :])
+        for text in ("red fox", "a town", "b", "seven bears")
+    ]
+    columns: list[int] = []
+    hook = crowd._adapted.model.register_forward_pre_hook(
+        lambda _, __, arguments: columns.append(arguments["input_ids"].shape[1]), with_kwargs=True
+    )
+    found = loglikelihoods(crowd, [particle for particle, _ in rows], [row for _, row in rows], 64, 0)
+    hook.remove()
+    assert len(columns) == (2 if name in ("llama", "gpt_neox", "gpt2") else 1)
+    exact = PlainPeft(copy.deepcopy(one.base).double(), one.pool.sources, one.plain.tokenizer)
+    for (logarithm, greedy), (particle, row) in zip(found, rows, strict=True):
+        table = exact.logits(particle, row.ids).log_softmax(dim=-1)[row.split - 1 : -1]
+        tokens = torch.tensor(row.ids[row.split :])
+        assert logarithm == pytest.approx(float(table.gather(1, tokens[:, None]).sum()), rel=1e-5)
+        assert greedy == bool((table.argmax(dim=-1) == tokens).all())
 
 
 @pytest.mark.parametrize("name", DENSE)

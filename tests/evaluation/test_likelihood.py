@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from swarm_lightning.evaluation import likelihood
 from swarm_lightning.evaluation.crowd import Crowd
 from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.tokens import Continuation
@@ -135,6 +136,86 @@ def test_a_shared_prefix_changes_no_likelihood_and_is_not_fed_again(
     )
     assert columns.count(len(prefix)) <= 2
     assert max(columns) <= max(len(prefix), max(len(one.ids) for one in continuations) - 1 - len(prefix))
+
+
+def shapes_of(adapted: AdaptedModel, crowd: Crowd, rows: list[tuple[int, Continuation]], **settings: int) -> Any:
+    """Return what is found, and rows and columns of every pass."""
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_: object, __: object, arguments: dict[str, torch.Tensor]) -> None:
+        shapes.append(tuple(arguments["input_ids"].shape))
+
+    hook = adapted.model.register_forward_pre_hook(note, with_kwargs=True)
+    owners, continuations = [particle for particle, _ in rows], [one for _, one in rows]
+    found = loglikelihoods(crowd, owners, continuations, padding=0, **{"slots": 64, **settings})
+    hook.remove()
+    return found, shapes
+
+
+QUESTION = "Tell me a story about a fox and a bear in a town, and which of them is red"
+
+
+@pytest.mark.parametrize("slots", [1, 5, 64])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_prompt_is_fed_once_for_all_its_choices(
+    slots: int, shared: bool, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, many_prompts: list[str]
+) -> None:
+    """Prompts of several lengths, one too short to be worth it; unlike numbers of choices; behind a prefix or not."""
+    prefix = plain.ids("Answer with one of the choices that are given below.") if shared else []
+    prompts = [f"{QUESTION}: {prompt}" for prompt in many_prompts[:3]] + ["fox"]
+    rows = [
+        (particle, continuation(plain, prompt, text, prefix))
+        for particle in (0, 2, 3)
+        for place, prompt in enumerate(prompts[particle // 2 :])
+        for text in TEXTS[: 4 - (place + particle) % 3]
+    ]
+    crowd = Crowd(adapted, pool.vectors, prefix)
+    assert bool(crowd.prefix) == shared
+    found, shapes = shapes_of(adapted, crowd, rows, slots=slots, skip=len(prefix))
+    wanted = [expected(plain, particle, one) for particle, one in rows]
+    assert [logarithm for logarithm, _ in found] == pytest.approx(wanted, rel=1e-5)
+    alone, _ = shapes_of(adapted, Crowd(adapted, pool.vectors), rows, slots=slots)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in alone]
+    if slots == 64:  # prefix, prompts (of particle 0 three long ones, and the short one four times), choices
+        prompt, tail = (max(one.split for _, one in rows), max(len(one.ids) - one.split for _, one in rows) - 1)
+        assert len(shapes) == 2 + shared
+        assert shapes[-2] == (3 * (3 + 4), prompt - len(prefix))
+        assert shapes[-1][1] <= tail < 20
+
+
+def test_a_prompt_with_one_choice_needs_no_second_pass(
+    adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft
+) -> None:
+    one = continuation(plain, QUESTION, " red bear")
+    found, shapes = shapes_of(adapted, Crowd(adapted, pool.vectors), [(1, one), (1, one), (2, one)])
+    assert shapes == [(2, len(one.ids) - 1)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_letters_need_the_prompt_alone(adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft) -> None:
+    rows = [(particle, continuation(plain, f"{QUESTION}:", letter)) for particle in (0, 3) for letter in "ABC"]
+    assert all(len(one.ids) == one.split + 1 for _, one in rows)
+    found, shapes = shapes_of(adapted, Crowd(adapted, pool.vectors), rows)
+    assert shapes == [(2, rows[0][1].split)]
+    wanted = [expected(plain, particle, one) for particle, one in rows]
+    assert [logarithm for logarithm, _ in found] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_equal_choices_of_one_prompt_are_exactly_equally_likely(
+    adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft
+) -> None:
+    rows = [(1, continuation(plain, QUESTION, text)) for text in (" red bear", " a town", " red bear")]
+    found, shapes = shapes_of(adapted, Crowd(adapted, pool.vectors), rows)
+    assert len(shapes) == 2
+    assert found[0] == found[2] != found[1]
+
+
+def test_the_sum_of_exponentials_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(7, 11, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = logits.double().exp().sum(dim=-1).log().float()
+    for rows in (1, 3, 100):
+        monkeypatch.setattr(likelihood, "CHUNK_BYTES", rows * 4 * 11)
+        torch.testing.assert_close(likelihood.log_sum_exp(logits), expected)
 
 
 def test_nothing_gives_nothing(adapted: AdaptedModel, pool: ExpertPool) -> None:

@@ -83,15 +83,6 @@ def test_prefixes_stand_before_the_rows_of_their_particles() -> None:
     assert shown(cache.row_layers[0].keys) == [[0, 20, 21, 1, 0], [0, 10, 11, 2, 0]]
 
 
-def test_a_cache_without_slots_keeps_nothing() -> None:
-    prefix = states([[10, 11]])
-    cache = RowCache(0, 0, [(prefix, -prefix)])
-    cache.fill(Filling(None, slice(0, 0), torch.tensor([0, 0])))
-    assert put(cache, [[1], [2]]) == [[10, 11, 1], [10, 11, 2]]
-    assert cache.row_layers[0].keys is not None
-    assert cache.row_layers[0].keys.numel() == 0
-
-
 def test_every_layer_has_rows_of_its_own() -> None:
     cache = filled()
     cache.fill(Filling(None, slice(0, 3), torch.zeros(3, dtype=torch.long)))

@@ -1,5 +1,6 @@
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts import cpu_dtypes
 from swarm_lightning.experts.base_model import base_fingerprint, load_base
 
 
@@ -150,3 +152,19 @@ def test_a_fingerprint_tells_bases_apart_and_not_where_they_lie(tiny_base_folder
     assert base_fingerprint(model) == base_fingerprint(same)
     same.state_dict()["model.norm.weight"][0] += 1
     assert base_fingerprint(model) != base_fingerprint(same)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the processor does not matter")
+def test_a_base_in_a_dtype_that_the_processor_lacks_stays_as_stored_with_a_hint(
+    tiny_base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = load_base(str(tiny_base_folder), "bfloat16")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx2\n")
+    monkeypatch.setattr(cpu_dtypes, "CPU_INFO", tmp_path / "cpuinfo")
+    with pytest.warns(UserWarning, match="stored in bfloat16.*set dtype to float32"):
+        assert load_base(str(tmp_path))[0].dtype == torch.bfloat16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert load_base(str(tmp_path), "float32")[0].dtype == torch.float32
