@@ -13,8 +13,9 @@ Tested with lightning 2.6.6. Relied on, besides what is documented:
 - `fabric.utilities.distributed._set_num_threads_if_needed`.
 - `CSVLogger._experiment` is what writes the file; `ExperimentWriter` has `log_dir`, `metrics`, `hparams`,
   `metrics_file_path`, `NAME_HPARAMS_FILE`, and empties its folder in `_check_log_dir_exists`.
-- `Trainer.limit_val_batches` is read when a run begins; with 0 no data for validation is asked for. An empty list of
-  loaders means the same, but is warned of.
+- A `CombinedLoader` is looked through by its `flattened` loaders, and a validation without any is done with in every
+  epoch. (An empty list of loaders is warned of; with `Trainer.limit_val_batches` 0, a run that is resumed from the end
+  of an epoch counts its epochs otherwise.)
 - `rank_zero_only.rank` is not there before Lightning knows the rank.
 """
 
@@ -31,6 +32,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
@@ -66,16 +68,20 @@ def last_saved_step(checkpoint: ModelCheckpoint) -> int:
     return checkpoint._last_global_step_saved
 
 
-def limit_validation(trainer: L.Trainer, limit: float) -> float:
-    """Set how much of the validation split is looked at from now on, and return what it was.
+class NoLoaders(CombinedLoader):
+    """What a data module gives where nothing is to be looked at."""
 
-    Args:
-        trainer: Of a run that has not asked for its data yet.
-        limit: A number of batches, or a share as a float; 0 for none.
-    """
-    before = trainer.limit_val_batches
-    trainer.limit_val_batches = limit
-    return before
+    def __init__(self) -> None:
+        super().__init__([], "sequential")
+
+    @property
+    def flattened(self) -> list[Any]:
+        """No loader."""
+        return []
+
+    @flattened.setter
+    def flattened(self, flattened: list[Any]) -> None:
+        """Stay without any."""
 
 
 def set_threads(processes: int) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from swarm_lightning.doors.lightning import (
     LaunchingStrategy,
+    NoLoaders,
     OwnCSVLogger,
     RowWriter,
     ScriptLauncher,
@@ -23,7 +24,6 @@ from swarm_lightning.doors.lightning import (
     end_between_iterations,
     known_rank,
     last_saved_step,
-    limit_validation,
     runs_several_processes,
     set_threads,
 )
@@ -104,14 +104,18 @@ class Validates(BoringModel):
         return super().validation_step(batch, batch_idx)
 
 
-def test_validation_is_left_out_and_comes_back(tmp_path: Path) -> None:
-    trainer, module = trainer_in(tmp_path, limit_val_batches=2, num_sanity_val_steps=0), Validates()
-    before = limit_validation(trainer, 0)
+def test_a_validation_without_loaders_is_left_out_without_a_word(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    class WithoutLoaders(Validates):
+        def val_dataloader(self) -> NoLoaders:  # type: ignore[override]
+            return NoLoaders()
+
+    trainer, module = trainer_in(tmp_path, num_sanity_val_steps=0), WithoutLoaders()
     trainer.fit(module)
-    assert module.validated == 0, f"Expected limit_val_batches to be read when a run begins: {DOOR}."
-    limit_validation(trainer, before)
-    trainer.validate(module, verbose=False)
-    assert module.validated == before == 2, f"Expected limit_val_batches to be read when a run begins: {DOOR}."
+    assert module.validated == 0, f"Expected a validation to look through the flattened loaders: {DOOR}."
+    said = [str(warning.message) for warning in recwarn if "across ranks is zero" in str(warning.message)]
+    assert not said, f"Expected no word of loaders that are not there: {DOOR}."
 
 
 def test_the_cores_are_shared_out_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
