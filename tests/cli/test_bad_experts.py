@@ -97,7 +97,10 @@ BROKEN_EXPERTS: dict[str, tuple[Break, str]] = {
     "config broken": (file(CONFIG, lambda old: '{\n  "r": 4,\n  "lora_alpha" 8\n}'), "line 3, column 16"),
     "config cut off": (file(CONFIG, lambda old: old[:40]), "line [0-9]+, column [0-9]+"),
     "config a list": (file(CONFIG, lambda old: "[1]"), "Expected a JSON object"),
-    "config in UTF-16": (file(CONFIG, lambda old: old.decode().encode("utf-16")), "can't be read"),
+    "config in UTF-16 without a mark": (
+        file(CONFIG, lambda old: old.decode().encode("utf-16-le")),
+        "line 1, column 2 breaks it",
+    ),
     "config nested without end": (file(CONFIG, lambda old: "[" * 100_000), "can't be read"),
     "no LoRA": (settings(peft_type="IA3"), "'towns' has 'IA3'"),
     "DoRA": (settings(use_dora=True), "'towns' has use_dora=True"),

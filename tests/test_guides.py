@@ -1,0 +1,89 @@
+"""Every guide is true: its commands run, its links lead somewhere, and its tables name what is there.
+
+The commands are taken from the guides as they stand, and only made small. Those of the top-level README are run by
+`test_readme.py`.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from swarm_lightning.cli import main
+
+REPOSITORY = Path(__file__).parents[1]
+FOLDERS = ("swarm_lightning", "configs", "benchmarks")
+GUIDES = [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).rglob("README.md"))]
+LONGEST_README = 180
+SEARCH = ["--data.validation_size", "8", "--data.test_size", "6"]
+SMALL = {
+    "fit": [*SEARCH, "--trainer.max_steps", "1"],
+    "compare": [*SEARCH, "--trainer.max_steps", "1", "--compare.methods", "[uniform_soup, model_swarm]"],
+    "sweep": [*SEARCH, "--trainer.max_steps", "1", "--sweep.trials", "1"],
+    "experts": ["--training.steps", "1"],
+    "validate": SEARCH,
+    "test": SEARCH,
+    "predict": [],
+    "export": [],
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def commands_of(guide: Path) -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("guide", [guide for guide in GUIDES if commands_of(guide)], ids=name_of)
+def test_every_command_of_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["swarm"])
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    question = {"question": "Which lies near here and there?", "choices": dict(zip("ABCD", "wxyz", strict=True))}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n", encoding="utf-8")
+    for command in commands_of(guide):
+        words = shlex.split(command, comments=True)
+        if words[0] == "pip":  # the tests' extra has all of them
+            assert re.fullmatch(r"pip install -e '\.\[[\w-]+\]'", command)
+            continue
+        assert words[0] == "swarm"
+        small = SMALL[words[1]]
+        if words[1] == "fit" and "--ckpt_path" in words:
+            small = [*small[:-1], "2"]  # the run that is resumed has done its one iteration
+        main([*words[1:], *small])
+
+
+@pytest.mark.parametrize("guide", [REPOSITORY / "README.md", *GUIDES], ids=name_of)
+def test_every_link_leads_to_a_file(guide: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", guide.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (guide.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_fits_a_newcomers_patience() -> None:
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README
+
+
+def test_every_guide_can_be_reached_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(([\w/]+/README\.md)\)", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
+    assert {name_of(guide) for guide in GUIDES} - linked <= {
+        "swarm_lightning/swarm/README.md",  # from the guide to the code
+    }
+
+
+def test_every_recipe_is_in_the_guide_to_them() -> None:
+    guide = (REPOSITORY / "configs" / "README.md").read_text(encoding="utf-8")
+    recipes = {path.name for path in (REPOSITORY / "configs").glob("*.yaml")}
+    assert set(re.findall(r"`(\w+\.yaml)`", guide)) == recipes
+
+
+def test_every_benchmark_is_in_the_guide_to_them() -> None:
+    guide = (REPOSITORY / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in (REPOSITORY / "benchmarks").glob("*.py")}
+    assert scripts <= set(re.findall(r"`(\w+\.py)`", guide))
