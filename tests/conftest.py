@@ -18,6 +18,8 @@ from tests.objectives.perspective_server import KEY, PerspectiveServer, running_
 # The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
 # torch is imported, so that it holds for the subprocesses that tests start as well.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test needs the network, and one that asked the hub for what is not there would wait for it.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # The same examples in every run, as many as take a second or two, and no time is measured. HYPOTHESIS_EXAMPLES asks for
 # more of them, others in every run.

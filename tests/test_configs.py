@@ -100,6 +100,7 @@ def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["examples"] for row in (*summary["validation"], *summary["test"])] == sizes
 
 
+@pytest.mark.slow
 def test_the_config_of_experts_makes_experts_that_a_search_takes(tmp_path: Path) -> None:
     made = str(tmp_path / "made")
     with calm_process():

@@ -68,6 +68,7 @@ def test_every_swarm_command_runs(
         assert (run / name).exists(), name
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path: Path) -> None:
     example = next(block for block in blocks("python") if "ModelSwarm(" in block)
     small = example.replace("max_steps=50", "max_steps=1").replace(
@@ -80,6 +81,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
         assert (tmp_path / "runs" / "python" / run / "best_expert" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_objective_of_the_readme_works(tmp_path: Path) -> None:
     example = next(block for block in blocks("python", OBJECTIVES) if "class Brevity" in block)
     (tmp_path / "my_module.py").write_text(example, encoding="utf-8")

@@ -99,6 +99,7 @@ def test_a_markdown_cell_holds_no_mark_of_its_users(name: str) -> None:
     assert in_markdown(name) in body
 
 
+@pytest.mark.slow
 def test_warnings_and_notices_are_shown_literally() -> None:
     code = (
         "import logging, warnings, sys\n"

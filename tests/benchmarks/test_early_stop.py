@@ -33,6 +33,7 @@ def test_one_bit_in_one_tensor_is_a_difference() -> None:
     assert early_stop.differences(one, other) == ["restarts"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not early_stop.engine_is_there(), reason="the search has no engine settings yet")
 def test_the_stops_change_no_trajectory(capsys: "pytest.CaptureFixture[str]") -> None:
     tiny = ["--data.validation_size", "12", "--data.test_size", "2", "--model.particles", "10"]

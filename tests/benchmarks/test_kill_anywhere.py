@@ -11,6 +11,7 @@ from tests.benchmarks.last_line import last_line
 from tests.search.tiny_search import calm_process
 
 
+@pytest.mark.slow
 def test_searches_that_are_killed_end_as_one_that_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

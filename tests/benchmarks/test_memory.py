@@ -11,6 +11,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "memory.py"
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc, which only Linux has")
 
 
+@pytest.mark.slow
 @LINUX
 def test_the_plain_move_needs_less_than_a_tenth_of_the_state_on_top_of_it() -> None:
     sizes = ["--particles", "6", "--dimensions", "2000000", "--kernels", "plain", "--iterations", "0"]
@@ -24,6 +25,7 @@ def test_the_plain_move_needs_less_than_a_tenth_of_the_state_on_top_of_it() -> N
     assert any(line.startswith("| plain | 160.0 |") for line in text)
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("kind", ["generation", "likelihood"])
 def test_the_estimate_of_a_pass_is_within_one_and_a_half_of_what_it_takes(kind: str) -> None:

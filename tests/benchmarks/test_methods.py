@@ -86,6 +86,7 @@ def test_a_pool_of_fewer_kinds_is_ten_folders_all_the_same(tmp_path: Path) -> No
     assert len(contents) == 2
 
 
+@pytest.mark.slow
 def test_all_parts_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--trainer.max_steps", "1"]
     output = tmp_path / "methods.md"

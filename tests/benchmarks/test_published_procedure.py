@@ -11,6 +11,7 @@ import published_procedure
 from tests.benchmarks.last_line import last_line
 
 
+@pytest.mark.slow
 def test_an_iteration_through_files_replies_as_we_do(capsys: "pytest.CaptureFixture[str]") -> None:
     tiny = ["--particles", "2", "--examples", "12", "--new-tokens", "3", "--repeats", "1", "--threads", "1"]
     published_procedure.main(tiny)

@@ -32,6 +32,7 @@ def test_another_search_is_noticed(ranks: ModuleType) -> None:
     assert not ranks.same_search(rows, rows * 2)
 
 
+@pytest.mark.slow
 def test_a_small_run_measures_a_real_search(
     ranks: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

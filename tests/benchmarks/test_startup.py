@@ -6,6 +6,7 @@ import startup
 from tests.benchmarks.last_line import last_line
 
 
+@pytest.mark.slow
 def test_every_command_runs_in_a_process_of_its_own(capsys: "pytest.CaptureFixture[str]") -> None:
     startup.main(["--repeats", "1", "--no-warm-up"])
     numbers = last_line(capsys)

@@ -86,5 +86,5 @@ def test_a_refused_search_leaves_no_folder_that_was_never_written_to(
 ) -> None:
     (root / "version_2").mkdir()
     with pytest.raises(SystemExit):
-        run_swarm(config(world, root, base="nowhere"), "fit", tmp_path, "--ckpt_path", "last")
+        run_swarm(config(world, root, base=str(tmp_path / "nowhere")), "fit", tmp_path, "--ckpt_path", "last")
     assert not (root / "version_2").exists()

@@ -131,6 +131,7 @@ def test_an_expert_of_other_settings_is_refused_before_any_is_made(
     assert not (tmp_path / "experts" / "minus").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_expert(config: dict[str, Any], tmp_path: Path) -> None:
     config["training"] |= {"epochs": 20, "checkpoint_steps": 5, "validation_share": 0.0}
     config["lora"]["dropout"] = 0.2
@@ -195,6 +196,7 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_is_written(
     assert message in refused(config, tmp_path, capsys, *arguments)
 
 
+@pytest.mark.slow
 def test_the_config_makes_an_expert_that_ships_again(tmp_path: Path) -> None:
     from swarm_lightning.demo import EXPERTS
 

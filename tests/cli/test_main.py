@@ -254,6 +254,7 @@ print("loaded by us:", [name for name in HEAVY if name in sys.modules and name n
 """
 
 
+@pytest.mark.slow
 def test_the_command_line_and_its_help_load_nothing_heavy_that_lightning_has_not_loaded() -> None:
     # Where torchmetrics finds transformers it may load it: what Lightning itself brings in is not ours to choose.
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)

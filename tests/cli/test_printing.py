@@ -37,12 +37,14 @@ def read_one_line(command: list[str], both: bool, **settings: Any) -> int:
         return process.wait(300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("both", [False, True])
 def test_a_program_goes_on_to_its_end_and_its_exit_code(tmp_path: Path, both: bool) -> None:
     assert read_one_line([sys.executable, "-c", PROGRAM, str(tmp_path / "end")], both) == 7
     assert (tmp_path / "end").read_text() == "done"
 
 
+@pytest.mark.slow
 def test_all_is_printed_where_it_is_read(tmp_path: Path) -> None:
     program = PROGRAM.replace("range(20000)", "range(3)")
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "end")], capture_output=True, text=True)
@@ -50,6 +52,7 @@ def test_all_is_printed_where_it_is_read(tmp_path: Path) -> None:
     assert done.stderr == "".join(f"{number}\nERROR:root:{number}\n" for number in range(3))
 
 
+@pytest.mark.slow
 def test_an_error_of_another_kind_is_none_of_a_reader_that_is_gone(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -60,6 +63,7 @@ def test_an_error_of_another_kind_is_none_of_a_reader_that_is_gone(tmp_path: Pat
     assert "No space left" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_search_without_readers_is_the_same_search(world: World, run: Run, tmp_path: Path) -> None:
     config = {**run.config, "trainer": {**run.config["trainer"], "enable_progress_bar": True}}
     path = tmp_path / "search.yaml"

@@ -97,6 +97,7 @@ def test_a_search_of_a_sweep_is_the_search_of_its_config(swept: Path, tmp_path: 
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_left_as_it_is_and_can_be_made_longer(world: World, swept: Path, tmp_path: Path) -> None:
     config = config_of(world, tmp_path, trials=2)
     run_swarm(config, "sweep", tmp_path)
@@ -123,6 +124,7 @@ def test_a_study_does_not_go_on_with_other_settings(
     assert content(swept / "small") == before
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_is_recorded_and_the_others_go_on(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +186,7 @@ class Measuring(Asks):
 """
 
 
+@pytest.mark.slow
 def test_what_changes_scores_has_first_scores_of_its_own_and_the_rest_is_asked_and_measured_once(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +221,7 @@ def test_what_changes_scores_has_first_scores_of_its_own_and_the_rest_is_asked_a
     assert "with different model.objective.init_args.weight" in (tmp_path / "small" / "sweep.md").read_text()
 
 
+@pytest.mark.slow
 def test_searches_below_the_median_are_pruned(world: World, tmp_path: Path) -> None:
     sweep = {"sampler": "grid", "space": {"seed_everything": list(range(9))}, "pruner": "median", "pruner_warmup": 0}
     config = config_of(world, tmp_path, trials=9, **sweep) | {"stop": {"patience": 2}}
@@ -264,6 +268,7 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_two_processes_share_one(world: World, tmp_path: Path) -> None:
     undisturbed, shared = (config_of(world, tmp_path / name, trials=3) for name in ("alone", "shared"))
     for config in (undisturbed, shared):

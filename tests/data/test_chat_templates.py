@@ -181,6 +181,7 @@ def test_a_date_that_is_no_day_is_refused(date: object) -> None:
         check_date(date)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_zone_and_the_language_of_a_machine_change_nothing(tiny_base_folder: str) -> None:
     code = (
         "import sys; from transformers import AutoTokenizer; from swarm_lightning.data.chat_templates import *\n"

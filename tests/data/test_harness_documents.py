@@ -135,6 +135,7 @@ class TestWithTheHarness:
         assert drawn[0] == drawn[1]
         assert len(set(drawn[0][: len(VALIDATION)])) == len(VALIDATION)
 
+    @pytest.mark.slow
     def test_an_unknown_task_is_answered_with_the_nearest(self) -> None:
         with pytest.raises(InputError, match="there is no 'arc_esy'. Did you mean 'arc_easy'"):
             open_source("lm_eval:arc_esy")

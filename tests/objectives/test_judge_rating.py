@@ -83,6 +83,7 @@ def test_each_reply_gets_the_rating_of_the_judge(judge_server: JudgeServer, tmp_
     assert outcomes[0].reply == "0? is What"
 
 
+@pytest.mark.slow
 def test_the_same_prompt_and_reply_are_paid_for_once(judge_server: JudgeServer, tmp_path: Path) -> None:
     objective = rating(judge_server, tmp_path)
     first = objective.evaluate([*EXAMPLES, *EXAMPLES[:3]], WRITER)

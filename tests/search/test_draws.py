@@ -124,6 +124,7 @@ def test_each_tensor_takes_a_share_of_its_own_from_the_pull(world: World, tmp_pa
     assert len({round(mean, 3) for mean in means.tolist()}) > len(means) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", ["tensor", "coefficient"])
 def test_a_run_is_resumed_bit_for_bit_and_tested_from_its_checkpoint(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], draws: Draws
@@ -148,6 +149,7 @@ def test_a_run_is_resumed_bit_for_bit_and_tested_from_its_checkpoint(
         assert f"draws is 'particle', in the checkpoint '{draws}'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_ranks_make_the_run_of_one(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
     model = {"engine": {"rows": 5, "chunk": 2}, **COEFFICIENTS}
     run_swarm(world.config(tmp_path / "alone", model=model, restart={"patience": 2}), "fit", tmp_path)

@@ -72,6 +72,7 @@ def assert_resumable(root: Path) -> list[str]:
     return ["--ckpt_path", "last"] if begun else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("life", ["first", "second"])
 def test_whatever_a_kill_leaves_at_any_instant_goes_on_to_the_same_end(

@@ -204,6 +204,7 @@ def test_a_prompt_is_answered_as_its_task_asks(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_ranks_make_the_run_of_one(
     world: World, datasets: dict[str, str], finished: tuple[Path, str], forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def safe(server: PerspectiveServer, **changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key_in", "fails", "iterations"), [("header", 0.6, {1, 2}), ("query", 0.97, {3})])
 def test_a_search_whose_service_fails_goes_on_where_it_was_and_shows_the_key_nowhere(
     world: World,

@@ -49,6 +49,7 @@ def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "version_0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 7])
 def test_any_number_of_ranks_makes_the_run_of_one_rank(
     world: World, alone: Path, forked_ranks: ForkedRanks, tmp_path: Path, count: int
@@ -66,6 +67,7 @@ def test_any_number_of_ranks_makes_the_run_of_one_rank(
     assert len(read_rows(next((folder / "logs").rglob("metrics.csv")))) == ITERATIONS + 1
 
 
+@pytest.mark.slow
 def test_the_first_rank_alone_prints_and_writes(
     world: World, alone: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_ranks_on_two_machines_under_slurm_need_no_setting(
     assert_same_run(tmp_path / "runs" / "version_0", alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["trainer.devices", "torchrun"])
 def test_two_processes_started_from_the_shell_make_the_run_of_one(
     world: World, alone: Path, tmp_path: Path, start: str
@@ -194,6 +197,7 @@ def test_what_fails_on_one_rank_ends_all_with_one_message(
         assert rank == 0 or ("rank 1 failed: TypeError" in told[0] and "--ckpt_path" in told[0])
 
 
+@pytest.mark.slow
 def test_a_refusal_before_the_search_is_told_once_and_leaves_no_folder(
     world: World, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:
@@ -243,6 +247,7 @@ main(ARGUMENTS)
     assert len(read_rows(tmp_path / "runs" / "version_0" / "history.csv")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("frail")
 def test_a_killed_rank_ends_the_run_which_goes_on_on_another_number_of_ranks(

@@ -129,6 +129,7 @@ def test_compiling_is_worth_its_time_from_2_to_the_28_numbers_on() -> None:
     assert worth_compiling(torch.zeros(1, 1).expand(16, 2**24))
 
 
+@pytest.mark.slow
 def test_a_search_that_can_not_be_compiled_says_why_and_an_automatic_one_goes_on_plain(tmp_path: Path) -> None:
     # A process of its own: it looks for a compiler that is not there, and has compiled nothing before.
     program = """
