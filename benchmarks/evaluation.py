@@ -43,6 +43,7 @@ class Ours:
     def __init__(self, swarm: DemoSwarm, rows: int | None = None) -> None:
         """Load the base and put the adapters into it; every early stop is off."""
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.base_model import load_base
@@ -50,7 +51,8 @@ class Ours:
         model, tokenizer = load_base(str(swarm.base), "float32")
         self.swarm = swarm
         settings = EngineSettings(rows=rows, exact_stop=False, row_stops=False)
-        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective, settings)
+        runner = ResidentRunner(AdaptedModel(model, swarm.pool), tokenizer, settings)
+        self.evaluator = Evaluator(runner, swarm.objective)
 
     def evaluate(self) -> list[list[str]]:
         """Return the replies of all particles [N][M]."""

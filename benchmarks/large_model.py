@@ -62,13 +62,15 @@ class Ours:
         """Return the replies of the first P particles, which ride in one pass with `per_pass` prompts each [P][M]."""
         from swarm_lightning.data.examples import Example
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.objectives import ExactMatch
 
         objective = ExactMatch(template="{question}", max_new_tokens=new_tokens)
         rows = particles * per_pass
         settings = EngineSettings(rows=rows, particles=particles, exact_stop=False, row_stops=False)
-        evaluator = Evaluator(self.adapted, self.tokenizer, objective, settings)
+        runner = ResidentRunner(self.adapted, self.tokenizer, settings)
+        evaluator = Evaluator(runner, objective)
         examples = [Example(question=prompt, answer="w3") for prompt in prompts]
         evaluation = evaluator.evaluate(self.positions[:particles], examples, whole_replies=True)
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]

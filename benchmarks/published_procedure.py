@@ -46,16 +46,18 @@ class Ours:
         import torch
 
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.base_model import load_base
-        from swarm_lightning.search.score_memory import ScoreMemory
+        from swarm_lightning.search.scoring import ScoreMemory
         from swarm_lightning.swarm import ParticleSwarm
 
         model, tokenizer = load_base(str(swarm.base), "float32")
         self.demo = swarm
         settings = EngineSettings(exact_stop=stops, row_stops=stops)
-        self.evaluator = Evaluator(AdaptedModel(model, swarm.pool), tokenizer, swarm.objective, settings)
+        runner = ResidentRunner(AdaptedModel(model, swarm.pool), tokenizer, settings)
+        self.evaluator = Evaluator(runner, swarm.objective)
         self.optimizer = ParticleSwarm(
             [swarm.positions.clone()],
             lr=TERMS.step_length,

@@ -11,7 +11,7 @@ take one adapter after the other, in batches sorted by length, and make logits o
 import argparse
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,18 +107,24 @@ class Ours:
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
 
     def floor(self, kind: str) -> list[list[str]]:
-        """Ask the base alone N x M rows, in batches of our own layout."""
-        self._evaluator(kind).evaluate_base(self._examples() * len(self.positions))
+        """Ask the base alone N x M rows, in batches of our own layout; every row another, or it would be read once."""
+        turned = [
+            replace(example, question=" ".join([*words[place:], *words[:place]]))
+            for example, words in ((one, one.question.split()) for one in self._examples())
+            for place in range(len(self.positions))
+        ]
+        self._evaluator(kind).evaluate_base(turned)
         return []
 
     def _evaluator(self, kind: str) -> Any:
         from swarm_lightning.evaluation.evaluator import Evaluator
+        from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.objectives import ExactMatch, MultipleChoice
 
         objective: Any = ExactMatch(template="{question}", max_new_tokens=self.swarm.new_tokens)
         if kind == "likelihood":
             objective = MultipleChoice(method="likelihood", scored="text", template="{question}")
-        return Evaluator(self.adapted, self.swarm.tokenizer, objective, self.settings)
+        return Evaluator(ResidentRunner(self.adapted, self.swarm.tokenizer, self.settings), objective)
 
     def _examples(self) -> list[Any]:
         from swarm_lightning.data.examples import Example

@@ -30,13 +30,16 @@ from demo_gain import TASKS
 from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.greedy_soup import greedy_soup, soup_of
 from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.search.population import set_groups
+from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.rules import Coefficients, stagnant
+from swarm_lightning.swarm.settings import Kernel
+from swarm_lightning.swarm.space import Material
+from swarm_lightning.swarm.spaces import SPACES
+from swarm_lightning.swarm.spaces.dense import DenseSpace
 from swarm_lightning.swarm.state import Swarm
 
 CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
@@ -46,29 +49,47 @@ RESTART_PATIENCE = 5  # of configs/compare.yaml
 Drawn = Literal["particle", "tensor", "coefficient", "weight", "sobol"]
 
 
-class DrawnSwarm(ParticleSwarm):
-    """A particle swarm that can draw its random numbers in ways that are no option."""
+class WeightSpace(DenseSpace):
+    """Every weight is moved with random numbers of its own, which no option does."""
 
-    drawn: Drawn = "particle"
-    source: torch.Generator
-    engine: torch.quasirandom.SobolEngine | None = None
+    def __init__(self, seed: int = 0) -> None:
+        """Seed the numbers that are drawn beside those of a search.
 
-    def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
-        if self.drawn == "weight":
-            self._move_weights(swarm, coefficients)
-            return
-        if self.drawn == "sobol":
-            assert self.engine is not None
-            draws = self.engine.draw(len(draws)).double()
-        super()._move(swarm, draws, coefficients)
+        Args:
+            seed: Of the source.
+        """
+        super().__init__()
+        self.source = torch.Generator().manual_seed(seed)
 
-    def _move_weights(self, swarm: Swarm, coefficients: Coefficients) -> None:
+    def move(
+        self, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float, kernel: Kernel = "plain"
+    ) -> None:
+        """Move with numbers drawn here."""
         for x, v, p in zip(swarm.positions, swarm.velocities, swarm.personal_bests, strict=True):
             drawn = torch.rand(len(x), 4, dtype=torch.float64, generator=self.source)
             shares = coefficients.weigh(drawn).float().unbind(dim=1)
             pulls = (v.clone(), p - x, swarm.global_best - x, x - swarm.global_worst)
             v.copy_(sum((share * pull for share, pull in zip(shares, pulls, strict=True)), torch.zeros(())))
-            x.add_(v, alpha=float(self.param_groups[0]["lr"]))
+            x.add_(v, alpha=step_length)
+
+
+class SobolSpace(DenseSpace):
+    """The random numbers of a particle come from a scrambled Sobol sequence, which no option does."""
+
+    def __init__(self, seed: int = 0) -> None:
+        """Begin the sequence.
+
+        Args:
+            seed: Of its scrambling.
+        """
+        super().__init__()
+        self.sequence = torch.quasirandom.SobolEngine(4, scramble=True, seed=seed)
+
+    def move(
+        self, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float, kernel: Kernel = "plain"
+    ) -> None:
+        """Move with numbers of the sequence."""
+        super().move(swarm, self.sequence.draw(len(draws)).double(), coefficients, step_length, kernel)
 
 
 @dataclass
@@ -96,16 +117,18 @@ class Variant:
 
     def compose(self, bench: Bench) -> Composition:
         """Search until the budget holds no whole iteration any more."""
+        settings = bench.module.settings
         axes = torch.eye(len(bench.experts)) if self.drawn == "coefficient" else bench.experts
         points = self.start.points(axes, bench.generator)
-        size = max(bench.module.particles, len(points))
-        positions = grow_population(points, size, bench.module.child_span, bench.generator)
+        size = max(settings.particles, len(points))
+        positions = grow_population(points, size, settings.child_span, bench.generator)
         swarm = self._swarm(bench, positions)
-        swarm.begin(bench.utilities(swarm.vectors(positions)), bench.generator)
-        schedule = bench.module.scheduler_factory(swarm)
+        space = swarm.space
+        swarm.begin(bench.utilities(space.vectors(positions)), bench.generator)
+        schedule = settings.scheduler(swarm)
         while bench.affordable >= size * (2 if self.polish else 1):
             swarm.restart(stagnant(swarm.swarm, RESTART_PATIENCE), self.cool_down)
-            swarm.step(lambda: bench.utilities(swarm.vectors(swarm.positions)))
+            swarm.step(lambda: bench.utilities(space.vectors(swarm.positions)))
             schedule.step()
         state = swarm.swarm
         best, utility = state.global_best, float(state.global_best_utility)
@@ -113,22 +136,25 @@ class Variant:
             chosen, polished = greedy_soup(
                 state.personal_bests,
                 state.personal_best_utilities,
-                lambda place: bench.utility(swarm.vector(place)[:]),
+                lambda place: bench.utility(space.vector(place)[:]),
             )
             if polished > utility:
                 best, utility = soup_of(state.personal_bests, chosen), polished
-        return Composition(utility, f"{int(state.iterations)} iterations", swarm.vector(best)[:].clone())
+        return Composition(utility, f"{int(state.iterations)} iterations", space.vector(best)[:].clone())
 
-    def _swarm(self, bench: Bench, positions: Tensor) -> DrawnSwarm:
+    def _swarm(self, bench: Bench, positions: Tensor) -> ParticleSwarm:
         parameter = torch.nn.Parameter(positions, requires_grad=False)
-        group = bench.module.optimizer_factory([parameter]).param_groups[0]
+        group = bench.module.settings.optimizer([parameter]).param_groups[0]
         given = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
-        swarm = DrawnSwarm([parameter], **{**given, **(self.settings or {})})
-        swarm.drawn = self.drawn
-        if self.drawn in ("tensor", "coefficient"):
-            set_groups(swarm, bench.module, self.drawn)
-        swarm.source = torch.Generator().manual_seed(bench.seed)
-        swarm.engine = torch.quasirandom.SobolEngine(4, scramble=True, seed=bench.seed)
+        swarm = ParticleSwarm([parameter], **{**given, **(self.settings or {})})
+        if self.drawn == "weight":
+            swarm.enter(WeightSpace(bench.seed))
+        elif self.drawn == "sobol":
+            swarm.enter(SobolSpace(bench.seed))
+        else:
+            pool = bench.module.pool
+            material = Material(bench.experts, pool.layout.sizes, bench.origin(), pool.are_differences)
+            swarm.enter(SPACES[f"memory/{self.drawn}"](material))
         return swarm
 
 

@@ -122,7 +122,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes have left in a folder and below; nobody else may be writing there.
 
     An old folder that was taken away and whose successor never came is put back.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swarm_lightning.errors import StorageError
-from swarm_lightning.files import LEFTOVER, sweep, whole_file, whole_folder, write_whole
+from swarm_lightning.files import LEFTOVER, remove_leftovers, whole_file, whole_folder, write_whole
 
 
 def test_a_file_keeps_its_old_content_until_the_new_one_is_complete(tmp_path: Path) -> None:
@@ -96,18 +96,18 @@ def test_what_a_killed_process_has_left_is_swept_up_and_nothing_else(tmp_path: P
     (tmp_path / "run" / ".best_expert.0123abcd.partial" / "deep").mkdir(parents=True)
     (tmp_path / "run" / ".best_expert.4567cdef.replaced").mkdir()
     (tmp_path / "run" / ".best_expert.4567cdef.replaced" / "weights").write_text("old")
-    sweep(tmp_path / "run")
+    remove_leftovers(tmp_path / "run")
     files = {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
     # The old expert had been taken away and the new one had not come: it is back.
     assert files == {*kept, tmp_path / "run" / "best_expert" / "weights"}
-    sweep(tmp_path / "nowhere")
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_an_old_folder_whose_successor_has_come_is_removed(tmp_path: Path) -> None:
     for name, content in (("expert", "new"), (".expert.4567cdef.replaced", "old")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text(content)
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["expert"]
     assert (tmp_path / "expert" / "weights").read_text() == "new"
 

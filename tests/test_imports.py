@@ -1,13 +1,14 @@
-"""Reads the imports of every module of the package and fails on an arrow that runs back.
+"""Reads every import of every file of the package: the arrows all run downwards, and no files stand in a circle.
 
-A *room* is what stands directly below `swarm_lightning`: a folder or a module. The tables say what a room may import.
+A *room* is what stands directly below `swarm_lightning`: a folder or a module. Imports for typing only and those inside
+functions count like any other: what a file needs to be understood is below it.
 """
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,35 +16,30 @@ import pytest
 PACKAGE = "swarm_lightning"
 FOLDER = Path(__file__).parents[1] / PACKAGE
 
-# From low to high. Every room may import itself; `""` is the package's own front door, which holds the version.
-GROUND = {"", "differences", "doors", "errors", "files", "locks", "paths", "shown", "texts", "threads", "vectors"}
-MATHEMATICS_AND_PARTS = GROUND | {"swarm", "experts", "data", "objectives", "evaluation"}
-MAY_IMPORT: dict[str, set[str]] = {
-    "": set(),
-    "differences": set(),
-    "doors": {"errors"},
-    "errors": set(),
-    "files": {"errors"},
-    "locks": set(),
-    "paths": {"errors"},
-    "texts": {"errors"},
-    "shown": set(),
-    "threads": set(),
-    "vectors": set(),
-    "swarm": {"doors", "threads", "vectors"},
-    "data": GROUND,
-    "experts": GROUND,
-    "tuning": GROUND | {"data", "experts"},
-    "objectives": GROUND | {"data", "experts"},  # models that score are read as carefully as bases
-    "evaluation": GROUND | {"data", "experts", "objectives"},
-    "search": MATHEMATICS_AND_PARTS,
-    "callbacks": MATHEMATICS_AND_PARTS | {"search"},
-    "sweep": MATHEMATICS_AND_PARTS | {"search"},
-    "baselines": MATHEMATICS_AND_PARTS | {"search", "tuning"},
-    "report": GROUND,
-    "demo": GROUND | {"data", "experts", "tuning"},
-    "cli": MATHEMATICS_AND_PARTS | {"search", "callbacks", "baselines", "report", "demo", "tuning", "sweep"},
-    "__main__": {"cli"},
+# From low to high: a room may import itself and those of the lines below its own, not its neighbours in its line. `""`
+# is the package's own front door, which holds the version.
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("",),
+    ("differences", "errors", "locks", "shown", "threads", "vectors"),
+    ("files", "paths", "texts"),
+    ("doors",),
+    ("swarm",),
+    ("data", "experts"),
+    ("objectives", "tuning"),
+    ("evaluation", "demo"),
+    ("search",),
+    ("runs",),
+    ("callbacks", "sweep", "baselines", "report"),
+    ("cli",),
+    ("__main__",),
+)
+HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
+# Rooms that stand aside, and who alone may look into them.
+ONLY_FOR: dict[str, set[str]] = {
+    "tuning": {"demo", "baselines", "cli"},
+    "demo": {"cli"},
+    "report": {"cli"},
+    "cli": {"__main__"},
 }
 # The rooms whose other imports are limited too; the standard library is always free.
 MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
@@ -53,12 +49,12 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "files": set(),
     "locks": set(),
     "paths": set(),
-    "texts": set(),
     "shown": {"rich"},
+    "texts": set(),
     "threads": set(),
     "vectors": {"torch"},
     "swarm": {"torch"},
-    "data": {"datasets", "lightning", "lm_eval", "numpy", "torch"},
+    "data": {"datasets", "lightning", "lm_eval", "numpy", "torch", "transformers"},
 }
 HEAVY = ("torch", "lightning", "transformers", "peft", "datasets")
 NAMES_THAT_SAY_NOTHING = {"utils", "misc", "helpers", "common", "base"}
@@ -66,22 +62,11 @@ NAMES_THAT_SAY_NOTHING = {"utils", "misc", "helpers", "common", "base"}
 MODULES = sorted(FOLDER.rglob("*.py"))
 
 
-def is_type_checking(test: ast.expr) -> bool:
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
-
-
-def executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk everything that can run: function bodies too, but not what stands below `if TYPE_CHECKING`."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and is_type_checking(child.test):
-            for alternative in child.orelse:
-                yield alternative
-                yield from executed(alternative)
-        else:
-            yield child
-            yield from executed(child)
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk everything, in the order of the text."""
+    for child in ast.iter_child_nodes(tree):
+        yield child
+        yield from nodes(child)
 
 
 def imports_of(source: str, package: str) -> list[tuple[int, str]]:
@@ -92,7 +77,7 @@ def imports_of(source: str, package: str) -> list[tuple[int, str]]:
         package: Dotted name of the package that the module stands in, for relative imports.
     """
     found = []
-    for node in executed(ast.parse(source)):
+    for node in nodes(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -112,19 +97,57 @@ def room_of(path: Path) -> str:
     return "" if first == "__init__" else first
 
 
+def imports_in(path: Path) -> list[tuple[int, str]]:
+    package = ".".join([PACKAGE, *path.relative_to(FOLDER).parts[:-1]])
+    return imports_of(path.read_text(encoding="utf-8"), package)
+
+
+def name_of(path: Path) -> str:
+    """Return the dotted name by which a file is imported."""
+    parts = path.relative_to(FOLDER).with_suffix("").parts
+    return ".".join([PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)])
+
+
+def files_imported(modules: list[Path]) -> Mapping[str, set[str]]:
+    """Return by the name of every file the names of the files of the package that it imports."""
+    known = {name_of(path) for path in modules}
+    graph: dict[str, set[str]] = {}
+    for path in modules:
+        found = (name if name in known else name.rpartition(".")[0] for _, name in imports_in(path))
+        graph[name_of(path)] = {name for name in found if name in known} - {name_of(path)}
+    return graph
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return circles of a graph until none would be left; each ends with what it begins with."""
+    left = {name: set(others) for name, others in graph.items()}
+    found: list[list[str]] = []
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1]
+            found.append(circle)
+            left[circle[1]].discard(circle[0])
+        else:
+            return found
+
+
 def refusals(path: Path) -> list[str]:
     """Say what is wrong with each import of one module."""
     room = room_of(path)
-    package = ".".join([PACKAGE, *path.relative_to(FOLDER).parts[:-1]])
     problems = []
-    for line, name in imports_of(path.read_text(encoding="utf-8"), package):
+    for line, name in imports_in(path):
         top, *rest = name.split(".")
         where = f"{path.relative_to(FOLDER.parent)}:{line}"
         if top == PACKAGE:
             target = "" if not rest or rest[0].startswith("__version__") else rest[0]
-            if target not in MAY_IMPORT[room] | {room}:
-                allowed = ", ".join(sorted(MAY_IMPORT[room] - {""})) or "no other part"
-                problems.append(f"{where} imports {name}, but {room or 'the front door'} may import {allowed}")
+            if target == room:
+                continue
+            if HEIGHT[target] >= HEIGHT[room]:
+                problems.append(f"{where} imports {name}, but {target} does not stand below {room or 'the front door'}")
+            elif room not in ONLY_FOR.get(target, {room}):
+                problems.append(f"{where} imports {name}, but {target} is only for {', '.join(ONLY_FOR[target])}")
         elif room in MAY_IMPORT_FROM_OUTSIDE and top not in MAY_IMPORT_FROM_OUTSIDE[room] | sys.stdlib_module_names:
             allowed = ", ".join(["the standard library", *sorted(MAY_IMPORT_FROM_OUTSIDE[room])])
             problems.append(f"{where} imports {name}, but {room or 'the front door'} may import {allowed}")
@@ -133,16 +156,12 @@ def refusals(path: Path) -> list[str]:
 
 def test_every_room_has_its_place_in_the_order() -> None:
     rooms = {room_of(path) for path in MODULES}
-    assert rooms <= MAY_IMPORT.keys(), f"say in MAY_IMPORT what {sorted(rooms - MAY_IMPORT.keys())} may import"
+    assert rooms <= HEIGHT.keys(), f"say in LEVELS where {sorted(rooms - HEIGHT.keys())} stand"
+    assert len(HEIGHT) == sum(map(len, LEVELS)), "a room stands in one place"
 
 
-def test_the_order_itself_has_no_circle() -> None:
-    order = list(TopologicalSorter(MAY_IMPORT).static_order())
-    assert set(order) == MAY_IMPORT.keys()
-    assert order.index("data") < order.index("objectives") < order.index("evaluation") < order.index("search")
-    assert order.index("search") < order.index("callbacks") < order.index("cli")
-    assert {room for room, others in MAY_IMPORT.items() if "demo" in others} == {"cli"}
-    assert {room for room, others in MAY_IMPORT.items() if "cli" in others} == {"__main__"}
+def test_no_files_stand_in_a_circle() -> None:
+    assert circles(files_imported(MODULES)) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(FOLDER)))
@@ -184,7 +203,7 @@ class Later:
 """
 
 
-def test_imports_are_found_wherever_they_can_run() -> None:
+def test_imports_are_found_wherever_they_stand() -> None:
     assert imports_of(SAMPLE, "swarm_lightning.swarm") == [
         (2, "os.path"),
         (2, "torch.nn"),
@@ -194,6 +213,7 @@ def test_imports_are_found_wherever_they_can_run() -> None:
         (6, "swarm_lightning.swarm.rules"),
         (7, "swarm_lightning.swarm.state.Swarm"),
         (8, "swarm_lightning.errors.InputError"),
+        (10, "swarm_lightning.cli.main"),
         (12, "json"),
         (16, "peft.PeftModel"),
         (18, "transformers"),
@@ -204,14 +224,18 @@ def test_imports_are_found_wherever_they_can_run() -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("swarm/rules.py", "from swarm_lightning.errors import InputError"),
+        ("swarm/rules.py", "from swarm_lightning.data.examples import Example"),
         ("swarm/rules.py", "import numpy"),
         ("data/readers.py", "from swarm_lightning import objectives"),
-        ("data/readers.py", "def f():\n    import transformers"),
+        ("data/readers.py", "from swarm_lightning.experts.pool import ExpertPool"),
+        ("data/readers.py", "def f():\n    import peft"),
         ("objectives/choice.py", "from ..evaluation import table"),
+        ("objectives/choice.py", "if TYPE_CHECKING:\n    from swarm_lightning.search import ModelSwarm"),
+        ("search/state.py", "def f():\n    from swarm_lightning.runs.run_folder import LAST"),
         ("search.py", "from swarm_lightning.callbacks import Patience"),
+        ("evaluation/rows.py", "from swarm_lightning.tuning.settings import TextSettings"),
         ("callbacks/history.py", "from swarm_lightning.demo import WORLD"),
-        ("demo/make.py", "from swarm_lightning import ModelSwarm"),
+        ("demo/make.py", "from swarm_lightning.search import ModelSwarm"),
         ("errors.py", "from swarm_lightning.paths import locate"),
         ("__init__.py", "import torch"),
     ],
@@ -224,3 +248,22 @@ def test_an_arrow_that_runs_back_is_refused(
     path.parent.mkdir(parents=True)
     path.write_text(f"import os\n{line}\n")
     assert len(refusals(path)) == 1
+
+
+def test_a_circle_is_found_wherever_its_imports_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "FOLDER", tmp_path / PACKAGE)
+    texts = {
+        "a/__init__.py": "from swarm_lightning.a.one import f\n",
+        "a/one.py": "if TYPE_CHECKING:\n    from swarm_lightning.a.two import g\n",
+        "a/two.py": "def g():\n    from . import three\n",
+        "a/three.py": "import swarm_lightning.a.one\n",
+        "a/four.py": "from swarm_lightning.a import f\nfrom swarm_lightning.a import two\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / PACKAGE / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / PACKAGE / name).write_text(text)
+    modules = sorted((tmp_path / PACKAGE).rglob("*.py"))
+    (circle,) = circles(files_imported(modules))
+    assert sorted(set(circle)) == [f"{PACKAGE}.a.{name}" for name in ("one", "three", "two")]
+    (tmp_path / PACKAGE / "a/three.py").write_text("import json\n")
+    assert circles(files_imported(modules)) == []

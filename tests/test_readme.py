@@ -44,6 +44,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert "\npytest -n logical\n" in ci
 
 
+@pytest.mark.smoke
 def test_every_swarm_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_base_folder: Path, tiny_experts_folder: Path
 ) -> None:

@@ -15,7 +15,7 @@ from swarm_lightning.callbacks.summary import _table
 from swarm_lightning.data.examples import Example
 from swarm_lightning.experts.model_card import CardFacts, render_card
 from swarm_lightning.objectives.protocol import Outcome
-from swarm_lightning.search.results import Row
+from swarm_lightning.search.results import ResultRow
 from swarm_lightning.shown import cell, for_terminal, in_markdown, say, written_out
 
 NAMES = (
@@ -71,7 +71,7 @@ def test_what_the_outputs_encoding_lacks_is_written_out() -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, *CONTROLS])
 def test_the_closing_table_shows_experts_and_tasks_literally(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    row = Row("best initial expert", name, 0.5, 8, parts={name: 0.25})
+    row = ResultRow("best initial expert", name, 0.5, 8, parts={name: 0.25})
     Console(width=120).print(_table({"validation": (row,), "test": (row,)}))
     assert capsys.readouterr().out.count(written_out(name)) == 2
 

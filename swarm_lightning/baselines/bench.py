@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.candidates import Candidates
-from swarm_lightning.baselines.method import Absent
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.mixture import Averaged
+from swarm_lightning.evaluation.runners.mixture import MixtureRunner, Weigh
 from swarm_lightning.objectives.utility import utility_of
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ class Bench:
     @property
     def shares_passes(self) -> bool:
         """Whether several experts run in one forward pass, as adapters do; whole models take turns."""
-        return self.module.evaluator.engine.adapted.most_particles is None
+        return self.module.evaluator.runner.at_once is None
 
     def origin(self) -> Tensor | None:
         """Return what the experts' differences are taken from: the weights of the base [D], or None for zeros.
@@ -94,7 +96,7 @@ class Bench:
             Absent: If the experts are full checkpoints and no base is named.
         """
         self.check_base("it works on the experts' differences from their base")
-        base = self.module.pool.base_vector(str(self.module.base))
+        base = self.module.pool.base_vector(str(self.module.settings.base))
         return None if base is None else base[:]
 
     def check_base(self, what: str) -> None:
@@ -106,7 +108,7 @@ class Bench:
         Raises:
             Absent: If the experts are full checkpoints and none is.
         """
-        if self.module.base is None:
+        if self.module.settings.base is None:
             raise Absent(f"{what}, and the experts are full checkpoints without one: name it in model.base")
 
     def check_shared_pass(self) -> None:
@@ -180,6 +182,24 @@ class Bench:
         laid_out = self._laid_out(vectors)
         return self.module.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count)
 
+    def mixture(self, weigh: Weigh, averaged: Averaged) -> Callable[[Sequence[Example]], Tensor]:
+        """Return what scores the experts mixed token by token; every example costs as many pairs as there are experts.
+
+        Args:
+            weigh: Gives the weights of the experts for every prompt.
+            averaged: What of their distributions is averaged.
+
+        Raises:
+            Absent: See `check_shared_pass`.
+        """
+        self.check_shared_pass()
+        runner = MixtureRunner(self.module.evaluator.runner, self.experts, averaged)
+
+        def scores(examples: Sequence[Example]) -> Tensor:
+            return self.module.evaluator.on(runner).evaluate([weigh], examples).scores[0]
+
+        return scores
+
     def worth(self, scores: Tensor) -> float:
         """Return the utility that these scores of the validation examples [M] make."""
         return utility_of(self.module.objective, scores.tolist(), self.examples)
@@ -201,7 +221,8 @@ def combine(experts: Tensor, weights: Tensor, origin: Tensor | None = None) -> T
             of a combination sum to one.
 
     Returns:
-        Vectors [P, D], dtype of the experts.
+        Vectors [P, D], dtype of the experts. One product of matrices in that dtype, and so not to the last digit the
+        sums in float64 of a swarm that is moved by coefficients, in which an expert alone is itself.
 
     >>> combine(torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.5, 0.25]])).tolist()
     [[0.5, 1.0]]

@@ -21,13 +21,12 @@ import numpy
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent, installed
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.libraries import installed
-from swarm_lightning.baselines.method import Absent, Composition, Kind
-from swarm_lightning.data.examples import Example
+from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.data.json_values import parse_json
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
+from swarm_lightning.evaluation.runners.mixture import MixedExperts
 from swarm_lightning.texts import read_text
 
 TEMPERATURE = 0.1
@@ -143,15 +142,12 @@ class CBTM:
         # A vector has as many numbers as there are words, nearly all of them 0: few are written out at a time.
         means = [numpy.asarray(vectorizer.transform(group).mean(axis=0)).ravel() for group in texts]
         centres = torch.from_numpy(numpy.stack(means))
-        evaluator, experts = bench.module.evaluator, bench.experts
 
-        def weigh(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
+        def weigh(experts: MixedExperts, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
             parts = [prompts[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE)]
             embedded = (torch.from_numpy(vectorizer.transform(part).toarray()) for part in parts)
             return torch.cat([weights_of(some, centres) for some in embedded])
 
-        def scores(examples: Sequence[Example]) -> Tensor:
-            return mixture_scores(evaluator, experts, weigh, "probabilities", examples)
-
-        detail = f"{len(experts)} experts by tf-idf distance to {sum(map(len, texts))} texts"
+        scores = bench.mixture(weigh, "probabilities")
+        detail = f"{len(texts)} experts by tf-idf distance to {sum(map(len, texts))} texts"
         return Composition(bench.worth(scores(bench.examples)), detail, scores=scores)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.composition_export import export_composition, folder_name
-from swarm_lightning.baselines.method import Absent, Composition, Method
+from swarm_lightning.baselines.method import Composition, Method
 from swarm_lightning.baselines.picture import draw
 from swarm_lightning.baselines.registry import SWARM, chosen_methods, make_methods
 from swarm_lightning.baselines.results import Result, agree, place_of, read_results, write_result
@@ -27,7 +28,6 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.files import write_whole
 from swarm_lightning.objectives.protocol import CombinesScores
 from swarm_lightning.objectives.utility import utility_of
-from swarm_lightning.search.resume import identity_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -110,7 +110,7 @@ class Comparison:
         if count < method.least:
             raise Absent(f"it needs {method.least} experts or more, and there are {count}")
         budget = self._budget(seed) if method.kind == "search" and name != SWARM else None
-        self.module.seed = seed or 0  # of sampled replies; the model swarm's search sets the same
+        self.module.sample_by(seed or 0)  # of sampled replies; the model swarm's search sets the same
         bench = Bench(self.module, self.validation, seed or 0, budget, self._search)
         if budget is not None and bench.affordable < 2:
             raise Absent(
@@ -119,12 +119,12 @@ class Comparison:
         started = time.perf_counter()
         composition = method.compose(bench)
         seconds, spent = time.perf_counter() - started, bench.spent
-        if composition.vector is not None and not torch.isfinite(composition.vector).all():
+        if not all(torch.isfinite(tensor).all() for tensor in composition.weights):
             raise Absent("what it made of the experts has weights that are not finite")
         test = self._score(composition)
         if not all(map(math.isfinite, (composition.utility, *test))):
             raise Absent("what it made of the experts breaks the model: its outputs are not finite")
-        vector = composition.vector if self.settings.export else None
+        exported = self.settings.export and bool(composition.weights)
         parts = [folder_name(self.module), name, *([] if seed is None else [f"seed_{seed}"])]
         result = Result(
             method=name,
@@ -134,13 +134,13 @@ class Comparison:
             evaluations=spent if composition.evaluations is None else composition.evaluations,
             seconds=seconds if composition.seconds is None else composition.seconds,
             detail=composition.detail,
-            adapter=None if vector is None else "/".join(parts),
+            adapter="/".join(parts) if exported else None,
         )
         with self.module.ranks.together():
             if self.module.ranks.index == 0:
-                if vector is not None:
+                if exported:
                     folder = self.folder.joinpath(*parts)
-                    export_composition(self.module, folder, vector, method.title, result, self._test_of(result))
+                    export_composition(self.module, folder, composition, method.title, result, self._test_of(result))
                 write_result(self.folder, result)
         return result
 
@@ -171,7 +171,7 @@ class Comparison:
         """Return what all rows have in common; further methods and seeds may come later."""
         settings = self.settings
         own = {name: getattr(settings, name) for name in ("evaluations", "density", "data_merge", "domain_texts")}
-        return {**identity_of(self.module), **self._protocol, "compare": own}
+        return {**self.module.identity, **self._protocol, "compare": own}
 
     def _open(self) -> list[str]:
         """Return the settings of a single row that has no result yet: another value changes no row."""

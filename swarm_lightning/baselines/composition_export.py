@@ -6,15 +6,11 @@ The card says which method made it of which experts, and what it scores.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.results import Result
-from swarm_lightning.experts.checkpoint_export import export_checkpoint
-from swarm_lightning.experts.export import export_adapter
+from swarm_lightning.experts.expert_export import export_expert
+from swarm_lightning.experts.export import write_adapter
 from swarm_lightning.experts.model_card import public_name
-from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.search.loading import resident_of
-from swarm_lightning.search.resident import base_of
 from swarm_lightning.shown import in_markdown
 
 if TYPE_CHECKING:
@@ -26,18 +22,18 @@ WHOLE_MODELS = "models"
 
 def folder_name(module: "ModelSwarm") -> str:
     """Return the folder, in that of the comparison, that holds what was composed of a search's experts."""
-    return ADAPTERS if isinstance(module.pool, ExpertPool) else WHOLE_MODELS
+    return ADAPTERS if module.pool.are_differences else WHOLE_MODELS
 
 
 def export_composition(
-    module: "ModelSwarm", folder: Path, vector: Tensor, title: str, result: Result, test: float | None
+    module: "ModelSwarm", folder: Path, composition: Composition, title: str, result: Result, test: float | None
 ) -> Path:
     """Write an adapter or checkpoint folder, replacing one that an interrupted comparison has left.
 
     Args:
         module: The search whose experts were composed; set up.
         folder: Where it goes.
-        vector: Weights [D].
+        composition: One adapter or one full checkpoint.
         title: What the method is called.
         result: Its numbers.
         test: Its utility on the test split; None where there is none.
@@ -45,14 +41,16 @@ def export_composition(
     Returns:
         The folder.
     """
-    base, pool = base_of(module), module.pool
-    whole = not isinstance(pool, ExpertPool)
-    card = composition_card(base, module.task, pool.names, title, result, test, whole)
-    if isinstance(pool, ExpertPool):
-        return export_adapter(folder, vector, pool, card, overwrite=True, base=base)
-    return export_checkpoint(
-        folder, vector, resident_of(module), base, card, True, trust_remote_code=module.trust_remote_code
-    )
+    base, pool = module.base, module.pool
+    card = composition_card(base, module.task, pool.names, title, result, test, not pool.are_differences)
+    adapter, vector = composition.adapter, composition.vector
+    if adapter is not None:
+        return write_adapter(folder, adapter.tensors, adapter.config, card, overwrite=True, base=base)
+    assert vector is not None
+    return export_expert(
+        folder, vector, pool, card, base, base, module.resident, True,
+        trust_remote_code=module.settings.trust_remote_code,
+    )  # fmt: skip
 
 
 def composition_card(

@@ -10,14 +10,14 @@ import warnings
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.method import Absent, Composition, Kind
+from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.checks import UP, layer_of
+from swarm_lightning.experts.checks import layer_of
 from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.model_card import public_name
-from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.experts.settings import scaling_of
 from swarm_lightning.vectors import windows
 
 
@@ -39,25 +39,21 @@ def read_merge(source: str, pool: Pool) -> Tensor:
         both, count = load_experts([*pool.sources, source]), len(pool.names)
     if len(both.names) != count + 1:
         raise InputError(f"{source!r} holds {len(both.names) - count} models, but one is wanted")
-    if isinstance(pool, ExpertPool):
-        assert isinstance(both, ExpertPool)
-        if both.layout != pool.layout:
-            raise InputError(f"{source!r} {_what_is_more(both, pool)}")
-        tensors = both.layout.unflatten(both.vectors[-1].clone())
-        for name, tensor in tensors.items():
-            if name.endswith(UP):  # its scaling may have become that of all
-                tensor *= scaling_of(both.config, layer_of(name)) / scaling_of(pool.config, layer_of(name))
-        return pool.layout.flatten(tensors)
-    return torch.cat([both.vector(count)[start:stop] for start, stop in windows(0, both.layout.size)])
+    if both.layout != pool.layout:
+        raise InputError(f"{source!r} {_what_is_more(both.layout, pool.layout)}")
+    merged = torch.cat([both.vector(count)[start:stop] for start, stop in windows(0, both.layout.size)])
+    for name, tensor in both.layout.unflatten(merged).items():  # views
+        tensor *= both.scaling(name) / pool.scaling(name)  # which may have become that of all
+    return merged
 
 
-def _what_is_more(both: ExpertPool, pool: ExpertPool) -> str:
+def _what_is_more(both: Layout, layout: Layout) -> str:
     """Say why an adapter has no place among the experts' weights, from the form that it has in common with them."""
-    own = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
-    further = sorted({layer_of(name) for name in both.layout.names if name not in own})
+    own = dict(zip(layout.names, layout.shapes, strict=True))
+    further = sorted({layer_of(name) for name in both.names if name not in own})
     if further:
         return f"adapts layers that no expert does, such as {further[0]!r}: train it with their target_modules"
-    higher = [name for name, shape in zip(both.layout.names, both.layout.shapes, strict=True) if shape != own[name]]
+    higher = [name for name, shape in zip(both.names, both.shapes, strict=True) if shape != own[name]]
     return f"has a higher rank than any expert in layers such as {layer_of(higher[0])!r}: train it with their rank"
 
 

@@ -13,9 +13,9 @@ section 3.1; Hansen, arXiv:1604.00772.
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent, installed
 from swarm_lightning.baselines.bench import Bench, best_of, coefficients_text
-from swarm_lightning.baselines.libraries import installed
-from swarm_lightning.baselines.method import Absent, Composition, Kind
+from swarm_lightning.baselines.method import Composition, Kind
 
 DEVIATION = 1 / 6
 

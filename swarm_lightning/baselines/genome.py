@@ -24,9 +24,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench, best_of
-from swarm_lightning.baselines.method import Absent, Composition, Kind
-from swarm_lightning.swarm.population import draw_children
+from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.swarm.population import blend, draw_children
 from swarm_lightning.swarm.rules import Coefficients
 
 CROSSOVER_RATE = 0.8
@@ -160,7 +161,7 @@ def first_population(experts: Tensor, size: int, span: float, generator: torch.G
         N rows [D].
     """
     children = draw_children(len(experts), size, span, generator)
-    return [*experts, *((experts[one] * t).add_(experts[other], alpha=1 - t) for one, other, t in children)]
+    return [*experts, *(blend(experts[one].clone(), experts[other], t) for one, other, t in children)]
 
 
 class Genome:
@@ -184,13 +185,13 @@ class Genome:
         Raises:
             Absent: If the budget does not hold the first population, or nobody in it gives numbers.
         """
-        size, generator = bench.module.particles, bench.generator
+        size, generator = bench.module.settings.particles, bench.generator
         if bench.affordable < size:
             raise Absent(
                 f"the budget of {bench.budget} evaluations does not hold a population of {size} with "
                 f"{len(bench.examples)} examples each"
             )
-        individuals = first_population(bench.experts, size, bench.module.child_span, generator)
+        individuals = first_population(bench.experts, size, bench.module.settings.child_span, generator)
         population = Population(individuals, bench.utilities(individuals))
         utilities = population.utilities
         if not utilities.isfinite().any():

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import installed
 from swarm_lightning.baselines.bench import Bench, coefficients_text, combine
-from swarm_lightning.baselines.libraries import installed
 from swarm_lightning.baselines.method import Composition, Kind
 
 BOUND = 1.5

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
+from swarm_lightning.experts.product_adapter import truncate
 
 
 def factor_pairs(layout: Layout) -> list[str]:
@@ -61,20 +62,13 @@ def refactor(downs: Tensor, ups: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
     Returns:
         A [r, in] and B [out, r], float32, which share the singular values in equal parts; the sum of squares of the
         weighted sum; and how much of that was cut off.
-
-    Source: Eckart and Young 1936.
     """
     rank = downs.shape[1]
     down = downs.double().flatten(0, 1)  # [n r, in]
     up = (ups.double() * weights.double()[:, None, None]).transpose(0, 1).flatten(1)  # [out, n r]
-    up_basis, up_core = torch.linalg.qr(up)
-    down_basis, down_core = torch.linalg.qr(down.T)
-    left, singular, right = torch.linalg.svd(up_core @ down_core.T, full_matrices=False)
-    roots = singular[:rank].sqrt()
-    count = len(roots)  # fewer than r where a side of the layer is
+    cut_down, cut_up, squares, cut = truncate(down, up, rank)
+    count = len(cut_down)  # fewer than r where a side of the layer is
     new_up = torch.zeros(ups.shape[1], rank, dtype=torch.float64)
     new_down = torch.zeros(rank, downs.shape[2], dtype=torch.float64)
-    new_up[:, :count] = up_basis @ left[:, :rank] * roots
-    new_down[:count] = roots[:, None] * (right[:rank] @ down_basis.T)
-    squares = singular.square()
-    return new_down.float(), new_up.float(), float(squares.sum()), float(squares[rank:].sum())
+    new_up[:, :count], new_down[:count] = cut_up, cut_down
+    return new_down.float(), new_up.float(), squares, cut

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
+from swarm_lightning.evaluation.runners.mixture import MixedExperts
 
 TEMPERATURE = 1.0
 
@@ -51,13 +50,9 @@ class PackOfLLMs:
         Raises:
             Absent: If the experts are full checkpoints.
         """
-        bench.check_shared_pass()
-        evaluator, experts = bench.module.evaluator, bench.experts
 
-        def weigh(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
-            return weights_of(rows.mean_loglikelihoods(sequences))
+        def weigh(experts: MixedExperts, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
+            return weights_of(experts.mean_loglikelihoods(sequences))
 
-        def scores(examples: Sequence[Example]) -> Tensor:
-            return mixture_scores(evaluator, experts, weigh, "logits", examples)
-
-        return Composition(bench.worth(scores(bench.examples)), f"{len(experts)} experts by perplexity", scores=scores)
+        scores, detail = bench.mixture(weigh, "logits"), f"{len(bench.names)} experts by perplexity"
+        return Composition(bench.worth(scores(bench.examples)), detail, scores=scores)

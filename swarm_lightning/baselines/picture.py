@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from swarm_lightning.baselines.libraries import installed
+from swarm_lightning.baselines.absence import installed
 from swarm_lightning.baselines.table import TableRow, reference_of
 from swarm_lightning.files import whole_file
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.method import Absent, Composition, Kind
+from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
 from swarm_lightning.objectives.protocol import Outcome

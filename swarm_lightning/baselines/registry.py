@@ -1,30 +1,30 @@
 """All methods by name, in the order of the table.
 
-All work on LoRA adapters, and all but cBTM and Pack of LLMs on full checkpoints held in memory; what a method takes for
-the origin of their weights is in its file.
+All work on LoRA adapters, and on full checkpoints held in memory all but cBTM, Pack of LLMs and the two means of
+products, which are soups there; what a method takes for the origin of their weights is in its file.
 """
 
 from collections.abc import Callable, Collection, Mapping
 
-from swarm_lightning.baselines.base_model import BaseModel
-from swarm_lightning.baselines.best_expert import BestExpert
 from swarm_lightning.baselines.cbtm import CBTM
-from swarm_lightning.baselines.dare_ties import DareTies
 from swarm_lightning.baselines.data_merge import DataMerge
 from swarm_lightning.baselines.evolmerge import EvolMerge
 from swarm_lightning.baselines.genome import Genome
-from swarm_lightning.baselines.greedy_soup import GreedySoup
 from swarm_lightning.baselines.lorahub import LoraHub
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.model_stock import ModelStock
 from swarm_lightning.baselines.pack_of_llms import PackOfLLMs
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
+from swarm_lightning.baselines.product_mean import ProductMean
+from swarm_lightning.baselines.product_soup import ProductSoup
 from swarm_lightning.baselines.random_search import RandomSearch
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.single_models import BaseModel, BestExpert
 from swarm_lightning.baselines.slerp import Slerp
+from swarm_lightning.baselines.soups import GreedySoup, UniformSoup
 from swarm_lightning.baselines.swarm_row import SwarmRow
-from swarm_lightning.baselines.ties import Ties
-from swarm_lightning.baselines.uniform_soup import UniformSoup
+from swarm_lightning.baselines.task_arithmetic import TaskArithmetic
+from swarm_lightning.baselines.ties import dare_ties, ties
 from swarm_lightning.errors import InputError
 
 SWARM = "model_swarm"
@@ -35,11 +35,14 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "data_merge": lambda settings: DataMerge(settings.data_merge),
     "prediction_merge": lambda settings: PredictionMerge(),
     "uniform_soup": lambda settings: UniformSoup(),
+    "product_mean": lambda settings: ProductMean(),
     "slerp": lambda settings: Slerp(),
-    "ties": lambda settings: Ties(settings.density),
-    "dare_ties": lambda settings: DareTies(settings.density),
+    "task_arithmetic": lambda settings: TaskArithmetic(),
+    "ties": lambda settings: ties(settings.density),
+    "dare_ties": lambda settings: dare_ties(settings.density),
     "model_stock": lambda settings: ModelStock(),
     "greedy_soup": lambda settings: GreedySoup(),
+    "product_soup": lambda settings: ProductSoup(),
     "lorahub": lambda settings: LoraHub(),
     "cbtm": lambda settings: CBTM(settings.domain_texts),
     "pack_of_llms": lambda settings: PackOfLLMs(),

@@ -2,7 +2,6 @@
 
 from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.search.loading import release_swarm
 
 
 class SwarmRow:
@@ -19,10 +18,11 @@ class SwarmRow:
         module = bench.module
         swarm = module.swarm
         detail = f"particle {int(swarm.best_particle)} after {int(swarm.iterations)} iterations"
-        if module.draws == "coefficient":
+        space = module.particle_swarm.space
+        if space.coefficients(swarm.global_best):
             detail += f": {coefficients_text(module.pool.names, swarm.global_best)}"
-        utility, vector = float(swarm.global_best_utility), module.particle_swarm.vector(swarm.global_best)[:]
+        utility, vector = float(swarm.global_best_utility), space.vector(swarm.global_best)[:]
         vector = vector.detach().cpu().clone()
-        release_swarm(module)
+        module.release_swarm()
         # A search that was interrupted and resumed has counted and timed its earlier parts too.
-        return Composition(utility, detail, vector, evaluations=module.evaluations, seconds=module.seconds)
+        return Composition(utility, detail, vector, evaluations=module.state.evaluations, seconds=module.state.seconds)

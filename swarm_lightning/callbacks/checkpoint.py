@@ -6,17 +6,18 @@ Beside it the scores of the running iteration are kept as they come; while the s
 """
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from swarm_lightning.doors.lightning import last_saved_step
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.score_journal import ScoreJournal
-from swarm_lightning.search.checkpoint_file import WholeCheckpointIO
+from swarm_lightning.runs.checkpoint_file import WholeCheckpointIO
+from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
+from swarm_lightning.runs.run_lock import RunLock, hold_run
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
-from swarm_lightning.search.run_lock import RunLock, hold_run
 
 
 class SwarmCheckpoint(ModelCheckpoint):
@@ -58,6 +59,9 @@ class SwarmCheckpoint(ModelCheckpoint):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not where the user has chosen another
             trainer.strategy.checkpoint_io = WholeCheckpointIO()
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up nothing: where a search writes to is its own to say, and the folder may go by another name now."""
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the run folder for this process, and keep scores from now on.
 
@@ -67,21 +71,21 @@ class SwarmCheckpoint(ModelCheckpoint):
         assert isinstance(pl_module, ModelSwarm)
         if trainer.is_global_zero:
             self._lock = hold_run(Path(trainer.default_root_dir))
-        pl_module.journal = ScoreJournal(Path(str(self.dirpath)))
+        pl_module.keep_running_scores(Path(str(self.dirpath)))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the first positions, once they are scored."""
         assert isinstance(pl_module, ModelSwarm)
-        if int(pl_module.swarm.iterations) == 0 and pl_module.evaluation is not None:
+        if int(pl_module.swarm.iterations) == 0 and pl_module.state.evaluation is not None:
             self._save_now(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the iteration if it is due; the checkpoint then holds its scores."""
         assert isinstance(pl_module, ModelSwarm)
-        if pl_module.evaluation is None:
+        if pl_module.state.evaluation is None:
             return  # Lightning ends the epoch of the checkpoint once more when it resumes; nothing has been scored yet
         super().on_train_epoch_end(trainer, pl_module)
-        if self._last_global_step_saved == trainer.global_step:
+        if last_saved_step(self) == trainer.global_step:
             pl_module.journal.clear()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

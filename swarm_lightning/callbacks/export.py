@@ -11,7 +11,7 @@ import lightning as L
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.search.export import check_particle, export_expert
+from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
 
@@ -48,7 +48,7 @@ class ExportBest(L.Callback):
         """
         assert isinstance(pl_module, ModelSwarm)
         for particle in self.particles:
-            check_particle(particle, pl_module.particles)
+            check_particle(particle, pl_module.settings.particles)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export when the search has ended, or had: Lightning calls no `on_train_end` where nothing is left to do."""
@@ -58,8 +58,8 @@ class ExportBest(L.Callback):
             return
         folder, size = Path(trainer.default_root_dir), self.max_shard_size
         # A finished search that is resumed and ends again writes the same folders once more.
-        path = export_expert(pl_module, folder / BEST_EXPERT, test=test, overwrite=True, max_shard_size=size)
+        path = pl_module.export(folder / BEST_EXPERT, test=test, overwrite=True, max_shard_size=size)
         for particle in self.particles:
-            export_expert(pl_module, folder / f"particle_{particle}", particle, overwrite=True, max_shard_size=size)
+            pl_module.export(folder / f"particle_{particle}", particle, overwrite=True, max_shard_size=size)
         if self.tells:
             say(f"Best expert: {path}")

@@ -18,8 +18,8 @@ import lightning as L
 
 from swarm_lightning.errors import InputError, StorageError
 from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.runs.run_folder import HISTORY, has_iterations
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.run_folder import HISTORY, has_iterations
 
 SCORE_TABLES = "score_tables"
 
@@ -72,7 +72,7 @@ class History(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write down the first positions before they are saved."""
         assert isinstance(pl_module, ModelSwarm)
-        if int(pl_module.swarm.iterations) == 0 and pl_module.evaluation is not None:
+        if int(pl_module.swarm.iterations) == 0 and pl_module.state.evaluation is not None:
             self._record(trainer, pl_module)
 
     def on_train_batch_end(
@@ -85,7 +85,7 @@ class History(L.Callback):
     def _record(self, trainer: L.Trainer, module: ModelSwarm) -> None:
         if not trainer.is_global_zero:
             return
-        metrics = dict(module.metrics)
+        metrics = dict(module.state.metrics)
         iteration = int(metrics.pop("step"))
         row = [iteration, *("" if math.isnan(value) else value for value in metrics.values())]
         with storage_errors(self._path):
@@ -108,12 +108,13 @@ class History(L.Callback):
     def _save_table(self, module: ModelSwarm, iteration: int) -> None:
         from safetensors.torch import save
 
-        assert module.evaluation is not None
+        state = module.state
+        assert state.evaluation is not None
         folder = self._path.parent / SCORE_TABLES
         tables = {
-            "scores": module.evaluation.scores,
+            "scores": state.evaluation.scores,
             "utilities": module.swarm.utilities.clone(),
-            "reach": module.score_memory.reach.clone(),
+            "reach": state.scores.reach.clone(),
         }
         path = folder / f"iteration_{iteration:04d}.safetensors"
         with storage_errors(path):

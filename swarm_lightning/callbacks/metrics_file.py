@@ -10,15 +10,13 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.core.saving import save_hparams_to_yaml
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from swarm_lightning.doors.lightning import OwnCSVLogger, RowWriter
 from swarm_lightning.files import storage_errors, whole_file
 
 
-class ContinuedCSVLogger(CSVLogger):
+class ContinuedCSVLogger(OwnCSVLogger):
     """Writes `<folder>/logs/version_0/metrics.csv`, whole after every iteration."""
 
     def __init__(self, folder: str) -> None:
@@ -29,16 +27,12 @@ class ContinuedCSVLogger(CSVLogger):
         """
         super().__init__(folder, name="logs", version=0)
 
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        """What writes the file; on the first rank only."""
-        if self._experiment is None:
-            self._experiment = WholeWriter(self.log_dir)
-        return self._experiment  # type: ignore[return-value]
+    def make_writer(self) -> "WholeWriter":
+        """Go on with the file, if it is there."""
+        return WholeWriter(self.log_dir)
 
 
-class WholeWriter(ExperimentWriter):
+class WholeWriter(RowWriter):
     """Holds all rows of the file, and writes them whole or not at all.
 
     Attributes:
@@ -92,9 +86,6 @@ class WholeWriter(ExperimentWriter):
             writer = csv.DictWriter(file, fieldnames=sorted({name for row in self.rows for name in row}))
             writer.writeheader()
             writer.writerows(self.rows)
-
-    def _check_log_dir_exists(self) -> None:
-        """Leave what is there."""
 
 
 class ContinueMetrics(L.Callback):

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from swarm_lightning.doors.lightning import cluster_environment_of
 from swarm_lightning.evaluation import interruption
 
 REQUEUE_SECONDS = 30.0
@@ -26,7 +27,7 @@ class OrderlyEnd(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the requeueing over from Lightning, before it listens."""
-        environment = trainer._accelerator_connector.cluster_environment
+        environment = cluster_environment_of(trainer)
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             environment.auto_requeue = False
             self.requeue_signal = environment.requeue_signal

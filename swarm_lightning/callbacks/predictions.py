@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.search.run_folder import free_path
+from swarm_lightning.runs.run_folder import free_path
 from swarm_lightning.shown import say
 
 PREDICTIONS = "predictions.jsonl"

@@ -43,7 +43,9 @@ class SwarmProgress(ProgressBar):
     ) -> None:
         """Show the first positions as soon as they are evaluated."""
         assert isinstance(pl_module, ModelSwarm)
-        if int(pl_module.swarm.iterations) == 0 and pl_module.metrics:  # a resumed search has measured nothing yet
+        if (
+            int(pl_module.swarm.iterations) == 0 and pl_module.state.metrics
+        ):  # a resumed search has measured nothing yet
             self._show(pl_module)
 
     def on_train_batch_end(
@@ -68,7 +70,7 @@ class SwarmProgress(ProgressBar):
     def _show(self, module: ModelSwarm) -> None:
         if self._bar is None:
             return
-        metrics = module.metrics
+        metrics = module.state.metrics
         self._bar.set_postfix_str(
             f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
             f"step length {metrics['step_length']:.2f}, {metrics['examples_per_second']:.0f} examples/s"

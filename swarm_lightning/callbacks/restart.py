@@ -10,7 +10,7 @@ import lightning as L
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.resume import check_same_search
+from swarm_lightning.search.settings import check_same_search
 from swarm_lightning.swarm.rules import stagnant
 
 

@@ -17,9 +17,9 @@ from rich.table import Table
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.runs.run_folder import free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.results import Row, SearchResult
-from swarm_lightning.search.run_folder import free_path
+from swarm_lightning.search.results import ResultRow, SearchResult
 from swarm_lightning.shown import cell, say
 
 SUMMARY = "summary.json"
@@ -65,9 +65,9 @@ class Summary(L.Callback):
         if not trainer.is_global_zero:
             return
         path = free_path(_made(Path(trainer.default_root_dir)) / f"{split}.csv")
-        compared = any(row.win_rate is not None for row in module.rows)
+        compared = any(row.win_rate is not None for row in module.state.rows)
         columns = ["name", "detail", f"{split}_utility", "examples", "dataset", "objective"]
-        tasks = [f"{split}_utility/{task}" for task in module.rows[0].parts]
+        tasks = [f"{split}_utility/{task}" for task in module.state.rows[0].parts]
         asked = [module.task, type(module.objective).__name__]
         text = io.StringIO()
         writer = csv.writer(text)
@@ -78,10 +78,10 @@ class Summary(L.Callback):
                 *([row.win_rate] if compared else []),
                 *row.parts.values(),
             ]
-            for row in module.rows
+            for row in module.state.rows
         )
         write_whole(path, text.getvalue())
-        Console().print(_table({split: module.rows}))
+        Console().print(_table({split: module.state.rows}))
         say(f"Table: {path}")
 
 
@@ -111,7 +111,7 @@ def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     say(f"Run folder: {folder}")
 
 
-def _table(splits: dict[str, tuple[Row, ...]]) -> Table:
+def _table(splits: dict[str, tuple[ResultRow, ...]]) -> Table:
     table = Table()
     table.add_column("")
     table.add_column("which", overflow="fold")

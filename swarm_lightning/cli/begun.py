@@ -1,6 +1,6 @@
 """Whether a run that was ended before its first checkpoint is the search that a user wants to go on with.
 
-With a checkpoint `search/resume.py` answers this; before there is one, the config in the run folder does.
+With a checkpoint `search/settings.py` answers this; before there is one, the config in the run folder does.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import yaml
 
 from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.run_folder import CONFIG
+from swarm_lightning.runs.run_folder import CONFIG
 
 PARTS = ("seed_everything", "model", "data", "restart")  # of a config: what makes a search this one
 FREE = ("model.engine",)

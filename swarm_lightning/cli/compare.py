@@ -6,10 +6,9 @@ does, and the ordinary search of every seed, each in a run folder of its own.
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
@@ -28,14 +27,9 @@ from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, RestartSt
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
-from swarm_lightning.search.loading import check_in_memory, release_swarm
+from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.objective_state import prepare_objective
-from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.shown import say
-
-if TYPE_CHECKING:
-    from swarm_lightning.cli.trainer import SwarmTrainer
 
 SEARCHES = "model_swarm"
 
@@ -64,12 +58,17 @@ def comparison_folder(output: str | None, root: str) -> Path | None:
 
 
 def run_comparison(
-    trainer: "SwarmTrainer", module: ModelSwarm, data: L.LightningDataModule, settings: CompareSettings
+    trainer: L.Trainer,
+    sibling: Callable[..., L.Trainer],
+    module: ModelSwarm,
+    data: L.LightningDataModule,
+    settings: CompareSettings,
 ) -> None:
     """Open everything, run all methods, and show the table.
 
     Args:
-        trainer: The command's; every search gets a sibling of it.
+        trainer: The command's.
+        sibling: Gives every search a sibling of it; see `SwarmTrainer.sibling`.
         module: The search, not set up yet.
         data: Its data.
         settings: Of the comparison.
@@ -78,7 +77,7 @@ def run_comparison(
         InputError: If anything that the user gave can't be used.
     """
     chosen_methods(settings)  # refuses what can't be meant
-    check_in_memory(module)
+    module.check_in_memory()
     folder = Path(trainer.default_root_dir)
     given: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     # Those that score the test split or write what a single search leaves do not go along.
@@ -89,18 +88,18 @@ def run_comparison(
         checkpoint = run / CHECKPOINTS / LAST
         L.seed_everything(seed, verbose=False)
         with _quiet():
-            sibling = trainer.sibling(run, copy.deepcopy(followers))
-            sibling.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
+            own = sibling(run, copy.deepcopy(followers))
+            own.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
 
     try:
         with _quiet():  # no iteration: the ranks meet, and everything is loaded and checked as for a search
-            trainer.sibling(folder, [], max_steps=0, enable_progress_bar=False).fit(module, datamodule=data)
-        release_swarm(module)
+            sibling(folder, [], max_steps=0, enable_progress_bar=False).fit(module, datamodule=data)
+        module.release_swarm()
         splits = data.splits  # type: ignore[attr-defined]
         for callback in given:
             if isinstance(callback, SaveConfig):
                 callback.on_fit_start(trainer, module)
-        prepare_objective(module, splits.validation)
+        module.prepare(splits.validation)
         protocol = _protocol(trainer, followers)
         comparison = Comparison(
             module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(say)
@@ -152,7 +151,7 @@ def _is_users(callback: L.Callback) -> bool:
     return not own and not type(callback).__module__.startswith(("lightning.", "swarm_lightning."))
 
 
-def _protocol(trainer: "SwarmTrainer", callbacks: list[L.Callback]) -> dict[str, object]:
+def _protocol(trainer: L.Trainer, callbacks: list[L.Callback]) -> dict[str, object]:
     """Return what decides how a search goes and is no part of the module, as plain values."""
     found: dict[str, object] = {"trainer.max_steps": trainer.max_steps}
     for callback in callbacks:

@@ -6,7 +6,7 @@ import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.search.run_folder import CONFIG
+from swarm_lightning.runs.run_folder import CONFIG
 
 
 class SaveConfig(SaveConfigCallback):

@@ -10,29 +10,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.callbacks import FirstLook
-from swarm_lightning.cli.main import SwarmCLI
+from swarm_lightning.cli.command import SwarmCLI
 from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
 from swarm_lightning.cli.user_code import told_as_input
+from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError, ServiceError, StorageError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
+from swarm_lightning.runs.run_folder import CHECKPOINTS
 from swarm_lightning.search.results import INITIAL
-from swarm_lightning.search.run_folder import CHECKPOINTS
-from swarm_lightning.search.storage import rows_folder
-from swarm_lightning.search.strategy import needs_ranks
 from swarm_lightning.shown import for_terminal, say, written_out
+from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
-from swarm_lightning.sweep.report import FACTS, SETTINGS, SUMMARY, outcome, rows_of, tests_of, write_report
-from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
-from swarm_lightning.sweep.space import Space, check_grid, names, put, read_space, samples, size
+from swarm_lightning.sweep.report import FACTS, SUMMARY, outcome, rows_of, tests_of, write_report
+from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SETTINGS, SweepSettings
+from swarm_lightning.sweep.space import DrawnSpace, check_grid, names, put, read_space, samples, size
 from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
 from swarm_lightning.sweep.trial import ReportToStudy, Shared
 
@@ -56,8 +55,8 @@ def run_sweep(cli: SwarmCLI) -> None:
     """
     require_optuna()
     with said_once():
-        whole = yaml.safe_load(cli._parser("sweep").dump(cli.config["sweep"], skip_unset=False))
-        settings: SweepSettings = cli._parser("sweep").instantiate_classes(cli.config["sweep"]).sweep
+        whole = yaml.safe_load(cli.parser_of("sweep").dump(cli.config["sweep"], skip_unset=False))
+        settings: SweepSettings = cli.parser_of("sweep").instantiate_classes(cli.config["sweep"]).sweep
         config = {name: value for name, value in whole.items() if name not in ("sweep", "config")}
         space = _checked_space(cli, settings, config)
         folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
@@ -74,7 +73,7 @@ def run_sweep(cli: SwarmCLI) -> None:
         _finish(study, shared, config)
 
 
-def _rehearse(config: Mapping[str, Any], space: Space, folder: Path, shared: Shared) -> dict[str, str]:
+def _rehearse(config: Mapping[str, Any], space: DrawnSpace, folder: Path, shared: Shared) -> dict[str, str]:
     """Go through the beginning of a search, once with all experts and data that are drawn.
 
     Returns:
@@ -201,7 +200,7 @@ def _copy_expert(source: Path, target: Path) -> None:
         shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
-def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> Space:
+def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> DrawnSpace:
     space = read_space(PUBLISHED_SPACE if settings.space is None else settings.space, config)
     for together in samples(space):
         try:
@@ -219,7 +218,7 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
         check_grid(space)
     settings.count(size(space))
     trainer = config["trainer"]
-    if needs_ranks(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
+    if runs_several_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
             "Expected one rank for each process of a sweep, but got several. Start several processes of the same "
             "command instead: they share the study, and each runs searches of its own."
@@ -228,21 +227,17 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
 
 
 def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
-    """Make the parts of a search, and the swarm's rules, to see whether they take their settings.
+    """Make the parts of a search to see whether they take their settings.
 
     Raises:
         InputError: If they do not.
     """
-    parser = cli._parser("fit")
+    parser = cli.parser_of("fit")
     with told_as_input():
-        parts = parser.instantiate_classes(parser.parse_object(dict(config)))
-    try:
-        parts.model.scheduler_factory(parts.model.optimizer_factory([torch.zeros(2, 1)]))
-    except ValueError as error:
-        raise InputError(str(error)) from error
+        parser.instantiate_classes(parser.parse_object(dict(config)))
 
 
-def _identity(whole: Mapping[str, Any], space: Space) -> dict[str, Any]:
+def _identity(whole: Mapping[str, Any], space: DrawnSpace) -> dict[str, Any]:
     """Return the config without what may differ between the processes of a sweep, and without what is drawn."""
     drawn = {key: "drawn by the sweep" for key in space}
     kept = put({name: value for name, value in whole.items() if name != "config"}, drawn)

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.cli import LightningArgumentParser
 
 from swarm_lightning.callbacks import ExportBest
-from swarm_lightning.cli.main import COMMON, SwarmCLI
+from swarm_lightning.cli.command import COMMON, SwarmCLI
 from swarm_lightning.differences import CONTENT
 from swarm_lightning.files import write_whole
-from swarm_lightning.search.loading import load_parts
+from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.sweep.report import SUMMARY
-from swarm_lightning.sweep.space import Space, put
-from swarm_lightning.sweep.trial import Shared, TrialSwarm, asked_by
+from swarm_lightning.sweep.space import DrawnSpace, put
+from swarm_lightning.sweep.trial import ReportToStudy, Shared, TrialSharing, asked_by
 
 
 class TrialSummary(L.Callback):
@@ -58,15 +56,16 @@ class TrialCLI(SwarmCLI):
         self._beside = beside
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-            super().__init__(TrialSwarm, args={"subcommand": "fit", "fit": put(config, settings)}, **COMMON)
+            super().__init__(ModelSwarm, args={"subcommand": "fit", "fit": put(config, settings)}, **COMMON)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the only subcommand."""
         return {"fit": SwarmCLI.subcommands()["fit"]}
 
-    def _add_other_commands(self, parser: LightningArgumentParser) -> None:
+    def further_commands(self) -> dict[str, str]:
         """Leave the other commands out."""
+        return {}
 
     def _choose_files(self) -> str:
         self.config_as_given = self.config.clone()
@@ -83,7 +82,9 @@ class TrialCLI(SwarmCLI):
 
     def before_fit(self) -> None:
         """Hand the search what it shares, and leave the last word to the sweep."""
-        self.model.shared, self.model.drawn = self._shared, asked_by(self._settings)
+        reports = [callback for callback in self._beside if isinstance(callback, ReportToStudy)]
+        note_first = reports[0].note_first if reports else None
+        self.model.share(TrialSharing(self._shared, asked_by(self._settings), note_first))
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ExportBest):
                 callback.tells = False
@@ -106,15 +107,16 @@ class RehearsalCLI(TrialCLI):
         self.config_as_given = self.config.clone()
         return str(self._folder)
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run_command(self, command: str) -> None:
+        """Load what a search loads, and ask nothing."""
         self.before_fit()
         self.model.trainer, self.trainer.datamodule = self.trainer, self.datamodule  # type: ignore[attr-defined]
         self.model.prepare_data()
         self.datamodule.prepare_data()
         if self._loads:
-            load_parts(self.model, "fit")
+            self.model.load("fit")
 
-    def content(self, space: Space) -> dict[str, str]:
+    def content(self, space: DrawnSpace) -> dict[str, str]:
         """Return what tells experts and data from others, where all searches of a sweep have the same.
 
         Args:

@@ -10,11 +10,11 @@ from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.search.export import export_expert
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.strategy import SwarmStrategy, external_launch, needs_ranks
+from swarm_lightning.search.strategy import SwarmStrategy, external_launch
 from swarm_lightning.shown import say
 
 
@@ -51,7 +51,7 @@ class SwarmTrainer(L.Trainer):
         launch = external_launch()
         if launch is not None and devices in (1, "auto") and num_nodes == 1:
             devices, num_nodes = launch.processes, launch.nodes
-        if strategy == "auto" and needs_ranks(accelerator, devices, num_nodes):
+        if strategy == "auto" and runs_several_processes(accelerator, devices, num_nodes):
             strategy = SwarmStrategy()
         if use_distributed_sampler and isinstance(strategy, SwarmStrategy):
             raise InputError(
@@ -122,7 +122,7 @@ class SwarmTrainer(L.Trainer):
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        say(f"Exported: {export_expert(model, folder, particle, max_shard_size=max_shard_size)}")
+        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size)}")
 
     def compare(
         self,
@@ -140,7 +140,7 @@ class SwarmTrainer(L.Trainer):
         from swarm_lightning.cli.compare import run_comparison
 
         assert isinstance(model, ModelSwarm)
-        run_comparison(self, model, datamodule, compare)
+        run_comparison(self, self.sibling, model, datamodule, compare)
 
     def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
         """Return a trainer with the settings of this one, for a further run in a folder of its own.

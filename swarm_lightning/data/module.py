@@ -15,6 +15,7 @@ from swarm_lightning.data.notices import Notice
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.data.readers import read_splits
 from swarm_lightning.data.tasks import give_tasks, join_tasks, refuse_tasks, settings_by_task
+from swarm_lightning.doors.lightning import limit_validation
 from swarm_lightning.errors import InputError
 
 
@@ -102,6 +103,8 @@ class SwarmData(LightningDataModule):
         self._read: tuple[ExampleSplits, list[Notice]] | None = None
         self._prompt_examples: list[Example] | None = None
         self._reported = False
+        # The trainer's own limit of batches to validate, while a search goes on.
+        self._limit: float | None = None
 
     @property
     def splits(self) -> ExampleSplits:
@@ -129,21 +132,34 @@ class SwarmData(LightningDataModule):
             self._read_prompts(self.prompts)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the data where this process has not done so, and show what was noticed, once."""
+        """Read the data where this process has not done so, and show what was noticed, once.
+
+        A search has scored the validation split already: nothing is validated while it goes on.
+        """
+        if stage == "fit" and self.trainer is not None and self._limit is None:
+            self._limit = limit_validation(self.trainer, 0)
         notices = self.notices
         if self._reported:
             return
         self._reported = True
         show_notices(notices)
 
+    def teardown(self, stage: str | None = None) -> None:
+        """Let the trainer validate again."""
+        if self.trainer is not None and self._limit is not None:
+            limit_validation(self.trainer, self._limit)
+            self._limit = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Let the trainer validate again."""
+        self.teardown()
+
     def train_dataloader(self) -> OneBatch:
         """The whole validation split, which guides the search, as one batch an epoch."""
         return OneBatch(self.splits.validation)
 
-    def val_dataloader(self) -> OneBatch | list[OneBatch]:
-        """The same batch; none while fitting, where the search has scored the split already."""
-        if self.trainer is not None and self.trainer.state.fn == "fit":
-            return []
+    def val_dataloader(self) -> OneBatch:
+        """The same batch."""
         return OneBatch(self.splits.validation)
 
     def test_dataloader(self) -> OneBatch:

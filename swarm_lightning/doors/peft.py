@@ -6,12 +6,13 @@ Tested with peft 0.18 to 0.21. Relied on:
 - `peft.tuners.lora`: `LoraLayer` is every LoRA wrapper, `Linear` the one of linear layers. A wrapper has
   `adapter_layer_names`, a mapping from adapters to modules under each of these names (`lora_A` and `lora_B` among
   them), `scaling` by adapter, and `get_base_layer()`;
-- `PeftModel(..., autocast_adapter_dtype=True)` keeps LoRA weights in float32 on a base of less precision, and changes
-  the base in place;
+- `PeftModel(..., autocast_adapter_dtype=False)` changes the base in place, and leaves LoRA weights in the base's dtype.
+  What it does otherwise, to keep them in float32 on a base of less precision, is done here: from 0.19 on it asks for
+  dtypes that torch 2.6 does not have;
 - `peft.utils.other.get_pattern_key(patterns, name)` picks the pattern of `rank_pattern` and `alpha_pattern`;
 - `LoraConfig` is a dataclass, and its `runtime_config` is none of an adapter's settings;
-- `peft.utils.merge_utils`: `prune`, `calculate_majority_sign_mask`, `disjoint_merge` and `dare_ties`, which draws from
-  the random numbers of the process.
+- `peft.utils.merge_utils`: `prune`, which draws from the random numbers of the process, `calculate_majority_sign_mask`
+  and `disjoint_merge`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
 
 ADAPTER_NAME = "default"
 
@@ -59,7 +61,7 @@ def wrap_layers(base: torch.nn.Module, config: "LoraConfig") -> list[WrappedLaye
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    PeftModel(cast("Any", base), config, ADAPTER_NAME, autocast_adapter_dtype=True)
+    PeftModel(cast("Any", base), config, ADAPTER_NAME, autocast_adapter_dtype=False)
     found = []
     for name, module in base.named_modules():
         if not isinstance(module, LoraLayer):
@@ -72,10 +74,34 @@ def wrap_layers(base: torch.nn.Module, config: "LoraConfig") -> list[WrappedLaye
                 module.get_base_layer(),
                 tuple(f"{part}.weight" if part in ("lora_A", "lora_B") else part for part in parts),
                 module.scaling[ADAPTER_NAME],
-                down.weight.dtype,
+                _computed_in(down.weight.dtype),
             )
         )
     return found
+
+
+def fresh_lora(base: "PreTrainedModel", config: "LoraConfig") -> "PeftModel":
+    """Put an untrained adapter into a base, its weights in float32 on a base of less precision.
+
+    Args:
+        base: The base model, without adapters; it is changed in place.
+        config: The adapter's settings.
+
+    Raises:
+        ValueError: If PEFT refuses the config for this base.
+    """
+    from peft import get_peft_model
+
+    adapted = cast("PeftModel", get_peft_model(base, config, autocast_adapter_dtype=False))
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            weight.data = weight.data.to(_computed_in(weight.dtype))
+    return adapted
+
+
+def _computed_in(dtype: torch.dtype) -> torch.dtype:
+    """Return in what the low-rank product is computed on a base of some dtype: float32 at least."""
+    return torch.float32 if dtype.is_floating_point and dtype.itemsize < torch.float32.itemsize else dtype
 
 
 def has_adapters(model: torch.nn.Module) -> bool:
@@ -138,17 +164,17 @@ def merge_by_elected_signs(stacked: Tensor) -> Tensor:
     return disjoint_merge(stacked, calculate_majority_sign_mask(stacked))
 
 
-def merge_randomly_kept(parts: Sequence[Tensor], weights: Tensor, density: float) -> Tensor:
-    """Drop weights at random, rescale the rest and merge them by elected signs (DARE-TIES).
+def keep_at_random(tensor: Tensor, density: float) -> Tensor:
+    """Return a tensor of which every weight is kept with a probability and divided by it, and is 0 otherwise.
 
     Args:
-        parts: One tensor per expert.
-        weights: Weight of every expert [n].
-        density: Share of weights that is kept, in (0, 1).
+        tensor: Weights, floating point.
+        density: The probability, in (0, 1).
 
     Returns:
-        One tensor. The random numbers are those of the process.
+        A tensor of the same shape. The random numbers are those of the process.
     """
-    from peft.utils.merge_utils import dare_ties
+    from peft.utils.merge_utils import prune
 
-    return dare_ties(list(parts), weights, density)
+    # PEFT 0.18 throws the result of its own division away.
+    return prune(tensor, density, "random", rescale=False) / density

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swarm_lightning.evaluation.utility_rule import UtilityRule
+from swarm_lightning.data.examples import Example
+from swarm_lightning.objectives.means import mean_score
+from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.objectives.utility import bounds_of, utility_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,64 @@ class Stakes:
     known: Tensor
 
 
+@dataclass(frozen=True)
+class UtilityRule:
+    """How the scores of a particle on M certain examples become its utility.
+
+    Attributes:
+        lowest: The lowest score that each example can get [M].
+        highest: The highest score that each example can get [M].
+        utility: Utility of scores [M], none of them NaN; never falls where a score rises.
+    """
+
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    utility: Callable[[Sequence[float]], float]
+
+    @property
+    def finite(self) -> bool:
+        """Whether every score is bounded on both sides."""
+        return all(map(math.isfinite, self.lowest)) and all(map(math.isfinite, self.highest))
+
+    def share(self, place: int, score: float) -> float:
+        """Return how far up between its bounds a score lies, so that tasks with different bounds can be compared.
+
+        Args:
+            place: Which example, one whose bounds are finite.
+            score: Its score.
+
+        >>> mean_rule(1, (-1.0, 3.0)).share(0, 1.0)
+        0.5
+        """
+        span = self.highest[place] - self.lowest[place]
+        return (score - self.lowest[place]) / span if span > 0 else 0.0
+
+
+def mean_rule(count: int, bounds: tuple[float, float]) -> UtilityRule:
+    """Return the usual rule: the mean of scores that all have the same bounds.
+
+    Args:
+        count: Number of examples M.
+        bounds: The lowest and the highest score of an example.
+    """
+    return UtilityRule((bounds[0],) * count, (bounds[1],) * count, mean_score)
+
+
+def rule_of(objective: Objective, examples: Sequence[Example]) -> UtilityRule:
+    """Return how an objective turns the scores of these examples into a utility.
+
+    Args:
+        objective: What is asked.
+        examples: M of them, in the order of the scores.
+    """
+    bounds = [bounds_of(objective, example) for example in examples]
+    return UtilityRule(
+        tuple(lowest for lowest, _ in bounds),
+        tuple(highest for _, highest in bounds),
+        lambda scores: utility_of(objective, scores, examples),
+    )
+
+
 def reach(scores: Sequence[float], rule: UtilityRule) -> tuple[float, float]:
     """Return the lowest and the highest utility that a particle can still get.
 
@@ -40,7 +101,6 @@ def reach(scores: Sequence[float], rule: UtilityRule) -> tuple[float, float]:
         scores: Its scores [M], NaN where it has not been asked.
         rule: How the scores become a utility.
 
-    >>> from swarm_lightning.evaluation.utility_rule import mean_rule
     >>> reach([1.0, math.nan, 0.0, math.nan], mean_rule(4, (0.0, 1.0)))
     (0.25, 0.75)
     """
@@ -66,7 +126,6 @@ def still_needed(
         highest for the floor to hold; both 0 where it is decided or nothing is left to ask. Where both can't be, all of
         the rest counts as the former.
 
-    >>> from swarm_lightning.evaluation.utility_rule import mean_rule
     >>> still_needed([1.0, math.nan, math.nan, math.nan], [1, 2, 3], 0.5, 0.25, mean_rule(4, (0.0, 1.0)))
     (2, 0)
     """
@@ -117,7 +176,6 @@ def next_examples(
     Returns:
         Places of the examples; empty where the particle is decided.
 
-    >>> from swarm_lightning.evaluation.utility_rule import mean_rule
     >>> next_examples([math.nan] * 4, [0.9, 0.1, 0.5, 0.4], 0.5, 0.25, mean_rule(4, (0.0, 1.0)), chunk=1)
     [1, 3, 0]
     """

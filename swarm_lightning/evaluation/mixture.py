@@ -1,7 +1,7 @@
 """Several particles as one model: their next-token distributions are mixed for every row, by weights of the row.
 
 All particles of a mixture ride in one forward pass and read the same tokens, those that the mixture has chosen. How the
-weights come about, and what is asked, is the caller's. `mixed_rows.py` puts objectives' questions to it.
+weights come about, and what is asked, is the caller's. `runners/mixture.py` puts objectives' questions to it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,16 +18,16 @@ from swarm_lightning.evaluation.tokens import Continuation
 
 # probabilities: the weighted mean of the distributions. logits: the weighted mean of the logits, which is the weighted
 # geometric mean of the distributions.
-Space = Literal["probabilities", "logits"]
+Averaged = Literal["probabilities", "logits"]
 
 
-def mix(logits: Tensor, weights: Tensor, space: Space) -> Tensor:
+def mix(logits: Tensor, weights: Tensor, averaged: Averaged) -> Tensor:
     """Mix next-token distributions.
 
     Args:
         logits: Of every particle and row [P, R, vocabulary].
         weights: Of every particle in every row [R, P], >= 0, those of a row summing to one.
-        space: What is averaged.
+        averaged: What is averaged.
 
     Returns:
         Log-probabilities of the mixture [R, vocabulary], float32.
@@ -37,14 +37,19 @@ def mix(logits: Tensor, weights: Tensor, space: Space) -> Tensor:
     tensor([[0.7311, 0.2689]])
     """
     shares = weights.to(logits.device, torch.float32).T[:, :, None]
-    if space == "logits":
+    if averaged == "logits":
         return (shares * logits.float()).sum(dim=0).log_softmax(dim=-1)
     return (logits.float().log_softmax(dim=-1) + shares.log()).logsumexp(dim=0)
 
 
 @torch.inference_mode()
 def generate_mixed(
-    crowd: Crowd, particles: int, prompts: Sequence[Sequence[int]], weights: Tensor, space: Space, decoding: Decoding
+    crowd: Crowd,
+    particles: int,
+    prompts: Sequence[Sequence[int]],
+    weights: Tensor,
+    averaged: Averaged,
+    decoding: Decoding,
 ) -> Replies:
     """Choose the most likely tokens of a mixture after prompts.
 
@@ -53,7 +58,7 @@ def generate_mixed(
         particles: How many of them are mixed, P: the first ones.
         prompts: The token ids of every row's prompt, R of them.
         weights: Of every particle in every row [R, P].
-        space: What is averaged.
+        averaged: What is averaged.
         decoding: Length, ends and number of slots; a row takes P of them.
 
     Returns:
@@ -61,7 +66,7 @@ def generate_mixed(
     """
     replies = Replies([[] for _ in prompts])
     for batch, rows in _batches(prompts, particles, decoding.slots, decoding.padding, crowd):
-        _generate_batch(crowd, batch, rows, prompts, weights, space, decoding, replies)
+        _generate_batch(crowd, batch, rows, prompts, weights, averaged, decoding, replies)
     return replies
 
 
@@ -71,7 +76,7 @@ def mixed_loglikelihoods(
     particles: int,
     continuations: Sequence[Continuation],
     weights: Tensor,
-    space: Space,
+    averaged: Averaged,
     slots: int,
     padding: int,
 ) -> list[tuple[float, bool]]:
@@ -82,7 +87,7 @@ def mixed_loglikelihoods(
         particles: How many of them are mixed, P: the first ones.
         continuations: Token ids with their prompts', R of them.
         weights: Of every particle in every row [R, P].
-        space: What is averaged.
+        averaged: What is averaged.
         slots: Rows of one forward pass at most; a continuation takes P of them.
         padding: Id that fills short rows.
 
@@ -109,7 +114,7 @@ def mixed_loglikelihoods(
         for wanted, logits in crowd.logits_at(places, *forward, together=particles):
             found = [asked[place // particles] for place in wanted[::particles].tolist()]
             token, row = (torch.tensor(column) for column in list(zip(*found, strict=True))[2:])
-            logarithms = mix(logits.unflatten(0, (-1, particles)).transpose(0, 1), weights[row], space)
+            logarithms = mix(logits.unflatten(0, (-1, particles)).transpose(0, 1), weights[row], averaged)
             token = token.to(logarithms.device)
             sums.index_add_(0, row, logarithms.gather(1, token[:, None])[:, 0].cpu().double())
             surprises.index_add_(0, row, (logarithms.argmax(dim=-1) != token).long().cpu())
@@ -134,7 +139,7 @@ def _generate_batch(
     rows: list[int],
     prompts: Sequence[Sequence[int]],
     weights: Tensor,
-    space: Space,
+    averaged: Averaged,
     decoding: Decoding,
     replies: Replies,
 ) -> None:
@@ -146,7 +151,7 @@ def _generate_batch(
     running, done = list(rows), set[int]()
     while True:
         logits = crowd.forward(batch.particles, tokens, mask, positions, cache)
-        mixed = mix(logits.view(count, len(running), -1), weights[running], space)
+        mixed = mix(logits.view(count, len(running), -1), weights[running], averaged)
         chosen = most_likely(mixed)
         if decoding.choose is not None:
             drawn = decoding.choose(mixed, running, [len(replies.tokens[row]) for row in running])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.engine import ParticleRows
 from swarm_lightning.evaluation.ranks import RESUME
+from swarm_lightning.evaluation.runner import Rows
 from swarm_lightning.objectives.protocol import Objective, Outcome
 from swarm_lightning.objectives.utility import bounds_of
 
@@ -32,7 +32,7 @@ def ask(
     objective: Objective,
     examples: Sequence[Example],
     particles: Sequence[int],
-    model: ParticleRows,
+    model: Rows,
 ) -> list[Outcome]:
     """Ask each particle its example.
 
@@ -54,7 +54,7 @@ def ask(
     except InputError:
         raise
     except Exception as error:
-        if not _is_the_objectives(error, objective):
+        if not _is_the_objectives(error, objective, type(model).__module__):
             raise
         raise _blame(error, objective, examples, particles, model) from error
     _check(objective, examples, outcomes)
@@ -109,12 +109,13 @@ def _check(objective: Objective, examples: Sequence[Example], outcomes: Collecti
             )
 
 
-def _is_the_objectives(error: Exception, objective: Objective) -> bool:
-    """Tell whether an exception comes out of a user's objective: neither one of this package nor the engine's work."""
-    if type(objective).__module__.startswith("swarm_lightning."):
+def _is_the_objectives(error: Exception, objective: Objective, runner: str = ENGINE) -> bool:
+    """Tell whether an exception comes out of a user's objective: neither one of this package nor a runner's work."""
+    own = type(objective).__module__
+    if own.startswith("swarm_lightning."):
         return False
-    below = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
-    return not any(str(name).startswith(ENGINE) for name in below)
+    below = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+    return not any(name.startswith(ENGINE) or (name == runner and name != own) for name in below)
 
 
 def _blame(
@@ -122,7 +123,7 @@ def _blame(
     objective: Objective,
     examples: Sequence[Example],
     particles: Sequence[int],
-    model: ParticleRows,
+    model: Rows,
 ) -> ObjectiveError:
     """Find the row for which an objective raises, by asking half of the rows at a time."""
     low, high = 0, len(examples)
@@ -146,7 +147,7 @@ def _blame(
     )
 
 
-def _raises(objective: Objective, examples: Sequence[Example], rows: range, model: ParticleRows) -> bool:
+def _raises(objective: Objective, examples: Sequence[Example], rows: range, model: Rows) -> bool:
     try:
         objective.evaluate([examples[row] for row in rows], model.select(rows))
     except Exception:

@@ -1,10 +1,9 @@
-"""Text to token ids: prompts, prompts with their continuations, the ids that end a text, and how long a text may be."""
+"""Text to token ids: prompts, prompts with their continuations, and the ids that end and fill a text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from swarm_lightning.doors.transformers_config import most_positions, positions_before_stretching
 from swarm_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,47 +106,6 @@ def padding_id(tokenizer: "PreTrainedTokenizerBase") -> int:
         if token is not None:
             return int(token)
     return 0
-
-
-def positions_of(model: "PreTrainedModel") -> int | None:
-    """Return how many tokens a model reads so that no row's numbers depend on the length of another; None: any.
-
-    That is the number of its positions, or where rotary positions are stretched for a longer batch (`dynamic` and
-    `longrope`), the number up to which they are not: beyond it, a reply would depend on what shares its batch.
-
-    Args:
-        model: Its config says so.
-    """
-    config = model.config.get_text_config()
-    limits = [most_positions(config), positions_before_stretching(config)]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def check_lengths(
-    model: "PreTrainedModel", sequences: Sequence[Sequence[int]], texts: Sequence[str], room: int
-) -> None:
-    """Refuse texts that leave the model too little room; nothing is ever cut off in silence.
-
-    Args:
-        model: Its config says how many positions there are; without that there is no limit.
-        sequences: Token ids.
-        texts: What they stand for, for the message.
-        room: Tokens that must still fit behind every sequence.
-
-    Raises:
-        InputError: If a sequence is too long.
-    """
-    positions = positions_of(model)
-    if positions is None:
-        return
-    for place, sequence in enumerate(sequences):
-        if len(sequence) + room > positions:
-            need = f" less {room} for the reply" if room else ""
-            raise InputError(
-                f"Expected prompts of at most {positions - room} tokens (the model's {positions} positions{need}), but "
-                f"prompt {place} has {len(sequence)}: {texts[place][:60]!r}... Shorten it or its template, lower "
-                "max_new_tokens, or leave the example out."
-            )
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:

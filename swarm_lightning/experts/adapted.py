@@ -8,7 +8,7 @@ layers that carry many particles. The base is changed in place and never copied.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from swarm_lightning.doors.peft import has_adapters, wrap_layers
 from swarm_lightning.doors.transformers_config import routes_tokens
 from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.adapters import Adapter
 from swarm_lightning.experts.checks import check_base
-from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.settings import lora_config
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
 from swarm_lightning.vectors import Vectors
@@ -29,6 +30,25 @@ if TYPE_CHECKING:
 PREFIX = "base_model.model."  # what PEFT puts before the names of a model's modules in an adapter's file
 
 
+class Adapters(Protocol):
+    """What is carried, as a pool of adapters has it."""
+
+    @property
+    def layout(self) -> Layout:
+        """Which tensor stands where in a vector."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The content of `adapter_config.json`; what matters in it holds for all."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """Their weights [n, D]."""
+
+    def adapters(self) -> list[Adapter]:
+        """Return them one by one."""
+
+
 class AdaptedModel:
     """A base model that becomes any particles by taking up their LoRA weights.
 
@@ -36,6 +56,7 @@ class AdaptedModel:
         model: The base with layers in it that carry LoRA weights: the module to call forward on. In eval mode; nothing
             needs a gradient.
         layout: Which tensor stands where in a vector.
+        layers: The layers that carry LoRA weights.
         forward: How the model is called.
         batch: What the layers know of the batch; set it before a forward pass with more than one particle.
         carried: A note of whoever loaded last on what it loaded; None after any other load.
@@ -44,7 +65,7 @@ class AdaptedModel:
 
     most_particles: int | None = None
 
-    def __init__(self, base: "PreTrainedModel", pool: ExpertPool) -> None:
+    def __init__(self, base: "PreTrainedModel", pool: Adapters) -> None:
         """Put layers into the base that carry the pool's first expert.
 
         Args:
@@ -63,7 +84,7 @@ class AdaptedModel:
         self.layout = pool.layout
         self.batch = BatchShape(flat_rows=not routes_tokens(base.config.get_text_config()))
         self.carried: object = None
-        self._layers = _put_in_layers(base, pool, self.batch)
+        self.layers = _put_in_layers(base, pool, self.batch)
         base.requires_grad_(False).eval()
         self.forward = ForwardPass(base)  # before the layers carry anything
         self.load(pool.vectors[:1])
@@ -86,7 +107,7 @@ class AdaptedModel:
             raise ValueError(f"Expected vectors [P, {self.layout.size}], but got shape {list(vectors.shape)}.")
         self.carried = None
         moved: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
-        for layer in self._layers:
+        for layer in self.layers:
             place = (next(layer.base_layer.parameters()).device, layer.dtype)
             if place not in moved:
                 moved[place] = self.layout.unstack(vectors.to(*place))
@@ -96,23 +117,23 @@ class AdaptedModel:
     def unload(self) -> None:
         """Let go of the particles, so that nothing of them stays in memory: what is left is the plain base."""
         self.carried = None
-        for layer in self._layers:
+        for layer in self.layers:
             layer.carry(None, None)
 
     @contextmanager
     def base_only(self) -> "Iterator[PreTrainedModel]":
         """Give the plain base, without LoRA, for the length of a `with` block."""
-        carried = [(layer.down, layer.up) for layer in self._layers]
+        carried = [(layer.down, layer.up) for layer in self.layers]
         try:
-            for layer in self._layers:
+            for layer in self.layers:
                 layer.carry(None, None)
             yield self.model
         finally:
-            for layer, (down, up) in zip(self._layers, carried, strict=True):
+            for layer, (down, up) in zip(self.layers, carried, strict=True):
                 layer.carry(down, up)
 
 
-def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape) -> list[StackedLinear]:
+def _put_in_layers(base: "PreTrainedModel", pool: Adapters, batch: BatchShape) -> list[StackedLinear]:
     """Let PEFT find and wrap the layers that the config means, and replace its wrappers by ours."""
     config = lora_config(pool.config)
     # PEFT draws a random start, which is thrown away: it may not change the run's random numbers. Weights made in
@@ -135,7 +156,7 @@ def _put_in_layers(base: "PreTrainedModel", pool: ExpertPool, batch: BatchShape)
     return layers
 
 
-def _check_names(named: set[str], pool: ExpertPool) -> None:
+def _check_names(named: set[str], pool: Adapters) -> None:
     missing = sorted(named - set(pool.layout.names))
     unknown = sorted(set(pool.layout.names) - named)
     if missing or unknown:

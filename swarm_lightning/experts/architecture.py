@@ -71,6 +71,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            model.tie_weights()  # transformers 5.0 leaves it out where there is no memory
     except Exception as cause:  # configs fail in as many ways as there are architectures
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise InputError(

@@ -108,6 +108,11 @@ class CheckpointPool:
         return ()
 
     @property
+    def are_differences(self) -> bool:
+        """Whether their weights are differences from the base: those of whole models are not."""
+        return False
+
+    @property
     def layout(self) -> Layout:
         """Which tensor stands where in a vector."""
         return self.architecture.layout
@@ -135,6 +140,9 @@ class CheckpointPool:
                 row[start:stop].copy_(file[start:stop])
         return vectors
 
+    def products(self) -> None:
+        """Return None: whole models are no products."""
+
     def base_vector(self, source: str) -> FileVector:
         """Return the weights [D] of a base.
 
@@ -148,6 +156,10 @@ class CheckpointPool:
 
     def _vector_of(self, checkpoint: Checkpoint) -> FileVector:
         return FileVector("the base", self.layout, places_of(checkpoint, self.architecture))
+
+    def scaling(self, name: str) -> float:
+        """Return 1: a whole model's weights are used as they stand."""
+        return 1.0
 
     def resident(self, base: "PreTrainedModel", source: str) -> "WholeModel":
         """Make the resident model of particles of this pool.

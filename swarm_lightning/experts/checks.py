@@ -16,7 +16,7 @@ from swarm_lightning.doors.peft import means_layer
 from swarm_lightning.doors.transformers_config import features_of, largest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
-from swarm_lightning.experts.settings import check_settings, compare, lora_config, rank_of
+from swarm_lightning.experts.settings import check_adapter_settings, check_alike, lora_config, rank_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,7 +44,7 @@ def check_adapters(adapters: Sequence[Adapter]) -> None:
     Raises:
         InputError: For the first adapter and setting or tensor that element-wise arithmetic can't carry.
     """
-    check_settings(adapters)
+    check_adapter_settings(adapters)
     for adapter in adapters:
         _check_names(adapter)
         _check_ranks(adapter)
@@ -158,7 +158,7 @@ def _check_shapes(adapters: Sequence[Adapter]) -> None:
     for name in sorted({name for adapter in adapters for name in adapter.tensors}):
         holders = [adapter for adapter in adapters if name in adapter.tensors]
         axis, word = (1, "inputs") if name.endswith(DOWN) else (0, "outputs")
-        compare(holders, partial(_size, name, axis), f"number of {word} of {layer_of(name)!r}")
+        check_alike(holders, partial(_size, name, axis), f"number of {word} of {layer_of(name)!r}")
 
 
 def _size(name: str, axis: int, adapter: Adapter) -> int:

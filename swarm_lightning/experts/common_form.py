@@ -116,7 +116,7 @@ def common_form(adapters: Sequence[Adapter]) -> CommonForm:
         for layer, lora in layers.items():
             ranks[layer] = max(lora.rank, ranks.get(layer, 0))
     scaling = _commonest(held)
-    config = {**first.config, **_sizes(ranks, scaling)}
+    config = {**first.config, **size_settings(ranks, scaling)}
     if any(layers.keys() != held[first.name].keys() for layers in held.values()):
         config |= {"target_modules": pattern_of(ranks), "exclude_modules": None}
         config |= {"layers_to_transform": None, "layers_pattern": None}
@@ -147,8 +147,13 @@ def _commonest(held: Held) -> float:
     return counts.most_common(1)[0][0] if counts else 1.0
 
 
-def _sizes(ranks: Mapping[str, int], scaling: float) -> dict[str, Any]:
-    """Return the settings with which PEFT gives every layer its rank and all of them one scaling."""
+def size_settings(ranks: Mapping[str, int], scaling: float) -> dict[str, Any]:
+    """Return the settings of `adapter_config.json` that give every layer its rank and all of them one scaling.
+
+    Args:
+        ranks: The rank of every layer, by its path in the base.
+        scaling: What PEFT is to multiply every product with.
+    """
     largest = max(ranks.values())
     others: dict[int, list[str]] = {}
     for layer, rank in ranks.items():

@@ -5,9 +5,10 @@ float32.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,12 +41,43 @@ def export_adapter(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
         ValueError: If the vector is not of shape [D], or not finite.
     """
-    tensors = _tensors(vector, pool)
-    config = {**pool.config, "inference_mode": True}
+    tensors = pool.layout.unflatten(vector.detach().to("cpu", torch.float32))
+    return write_adapter(folder, tensors, pool.config, card, overwrite, base)
+
+
+def write_adapter(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    card: str,
+    overwrite: bool = False,
+    base: str | None = None,
+) -> Path:
+    """Write tensors as an adapter folder; see `export_adapter`.
+
+    Args:
+        folder: Where it goes; its parents are made.
+        tensors: By their names in an adapter's file, float32 on the CPU.
+        config: Content of `adapter_config.json` that fits them.
+        card: Content of README.md.
+        overwrite: Whether an existing folder may be replaced.
+        base: What goes into the config as the base's path or hub id; what it names already where absent.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
+        ValueError: If a tensor is not finite.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"Expected finite weights to export, but {name!r} holds NaN or infinity.")
+    config = {**config, "inference_mode": True}
     if base is not None:
         config["base_model_name_or_path"] = base
     with new_folder(Path(folder), overwrite, "adapter") as partial:
-        _write_files(partial, tensors, config, card)
+        _write_files(partial, {name: tensor.clone() for name, tensor in tensors.items()}, config, card)
     return Path(folder)
 
 
@@ -75,14 +107,6 @@ def new_folder(folder: Path, overwrite: bool, what: str) -> Iterator[Path]:
         raise InputError(
             f"Expected to write the {what} to {str(folder)!r}, but: {cause}. Free some space or choose another place."
         ) from cause
-
-
-def _tensors(vector: Tensor, pool: ExpertPool) -> dict[str, Tensor]:
-    parts = pool.layout.unflatten(vector.detach().to("cpu", torch.float32))
-    for name, part in parts.items():
-        if not torch.isfinite(part).all():
-            raise ValueError(f"Expected finite weights to export, but {name!r} holds NaN or infinity.")
-    return {name: part.clone() for name, part in parts.items()}
 
 
 def _write_files(folder: Path, tensors: dict[str, Tensor], config: dict[str, object], card: str) -> None:

@@ -10,6 +10,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import DEMO_CHECKPOINTS, demo_checkpoints
+from swarm_lightning.experts.products import Products
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.vectors import Vector
 
@@ -41,6 +42,10 @@ class Pool(Protocol):
         """The base where the user names none; None where one has to be named."""
 
     @property
+    def are_differences(self) -> bool:
+        """Whether their weights are differences from the base already, as those of adapters are."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How the experts' files were changed to get one form, for the model card."""
 
@@ -53,6 +58,12 @@ class Pool(Protocol):
 
     def base_vector(self, source: str) -> Vector | None:
         """Return what a base is as a position [D]; None for zeros: adapters that change nothing."""
+
+    def products(self) -> Products | None:
+        """Return the experts as products B A; None where they are no adapters."""
+
+    def scaling(self, name: str) -> float:
+        """Return what the model multiplies a tensor of the layout with, beyond what stands in the vector."""
 
     def resident(self, base: "PreTrainedModel", source: str) -> ResidentModel:
         """Make the resident model that becomes particles of this pool, out of the base loaded from a source."""

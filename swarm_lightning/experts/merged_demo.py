@@ -65,7 +65,8 @@ def _merge(base: Path, adapters: list[Path], folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     for adapter in adapters:
         with torch.random.fork_rng(devices=[]):
-            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
+            plain = AutoModelForCausalLM.from_pretrained(base)  # float32, as the adapters: there is nothing to cast
+            model = PeftModel.from_pretrained(plain, str(adapter), autocast_adapter_dtype=False)
         model.merge_and_unload().save_pretrained(folder / adapter.name)
         tokenizer.save_pretrained(folder / adapter.name)
     if shown:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.experts.adapters import Adapter, read_adapter
-from swarm_lightning.experts.checks import UP, check_adapters
+from swarm_lightning.experts.checks import UP, check_adapters, layer_of
 from swarm_lightning.experts.common_form import common_form
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
+from swarm_lightning.experts.products import Products
 from swarm_lightning.experts.safetensors_files import StoredTensor
-from swarm_lightning.experts.settings import SCALING
+from swarm_lightning.experts.settings import SCALING, scaling_of
 from swarm_lightning.experts.tokenizers import check_tokenizers
 
 if TYPE_CHECKING:
@@ -65,12 +66,25 @@ class ExpertPool:
     def base(self) -> None:
         """The base where the user names none: adapters need one that is named."""
 
+    @property
+    def are_differences(self) -> bool:
+        """Whether their weights are differences from the base: adapters are."""
+        return True
+
     def vector(self, index: int) -> Tensor:
         """Return the weights [D] of an expert."""
         return self.vectors[index]
 
     def base_vector(self, source: str) -> None:
         """Return what a base is as a position: None for zeros, adapters that change nothing."""
+
+    def products(self) -> Products:
+        """Return the experts as products B A."""
+        return Products.of(self.adapters())
+
+    def scaling(self, name: str) -> float:
+        """Return what PEFT multiplies the product of A and B with, for the sake of B; 1 for A."""
+        return scaling_of(self.config, layer_of(name)) if name.endswith(UP) else 1.0
 
     def resident(self, base: "PreTrainedModel", source: str) -> "AdaptedModel":
         """Make the resident model of particles of this pool.

@@ -59,7 +59,7 @@ HEADED_TASKS = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 LEAVE_OUT = "Re-train it as plain LoRA, or leave it out."
 
 
-def check_settings(adapters: Sequence[Adapter]) -> None:
+def check_adapter_settings(adapters: Sequence[Adapter]) -> None:
     """Refuse, by name, every setting that element-wise arithmetic on A and B can't carry.
 
     Raises:
@@ -70,7 +70,7 @@ def check_settings(adapters: Sequence[Adapter]) -> None:
     _warn_of_different_bases(adapters)
 
 
-def compare(adapters: Sequence[Adapter], value: Callable[[Adapter], object], what: str) -> None:
+def check_alike(adapters: Sequence[Adapter], value: Callable[[Adapter], object], what: str) -> None:
     """Refuse adapters whose value differs from that of most others (of the first, where none is most common)."""
     texts = [str(value(adapter)) for adapter in adapters]
     expected, _ = Counter(texts).most_common(1)[0]

@@ -8,6 +8,7 @@ from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.asking import Asks, Prompts
 from swarm_lightning.objectives.custom import Custom
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.guides import ChoiceLogShare, GoldLikelihood, guide_of
 from swarm_lightning.objectives.harness_task import HarnessTask
 from swarm_lightning.objectives.judge_rating import JudgeRating
 from swarm_lightning.objectives.mean_log_likelihood import MeanLogLikelihood
@@ -31,11 +32,13 @@ from swarm_lightning.objectives.safety import Safety
 __all__ = [
     "Abstention",
     "Asks",
+    "ChoiceLogShare",
     "CombinesScores",
     "ComparesReplies",
     "Custom",
     "ExactMatch",
     "GenerationSettings",
+    "GoldLikelihood",
     "HarnessTask",
     "JudgeRating",
     "LanguageModel",
@@ -51,4 +54,5 @@ __all__ = [
     "RepliesOnly",
     "RewardModel",
     "Safety",
+    "guide_of",
 ]

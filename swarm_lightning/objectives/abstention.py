@@ -16,7 +16,7 @@ from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE, QUESTION_TEMPLATE
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome, score_all
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Objective, Outcome, score_all
 from swarm_lightning.objectives.verdicts import read_verdict, verdict_is_settled
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ REFLECTION_ON_CHOICES = "Question: {question}\n{choices}\n" + _ASKED
 REFLECTION_TEMPLATE = "Question: {question}\n" + _ASKED
 
 
-class Abstention(Asks):
+class Abstention(Asks, Objective):
     """Score 1 for a right answer that the model stands by, -1 for a wrong one, and 0 where it abstains.
 
     It abstains where its second reply calls its own answer wrong (`read_verdict`), and only there. A second reply that

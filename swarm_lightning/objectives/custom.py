@@ -14,16 +14,18 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.answers import normalise
 from swarm_lightning.objectives.asking import Asks, Unscored
 from swarm_lightning.objectives.own_function import find_function, name_of, where_it_failed
-from swarm_lightning.objectives.protocol import LanguageModel, Outcome, score_all
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome, score_all
 
 
-class Custom(Asks):
+class Custom(Asks, Objective):
     """Score a reply by a function: `def score(reply: str, example: Example) -> float`.
 
     The example has `question`, `answer`, `choices`, `in_context_prompt`, `extras` (further columns) and `identifier`.
     The function must return the same score for the same reply to the same example: it is called once for them, however
     many particles reply so. A checkpoint knows it by its import path, not by what is written in it.
     """
+
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from swarm_lightning.objectives.answers import last_number, last_words, normalis
 from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.prompts import QUESTION_TEMPLATE
-from swarm_lightning.objectives.protocol import LanguageModel, Outcome, score_all
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome, score_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +25,7 @@ RULES = ("contained", "exact", "last_number", "last_five_words", "regex")
 _WORKING = re.compile(r"\n####[ \t]*(?P<answer>[^\n]*\S)\s*$")
 
 
-class ExactMatch(Asks):
+class ExactMatch(Asks, Objective):
     r"""Score 1 for a reply that gives the gold answer, and 0 for any other.
 
     Rules:

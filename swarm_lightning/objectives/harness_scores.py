@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm_lightning.data.harness_tasks import LoadedTask, calm, reseed, task_code
+from swarm_lightning.doors.lm_eval import computes_metric_itself, filter_names, filtered
 from swarm_lightning.errors import InputError
 
 # The harness's own metrics that are 0 or 1 for a document, or a share.
@@ -69,18 +70,10 @@ def measure(loaded: LoadedTask, filter_: str, requests: Sequence[Any], results: 
 
 def apply_filter(loaded: LoadedTask, filter_: str, requests: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     """Return what a pipeline of filters makes of the results of one document's requests; only inside of `calm`."""
-    from lm_eval.api.instance import Instance
-
-    ensemble = next(one for one in loaded.task._filters if one.name == filter_)
     document = copy.deepcopy(requests[0].doc)
-    instances = [
-        Instance(one.request_type, document, one.arguments, one.idx, one.metadata, [result] * one.repeats)
-        for one, result in zip(requests, results, strict=True)
-    ]
     reseed()
     with task_code(f"the filtered replies to document {requests[0].doc_id} of {loaded.name!r}"):
-        ensemble.apply(instances)
-        return [one.filtered_resps[filter_] for one in instances]
+        return filtered(loaded.task, filter_, requests, document, results)
 
 
 def choose_scoring(
@@ -105,7 +98,7 @@ def choose_scoring(
         InputError: If the task has no such metric or filter, or the metric is no mean over documents.
     """
     name, task = loaded.name, loaded.task
-    filters = [one.name for one in task._filters]
+    filters = filter_names(task)
     if filter_ is not None and filter_ not in filters:
         raise InputError(f"Expected filter to be one of {', '.join(filters)} ({name!r}), but got {filter_!r}.")
     chosen_filter = filters[0] if filter_ is None else filter_
@@ -169,8 +162,4 @@ def _is_mean(aggregation: object) -> bool:
 
 def _is_share(task: Any, metric: str) -> bool:
     """Whether a metric is computed by the harness's own code and known to lie between 0 and 1."""
-    from lm_eval.api.registry import get_metric
-    from lm_eval.api.task import ConfigurableTask
-
-    own = type(task).process_results is ConfigurableTask.process_results and not callable(task.config.process_results)
-    return own and metric in _SHARES and task._metric_fn_list.get(metric) is get_metric(metric)
+    return metric in _SHARES and computes_metric_itself(task, metric)

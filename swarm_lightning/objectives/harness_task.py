@@ -16,7 +16,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.checks import check_at_least_one
 from swarm_lightning.objectives.harness_prompts import DocumentPrompts, generation_settings, task_of
 from swarm_lightning.objectives.harness_scores import Scoring, apply_filter, choose_scoring
-from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Objective, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +27,7 @@ LOWEST = -1e6
 _LENGTHS = {"acc": lambda _: 1, "acc_norm": len, "acc_bytes": lambda text: len(text.encode())}
 
 
-class HarnessTask:
+class HarnessTask(Objective):
     """Score a document by a metric of its task: the value that the harness itself gives for this document.
 
     The utility of a particle is the mean of these, which is what `lm_eval` reports for the same documents; of a group

@@ -26,7 +26,7 @@ from swarm_lightning.objectives.judge_prompts import (
     fill,
 )
 from swarm_lightning.objectives.prompts import PromptTemplate
-from swarm_lightning.objectives.protocol import LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome
 from swarm_lightning.objectives.ratings import HIGHEST, LOWEST, read_rating, read_verdict
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ REQUEST: Mapping[str, Any] = {"temperature": 0, "max_tokens": 512}
 POINTS = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 
-class JudgeRating(Asks):
+class JudgeRating(Asks, Objective):
     """Score a reply by the rating of a judge model, from 1 to 10.
 
     A rating that can't be read is asked for once more and then counts as the lowest; how many did is reported.

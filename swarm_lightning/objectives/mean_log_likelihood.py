@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.asking import Prompts
-from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +21,7 @@ TEXT_TEMPLATE = "{question}"
 LOWEST = -1e6
 
 
-class MeanLogLikelihood(Prompts):
+class MeanLogLikelihood(Prompts, Objective):
     """Score a given text by the mean log-probability of its tokens, in nats.
 
     The scores of working models lie between about -12 (a guess at random) and 0 (certainty), but they are unbounded

@@ -33,7 +33,7 @@ COMBINATIONS = ("harmonic_mean", "mean", "minimum", "weighted")
 _NAME = re.compile(r"\w[\w-]*")
 
 
-class MultiTask:
+class MultiTask(Objective):
     """Combine the utilities of several tasks; a task's utility is that of its own objective on its own examples.
 
     So a task counts the same whether it has 20 examples or 200. Combinations:
@@ -48,6 +48,8 @@ class MultiTask:
     with scores from 0 to 1. With scores that have no bounds, as those of MeanLogLikelihood, every particle is asked
     everything.
     """
+
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __init__(
         self,

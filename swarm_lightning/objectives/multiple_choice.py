@@ -14,7 +14,7 @@ from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
-from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Outcome, score_all
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome, score_all
 from swarm_lightning.objectives.published_choice import published_choice_is_settled, read_published_choice
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NORMALIZE = ("none", "tokens", "characters")
 RULES = ("published",)
 
 
-class MultipleChoice(Asks):
+class MultipleChoice(Asks, Objective):
     """Score 1 for the right choice, and 0 for a wrong one or none.
 
     Methods:
@@ -137,14 +137,25 @@ class MultipleChoice(Asks):
         letter = read(reply, _choices(example))
         return Outcome(reply, letter, float(letter is not None and letter == example.answer))
 
-    def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+    def likelihoods(self, examples: Sequence[Example], model: LanguageModel) -> list[list[Likelihood]]:
+        """Measure how likely a model finds every choice behind the prompt: its letter, or as `scored` says.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            model: What answers.
+
+        Returns:
+            For every example one likelihood per choice, in their order.
+        """
         prompts = self.template.render_all(examples, model.tokenizer)
         continuations = [
             self._continuations(example, prompt) for example, prompt in zip(examples, prompts, strict=True)
         ]
-        likelihoods = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+        return model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+
+    def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         outcomes = []
-        for example, row in zip(examples, likelihoods, strict=True):
+        for example, row in zip(examples, self.likelihoods(examples, model), strict=True):
             place = most_likely(row, self.normalize)
             letter = None if place is None else list(_choices(example))[place]
             outcomes.append(Outcome(letter or "", letter, float(letter is not None and letter == example.answer)))
@@ -152,9 +163,8 @@ class MultipleChoice(Asks):
 
     def _continuations(self, example: Example, prompt: str) -> tuple[str, ...]:
         choices = _choices(example)
-        # After a line break or a space, as at the end of most chat templates, the answer follows without another one.
-        space = "" if self.template.chat or prompt[-1:].isspace() else " "
-        return tuple(f"{space}{text}" for text in (choices if self.scored == "letter" else choices.values()))
+        texts = choices if self.scored == "letter" else choices.values()
+        return tuple(self.template.continued(prompt, text) for text in texts)
 
 
 def most_likely(likelihoods: Sequence[Likelihood], normalize: str) -> int | None:
@@ -173,11 +183,15 @@ def most_likely(likelihoods: Sequence[Likelihood], normalize: str) -> int | None
     """
     best, best_value = None, float("-inf")
     for place, likelihood in enumerate(likelihoods):
-        size = {"none": 1, "tokens": likelihood.tokens, "characters": likelihood.characters}[normalize]
-        value = likelihood.logarithm / size
+        value = likelihood.logarithm / size_of(likelihood, normalize)
         if value > best_value or (best is None and value == best_value):
             best, best_value = place, value
     return best
+
+
+def size_of(likelihood: Likelihood, normalize: str) -> int:
+    """Return what the logarithm of a likelihood is divided by: 1, or its tokens or characters."""
+    return {"none": 1, "tokens": likelihood.tokens, "characters": likelihood.characters}[normalize]
 
 
 def _choices(example: Example) -> dict[str, str]:

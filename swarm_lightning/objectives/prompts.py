@@ -148,6 +148,20 @@ class PromptTemplate:
         texts = {key: self.render(example, tokenizer) for key, example in different.items()}
         return [texts[id(example)] for example in examples]
 
+    def continued(self, prompt: str, answer: str) -> str:
+        """Return an answer as it stands behind a prompt.
+
+        After a line break or a space, as at the end of most chat templates, it follows without another one.
+
+        Args:
+            prompt: As `render` returns it.
+            answer: What the model is to say.
+
+        >>> PromptTemplate().continued("Answer:", "19"), PromptTemplate().continued("Answer: ", "19")
+        (' 19', '19')
+        """
+        return answer if self.chat or prompt[-1:].isspace() else f" {answer}"
+
     def ask(
         self,
         examples: Sequence[Example],

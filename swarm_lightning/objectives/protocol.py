@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.doors.jsonargparse import take_any_types
 from swarm_lightning.objectives.generation_settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -243,5 +244,4 @@ class KeepsState(Protocol):
 
 # The command line accepts a class for a protocol only if its annotations are equal to the protocol's. Without these, an
 # objective of the user's own needs the right argument names and no types; type checkers read them all the same.
-for _method in (Objective.check, Objective.prompt, Objective.evaluate):
-    _method.__annotations__ = {}
+take_any_types(Objective.check, Objective.prompt, Objective.evaluate)

@@ -16,7 +16,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.asking import Asks, Unscored
 from swarm_lightning.objectives.checks import check_at_least_one, check_one_of, check_same_model
 from swarm_lightning.objectives.conversations import Conversations
-from swarm_lightning.objectives.protocol import LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +57,7 @@ def combine(variant: str, reward: float, length: float) -> float:
     return (reward + (length if variant == "verbose" else 1.0 - length)) / 2
 
 
-class RewardModel(Asks):
+class RewardModel(Asks, Objective):
     """Score a reply by the reward that a sequence-classification model gives it, in [0, 1]."""
 
     bounds: tuple[float, float] = (0.0, 1.0)

@@ -14,7 +14,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.asking import Asks, Unscored
 from swarm_lightning.objectives.checks import check_at_least_one, check_same_model
 from swarm_lightning.objectives.perspective_settings import PerspectiveSettings
-from swarm_lightning.objectives.protocol import LanguageModel, Outcome
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ UNKNOWN = 0.5  # the score of a reply that is too short, or that the service can
 KEPT_SCORES = 500_000  # many particles and iterations give the same replies
 
 
-class Safety(Asks):
+class Safety(Asks, Objective):
     """Score 1 - toxicity of a continuation, in [0, 1]."""
 
     bounds: tuple[float, float] = (0.0, 1.0)

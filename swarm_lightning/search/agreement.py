@@ -4,36 +4,33 @@ Every rank moves the whole swarm with the same numbers. Files that differ betwee
 arithmetic went another way, would make of one search several that look like one.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.ranks import RESUME, RankError, digest
-from swarm_lightning.search.resume import identity_of
-
-if TYPE_CHECKING:
-    from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.evaluation.ranks import RESUME, RankError, Ranks, digest
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 
-def check_same_run(module: "ModelSwarm") -> None:
+def check_same_run(ranks: Ranks, own: Mapping[str, Any], run: Path) -> None:
     """Compare base, experts, data, settings and run folder between the ranks.
 
     Args:
-        module: The search, set up.
+        ranks: The processes that share the work.
+        own: What this rank has, as plain values.
+        run: Its run folder.
 
     Raises:
         InputError: If a rank has others than the first; on all ranks, by name.
     """
-    ranks, trainer = module.ranks, module.trainer
     if ranks.count == 1:
         return
-    own = {"experts": module.pool.fingerprint, "base": module.base_fingerprint}
-    own |= identity_of(module) if trainer.state.fn == "fit" else {}
-    first, *others = ranks.every({**own, "run folder": str(trainer.default_root_dir)})
+    first, *others = ranks.every({**own, "run folder": str(run)})
     for rank, other in enumerate(others, start=1):
         differing = differences_between(first, other, "on rank 0")
         if differing:
@@ -46,25 +43,25 @@ def check_same_run(module: "ModelSwarm") -> None:
             raise error
 
 
-def check_same_swarm(module: "ModelSwarm", examples: Sequence[Example]) -> None:
+def check_same_swarm(ranks: Ranks, optimizer: ParticleSwarm, examples: Sequence[Example]) -> None:
     """Compare the positions, the particles that are due and the examples between the ranks.
 
     Positions are compared by the sum of their bits as whole numbers, which no order of adding changes: one pass over
     [N, D] at the speed of memory.
 
     Args:
-        module: The search.
+        ranks: The processes that share the work.
+        optimizer: The swarm.
         examples: What is about to be asked.
 
     Raises:
         RankError: If a rank holds others than the first; on all ranks.
     """
-    ranks = module.ranks
     if ranks.count == 1:
         return
-    bits = module.positions.data.view(torch.int32).sum(dim=1, dtype=torch.int64)
+    bits = optimizer.positions.view(torch.int32).sum(dim=1, dtype=torch.int64)
     asked = [(example.identifier, example.question) for example in examples]
-    digests = ranks.every(digest(bits.tolist(), module.particle_swarm.due.tolist(), asked))
+    digests = ranks.every(digest(bits.tolist(), optimizer.due.tolist(), asked))
     differing = [rank for rank, held in enumerate(digests) if held != digests[0]]
     if differing:
         error = RankError(

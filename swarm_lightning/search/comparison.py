@@ -1,79 +1,125 @@
-"""Scores the best initial expert, the best found expert and an ensemble on any split.
+"""Asks the experts of an ended search: what the best ones score on any split, and what the best replies to prompts.
 
-Where the objective can compare replies, it also says how often they beat those of the best initial expert. Which
-particles vote is decided by their utilities on the split that guided the search, never by the one scored here.
+Which particles vote in an ensemble is decided by their utilities on the split that guided the search, never by the one
+scored here.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.ensemble import vote
-from swarm_lightning.objectives.protocol import ComparesReplies, Outcome
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
 from swarm_lightning.objectives.utility import parts_of, utility_of
-from swarm_lightning.search.results import FOUND, INITIAL, Row
+from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
-    from swarm_lightning.search.model_swarm import ModelSwarm
-    from swarm_lightning.vectors import Vector
+    from transformers import PreTrainedTokenizerBase
 
 
-def compare(
-    module: "ModelSwarm", examples: Sequence[Example], ensemble: bool = False, win_rates: bool = False
-) -> tuple[Row, ...]:
-    """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
+@dataclass(frozen=True)
+class Bests:
+    """The best experts of a search, and who asks them.
 
-    Args:
-        module: The search, with its swarm.
-        examples: The examples to ask, M of them.
-        ensemble: Whether the `ensemble_size` best personal bests vote as well: by majority, ties by utility.
-        win_rates: Whether replies are compared with those of the best initial expert, where the objective can do so.
-
-    Returns:
-        One row each.
+    Attributes:
+        pool: The experts that the search began with.
+        initial: Which of them was best, by the utility before the first iteration.
+        optimizer: The swarm.
+        evaluator: Asks.
+        objective: What is asked.
+        ranks: The processes that share the work.
     """
-    swarm, pool, count = module.swarm, module.pool, len(examples)
-    vector_of = module.particle_swarm.vector
-    initial = module.best_initial
-    chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[: module.ensemble_size]
-    candidates: list[Vector] = [pool.vector(initial), vector_of(swarm.global_best)]
-    if ensemble:
+
+    pool: Pool
+    initial: int
+    optimizer: ParticleSwarm
+    evaluator: Evaluator
+    objective: Objective
+    ranks: Ranks
+
+    def score(
+        self, examples: Sequence[Example], ensemble_size: int = 0, win_rates: bool = False
+    ) -> tuple[ResultRow, ...]:
+        """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
+
+        Args:
+            examples: The examples to ask, M of them.
+            ensemble_size: How many of the best personal bests vote as well, by majority, ties by utility; 0 for none.
+            win_rates: Whether replies are compared with those of the best initial expert, where the objective can do
+                so.
+
+        Returns:
+            One row each.
+        """
+        swarm, pool, count = self.optimizer.swarm, self.pool, len(examples)
+        vector_of, initial = self.optimizer.space.vector, self.initial
+        chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
+        candidates: list[Vector] = [pool.vector(initial), vector_of(swarm.global_best)]
         candidates += [vector_of(swarm.personal_bests[particle]) for particle in chosen.tolist()]
-    # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
-    numbers = [initial, int(swarm.best_particle), *(chosen.tolist() if ensemble else [])]
-    evaluation = module.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
-    outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
-    named = [(INITIAL, pool.names[initial]), (FOUND, f"particle {int(swarm.best_particle)}")]
-    if ensemble:
-        outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
-        named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
-    scores = [[outcome.score for outcome in found] for found in outcomes]
-    rows = [
-        Row(
-            *name,
-            utility_of(module.objective, found, examples),
-            count,
-            parts=parts_of(module.objective, found, examples),
-        )
-        for name, found in zip(named, scores, strict=True)
-    ]
-    if win_rates and isinstance(module.objective, ComparesReplies):
-        rates = [_win_rate(module, module.objective, examples, found, outcomes[0]) for found in outcomes[1:]]
-        rows[1:] = [replace(row, win_rate=rate) for row, rate in zip(rows[1:], rates, strict=True)]
-    return tuple(rows)
+        # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
+        numbers = [initial, int(swarm.best_particle), *chosen.tolist()]
+        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
+        outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
+        named = [(INITIAL, pool.names[initial]), (FOUND, f"particle {int(swarm.best_particle)}")]
+        if ensemble_size:
+            outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
+            named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
+        scores = [[outcome.score for outcome in found] for found in outcomes]
+        rows = [
+            ResultRow(
+                *name,
+                utility_of(self.objective, found, examples),
+                count,
+                parts=parts_of(self.objective, found, examples),
+            )
+            for name, found in zip(named, scores, strict=True)
+        ]
+        if win_rates and isinstance(self.objective, ComparesReplies):
+            rates = [self._win_rate(self.objective, examples, found, outcomes[0]) for found in outcomes[1:]]
+            rows[1:] = [replace(row, win_rate=rate) for row, rate in zip(rows[1:], rates, strict=True)]
+        return tuple(rows)
 
+    def answer(self, prompts: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> list[dict[str, str]]:
+        """Let the best found expert reply.
 
-def _win_rate(
-    module: "ModelSwarm",
-    objective: ComparesReplies,
-    examples: Sequence[Example],
-    outcomes: Sequence[Outcome],
-    initial: Sequence[Outcome],
-) -> float | None:
-    """Let the first rank compare replies: every rank holds them all."""
-    rate: float | None = None
-    with module.ranks.together():
-        if module.ranks.index == 0:
-            rate = objective.win_rate(examples, outcomes, initial)
-    return module.ranks.first(rate)
+        Args:
+            prompts: Examples made from a file of prompts.
+            tokenizer: The base's.
+
+        Returns:
+            One mapping per prompt: `id`, `task` where there are several, `question`, `prompt` as the model saw it,
+            `reply`.
+        """
+        swarm = self.optimizer.swarm
+        best, numbers = [self.optimizer.space.vector(swarm.global_best)], [int(swarm.best_particle)]
+        outcomes = self.evaluator.evaluate(best, prompts, whole_replies=True, numbers=numbers).outcomes[0]
+        return [
+            {
+                "id": example.identifier,
+                **({"task": example.task} if example.task else {}),
+                "question": example.question,
+                "prompt": self.objective.prompt(example, tokenizer),
+                "reply": outcome.reply if outcome is not None else "",
+            }
+            for example, outcome in zip(prompts, outcomes, strict=True)
+        ]
+
+    def _win_rate(
+        self,
+        objective: ComparesReplies,
+        examples: Sequence[Example],
+        outcomes: Sequence[Outcome],
+        initial: Sequence[Outcome],
+    ) -> float | None:
+        """Let the first rank compare replies: every rank holds them all."""
+        rate: float | None = None
+        with self.ranks.together():
+            if self.ranks.index == 0:
+                rate = objective.win_rate(examples, outcomes, initial)
+        return self.ranks.first(rate)

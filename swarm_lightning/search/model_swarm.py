@@ -1,12 +1,13 @@
-"""The LightningModule whose training step is one iteration of the swarm.
+"""The LightningModule whose training step is one iteration of the swarm: a thin shell over settings, state and parts.
 
-It holds the positions, loads the base model and the experts, and calls the parts: the optimizer moves, the evaluator
-scores, the callbacks restart, stop, record and export. It contains no formula.
+It knows when each part is due: the optimizer moves, the evaluator scores, the state remembers, the callbacks restart,
+stop, record and export. It contains no formula. How a search is set up, saved and resumed is in `prepared.py`.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
@@ -15,44 +16,33 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.objectives.protocol import Objective
-from swarm_lightning.search.agreement import check_same_run, check_same_swarm
-from swarm_lightning.search.answers import answer_prompts
-from swarm_lightning.search.broken import report_broken
-from swarm_lightning.search.comparison import compare
-from swarm_lightning.search.loading import check_settings, load_parts
-from swarm_lightning.search.metrics import finite, measure
-from swarm_lightning.search.objective_state import prepare_objective
-from swarm_lightning.search.outcome import metrics_of, sum_up
-from swarm_lightning.search.population import Draws, first_positions, particle_swarm_of
-from swarm_lightning.search.record import READ_BY, record_of, take_record
-from swarm_lightning.search.resident import Resident, load_resident
-from swarm_lightning.search.results import Row, SearchResult
-from swarm_lightning.search.resume import KEY
-from swarm_lightning.search.running_scores import journal_for
-from swarm_lightning.search.score_memory import ScoreMemory
-from swarm_lightning.search.storage import RunRows, Storage, check_storage, new_rows, return_freed_memory, sweep
-from swarm_lightning.search.strategy import ranks_of
-from swarm_lightning.search.tasks import check_tasks, note_parts
+from swarm_lightning.experts.checkpoint_export import SHARD
+from swarm_lightning.experts.expert_export import export_expert
+from swarm_lightning.experts.model_card import render_card
+from swarm_lightning.objectives.protocol import HasTasks, Objective
+from swarm_lightning.search.agreement import check_same_swarm
+from swarm_lightning.search.comparison import Bests
+from swarm_lightning.search.export import card_facts, check_particle
+from swarm_lightning.search.monitors import CheckMonitors
+from swarm_lightning.search.objective import note_parts, objective_state, prepare_objective
+from swarm_lightning.search.parts import Asked
+from swarm_lightning.search.prepared import PreparedSearch
+from swarm_lightning.search.results import ResultRow, SearchResult, finite, measure, metrics_of, names_of_metrics
+from swarm_lightning.search.scoring import open_journal, report_broken
+from swarm_lightning.search.settings import Draws, SearchSettings, Storage
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
-from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.step_length import StepLengthDecay
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from swarm_lightning.data.examples import ExampleSplits
-    from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
-    from swarm_lightning.evaluation.exact_stop import Stakes
-    from swarm_lightning.experts.kinds import Pool
+    pass
 
 
-class ModelSwarm(L.LightningModule):
+class ModelSwarm(PreparedSearch):
     """Searches the weight space between and beyond a pool of experts for a higher utility."""
 
     def __init__(
@@ -101,172 +91,27 @@ class ModelSwarm(L.LightningModule):
                 folder if null.
 
         Raises:
-            InputError: If a number is out of range.
+            InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
         """
-        super().__init__()
-        if particles < 2:
-            raise InputError(f"Expected at least 2 particles, but got {particles}.")
-        if not 0 < child_span < float("inf"):
-            raise InputError(f"Expected child_span to be above 0 and finite, but got {child_span}.")
-        if ensemble_size < 1:
-            raise InputError(f"Expected ensemble_size to be at least 1, but got {ensemble_size}.")
-        self.automatic_optimization = False
-        self.base, self.experts, self.objective = base, experts, objective
-        self.particles = particles
-        self.child_span = child_span
-        self.start, self.draws = start, draws
-        self.optimizer_factory = optimizer
-        self.scheduler_factory = scheduler
-        self.ensemble_size = ensemble_size
-        self.base_dtype = dtype
-        self.trust_remote_code = trust_remote_code
-        self.engine, self.storage, self.state_folder = engine, storage, state_folder
-        # The rows of a swarm on the disk: positions and memory hold their numbers then.
-        self.stored: RunRows | None = None
-        self.seed: int | None = None
-        self.base_fingerprint: str | None = None
-        # The processes that share the work; all of them after `setup`.
-        self.ranks = Ranks()
-        self.seconds = 0.0
-        self.evaluations = 0
-        self.generated_tokens = 0
-        self.examples = 0
-        # The latest evaluation of the swarm: callbacks read the score table from it.
-        self.evaluation: Evaluation | None = None
-        # What is logged of the latest iteration, by name; measured once for loggers, history and progress. All are
-        # unitless but the seconds.
-        self.metrics: dict[str, float] = {}
-        # What a checkpoint says about its search, where the swarm comes from one.
-        self.record: dict[str, Any] | None = None
-        # The table of the latest validation or test.
-        self.rows: tuple[Row, ...] = ()
-        self.positions: torch.nn.Parameter
-        self._pool: Pool | None = None
-        self._evaluator: Evaluator | None = None
-        self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._generator = torch.Generator()
-        self._particle_swarm: ParticleSwarm | None = None
-        self.score_memory = ScoreMemory()
-        # The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
-        self.parts: dict[str, dict[str, float]] = {}
+        settings = SearchSettings(
+            base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
+            trust_remote_code, engine, storage, state_folder,
+        )  # fmt: skip
+        super().__init__(settings, objective)
         # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
         self.journal = ScoreJournal()
-        self.scoring_seconds = 0.0
-        self.broken = torch.zeros(particles, dtype=torch.bool)
-        self._result: SearchResult | None = None
 
-    # Loading: everything the user gave is checked before any work starts.
-
-    def prepare_data(self) -> None:
-        """Read the experts and check them against each other, before anything is written."""
-        _ = self.pool
-        check_tasks(self.objective, self.splits)
-
-    @property
-    def pool(self) -> "Pool":
-        """The experts, read from their sources at the first use."""
-        if self._pool is None:
-            from swarm_lightning.experts.kinds import load_experts
-
-            self._pool = load_experts(self.experts)
-        return self._pool
-
-    @property
-    def is_set_up(self) -> bool:
-        """Whether `setup` has loaded the base."""
-        return self._evaluator is not None
-
-    @property
-    def evaluator(self) -> "Evaluator":
-        """What scores positions; there after `setup`."""
-        if self._evaluator is None:
-            raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
-        self._evaluator.seed = self.seed or 0  # which a checkpoint may have brought along
-        return self._evaluator
-
-    @property
-    def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The tokenizer of the base model; there after `setup`."""
-        if self._tokenizer is None:
-            raise RuntimeError("Expected `setup` to have run before the tokenizer is used.")
-        return self._tokenizer
-
-    def setup(self, stage: str) -> None:
-        """Load the base model once, check everything against it, and make the first population.
-
-        Args:
-            stage: `fit`, `validate`, `test` or `predict`.
-
-        Raises:
-            InputError: If the experts do not fit the base, the objective can't serve the examples, or the ranks do
-                not all run the same.
-        """
-        self.ranks = ranks_of(self.trainer)
-        check_settings(self)
-        check_storage(self)
-        if self.storage == "disk" or self.draws == "coefficient":
-            return_freed_memory()
-        if self._evaluator is None:
-            load_parts(self, stage)
-        if stage == "fit" or self._particle_swarm is None:
-            self._populate()
-        check_same_run(self)
-
-    def take_parts(self, evaluator: "Evaluator", tokenizer: "PreTrainedTokenizerBase", fingerprint: str) -> None:
-        """Take up what `load_parts` has made."""
-        self._evaluator, self._tokenizer, self.base_fingerprint = evaluator, tokenizer, fingerprint
-
-    def load_resident(self) -> "Resident":
-        """Load the base, as the model that becomes particles."""
-        return load_resident(self, self.trainer.strategy.root_device)
-
-    def _populate(self) -> None:
-        self.seed = self.ranks.first(torch.initial_seed())
-        self._generator.manual_seed(self.seed)
-        self.stored = None
-        self.positions = torch.nn.Parameter(first_positions(self, self._generator), requires_grad=False)
-        self.seconds, self.evaluations, self.generated_tokens, self._result = 0.0, 0, 0, None
-        self.parts = {}
-
-    @property
-    def task(self) -> str:
-        """Name of the dataset whose validation split guides the search."""
-        return self.splits.name if self.splits is not None else "examples of the user's own dataloader"
-
-    @property
-    def held_back(self) -> Sequence[Example]:
-        """The test split; empty where the trainer's data module has none."""
-        return self.splits.test if self.splits is not None else ()
-
-    @property
-    def splits(self) -> "ExampleSplits | None":
-        """The examples of the trainer's data module, where it has one."""
-        return getattr(getattr(self.trainer, "datamodule", None), "splits", None)
-
-    def configure_optimizers(self) -> Any:
-        """Make the particle swarm and the schedule of its step length."""
-        if self.storage == "disk" and self.stored is None:  # no checkpoint has brought its rows
-            self.positions.data.copy_(new_rows(self, self._generator))
-        self._particle_swarm = particle_swarm_of(self)
-        return [self._particle_swarm], [self.scheduler_factory(self._particle_swarm)]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave examples where they are: they are text, and Lightning refuses to look into frozen dataclasses."""
-        return batch
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Let no callback wait for a number that there is not."""
+        tasks = self.objective.tasks if isinstance(self.objective, HasTasks) else ()
+        names = names_of_metrics(self.settings.particles, tasks)
+        return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
 
-    @property
-    def particle_swarm(self) -> ParticleSwarm:
-        """The optimizer: there once the trainer has made it or a checkpoint has brought it."""
-        if self._particle_swarm is None:
-            raise RuntimeError("Expected a search: call `trainer.fit`, or give a checkpoint.")
-        return self._particle_swarm
-
-    @property
-    def swarm(self) -> Swarm:
-        """The memory of the swarm; there once the first positions have been evaluated."""
-        return self.particle_swarm.swarm
+    def keep_running_scores(self, folder: Path) -> None:
+        """Keep the scores of the running iteration in a folder until a checkpoint holds them."""
+        self.journal = ScoreJournal(folder)
 
     def on_train_start(self) -> None:
         """Evaluate the first positions, unless a checkpoint brought the swarm along."""
@@ -275,15 +120,16 @@ class ModelSwarm(L.LightningModule):
         examples = next(iter(self.trainer.train_dataloader or ()))
         self.prepare(examples)
         utilities = self.score(examples)
-        self.particle_swarm.begin(utilities, self._generator)
-        note_parts(self, examples)
-        self.metrics = measure(self)
+        self.particle_swarm.begin(utilities, self.state.generator)
+        self._note(examples)
         for logger in self.loggers:
-            logger.log_metrics(finite(self.metrics), step=0)
+            logger.log_metrics(finite(self.state.metrics), step=0)
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Let the objective measure what it needs on the base, before anything is scored."""
-        prepare_objective(self, examples)
+        self._parts.sharing.measure(
+            self._asked, lambda: prepare_objective(self.objective, self.evaluator, self.ranks, examples)
+        )
 
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Do one iteration: move every particle, score it, remember the bests.
@@ -293,15 +139,14 @@ class ModelSwarm(L.LightningModule):
             batch_idx: Always 0: one batch is one epoch is one iteration.
         """
         started = time.perf_counter()
-        sweep(self)
+        self._tidy()
         self.optimizers().step(closure=lambda: self.score(batch))  # type: ignore[union-attr]
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         schedule.step()
-        note_parts(self, batch)
-        self.seconds += time.perf_counter() - started - self.scoring_seconds
-        self.metrics = measure(self)
-        self.log_dict(finite(self.metrics), batch_size=len(batch))
+        self.state.seconds += time.perf_counter() - started - self.state.scoring_seconds
+        self._note(batch)
+        self.log_dict(finite(self.state.metrics), batch_size=len(batch))
 
     def score(self, examples: Sequence[Example]) -> Tensor:
         """Score every particle that is due.
@@ -314,36 +159,50 @@ class ModelSwarm(L.LightningModule):
             neither rises above its personal best nor falls below the global worst; -inf for a broken one.
         """
         started = time.perf_counter()
-        check_same_swarm(self, examples)
-        optimizer, memory = self.particle_swarm, self.score_memory
-        stakes = memory.stakes(self.swarm, self.repels) if optimizer.begun else None
-        self.evaluation = self.evaluate(examples, stakes, journal_for(self, examples))
-        self.broken = report_broken(self, self.evaluation, examples)
-        if optimizer.begun:
-            memory.update(self.evaluation, self.swarm, optimizer.due)
-            memory.reach[optimizer.lost] = -torch.inf
-        else:
-            memory.begin(self.evaluation)
-        self.scoring_seconds = time.perf_counter() - started
-        self.seconds += self.scoring_seconds
-        self.evaluations += self.evaluation.evaluated
-        self.generated_tokens += self.evaluation.generated
-        self.examples = len(examples)
-        return self.evaluation.utilities
+        swarm, state = self.particle_swarm, self.state
+        check_same_swarm(self.ranks, swarm, examples)
+        stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0) if swarm.begun else None
+        evaluation = self._evaluate(examples, stakes)
+        state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
+        state.count(time.perf_counter() - started, len(examples))
+        return evaluation.utilities
 
-    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
+    def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
         """Ask the particles that are due what has to be found out about them."""
-        due, positions = self.particle_swarm.due, self.particle_swarm.vectors(self.positions.data)
-        return self.evaluator.evaluate(positions, examples, due, stakes, journal=journal)
+        swarm = self.particle_swarm
+        positions = swarm.space.vectors(swarm.positions)
+        if self.journal.keeps:
+            iteration = int(swarm.swarm.iterations) if swarm.begun else None
+            now = (self.state.seed, iteration, objective_state(self.objective))
+            open_journal(self.journal, self.identity, now, examples, positions, self.ranks)
+
+        def ask(due: Tensor) -> Evaluation:
+            return self.evaluator.evaluate(positions, examples, due, stakes, journal=self.journal)
+
+        return ask(swarm.due) if swarm.begun else self._parts.sharing.first_scores(self._asked, positions, ask)
 
     @property
-    def repels(self) -> bool:
-        """Whether particles are pushed away from the global worst."""
-        return bool(self.particle_swarm.param_groups[0]["repel"] > 0)
+    def _asked(self) -> Asked:
+        device = self.trainer.strategy.root_device.type
+        return Asked(self.objective, self.identity, self.state.seed, self.settings.dtype, device)
+
+    def _note(self, examples: Sequence[Example]) -> None:
+        """Note what the iteration that has just ended has brought."""
+        swarm, state = self.particle_swarm, self.state
+        assert state.evaluation is not None
+        state.parts = note_parts(
+            self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
+        )
+        state.metrics = measure(
+            swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, state.parts
+        )
 
     def on_fit_end(self) -> None:
         """Remove what no checkpoint needs."""
-        sweep(self)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        self.particle_swarm.space.tidy(self.particle_swarm.held)
 
     # What comes out of it.
 
@@ -352,6 +211,11 @@ class ModelSwarm(L.LightningModule):
         """Index of the best expert among those the user brought, by the utility before the first iteration."""
         utilities = self.swarm.initial_utilities[: len(self.pool.names)]
         return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+
+    @property
+    def bests(self) -> Bests:
+        """The best experts of the search, which can be asked."""
+        return Bests(self.pool, self.best_initial, self.particle_swarm, self.evaluator, self.objective, self.ranks)
 
     def result(self, test: Sequence[Example] = ()) -> SearchResult:
         """Sum up the search; the test split is scored at the first call and never before the search has ended.
@@ -362,46 +226,64 @@ class ModelSwarm(L.LightningModule):
         Returns:
             The summary, the same object at every call.
         """
-        if self._result is None:
-            self._result = sum_up(self, test)
-        return self._result
+        if self.state.result is None:
+            rows = self.bests.score(test) if test else ()
+            self.state.result = self.state.sum_up(self.swarm, self.best_initial, self.pool.names, rows)
+        return self.state.result
 
     def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial and the best found expert on the validation split."""
-        self._report("validation", compare(self, batch))
+        self._report("validation", self.bests.score(batch))
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial expert, the best found expert and the ensemble on the test split."""
-        self._report("test", compare(self, batch, ensemble=True, win_rates=True))
+        self._report("test", self.bests.score(batch, self.settings.ensemble_size, win_rates=True))
 
-    def _report(self, split: str, rows: tuple[Row, ...]) -> None:
+    def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
         self.log_dict(metrics_of(rows, split), batch_size=rows[0].examples)
-        self.rows = rows
+        self.state.rows = rows
 
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
-        """Answer prompts, examples made from a file of them, with the best found expert; see `answer_prompts`."""
-        return answer_prompts(self, batch)
+        """Answer prompts, examples made from a file of them, with the best found expert; see `Bests.answer`."""
+        return self.bests.answer(batch, self.tokenizer)
 
-    # Checkpoints: Lightning stores positions and optimizer; here is what they belong to.
+    def export(
+        self,
+        folder: Path,
+        particle: int | None = None,
+        test: Sequence[ResultRow] = (),
+        overwrite: bool = False,
+        max_shard_size: str = SHARD,
+    ) -> Path:
+        """Write the best found expert, or the personal best of a particle, with a model card.
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the positions belong to, so that they can be resumed and exported."""
-        checkpoint[KEY] = record_of(self)
+        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint.
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint belongs to this search, and take the swarm out of it where no trainer does.
+        Args:
+            folder: Where it goes.
+            particle: Whose personal best; None for the best found expert.
+            test: The best initial and the best found expert on the test split, where they were scored.
+            overwrite: Whether an existing folder may be replaced.
+            max_shard_size: Size of a weight file of a full checkpoint at most.
+
+        Returns:
+            The folder.
 
         Raises:
-            InputError: If the checkpoint is not one of a swarm, or of another search.
+            InputError: If there is no such particle, or the folder can't be written.
         """
-        if self.trainer.state.fn != "fit":
-            self.restore(checkpoint)
-        else:
-            take_record(self, checkpoint)
+        if particle is not None:
+            check_particle(particle, self.settings.particles)
+        swarm = self.particle_swarm
+        position = swarm.swarm.global_best if particle is None else swarm.swarm.personal_bests[particle]
+        # A checkpoint knows which search it belongs to better than the config of the moment.
+        origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
+        facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
+        return export_expert(
+            folder, swarm.space.vector(position), self.pool, render_card(facts), origin["base"], self.base,
+            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
+        )  # fmt: skip
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Take positions and memory of the swarm out of a checkpoint, to score or export them; see `take_record`."""
-        take_record(self, checkpoint, {*READ_BY, *(["base"] if self.base_fingerprint else [])})
-        self.positions = torch.nn.Parameter(checkpoint["state_dict"]["positions"], requires_grad=False)
-        self._particle_swarm = particle_swarm_of(self)
-        self._particle_swarm.load_state_dict(checkpoint["optimizer_states"][0])
+    def release_swarm(self) -> None:
+        """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""
+        self._population.release()

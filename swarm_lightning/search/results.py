@@ -1,17 +1,28 @@
-"""What a search reports in the end: who was best before, who is best now, and how good each is.
+"""What a search reports: the numbers of an iteration, and in the end who was best before, who is now, and by how much.
 
-Plain values only, so that a result can be printed, written as JSON, or put on a model card.
+Plain values only, so that a result can be logged, printed, written as JSON, or put on a model card.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from torch import Tensor
+
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+
 INITIAL, FOUND = "best initial expert", "best found expert"
+# What is measured of every search; `best/<task>` and the particles' own come to these.
+NAMES = (
+    "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
+    "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One line of a table of results.
 
     Attributes:
@@ -51,8 +62,8 @@ class SearchResult:
         generated_tokens: Tokens that were generated for them.
     """
 
-    validation: tuple[Row, ...]
-    test: tuple[Row, ...]
+    validation: tuple[ResultRow, ...]
+    test: tuple[ResultRow, ...]
     particle: int
     iterations: int
     restarts: int
@@ -64,3 +75,96 @@ class SearchResult:
         """Return the result as plain values."""
         rows = {name: [row.to_dict() for row in getattr(self, name)] for name in ("validation", "test")}
         return asdict(self) | rows
+
+
+def metrics_of(rows: Sequence[ResultRow], split: str) -> dict[str, float]:
+    """Return the numbers of a table of results, by the names under which they are logged.
+
+    Args:
+        rows: The table.
+        split: Which split was scored.
+    """
+    named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
+    metrics = {name: row.utility for name, row in named.items()}
+    metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
+    metrics |= {part: value for name, row in named.items() for part, value in named_parts(row.parts, name).items()}
+    return metrics
+
+
+def measure(
+    optimizer: ParticleSwarm,
+    evaluation: Evaluation,
+    seconds: float,
+    broken: Tensor,
+    reach: Tensor,
+    parts: Mapping[str, Mapping[str, float]],
+) -> dict[str, float]:
+    """Measure the iteration that has just ended, once for loggers, history and progress.
+
+    A utility that the evaluation left open is NaN, and `at_least` and `at_most` say where it lies; they are equal where
+    it is known, and all are -inf where the particle is broken. The global worst is NaN where the search does not ask
+    for it. With several tasks, `best/<task>` is the utility of the global best on one of them.
+
+    Args:
+        optimizer: The swarm, and what moves it.
+        evaluation: Of its positions.
+        seconds: How long that took.
+        broken: Which particles are broken [N] bool.
+        reach: Where the utility of every particle may lie [N, 2].
+        parts: What `note_parts` returned.
+
+    Returns:
+        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+    """
+    swarm = optimizer.swarm
+    bests = swarm.personal_best_utilities
+    of_particles = [*swarm.utilities.tolist(), *reach[:, 0].tolist(), *reach[:, 1].tolist()]
+    return {
+        "step": float(swarm.iterations),
+        "global_best": float(swarm.global_best_utility),
+        **named_parts(parts.get(FOUND, {}), "best"),
+        "global_worst": float(swarm.global_worst_utility) if optimizer.settings.repel > 0 else math.nan,
+        "personal_best_mean": float(bests[bests.isfinite()].mean()),
+        "step_length": optimizer.step_length,
+        "restarts": float(swarm.restarts.sum()),
+        "broken": float(broken.sum()),
+        "diversity": optimizer.diversity(),
+        "evaluations": float(evaluation.evaluated),
+        "generated_tokens": float(evaluation.generated),
+        "evaluation_seconds": seconds,
+        "examples_per_second": evaluation.evaluated / max(seconds, 1e-9),
+        **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
+    }
+
+
+def names_of_metrics(particles: int, tasks: Iterable[str] = ()) -> list[str]:
+    """Return the names of all numbers that a search can measure; a few are not known of every iteration.
+
+    Args:
+        particles: Number of particles N.
+        tasks: Names of its tasks, where it has several.
+    """
+    return [*NAMES, *named_parts(dict.fromkeys(tasks, 0.0), "best"), *names_of_particles(particles)]
+
+
+def names_of_particles(count: int) -> list[str]:
+    """Return the names of what is measured of every particle.
+
+    >>> names_of_particles(1)
+    ['utility/particle_00', 'at_least/particle_00', 'at_most/particle_00']
+    """
+    return [f"{name}/particle_{index:02d}" for name in ("utility", "at_least", "at_most") for index in range(count)]
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the numbers that are known: what a logger can draw."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def named_parts(parts: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Return the utilities of tasks under the names of metrics, as in `best/medqa`.
+
+    >>> named_parts({"medqa": 0.5}, "best")
+    {'best/medqa': 0.5}
+    """
+    return {f"{prefix}/{task}": utility for task, utility in parts.items()}

@@ -17,12 +17,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import lightning as L
-from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
-from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
+from swarm_lightning.doors.lightning import LaunchingStrategy, ScriptLauncher, end_between_iterations, set_threads
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import RESUME, RankError, Ranks
 
@@ -59,18 +56,6 @@ def external_launch() -> Launch | None:
     return Launch(here, ranks // here) if ranks > 1 else None
 
 
-def needs_ranks(accelerator: Any, devices: Any, num_nodes: int) -> bool:
-    """Tell whether a Trainer with these arguments runs more than one process.
-
-    Args:
-        accelerator: Any that a Trainer takes.
-        devices: Any that a Trainer takes.
-        num_nodes: Number of machines.
-    """
-    connector = _AcceleratorConnector(accelerator=accelerator, devices=devices, num_nodes=num_nodes)
-    return isinstance(connector.strategy, ParallelStrategy)
-
-
 def ranks_of(trainer: L.Trainer) -> Ranks:
     """Return the ranks of a trainer, all of them once it has started its processes.
 
@@ -92,7 +77,7 @@ def ranks_of(trainer: L.Trainer) -> Ranks:
     return Ranks()
 
 
-class SwarmStrategy(DDPStrategy):
+class SwarmStrategy(LaunchingStrategy):
     """Several ranks that each hold the whole swarm."""
 
     strategy_name = "swarm"
@@ -133,10 +118,10 @@ class SwarmStrategy(DDPStrategy):
         iteration. The second is enough; the first can meet another exchange of the other ranks, and wait for ever.
         """
         assert self.lightning_module is not None
-        connector = self.lightning_module.trainer._signal_connector
-        if not connector.received_sigterm and isinstance(self._launcher, RankLauncher):
-            self._launcher.kill(signal.Signals(number))
-        connector.received_sigterm = True
+        trainer = self.lightning_module.trainer
+        if not trainer.received_sigterm and isinstance(self.launcher, RankLauncher):
+            self.launcher.kill(signal.Signals(number))
+        end_between_iterations(trainer)
 
     def broadcast(self, obj: T, src: int = 0) -> T:
         """Return what one rank holds, on all ranks."""
@@ -155,12 +140,12 @@ class SwarmStrategy(DDPStrategy):
                 exception.shared = True
         super().on_exception(exception)
 
-    def _configure_launcher(self) -> None:
-        assert self.cluster_environment is not None
-        self._launcher = RankLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
+    def make_launcher(self, environment: ClusterEnvironment) -> "RankLauncher":
+        """Start the further ranks in a way that ends them in order."""
+        return RankLauncher(environment, self.num_processes, self.num_nodes)
 
 
-class RankLauncher(_SubprocessScriptLauncher):
+class RankLauncher(ScriptLauncher):
     """Starts one process per further rank of this machine, where nobody else has, and ends with them.
 
     Lightning's own watches its children too, but kills the first rank without a word of ours, sometimes while that
@@ -180,13 +165,13 @@ class RankLauncher(_SubprocessScriptLauncher):
             InputError: If torchrun or srun has started another number of processes.
         """
         try:
-            self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+            self.environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         except ValueError as error:
             raise InputError(f"{error} Leave trainer.devices and trainer.num_nodes out.") from error
-        starts = not self.cluster_environment.creates_processes_externally
+        starts = not self.environment.creates_processes_externally
         if starts:
-            self._call_children_scripts()
-        _set_num_threads_if_needed(num_processes=self.num_processes)
+            self.start_processes()
+        set_threads(self.num_processes)
         if not starts:
             return function(*args, **kwargs)
         ended = threading.Event()
@@ -201,24 +186,24 @@ class RankLauncher(_SubprocessScriptLauncher):
 
     def _end_others(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        for process in self.procs:
+        for process in self.processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, until - time.monotonic()))
-        for process in self.procs:
+        for process in self.processes:
             if process.poll() is None:
                 process.kill()
 
     def _watch(self, ended: threading.Event) -> None:
         """End this process if another rank has died and this one does not notice, busy with its own share."""
         while not ended.wait(POLL_SECONDS):
-            codes = [process.poll() for process in self.procs]
+            codes = [process.poll() for process in self.processes]
             if all(code == 0 for code in codes):
                 return
             if any(codes):
                 break
         if ended.wait(GRACE_SECONDS):
             return
-        for rank, process in enumerate(self.procs, start=1):
+        for rank, process in enumerate(self.processes, start=1):
             if process.poll():
                 print(f"swarm: Rank {rank} {_ending(process.returncode)}. {RESUME}", file=sys.stderr, flush=True)
             else:

@@ -1,7 +1,8 @@
 """The particle swarm: pure tensor mathematics on positions [N, D], importing torch only.
 
-Read `rules.py` for one iteration of the method, `population.py` for how a search begins, `optimizer.py` for the
-`torch.optim.Optimizer` that holds the state, `step_length.py` for the schedule. Source: arXiv:2410.11163.
+Read `rules.py` for one iteration of the method, `ask_tell.py` for its two halves, `population.py` for how a search
+begins, `space.py` for what a position may mean, `optimizer.py` for the `torch.optim.Optimizer` that holds the state,
+`step_length.py` for the schedule. Source: arXiv:2410.11163.
 """
 
 from swarm_lightning.swarm.optimizer import ParticleSwarm

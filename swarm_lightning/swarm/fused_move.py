@@ -7,7 +7,6 @@ seconds, once in a process, for any number of particles and weights, any coeffic
 
 from collections.abc import Callable
 from functools import cache
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +18,6 @@ from swarm_lightning.swarm.state import Swarm
 # Weights of one block: its parts of g and w (128 KiB) stay in a core's cache while all particles pass.
 BLOCK = 16_384
 WORTH_COMPILING = 2**28  # numbers N x D
-
-Kernel = Literal["auto", "compiled", "plain"]
 
 
 class KernelError(RuntimeError):

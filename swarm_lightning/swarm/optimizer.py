@@ -1,26 +1,25 @@
-"""The particle swarm as a `torch.optim.Optimizer`: it holds the state and calls the rules.
+"""The particle swarm as a `torch.optim.Optimizer`: it holds the state between `ask` and `tell`, and computes nothing.
 
 The positions [N, D] are its one parameter, the memory of the swarm is optimizer state and the step length is the
 learning rate. So whatever saves, resumes, schedules or logs an optimizer does the same for a swarm.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from swarm_lightning.swarm.broken import finite_rows, revive
-from swarm_lightning.swarm.coefficient_space import CoefficientSpace
-from swarm_lightning.swarm.fused_move import Kernel, KernelError, move_fused, worth_compiling
-from swarm_lightning.swarm.population import FirstVelocity, first_velocities
-from swarm_lightning.swarm.rows import RowStore
-from swarm_lightning.swarm.rules import Coefficients, diversity, due, move, remember, restart
-from swarm_lightning.swarm.state import Swarm, first_state
-from swarm_lightning.swarm.stored_moves import Survey, first_velocity_rows, move_rows, survey_rows
-from swarm_lightning.vectors import Vector, Vectors
+from swarm_lightning.swarm import ask_tell
+from swarm_lightning.swarm.fused_move import KernelError
+from swarm_lightning.swarm.population import FirstVelocity
+from swarm_lightning.swarm.rules import restart
+from swarm_lightning.swarm.settings import Kernel, SwarmSettings
+from swarm_lightning.swarm.space import Space
+from swarm_lightning.swarm.spaces.dense import DenseSpace
+from swarm_lightning.swarm.state import Swarm
 
 # What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
 ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
@@ -84,38 +83,16 @@ class ParticleSwarm(Optimizer):
             raise ValueError(f"Expected one tensor of positions [N, D] with N >= 1, but got shapes {shapes}.")
         if not 0 < lr < float("inf"):
             raise ValueError(f"Expected the step length lr to be above 0 and finite, but got {lr}.")
-        for name, probability in (("drop_iteration", drop_iteration), ("drop_particle", drop_particle)):
-            if not 0 <= probability < 1:
-                raise ValueError(f"Expected {name} to be a probability in [0, 1), but got {probability}.")
-        if first_velocity not in ("random", "zero", "best"):
-            raise ValueError(f"Expected first_velocity to be 'random', 'zero' or 'best', but got {first_velocity!r}.")
-        if kernel not in get_args(Kernel):
-            raise ValueError(f"Expected kernel to be 'auto', 'compiled' or 'plain', but got {kernel!r}.")
-        Coefficients(inertia, cognitive, social, repel)
-        settings = {
-            "inertia": inertia,
-            "cognitive": cognitive,
-            "social": social,
-            "repel": repel,
-            "randomness": randomness,
-            "first_velocity": first_velocity,
-            "drop_iteration": drop_iteration,
-            "drop_particle": drop_particle,
-            "kernel": kernel,
-        }
-        super().__init__(tensors, {"lr": lr, **settings})
+        settings = SwarmSettings(
+            inertia, cognitive, social, repel, randomness, first_velocity, drop_iteration, drop_particle, kernel
+        )
+        super().__init__(tensors, {"lr": lr, **settings.to_dict()})
+        # What the step that is running asks: set before it calls the closure.
         particles = self.positions.shape[0]
-        # Set by every step before it calls the closure: the particles [N] whose utilities it will read.
-        self.due = torch.ones(particles, dtype=torch.bool)
-        # And those whose weights the move has made NaN or infinite [N]: there is nothing to evaluate.
-        self.lost = torch.zeros(particles, dtype=torch.bool)
-        # Where the weights lie if positions and memory are numbers of rows [N, 1]; see `rows.py`.
-        self.rows: RowStore | None = None
-        self._survey: Survey | None = None
-        # What positions and memory are if they are coefficients of the experts [N, n]; see `coefficient_space.py`.
-        self.space: CoefficientSpace | None = None
-        # Sizes of the groups of weights that are moved with random numbers of their own; None for one of all.
-        self.groups: Sequence[int] | None = None
+        self._candidates = ask_tell.Candidates(
+            torch.ones(particles, dtype=torch.bool), torch.zeros(particles, dtype=torch.bool)
+        )
+        self._space: Space = DenseSpace()
 
     @property
     def positions(self) -> Tensor:
@@ -141,26 +118,52 @@ class ParticleSwarm(Optimizer):
             memory[name] = memory[name].cpu()
         return Swarm(positions=self.positions, **{name: memory[name] for name in memory if name != "generator"})
 
-    def vectors(self, held: Tensor) -> Vectors:
-        """Return the weights behind a matrix of the swarm, such as its positions.
+    @property
+    def space(self) -> Space:
+        """What the positions mean: weights in memory, unless `enter` has said otherwise."""
+        return self._space
 
-        That is the matrix itself, its N rows on the disk, or what its coefficients make of the experts.
+    def enter(self, space: Space) -> None:
+        """Say what the positions mean.
+
+        Args:
+            space: Which space they lie in.
+
+        Raises:
+            RuntimeError: If the search has begun.
         """
-        if self.space is not None:
-            return self.space.vectors(held)
-        return held if self.rows is None else self.rows.rows(held)
+        if self.begun:
+            raise RuntimeError("Expected a space before the search begins, but it has begun.")
+        self._space = space
 
-    def vector(self, held: Tensor) -> Vector:
-        """Return the weights behind a vector of the swarm, such as its global best; see `vectors`."""
-        if self.space is not None:
-            return self.space.vector(held)
-        return held if self.rows is None else self.rows.row(int(held))
+    @property
+    def settings(self) -> SwarmSettings:
+        """The settings of the swarm, without the step length."""
+        return SwarmSettings.from_group(self.param_groups[0])
+
+    @property
+    def step_length(self) -> float:
+        """The fraction of a new velocity that the next step travels."""
+        return float(self.param_groups[0]["lr"])
+
+    @property
+    def due(self) -> Tensor:
+        """The particles [N] bool whose utilities the running step will read; all before the first one."""
+        return self._candidates.due
+
+    @property
+    def lost(self) -> Tensor:
+        """The particles [N] bool whose numbers the running step has made NaN or infinite."""
+        return self._candidates.lost
+
+    @property
+    def held(self) -> dict[str, Tensor]:
+        """Every tensor of the swarm by name, as far as there are any: what a checkpoint holds of it."""
+        return {"positions": self.positions, **(self.swarm.memory() if self.begun else {})}
 
     def diversity(self) -> float:
         """Measure how far the particles are spread; see `rules.diversity`."""
-        if self.rows is None:
-            return diversity(self.positions)
-        return self._surveyed(self.rows).diversity
+        return self._space.diversity(self.positions)
 
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
@@ -175,28 +178,11 @@ class ParticleSwarm(Optimizer):
         Raises:
             ValueError: If the shape is wrong, no utility is finite, or the kernel can't move groups of weights.
         """
-        self._check_utilities(utilities)
         group = self.param_groups[0]
-        if self.groups is not None and group["kernel"] == "compiled":
-            raise ValueError("Expected kernel to be auto or plain with groups of weights, but got 'compiled'.")
-        lost = ~self._finite()
-        utilities = utilities.detach().to("cpu", torch.float64)
-        utilities = utilities.masked_fill(lost | utilities.isinf(), -torch.inf)
-        if lost.any() and utilities.isfinite().any():
-            best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
-            for index in lost.nonzero().flatten().tolist():
-                self.positions[index].copy_(self.positions[best])
-            self._survey = None
-        mode = group["first_velocity"]
-        if self.rows is None:
-            velocities = first_velocities(self.positions, utilities, mode, generator)
-        else:
-            velocities = first_velocity_rows(self.rows, self.positions, utilities, mode, generator)
-        swarm = first_state(self.positions, velocities, utilities)
+        kernel = self._space.settle(group["kernel"], self.positions)
+        swarm = ask_tell.begin(self._space, self.positions, utilities, self.settings, generator)
         self.state[group["params"][0]] = {**swarm.memory(), "generator": generator.get_state()}
-        if group["kernel"] == "auto":
-            fused = self.groups is None and worth_compiling(self.positions)
-            group["kernel"] = "compiled" if fused else "plain"
+        group["kernel"] = kernel
 
     def restart(self, particles: Tensor, cool_down: bool = False) -> None:
         """Put particles back on their personal best, at rest; see `rules.restart`.
@@ -223,27 +209,21 @@ class ParticleSwarm(Optimizer):
             RuntimeError: If the search has not begun, or the kernel is `compiled` and can't be compiled.
             ValueError: If the closure returns another shape.
         """
-        swarm, group = self.swarm, self.param_groups[0]
+        swarm, settings = self.swarm, self.settings
         generator = torch.Generator()
         generator.set_state(self._memory()["generator"])
-        particles = swarm.positions.shape[0]
-        moved = (particles,) if self.groups is None else (particles, len(self.groups))
-        draws = torch.rand(*moved, 4, dtype=torch.float64, generator=generator)
-        if not group["randomness"]:
-            draws.fill_(1)
-        coefficients = Coefficients(group["inertia"], group["cognitive"], group["social"], group["repel"])
-        self._move(swarm, draws, coefficients)
-        drawn = due(particles, group["drop_iteration"], group["drop_particle"], generator)
-        self.lost = ~self._finite()
-        self.due = drawn & ~self.lost
-        utilities = closure()
-        self._check_utilities(utilities)
-        utilities = utilities.detach().to("cpu", torch.float64)
-        broken = self.lost | (self.due & utilities.isinf())
-        remember(swarm, utilities.masked_fill(broken, -torch.inf), self.due | broken, track_worst=group["repel"] > 0)
-        revive(swarm, broken, ~self.lost)
-        if broken.any():
-            self._survey = None
+        draws = ask_tell.draw(self._space, len(swarm.positions), settings, generator)
+        try:
+            candidates = ask_tell.ask(swarm, self._space, settings, self.step_length, draws)
+        except KernelError as error:  # nothing has moved
+            if self.defaults["kernel"] != "auto":
+                raise
+            warnings.warn(f"{error} This search goes on with the plain kernel, at about half the speed.", stacklevel=3)
+            self.param_groups[0]["kernel"] = "plain"
+            settings = self.settings
+            candidates = ask_tell.ask(swarm, self._space, settings, self.step_length, draws)
+        self._candidates = candidates
+        ask_tell.tell(swarm, settings, candidates, closure())
         self._memory()["generator"] = generator.get_state()
         return swarm.utilities.clone()
 
@@ -261,36 +241,5 @@ class ParticleSwarm(Optimizer):
             if value.dtype != memory[name].dtype:
                 memory[name] = value.cpu().clone()
 
-    def _move(self, swarm: Swarm, draws: Tensor, coefficients: Coefficients) -> None:
-        group = self.param_groups[0]
-        if self.rows is not None:
-            self._survey = move_rows(self.rows, swarm, draws, coefficients, float(group["lr"]))
-            return
-        if group["kernel"] == "compiled":
-            try:
-                move_fused(swarm, draws, coefficients, float(group["lr"]))
-                return
-            except KernelError as error:  # nothing has moved
-                if self.defaults["kernel"] != "auto":
-                    raise
-                warnings.warn(
-                    f"{error} This search goes on with the plain kernel, at about half the speed.", stacklevel=4
-                )
-                group["kernel"] = "plain"
-        move(swarm, draws, coefficients, float(group["lr"]), self.groups)
-
-    def _finite(self) -> Tensor:
-        return finite_rows(self.positions) if self.rows is None else self._surveyed(self.rows).finite
-
-    def _surveyed(self, rows: RowStore) -> Survey:
-        if self._survey is None:  # a move makes it by the way
-            self._survey = survey_rows(rows, self.positions)
-        return self._survey
-
     def _memory(self) -> dict[str, Tensor]:
         return self.state[self.param_groups[0]["params"][0]]
-
-    def _check_utilities(self, utilities: Tensor) -> None:
-        particles = self.positions.shape[0]
-        if tuple(utilities.shape) != (particles,):
-            raise ValueError(f"Expected {particles} utilities, one per particle, but got {tuple(utilities.shape)}.")

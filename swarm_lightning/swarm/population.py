@@ -112,8 +112,22 @@ def grow_population(
     for index, (first, second, share) in enumerate(draw_children(count, particles, span, generator), start=count):
         child, one, other = positions[index], positions[first], positions[second]
         for block in blocks_of(positions):
-            child[block].copy_(one[block]).mul_(share).add_(other[block], alpha=1 - share)
+            blend(child[block].copy_(one[block]), other[block], share)
     return positions
+
+
+def blend(child: Tensor, other: Tensor, share: float) -> Tensor:
+    """Make a child t a + (1 - t) b in the place of a.
+
+    Args:
+        child: Weights of a, or some of them; updated in place.
+        other: Those of b.
+        share: t.
+
+    Returns:
+        The child.
+    """
+    return child.mul_(share).add_(other, alpha=1 - share)
 
 
 def draw_children(

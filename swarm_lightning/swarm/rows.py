@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from swarm_lightning.files import storage_errors
+
 ZERO = 0  # the row of zeros; it has no file
 BYTES = 4  # of a float32
 SUFFIX = ".row"
 
 
-class Row:
+class StoredRow:
     """The D weights of one row; a slice of it is read through a mapping of that part of its file.
 
     What is written into a slice stays in memory: the file does not change.
@@ -94,11 +96,11 @@ class RowStore:
         self.size = size
         self._unsynced: set[int] = set()
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> StoredRow:
         """Return a row by its number."""
-        return Row(None if number == ZERO else self.path(number), self.size)
+        return StoredRow(None if number == ZERO else self.path(number), self.size)
 
-    def rows(self, numbers: Tensor) -> list[Row]:
+    def rows(self, numbers: Tensor) -> list[StoredRow]:
         """Return the rows that numbers [N, 1] name."""
         return [self.row(number) for number in numbers.flatten().tolist()]
 
@@ -116,8 +118,14 @@ class RowStore:
             Their numbers. What they hold is undefined until it has been written.
 
         Raises:
-            OSError: If the disk has no room for them, or can't be written; then none of them is left.
+            StorageError: If the disk has no room for them, or can't be written; then none of them is left.
         """
+        with storage_errors(self.folder):
+            made = self._create(count)
+        self._unsynced.update(made)
+        return made
+
+    def _create(self, count: int) -> list[int]:
         self.folder.mkdir(parents=True, exist_ok=True)
         made: list[int] = []
         try:
@@ -135,7 +143,6 @@ class RowStore:
         except OSError:
             self.remove(made)
             raise
-        self._unsynced.update(made)
         return made
 
     def write(self, number: int, start: int, weights: Tensor) -> None:
@@ -147,8 +154,12 @@ class RowStore:
             weights: The weights, float32 on the CPU, contiguous.
 
         Raises:
-            OSError: If the file can't be written.
+            StorageError: If the file can't be written.
         """
+        with storage_errors(self.folder):
+            self._write(number, start, weights)
+
+    def _write(self, number: int, start: int, weights: Tensor) -> None:
         view = memoryview(weights.numpy().data).cast("B")
         file = os.open(self.path(number), os.O_WRONLY)
         try:
@@ -165,12 +176,13 @@ class RowStore:
         """Wait until everything written is on the disk, before a checkpoint names it.
 
         Raises:
-            OSError: If it can't be written.
+            StorageError: If it can't be written.
         """
-        for number in sorted(self._unsynced):
-            _sync(self.path(number))
-        if self._unsynced:
-            _sync(self.folder)
+        with storage_errors(self.folder):
+            for number in sorted(self._unsynced):
+                _sync(self.path(number))
+            if self._unsynced:
+                _sync(self.folder)
         self._unsynced.clear()
 
     def missing(self, numbers: Iterable[int]) -> list[int]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.population import FirstVelocity, draw_children, draw_partners
+from swarm_lightning.swarm.population import FirstVelocity, blend, draw_children, draw_partners
 from swarm_lightning.swarm.rows import ZERO, RowStore
 from swarm_lightning.swarm.rules import BLOCK, Coefficients, blocks_of, move_block, squared_distances
 from swarm_lightning.swarm.state import Swarm
@@ -59,14 +59,14 @@ def grow_rows(
     children = draw_children(len(numbers), particles, span, generator)
     made = store.create(len(children))
 
-    def cross(window: slice) -> None:
+    def breed(window: slice) -> None:
         for number, (first, second, share) in zip(made, children, strict=True):
             child, other = parents[first][window], parents[second][window]
             for block in blocks_of(child.unsqueeze(0)):
-                child[block].mul_(share).add_(other[block], alpha=1 - share)
+                blend(child[block], other[block], share)
             store.write(number, window.start, child)
 
-    _each(cross, _windows(store.size, FEW))
+    _each(breed, _windows(store.size, FEW))
     return torch.tensor([[number] for number in [*numbers, *made]], dtype=torch.int64)
 
 
@@ -118,7 +118,7 @@ def move_rows(store: RowStore, swarm: Swarm, draws: Tensor, coefficients: Coeffi
 
     Raises:
         ValueError: If the four drawn weights of a particle sum to zero.
-        OSError: If the disk has no room for the new rows; nothing has moved then.
+        StorageError: If the disk has no room for the new rows; nothing has moved then.
     """
     shares = coefficients.weigh(draws).tolist()
     count = len(shares)

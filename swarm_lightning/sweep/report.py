@@ -10,18 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.shown import in_markdown
-from swarm_lightning.sweep.space import Choice, Range, Space, names
+from swarm_lightning.sweep.settings import KEPT, PLACE, SETTINGS
+from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, names
+from swarm_lightning.sweep.study import SweepStudy
 
-if TYPE_CHECKING:
-    from swarm_lightning.sweep.study import SweepStudy
-
-# Where it is kept with a trial.
-KEPT, PLACE, SETTINGS = "facts", "place", "settings"
 SUMMARY = "summary.json"
 FACTS = ("iterations", "restarts", "evaluations", "asked_first", "taken", "generated_tokens", "seconds")
 STATES = {"COMPLETE": "ended", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
@@ -72,7 +69,7 @@ class TrialRow:
     here: bool
 
 
-def rows_of(study: "SweepStudy") -> list[TrialRow]:
+def rows_of(study: SweepStudy) -> list[TrialRow]:
     """Return what is known of every trial, in the order of their numbers."""
     rows = []
     for trial in study.trials():
@@ -125,7 +122,7 @@ def budget(rows: Sequence[TrialRow], first: int) -> dict[str, float]:
     return costs | {"evaluations": costs["evaluations"] - costs["asked_first"] + firsts, "first": firsts}
 
 
-def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> None:
+def write_report(folder: Path, rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first: int) -> None:
     """Write `sweep.csv` and `sweep.md`.
 
     Args:
@@ -148,7 +145,11 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: Space, best: int
 
 
 def outcome(
-    rows: Sequence[TrialRow], space: Space, best: int | None, first: int, spell: Callable[[object], str] = in_markdown
+    rows: Sequence[TrialRow],
+    space: DrawnSpace,
+    best: int | None,
+    first: int,
+    spell: Callable[[object], str] = in_markdown,
 ) -> str:
     """Return in a few paragraphs of Markdown what came out, and what it cost.
 
@@ -203,7 +204,7 @@ def _compared(found: TrialRow, equals: Sequence[int], spell: Callable[[object], 
     return text
 
 
-def render(rows: Sequence[TrialRow], space: Space, best: int | None, first: int) -> str:
+def render(rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first: int) -> str:
     """Return the report as Markdown; for the arguments see `outcome`."""
     named = names(space)
     lines = ["# Sweep", "", outcome(rows, space, best, first), "", "Drawn were:", ""]

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from swarm_lightning.sweep.space import Choice, Range, Space
+from swarm_lightning.sweep.space import Choice, DrawnSpace, Range
 
 # A TPE that has found its region proposes the same again and again: after so many draws it is left for a random one.
 PATIENCE = 30
@@ -25,7 +25,7 @@ SURPLUS = "surplus"
 class WithoutRepeats(BaseSampler):
     """Draws all values of a trial at once, others than those of every earlier trial."""
 
-    def __init__(self, kind: Literal["random", "grid", "tpe"], space: Space, seed: int, number: int) -> None:
+    def __init__(self, kind: Literal["random", "grid", "tpe"], space: DrawnSpace, seed: int, number: int) -> None:
         """Seed the draws.
 
         Args:

@@ -14,6 +14,8 @@ PUBLISHED_SPACE: dict[str, Any] = {
     "model.optimizer.lr": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
 }
 DEFAULT_TRIALS = 20
+# Where what is known of a trial is kept with it, in the study.
+KEPT, PLACE, SETTINGS = "facts", "place", "settings"
 
 
 @dataclass(frozen=True)

@@ -111,10 +111,10 @@ class Range:
         return [self.low, *between, self.high]
 
 
-Space = dict[str, Choice | Range]
+DrawnSpace = dict[str, Choice | Range]
 
 
-def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> Space:
+def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> DrawnSpace:
     """Read a sweep's space.
 
     Args:
@@ -130,7 +130,7 @@ def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> Space:
     known: dict[str, str] = {}
     for key in _keys(config):
         known.setdefault(_short(key), key)  # of a class with settings the class, and not its `init_args`
-    read: Space = {}
+    read: DrawnSpace = {}
     for key, values in space.items():
         short = _short(key)
         if any(short == fixed or short.startswith(f"{fixed}.") for fixed in FIXED):
@@ -146,7 +146,7 @@ def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> Space:
     return read
 
 
-def draw_settings(space: Space, draws: Draws) -> dict[str, Any]:
+def draw_settings(space: DrawnSpace, draws: Draws) -> dict[str, Any]:
     """Draw one value for every key, in the order of the space."""
     return {key: values.draw(key, draws) for key, values in space.items()}
 
@@ -167,7 +167,7 @@ def put(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
     return changed
 
 
-def check_grid(space: Space) -> None:
+def check_grid(space: DrawnSpace) -> None:
     """Refuse a space that has no grid.
 
     Raises:
@@ -180,7 +180,7 @@ def check_grid(space: Space) -> None:
             )
 
 
-def size(space: Space) -> int | None:
+def size(space: DrawnSpace) -> int | None:
     """Return how many different settings can be drawn; None where there is no limit.
 
     >>> size({"a": Choice((1, 2)), "b": Range(1, 3)}), size({"a": Range(0.5, 1.0)})
@@ -190,7 +190,7 @@ def size(space: Space) -> int | None:
     return None if None in counts else math.prod(count for count in counts if count is not None)
 
 
-def names(space: Space) -> dict[str, str]:
+def names(space: DrawnSpace) -> dict[str, str]:
     """Return by key the shortest end of it that no other key has.
 
     >>> names(dict.fromkeys(["model.optimizer.init_args.lr", "stop.patience", "restart.patience"], Choice((1, 2))))
@@ -205,7 +205,7 @@ def names(space: Space) -> dict[str, str]:
     return named
 
 
-def samples(space: Space) -> list[dict[str, Any]]:
+def samples(space: DrawnSpace) -> list[dict[str, Any]]:
     """Return settings in which every value of every list, and both ends of every range, stand at least once.
 
     >>> samples({"a": Choice((1, 2, 3)), "b": Range(4, 9)})

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.differences import differences_between
+from swarm_lightning.doors.optuna import taken_up
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors
 from swarm_lightning.locks import lock, lock_if_free
-from swarm_lightning.search.run_folder import remove_if_empty
-from swarm_lightning.sweep.report import PLACE, SETTINGS
-from swarm_lightning.sweep.settings import SweepSettings
-from swarm_lightning.sweep.space import Space, draw_settings, size
+from swarm_lightning.runs.run_folder import remove_if_empty
+from swarm_lightning.sweep.settings import PLACE, SETTINGS, SweepSettings
+from swarm_lightning.sweep.space import DrawnSpace, draw_settings, size
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -45,7 +45,7 @@ class SweepStudy:
         count: Searches that there are to be, of all processes together.
     """
 
-    def __init__(self, folder: Path, settings: SweepSettings, space: Space, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: SweepSettings, space: DrawnSpace, identity: Mapping[str, Any]) -> None:
         """Open the study, or make it.
 
         Args:
@@ -92,11 +92,11 @@ class SweepStudy:
 
     def _claim(self, held: ExitStack) -> "tuple[Trial, dict[str, Any]] | None":
         """Take the lock of a trial that was interrupted, or else of a new one."""
-        from optuna.trial import Trial, TrialState
+        from optuna.trial import TrialState
 
         for frozen in self.trials(TrialState.RUNNING):
             if self.is_here(frozen) and held.enter_context(lock_if_free(self._lock_of(frozen.number))):
-                trial = Trial(self.study, frozen._trial_id)
+                trial = taken_up(self.study, frozen)
                 settings = self._drawn(trial)
                 if settings is not None:
                     return trial, settings

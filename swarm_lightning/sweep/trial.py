@@ -1,29 +1,26 @@
 """One search of a sweep: an ordinary one that shares what is loaded, and what was asked, with the others."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.differences import flatten
+from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.ranks import digest
-from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import KeepsState, MeasuresTheBase
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.objective_state import load_objective_state, objective_state
-from swarm_lightning.search.resident import Resident
-from swarm_lightning.search.resume import identity_of, settings_of
+from swarm_lightning.search.objective import load_objective_state, objective_state
+from swarm_lightning.search.parts import Asked, Resident
+from swarm_lightning.search.settings import settings_of
 from swarm_lightning.sweep.first_scores import FirstScores, SharedEvaluation
-from swarm_lightning.sweep.report import KEPT
+from swarm_lightning.sweep.settings import KEPT
+from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
-
-    from swarm_lightning.evaluation.evaluator import Evaluation
-    from swarm_lightning.evaluation.exact_stop import Stakes
-
 
 # Keys that say how a swarm moves, how long, and what is written: they change nothing about a position's scores. That of
 # the seed is in the position, in the data, and in what replies are drawn by.
@@ -61,83 +58,82 @@ class Shared:
         """Begin with nothing loaded.
 
         Args:
-            first_scores: Where scores of first positions are kept.
+            first_scores: Where the scores of first positions are kept.
         """
         self.first_scores = first_scores
         self.with_test = False
         self._loaded: tuple[object, Resident] | None = None
 
-    def resident(self, module: "TrialSwarm") -> Resident:
+    def resident(self, key: object, load: Callable[[], Resident]) -> Resident:
         """Return what a search needs loaded; it stays until a search needs something else."""
-        device = module.trainer.strategy.root_device
-        key = (module.base, module.base_dtype, device, module.trust_remote_code, module.pool.fingerprint)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # two bases may not fit into the memory
-            self._loaded = (key, super(TrialSwarm, module).load_resident())
+            self._loaded = (key, load())
         return self._loaded[1]
 
 
-class TrialSwarm(ModelSwarm):
-    """A search of a sweep.
+class TrialSharing:
+    """What one search of a sweep shares with the others; follows `Sharing`."""
 
-    Attributes:
-        shared: What it shares with the others; nothing where None.
-        drawn: The settings of it that were drawn and may change the scores of a position; see `asked_by`.
-    """
+    def __init__(
+        self, shared: Shared, drawn: Mapping[str, Any], note_first: Callable[[SharedEvaluation], None] | None = None
+    ) -> None:
+        """Say what it shares with them, and in what it differs.
 
-    shared: Shared | None = None
-    drawn: Mapping[str, Any] = MappingProxyType({})
+        Args:
+            shared: What the searches of this process share.
+            drawn: The settings of it that were drawn and may change the scores of a position; see `asked_by`.
+            note_first: Is told how much of the first positions was asked.
+        """
+        self._shared = shared
+        self._drawn = dict(drawn)
+        self._note_first = note_first
 
-    def load_resident(self) -> Resident:
+    def resident(self, key: object, load: Callable[[], Resident]) -> Resident:
         """Take the base that is in memory, where it is the same."""
-        return super().load_resident() if self.shared is None else self.shared.resident(self)
+        return self._shared.resident(key, load)
 
-    @property
-    def held_back(self) -> Sequence[Example]:
-        """The test split, which only the best search of a sweep is scored on."""
-        return super().held_back if self.shared is None or self.shared.with_test else ()
+    def held_back(self, test: Sequence[Example]) -> Sequence[Example]:
+        """Return the test split, which only the best search of a sweep is scored on."""
+        return test if self._shared.with_test else ()
 
-    def prepare(self, examples: Sequence[Example]) -> None:
+    def measure(self, asked: Asked, measure: Callable[[], None]) -> None:
         """Let the objective measure the base, or take over what it has measured for another search of the sweep."""
-        measures = isinstance(self.objective, MeasuresTheBase) and isinstance(self.objective, KeepsState)
-        if self.shared is None or not measures:
-            super().prepare(examples)
+        objective = asked.objective
+        if not (isinstance(objective, MeasuresTheBase) and isinstance(objective, KeepsState)):
+            measure()
             return
-        filed, what = self.shared.first_scores, self._asked_of("base")
+        filed, what = self._shared.first_scores, self._filed_under(asked, "base")
         with filed.alone(what):
             state = filed.state(what)
             if state is None:
-                super().prepare(examples)
-                filed.keep_state(what, objective_state(self.objective))
+                measure()
+                filed.keep_state(what, objective_state(objective))
             else:
-                load_objective_state(self.objective, state)
+                load_objective_state(objective, state)
 
-    def evaluate(self, examples: Sequence[Example], stakes: "Stakes | None", journal: ScoreJournal) -> "Evaluation":
-        """Ask the particles, but of first positions only those that no search of the sweep has asked."""
-        if self.shared is None or self.particle_swarm.begun:
-            return super().evaluate(examples, stakes, journal)
-        filed, positions = self.shared.first_scores, self.particle_swarm.vectors(self.positions.data)
-        what = self._asked_of("base", "experts") | {"state": objective_state(self.objective)}
+    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], Evaluation]) -> Evaluation:
+        """Ask only those of the first positions that no search of the sweep has asked."""
+        filed = self._shared.first_scores
+        what = self._filed_under(asked, "base", "experts") | {"state": objective_state(asked.objective)}
         with filed.alone(what):
-            keys = filed.keys(positions, what, numbered=samples_replies(self.objective))
+            keys = filed.keys(positions, what, numbered=samples_replies(asked.objective))
             missing = filed.missing(keys)
-            found = self.evaluator.evaluate(positions, examples, missing, journal=journal)
+            found = ask(missing)
             filed.keep(keys, found, missing)
         whole = filed.complete(keys, found, missing)
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ReportToStudy):
-                callback.note_first(whole)
+        if self._note_first is not None:
+            self._note_first(whole)
         return whole
 
-    def _asked_of(self, *parts: str) -> dict[str, Any]:
+    def _filed_under(self, asked: Asked, *parts: str) -> dict[str, Any]:
         """Return what the answers of these parts of a search depend on, beside the position."""
-        identity = identity_of(self)
         return {
-            **{name: identity[name] for name in (*parts, "data", "objective")},
-            "seed": self.seed if samples_replies(self.objective) else None,
-            "dtype": self.base_dtype,
-            "device": self.trainer.strategy.root_device.type,
-            "drawn": dict(self.drawn),
+            **{name: asked.identity[name] for name in (*parts, "data", "objective")},
+            "seed": asked.seed if samples_replies(asked.objective) else None,
+            "dtype": asked.dtype,
+            "device": asked.device,
+            "drawn": self._drawn,
         }
 
 
@@ -205,7 +201,7 @@ class ReportToStudy(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         iteration = int(pl_module.swarm.iterations)
         # A search may fail, or be killed and never gone on with.
-        self.keep(iterations=iteration, evaluations=pl_module.evaluations)
+        self.keep(iterations=iteration, evaluations=pl_module.state.evaluations)
         if iteration not in self._reported:
             self._trial.report(float(pl_module.swarm.global_best_utility), iteration)
             self._reported.add(iteration)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from swarm_lightning.doors.peft import adapted_but_not_linear
+from swarm_lightning.doors.peft import adapted_but_not_linear, fresh_lora
 from swarm_lightning.errors import InputError
 from swarm_lightning.tuning.settings import LoraSettings
 
@@ -32,7 +32,7 @@ def fresh_adapter(base: "PreTrainedModel", settings: LoraSettings, seed: int) ->
     Raises:
         InputError: If the base has no such layers, or ones that a search could not move.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     targets = settings.target_modules
     config = LoraConfig(
@@ -46,7 +46,7 @@ def fresh_adapter(base: "PreTrainedModel", settings: LoraSettings, seed: int) ->
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            adapted = get_peft_model(base, config)
+            adapted = fresh_lora(base, config)
         except ValueError as cause:
             raise InputError(_no_target(base, settings, cause)) from cause
     try:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 
 from swarm_lightning.data.notices import Notice
+from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.doors.transformers_config import most_positions
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.base_model import base_fingerprint
@@ -283,8 +282,7 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
             "trained in float32."
         )
     devices = settings.get("devices", 1)
-    connector = _AcceleratorConnector(accelerator=settings.get("accelerator") or "auto", devices=devices)
-    if isinstance(connector.strategy, ParallelStrategy):
+    if runs_several_processes(settings.get("accelerator") or "auto", devices):
         raise InputError(
             f"Expected one device, but got trainer.devices {devices}. Experts are made side by side by several "
             "processes of the same command: each takes one that nobody else is making."

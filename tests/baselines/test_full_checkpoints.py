@@ -21,7 +21,7 @@ from tests.swarm.reference import Vector
 
 SEED = 3
 DENSITY = 0.5
-FIXED = ["best_expert", "data_merge", "uniform_soup", "slerp", "ties", "model_stock", "greedy_soup"]
+FIXED = ["best_expert", "data_merge", "uniform_soup", "slerp", "task_arithmetic", "ties", "model_stock", "greedy_soup"]
 DRAWN = ["dare_ties", "lorahub", "evolmerge", "random_search", "genome", "genome_plus", "model_swarm"]
 
 
@@ -88,11 +88,13 @@ def compared(full_world: FullWorld, tmp_path_factory: pytest.TempPathFactory) ->
     return Compared(full_world, plain, root / "runs" / "version_0", printed, asked() - before)
 
 
-def test_all_methods_but_the_mixtures_have_a_row_and_those_say_why(compared: Compared) -> None:
+def test_all_methods_but_mixtures_and_products_have_a_row_and_those_say_why(compared: Compared) -> None:
     absent = {name: row["absent"] for name, row in compared.rows.items() if row["absent"]}
-    assert set(absent) == {"cbtm", "pack_of_llms"} | missing()
+    assert set(absent) == {"cbtm", "pack_of_llms", "product_mean", "product_soup"} | missing()
     for name in ("cbtm", "pack_of_llms"):
         assert "full checkpoints take turns in the resident model" in absent[name]
+    for name, same in (("product_mean", "uniform soup"), ("product_soup", "greedy soup")):
+        assert absent[name].endswith(f"their weights themselves are added, as in the {same}")
     assert compared.rows["prediction_merge"]["detail"].startswith("4 experts vote")
 
 
@@ -139,6 +141,12 @@ def test_slerp_goes_along_the_arc_between_the_weights_themselves(compared: Compa
             angle = np.arccos(cosine)
             weights = np.sin(weights * angle) / np.sin(angle)
         np.testing.assert_allclose(found, weights[0] * first + weights[1] * second, atol=1e-5)
+
+
+def test_task_arithmetic_adds_the_sum_of_all_differences_to_the_base(compared: Compared) -> None:
+    scale = float(compared.result("task_arithmetic")["detail"].removeprefix("scale "))
+    added = sum(vector - compared.base for vector in compared.plain.start)
+    np.testing.assert_allclose(compared.exported("task_arithmetic"), compared.base + scale * added, atol=1e-5)
 
 
 def differences(compared: Compared, name: str) -> list[tuple[np.ndarray[Any, Any], Vector]]:
@@ -206,7 +214,7 @@ def test_random_combinations_keep_the_sum_of_the_weights(compared: Compared) -> 
 def test_without_a_base_what_works_on_differences_is_absent_and_nothing_need_be_exported(
     full_world: FullWorld, tiny_experts_folder: Path, tmp_path: Path
 ) -> None:
-    differing = ["ties", "dare_ties", "model_stock", *sorted({"lorahub", "evolmerge"} - missing())]
+    differing = ["task_arithmetic", "ties", "dare_ties", "model_stock", *sorted({"lorahub", "evolmerge"} - missing())]
     compare: dict[str, Any] = {
         "methods": [*differing, "base_model", "data_merge", "uniform_soup"],
         "evaluations": 100,

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from swarm_lightning.baselines.absence import Absent, installed
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.data_merge import DataMerge
-from swarm_lightning.baselines.libraries import installed
-from swarm_lightning.baselines.method import Absent, Method
+from swarm_lightning.baselines.data_merge import DataMerge, read_merge
+from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
@@ -31,18 +31,21 @@ from tests.search.tiny_search import World
 
 EXPERTS, EXAMPLES = 4, 8
 BUDGET = 250
-# One evaluation for what is made without looking; n for what looks at every expert; SLERP asks nine places, the greedy
-# soup n - 1 soups.
+# One evaluation for what is made without looking; n for what looks at every expert; SLERP asks nine places, task
+# arithmetic twenty scales, the greedy soups n - 1 soups.
 FIXED = {
     "base_model": 1,
     "best_expert": EXPERTS,
     "prediction_merge": EXPERTS,
     "uniform_soup": 1,
+    "product_mean": 1,
     "slerp": EXPERTS + 9,
+    "task_arithmetic": 20,
     "ties": 1,
     "dare_ties": 1,
     "model_stock": 1,
     "greedy_soup": EXPERTS + EXPERTS - 1,
+    "product_soup": EXPERTS + EXPERTS - 1,
 }
 SEARCHES = ["lorahub", "evolmerge", "random_search", "genome", "genome_plus"]
 
@@ -171,7 +174,7 @@ def test_data_merge_says_what_an_adapter_has_more_than_the_experts(
 
 
 def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(
-    opened: ModelSwarm, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: ModelSwarm, world: World, tmp_path: Path
 ) -> None:
     # Experts of two scalings: the first one's counts. With the adapter of all data the second one's would.
     for name in ("stories", "numbers"):
@@ -181,18 +184,14 @@ def test_data_merge_of_another_scaling_is_brought_to_that_of_the_experts(
     whole = adapters(opened)
     with pytest.warns(UserWarning, match="Scalings"):
         pool = load_pool([str(world.experts / "towns"), str(tmp_path / "half_stories")])
-    monkeypatch.setattr(opened, "_pool", pool)
-    composition = DataMerge(str(tmp_path / "half_numbers")).compose(Bench(opened, examples_of(opened)))
-    assert composition.vector is not None
+    merged = read_merge(str(tmp_path / "half_numbers"), pool)
     expected = whole.layout.unflatten(whole.vectors[whole.names.index("numbers")])
-    for name, tensor in whole.layout.unflatten(composition.vector).items():
+    for name, tensor in whole.layout.unflatten(merged).items():
         torch.testing.assert_close(tensor, expected[name] * (0.5 if "lora_B" in name else 1.0))
 
 
 def test_a_vote_says_how_often_there_is_anything_to_count(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = opened.evaluator.engine
-    evaluator = Evaluator(engine.adapted, engine.tokenizer, EverySecond(max_new_tokens=2))
-    monkeypatch.setattr(opened, "_evaluator", evaluator)
+    monkeypatch.setattr(opened.evaluator, "objective", EverySecond(max_new_tokens=2))
     composition = PredictionMerge().compose(Bench(opened, examples_of(opened)))
     # The four give one answer to every second question.
     assert composition.detail == "4 experts vote; two or more give the same answer to 50% of the examples"
@@ -220,9 +219,8 @@ class EverySecond(ExactMatch):
 def test_there_is_no_vote_on_open_text(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
     objective = MeanLogLikelihood(continuation="text")
     examples = tuple(Example(f"Tell me of {what}.", extras={"text": " Once."}) for what in ("a fox", "a bear"))
-    engine = opened.evaluator.engine
     monkeypatch.setattr(opened, "objective", objective)
-    monkeypatch.setattr(opened, "_evaluator", Evaluator(engine.adapted, engine.tokenizer, objective))
+    monkeypatch.setattr(opened.evaluator, "objective", objective)
     with pytest.raises(Absent, match="MeanLogLikelihood reads no answers"):
         PredictionMerge().compose(Bench(opened, examples))
 

@@ -2,18 +2,16 @@
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from swarm_lightning.baselines import cbtm, pack_of_llms
+from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.method import Absent
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.mixed_rows import MixedRows, mixture_scores
+from swarm_lightning.evaluation.runners.mixture import MixtureRunner
 from swarm_lightning.search import ModelSwarm
 from tests.baselines.test_methods import EXAMPLES, EXPERTS, examples_of
 
@@ -68,10 +66,8 @@ def test_cbtm_follows_the_expert_that_has_read_the_prompts(
     assert composition.vector is None
     assert composition.scores is not None
 
-    def halves(rows: MixedRows, prompts: Sequence[str], sequences: Sequence[Sequence[int]]) -> Tensor:
-        return torch.full((len(prompts), 2), 0.5)
-
-    expected = mixture_scores(opened.evaluator, bench.experts[readers], halves, "probabilities", bench.examples)
+    runner = MixtureRunner(opened.evaluator.runner, bench.experts[readers], "probabilities")
+    expected = opened.evaluator.on(runner).evaluate(torch.tensor([[0.5, 0.5]]), bench.examples).scores[0]
     assert composition.scores(bench.examples).equal(expected)
 
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.greedy_soup import greedy_soup
-from swarm_lightning.baselines.uniform_soup import uniform_soup
+from swarm_lightning.baselines.soups import greedy_soup, uniform_soup
 
 EXPERTS = torch.tensor([[0.0, 4.0], [2.0, 2.0], [10.0, 0.0]])
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from swarm_lightning.baselines.dare_ties import merge_dare_ties
-from swarm_lightning.baselines.ties import merge_ties
+from swarm_lightning.baselines.ties import merge_dare_ties, merge_ties
 from swarm_lightning.experts.layout import Layout
 
 LAYOUT = Layout(("a", "b"), ((2, 2), (2,)))
 
 
+@pytest.mark.smoke
 def test_ties_trims_elects_and_averages_tensor_by_tensor() -> None:
     # Tensor a, density 0.5, keeps the two largest of four: (5, 0, -4, 0), (3, 0, 6, 0), (0, -7, -8, 0).
     # Signs by sums 8, -7, -6: +, -, -. Means of those that agree: (5 + 3) / 2, -7, (-4 - 8) / 2, none.
@@ -54,6 +54,7 @@ def test_a_single_dare_keeps_and_rescales_or_drops() -> None:
     assert 1500 - 5 * 33.5 < int((merged > 0).sum()) < 1500 + 5 * 33.5
 
 
+@pytest.mark.smoke
 def test_dare_ties_averages_what_agrees_among_what_is_left() -> None:
     # With density 0.5 a kept weight doubles. Of 1 and 3, merged is 0 (none kept), 2, 6 or their mean 4.
     experts = torch.tensor([[1.0], [3.0]]).expand(2, 400)

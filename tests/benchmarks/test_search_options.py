@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import search_options
-from search_options import VARIANTS, DrawnSwarm, summarise
+from search_options import VARIANTS, WeightSpace, summarise
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.callbacks import RestartStagnant
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.population import Draws
+from swarm_lightning.search.settings import Draws
 from swarm_lightning.swarm.rules import Coefficients
+from swarm_lightning.swarm.state import first_state
 from tests.benchmarks.last_line import last_line
 from tests.search.tiny_search import NEW_TOKENS, World, calm_process, fitted, make_world
 
@@ -55,7 +56,7 @@ def test_other_draws_are_the_search_with_that_setting(world: World, tmp_path: Pa
     fitted(module, world, tmp_path, ITERATIONS, 3, RestartStagnant(5))
     found = VARIANTS[f"{draws}_draws"].compose(bench_of(module, ITERATIONS))
     assert found.vector is not None
-    assert found.vector.equal(torch.as_tensor(module.particle_swarm.vector(module.swarm.global_best)[:]))
+    assert found.vector.equal(torch.as_tensor(module.particle_swarm.space.vector(module.swarm.global_best)[:]))
     assert found.utility == float(module.swarm.global_best_utility)
 
 
@@ -72,11 +73,9 @@ def test_every_change_asks_no_more_and_returns_what_it_found(searched: ModelSwar
 def test_random_numbers_per_weight_differ_in_every_weight() -> None:
     # From x = v = 0 with g = p = 1 and w = 0 a weight moves by its shares of the pulls towards g and p, which differ
     # only in its random numbers.
-    swarm = DrawnSwarm([torch.nn.Parameter(torch.zeros(1, 6), requires_grad=False)], lr=1.0, first_velocity="zero")
-    swarm.drawn, swarm.source = "weight", torch.Generator().manual_seed(0)
-    swarm.begin(torch.zeros(1), torch.Generator())
-    swarm.swarm.global_best.fill_(1)
-    swarm._move(swarm.swarm, torch.ones(1, 4), Coefficients(0.2, 0.3, 0.4, 0.05))
+    swarm = first_state(torch.zeros(1, 6), torch.zeros(1, 6), torch.zeros(1))
+    swarm.global_best.fill_(1)
+    WeightSpace(0).move(swarm, torch.ones(1, 4), Coefficients(0.2, 0.3, 0.4, 0.05), 1.0)
     moved = swarm.positions[0]
     assert ((moved > 0) & (moved < 1)).all()
     assert len(moved.unique()) == 6

@@ -57,3 +57,19 @@ def test_checkpoints_can_be_rarer_and_the_end_is_always_saved(
 def test_less_than_one_iteration_between_checkpoints_is_refused(every: int) -> None:
     with pytest.raises(InputError, match="at least 1"):
         SwarmCheckpoint(every_n_iterations=every)
+
+
+@pytest.mark.filterwarnings("error:.*dirpath has changed.*", "error:.*across ranks is zero.*")
+def test_a_search_goes_on_in_silence_where_its_folder_goes_by_another_name(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search(world, tmp_path / "run", callbacks=[SwarmCheckpoint()], iterations=1)
+    last = Path("run") / "checkpoints" / "last.ckpt"
+    search(world, Path("run"), callbacks=[SwarmCheckpoint()], iterations=2, ckpt_path=str(last))
+    assert saved_iteration(tmp_path / "run") == 2
+    (tmp_path / "run").rename(tmp_path / "moved")
+    last = tmp_path / "moved" / "checkpoints" / "last.ckpt"
+    search(world, tmp_path / "moved", callbacks=[SwarmCheckpoint()], iterations=3, ckpt_path=str(last))
+    assert saved_iteration(tmp_path / "moved") == 3
+    assert not (tmp_path / "run").exists()

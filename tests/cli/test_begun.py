@@ -57,3 +57,34 @@ def test_a_named_run_of_another_search_is_refused(
     assert ended.value.code == 2
     assert "these settings are others now: model.child_span" in capsys.readouterr().err.replace("\n", " ")
     assert content(root / "version_1") == before
+
+
+@pytest.mark.parametrize("left", [[], [".lock"]])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_run_that_was_ended_before_it_wrote_anything_begins_anew(
+    world: World, root: Path, tmp_path: Path, left: list[str], named: bool
+) -> None:
+    folder = root / "version_2"
+    folder.mkdir()
+    for name in left:
+        (folder / name).write_text("process 1 on elsewhere")
+    printed = run_swarm(config(world, root), "fit", tmp_path, "--ckpt_path", str(folder) if named else "last")
+    assert printed.replace("\n", "").startswith(f"{folder} is of a run that was ended before it wrote anything")
+    assert content(folder).keys() >= {"config.yaml", "summary.json", "checkpoints/last.ckpt"}
+
+
+def test_what_last_means_is_said_first(world: World, root: Path, tmp_path: Path) -> None:
+    (root / "version_2").mkdir()
+    (root / "version_2" / ".lock").touch()
+    printed = run_swarm(config(world, root), "validate", tmp_path, "--ckpt_path", "last")
+    checkpoint, newer = root / "version_0" / "checkpoints" / "last.ckpt", f"{root / 'version_1'}, {root / 'version_2'}"
+    assert printed.startswith(f"--ckpt_path last: {checkpoint} ({newer} passed over: no checkpoint)\n")
+
+
+def test_a_refused_search_leaves_no_folder_that_was_never_written_to(
+    world: World, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "version_2").mkdir()
+    with pytest.raises(SystemExit):
+        run_swarm(config(world, root, base="nowhere"), "fit", tmp_path, "--ckpt_path", "last")
+    assert not (root / "version_2").exists()

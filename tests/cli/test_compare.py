@@ -12,7 +12,8 @@ import pytest
 from tests.baselines.counting import CountingMatch, asked
 from tests.search.tiny_search import World, read_rows, run_swarm
 
-FIXED = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup", "greedy_soup"]
+PRODUCTS = ["product_mean", "task_arithmetic", "product_soup"]
+FIXED = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup", "greedy_soup", *PRODUCTS]
 DRAWN = ["dare_ties", "random_search", "genome", "model_swarm"]
 SEEDS = [0, 5]
 
@@ -61,8 +62,8 @@ def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(com
 
 
 def test_rows_stand_in_the_order_of_the_methods_and_an_absent_one_says_why(compared: Compared) -> None:
-    order = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup"]
-    order += ["dare_ties", "greedy_soup", "random_search", "genome", "model_swarm"]
+    order = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup", "product_mean"]
+    order += ["task_arithmetic", "dare_ties", "greedy_soup", "product_soup", "random_search", "genome", "model_swarm"]
     assert list(compared.rows) == order
     assert compared.rows["data_merge"]["absent"].startswith("no adapter of all training data given")
     assert "data merge is absent: no adapter of all training data given" in compared.printed
@@ -89,7 +90,7 @@ def test_all_evaluations_are_accounted_for(compared: Compared, world: World) -> 
     assert compared.asked == sum(result["evaluations"] for result in results) + tests
 
 
-EXPORTED = ["best_expert", "uniform_soup", "greedy_soup", "random_search_seed_5", "model_swarm_seed_0"]
+EXPORTED = ["best_expert", "uniform_soup", "greedy_soup", *PRODUCTS, "random_search_seed_5", "model_swarm_seed_0"]
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -111,6 +112,32 @@ def test_the_uniform_soup_holds_the_mean_of_the_files(compared: Compared, world:
     for tensor_name, tensor in soup.items():
         mean = sum(expert[tensor_name].double() for expert in experts) / len(experts)
         assert tensor.double().numpy() == pytest.approx(mean.numpy(), abs=1e-6)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_mixtures_of_products_hold_the_weighted_sums_of_the_experts_products(
+    compared: Compared, world: World, name: str
+) -> None:
+    from safetensors.torch import load_file
+
+    folders = sorted(world.experts.iterdir())
+    detail = compared.result(name)["detail"]
+    if name == "task_arithmetic":
+        weights = [float(detail.removeprefix("scale "))] * len(folders)
+    else:
+        chosen = [folder.name for folder in folders]
+        if name == "product_soup":
+            chosen = detail.removeprefix("mean of the products of ").split(", ")
+        weights = [(folder.name in chosen) / len(chosen) for folder in folders]
+    made = load_file(compared.folder / "adapters" / name / "adapter_model.safetensors")
+    files = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    for key in (key for key in made if "lora_A" in key):
+        up = key.replace("lora_A", "lora_B")
+        products = [2 * file[up].double() @ file[key].double() for file in files]  # alpha 8, rank 4
+        expected = sum(weight * product for weight, product in zip(weights, products, strict=True))
+        found = made[up].double() @ made[key].double()
+        assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-6)  # type: ignore[union-attr]
+        assert len(made[key]) == 4 * sum(weight > 0 for weight in weights)
 
 
 def test_the_vote_is_a_majority_of_the_experts_answers(compared: Compared, world: World) -> None:

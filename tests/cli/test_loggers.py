@@ -116,3 +116,32 @@ def test_wandb_offline_gets_every_series(run: Run, monkeypatch: pytest.MonkeyPat
     assert list(folder.rglob("run-*.wandb")), "nothing was written into the run folder"
     for name in (*LOGGED, "at_most/particle_04"):
         assert math.isclose(summary[name], float(history[-1][name]), rel_tol=1e-6), name
+
+
+def test_tensorboard_goes_on_in_the_same_folder(run: Run) -> None:
+    pytest.importorskip("tensorboard")
+    run.config["trainer"]["logger"] = {
+        "class_path": "TensorBoardLogger",
+        "init_args": {"save_dir": "<run>", "name": "board"},
+    }
+    run.swarm("fit", "--trainer.max_steps", "1")
+    run.swarm("fit", "--ckpt_path", "last", "--trainer.max_steps", "2")
+    assert [path.name for path in (run.root / "version_1" / "board").iterdir()] == ["version_0"]
+    assert len(list((run.root / "version_1" / "board" / "version_0").glob("events.*"))) == 2
+
+
+def test_wandb_goes_on_in_the_same_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run.config["trainer"]["logger"] = {
+        "class_path": "WandbLogger",
+        "init_args": {"project": "swarm", "offline": True, "save_dir": "<run>"},
+    }
+    for arguments in (["--trainer.max_steps", "1"], ["--trainer.max_steps", "2", "--ckpt_path", "last"]):
+        try:
+            run.swarm("fit", *arguments)
+        finally:
+            wandb.finish()
+    runs = [path.stem.removeprefix("run-") for path in (run.root / "version_1").rglob("run-*.wandb")]
+    assert len(runs) == 2
+    assert len(set(runs)) == 1

@@ -53,6 +53,7 @@ def test_a_fit_leaves_everything_that_a_run_has(finished: Run) -> None:
     assert "best found expert" in finished.printed
 
 
+@pytest.mark.smoke
 def test_the_test_table_holds_the_best_initial_expert_the_best_found_one_and_a_majority_vote(
     world: World, run: Run
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_printed_config_is_a_config_and_starts_the_same_search(run: Run, tmp_p
     assert without_timings(again / "history.csv") == without_timings(run.folder / "history.csv")
 
 
+@pytest.mark.smoke
 def test_options_on_the_command_line_reach_their_parts_and_the_saved_config(run: Run) -> None:
     run.swarm(
         "fit", "--model.optimizer.inertia", "0.1", "--model.objective.rule", "exact", "--model.objective.pattern",
@@ -220,6 +222,7 @@ class Longest:
 '''
 
 
+@pytest.mark.smoke
 def test_a_users_own_objective_comes_in_by_its_class_path(
     world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,11 @@ from peft import LoraConfig, get_peft_model
 from swarm_lightning.doors.peft import (
     adapted_but_not_linear,
     has_adapters,
+    keep_at_random,
     keep_largest,
     lora_settings,
     means_layer,
     merge_by_elected_signs,
-    merge_randomly_kept,
     pattern_of,
     wrap_layers,
 )
@@ -127,14 +127,11 @@ def test_weights_of_the_elected_sign_are_averaged() -> None:
     assert found.tolist() == [2, -3, 1], changed("peft", "disjoint_merge or calculate_majority_sign_mask", DOOR)
 
 
-def test_randomly_kept_weights_are_rescaled_and_drawn_from_the_process() -> None:
-    parts = [torch.full((1000,), 2.0), torch.full((1000,), 2.0)]
+def test_weights_are_kept_at_random_rescaled_and_drawn_from_the_process() -> None:
+    tensor = torch.full((1000,), 2.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        found = merge_randomly_kept(parts, torch.ones(2), 0.25)
+        found = keep_at_random(tensor, 0.25)
         torch.manual_seed(0)
-        again = merge_randomly_kept(parts, torch.ones(2), 0.25)
-    message = changed("peft", "dare_ties", DOOR)
-    assert torch.equal(found, again), message
-    assert set(found.unique().tolist()) == {0.0, 8.0}, message  # 2 / 0.25, and the mean of those kept
-    assert 0.35 < float((found > 0).float().mean()) < 0.53, message  # 1 - 0.75^2 = 0.4375
+        kept = torch.bernoulli(torch.full((1000,), 0.25))
+    assert torch.equal(found, 8 * kept), changed("peft", "prune", DOOR)  # 2 / 0.25

@@ -13,6 +13,7 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
@@ -51,7 +52,9 @@ def test_particles_reply_as_plain_peft_does_and_are_scored_by_hand(
     examples: list[Example],
 ) -> None:
     asked = examples[:8]
-    evaluation = Evaluator(adapted, tiny_tokenizer, ExactMatch()).evaluate(pool.vectors, asked, whole_replies=True)
+    evaluation = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch()).evaluate(
+        pool.vectors, asked, whole_replies=True
+    )
     prompts = [f"Question: {example.question}\nAnswer:" for example in asked]
     for expert in range(4):
         replies = plain.replies(expert, prompts, 10)
@@ -87,7 +90,7 @@ def test_the_score_table_is_the_same_whatever_shares_a_pass(
         EngineSettings(rows=7, particles=2),
         EngineSettings(rows=64, particles=1, shared_prefix=False),
     ):
-        evaluation = Evaluator(adapted, tiny_tokenizer, objective, settings).evaluate(
+        evaluation = Evaluator(ResidentRunner(adapted, tiny_tokenizer, settings), objective).evaluate(
             pool.vectors[:3], asked, whole_replies=True
         )
         tables.append(evaluation.scores)
@@ -131,15 +134,17 @@ def test_replies_that_end_when_they_are_settled_get_the_scores_of_whole_ones(
             asked.append(replace(example, answer=reply if place % 3 == 0 else reply[len(reply) // 3 :][:2]))
     asked = [example for example in asked if (example.answer or "").strip()]
     found = {
-        row_stops: Evaluator(adapted, tiny_tokenizer, objective, EngineSettings(row_stops=row_stops)).evaluate(
-            pool.vectors, asked
-        )
+        row_stops: Evaluator(
+            ResidentRunner(adapted, tiny_tokenizer, EngineSettings(row_stops=row_stops)), objective
+        ).evaluate(pool.vectors, asked)
         for row_stops in (True, False)
     }
     assert torch.equal(found[True].scores, found[False].scores)
     assert 0 < found[True].scores.mean() < 1
     assert found[True].generated < found[False].generated
-    whole = Evaluator(adapted, tiny_tokenizer, objective).evaluate(pool.vectors, asked, whole_replies=True)
+    whole = Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective).evaluate(
+        pool.vectors, asked, whole_replies=True
+    )
     assert whole.outcomes == found[False].outcomes
     assert whole.generated == found[False].generated
 
@@ -165,7 +170,9 @@ def test_what_all_prompts_begin_with_is_computed_once_per_particle(
             lambda _, __, arguments, tokens=tokens: tokens.append(arguments["input_ids"].numel()), with_kwargs=True
         )
         settings = EngineSettings(shared_prefix=shared_prefix)
-        evaluation = Evaluator(adapted, tiny_tokenizer, objective, settings).evaluate(pool.vectors, asked[:20])
+        evaluation = Evaluator(ResidentRunner(adapted, tiny_tokenizer, settings), objective).evaluate(
+            pool.vectors, asked[:20]
+        )
         hook.remove()
         tables.append((evaluation.scores.tolist(), evaluation.outcomes))
         fed.append(sum(tokens))
@@ -177,7 +184,7 @@ def test_what_all_prompts_begin_with_is_computed_once_per_particle(
 def test_particles_that_are_not_due_are_not_asked(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, examples: list[Example]
 ) -> None:
-    evaluator = Evaluator(adapted, tiny_tokenizer, ExactMatch())
+    evaluator = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch())
     whole = evaluator.evaluate(pool.vectors, examples[:8])
     part = evaluator.evaluate(pool.vectors, examples[:8], torch.tensor([False, True, False, True]))
     assert torch.equal(part.scores[[1, 3]], whole.scores[[1, 3]])
@@ -190,7 +197,7 @@ def test_particles_that_are_not_due_are_not_asked(
 def test_scores_are_ordinary_tensors_that_outlive_the_evaluation(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, examples: list[Example]
 ) -> None:
-    evaluation = Evaluator(adapted, tiny_tokenizer, ExactMatch()).evaluate(pool.vectors, examples[:3])
+    evaluation = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch()).evaluate(pool.vectors, examples[:3])
     assert evaluation.scores.dtype == evaluation.utilities.dtype == torch.float64
     assert not evaluation.scores.is_inference()
     assert not evaluation.utilities.is_inference()
@@ -201,7 +208,7 @@ def test_scores_are_ordinary_tensors_that_outlive_the_evaluation(
 def test_dropout_of_the_experts_never_adds_noise(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, examples: list[Example]
 ) -> None:
-    evaluator = Evaluator(adapted, tiny_tokenizer, ExactMatch())
+    evaluator = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch())
     quiet = evaluator.evaluate(pool.vectors, examples[:8]).outcomes
     adapted.model.train()
     assert evaluator.evaluate(pool.vectors, examples[:8]).outcomes == quiet
@@ -218,7 +225,7 @@ def test_a_particle_that_flew_away_touches_no_other_and_is_broken_where_nothing_
     positions = pool.vectors[:2].clone()
     positions[0] = value
     for objective in (ExactMatch(), MultipleChoice(), MultipleChoice("likelihood", "text")):
-        evaluator = Evaluator(adapted, tiny_tokenizer, objective)
+        evaluator = Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective)
         asked = with_letters(examples[:8])
         evaluation = evaluator.evaluate(positions, asked)
         if not math.isfinite(value):
@@ -235,7 +242,7 @@ def test_the_base_alone_replies_as_without_experts(
     plain: PlainPeft,
     examples: list[Example],
 ) -> None:
-    evaluator = Evaluator(adapted, tiny_tokenizer, ExactMatch())
+    evaluator = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch())
     before = evaluator.evaluate(pool.vectors[:1], examples[:8])
     base = evaluator.evaluate_base(examples[:8])
     replies = plain.replies(None, [f"Question: {example.question}\nAnswer:" for example in examples[:8]], 10)
@@ -281,7 +288,7 @@ def test_an_objective_that_breaks_its_own_word_is_told_so(
     examples: list[Example],
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Evaluator(adapted, tiny_tokenizer, Scores(*scores)).evaluate(pool.vectors[:1], examples[:2])
+        Evaluator(ResidentRunner(adapted, tiny_tokenizer), Scores(*scores)).evaluate(pool.vectors[:1], examples[:2])
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -295,7 +302,7 @@ def test_nothing_of_the_particles_is_kept_afterwards(
 ) -> None:
     objective: Objective = Scores(2.0) if fails else ExactMatch()
     with pytest.raises(InputError) if fails else nullcontext():
-        Evaluator(adapted, tiny_tokenizer, objective).evaluate(pool.vectors, examples[:1])
+        Evaluator(ResidentRunner(adapted, tiny_tokenizer), objective).evaluate(pool.vectors, examples[:1])
     with torch.no_grad():
         torch.testing.assert_close(
             adapted.model(torch.tensor([[1, 40, 50]])).logits[0], plain.logits(None, [1, 40, 50])
@@ -305,10 +312,10 @@ def test_nothing_of_the_particles_is_kept_afterwards(
 def test_shapes_that_do_not_fit_are_refused(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, examples: list[Example]
 ) -> None:
-    evaluator = Evaluator(adapted, tiny_tokenizer, ExactMatch())
-    with pytest.raises(ValueError, match=r"positions \[P, D\]"):
+    evaluator = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch())
+    with pytest.raises(ValueError, match=r"weights \[P, D\]"):
         evaluator.evaluate(pool.vectors[0], examples[:2])
-    with pytest.raises(ValueError, match=r"due \[P\]"):
+    with pytest.raises(ValueError, match=r"due \[4\]"):
         evaluator.evaluate(pool.vectors, examples[:2], torch.tensor([True]))
 
 
@@ -328,10 +335,15 @@ def test_tasks_have_beginnings_of_their_own_and_reply_as_each_does_alone(
     }
     settings = EngineSettings(shared_prefix=shared_prefix)
     mixed = [example for pair in zip(asked["one"], asked["other"], strict=True) for example in pair]
-    together = Evaluator(adapted, tiny_tokenizer, MultiTask(parts), settings)
-    assert [len(together._prefixes(mixed, task)[0]) > 16 for task in shots] == [shared_prefix] * 2
-    found = together.evaluate(pool.vectors, mixed, whole_replies=True)
+    runner = ResidentRunner(adapted, tiny_tokenizer, settings)
+    prompts = {task: [part.prompt(one, tiny_tokenizer) for one in asked[task]] for task, part in parts.items()}
+    with runner.session(pool.vectors, prompts) as session:
+        shared = [len(session._models[task]._crowds[True].prefix) > 16 for task in shots]
+    assert shared == [shared_prefix] * 2
+    found = Evaluator(runner, MultiTask(parts)).evaluate(pool.vectors, mixed, whole_replies=True)
     for place, task in enumerate(shots):
-        alone = Evaluator(adapted, tiny_tokenizer, parts[task]).evaluate(pool.vectors, asked[task], whole_replies=True)
+        alone = Evaluator(ResidentRunner(adapted, tiny_tokenizer), parts[task]).evaluate(
+            pool.vectors, asked[task], whole_replies=True
+        )
         assert found.scores[:, place::2].equal(alone.scores)
         assert [row[place::2] for row in found.outcomes] == alone.outcomes

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.engine import ParticleRows
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
@@ -37,10 +38,8 @@ class Table:
         return example.question
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
-        assert isinstance(model, ParticleRows)
-        pairs = [
-            (particle, int(example.identifier)) for particle, example in zip(model._particles, examples, strict=True)
-        ]
+        assert isinstance(model, TextRows)
+        pairs = [(particle, int(example.identifier)) for particle, example in zip(model.owners, examples, strict=True)]
         self.asked.extend(pairs)
         return [Outcome("", None, float(self.truth[pair])) for pair in pairs]
 
@@ -68,7 +67,7 @@ def stakes(expected: Tensor = TRUTH, known: float = 7 / 8) -> Stakes:
 def evaluate_table(
     objective: Table, adapted: AdaptedModel, tokenizer: "PreTrainedTokenizerBase", given: Stakes, **settings: Any
 ) -> Evaluation:
-    evaluator = Evaluator(adapted, tokenizer, objective, EngineSettings(**settings))
+    evaluator = Evaluator(ResidentRunner(adapted, tokenizer, EngineSettings(**settings)), objective)
     examples = [Example(f"question {place}", identifier=str(place)) for place in range(objective.truth.shape[1])]
     return evaluator.evaluate(torch.zeros(len(objective.truth), adapted.layout.size), examples, DUE, given)
 
@@ -144,7 +143,7 @@ def test_a_search_that_stops_early_learns_what_a_full_one_learns(
 def test_no_examples_leave_every_utility_unknown(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool
 ) -> None:
-    found = Evaluator(adapted, tiny_tokenizer, ExactMatch()).evaluate(pool.vectors, [])
+    found = Evaluator(ResidentRunner(adapted, tiny_tokenizer), ExactMatch()).evaluate(pool.vectors, [])
     assert found.utilities.isnan().all()
     assert found.evaluated == 0
 

@@ -8,8 +8,14 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from swarm_lightning.evaluation.exact_stop import expected_scores, next_examples, reach, still_needed
-from swarm_lightning.evaluation.utility_rule import UtilityRule, mean_rule
+from swarm_lightning.evaluation.exact_stop import (
+    UtilityRule,
+    expected_scores,
+    mean_rule,
+    next_examples,
+    reach,
+    still_needed,
+)
 from swarm_lightning.objectives.means import harmonic_mean
 
 NAN = math.nan

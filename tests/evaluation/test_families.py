@@ -11,10 +11,12 @@ import torch
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.batches import lay_out
 from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine, ParticleRows
+from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Decoding, generate_tokens
 from swarm_lightning.evaluation.likelihood import loglikelihoods
+from swarm_lightning.evaluation.runners.resident import Particles
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.evaluation.tokens import Continuation
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool, load_pool
@@ -43,6 +45,7 @@ SIZES: dict[str, dict[str, Any]] = {
     | {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2},
 }
 TARGETS: dict[str, list[str]] = {
+    "qwen2": [*GATED, "lm_head"],  # the output layer too, which sees only what is read
     "gpt_neox": FUSED,
     "phi": ["q_proj", "v_proj", "dense", "fc1", "fc2"],
     "gpt2": ["c_attn", "c_proj", "c_fc"],
@@ -107,7 +110,7 @@ def family(
                         for parameter_name, parameter in adapted.named_parameters():
                             if "lora_B" in parameter_name:
                                 parameter.normal_(std=0.15)
-                    adapted.save_pretrained(str(folder / f"expert{expert}"))
+                    adapted.save_pretrained(str(folder / f"expert{expert}"), save_embedding_layers=False)
             pool = load_pool(str(folder))
             made[name] = Family(base, pool, PlainPeft(base, pool.sources, tiny_tokenizer))
         return made[name]
@@ -147,7 +150,7 @@ def test_all_particles_in_one_pass_reply_as_each_does_alone(
     ):
         engine = Engine(adapted, tiny_tokenizer, settings)
         crowd = Crowd(adapted, one.pool.vectors)
-        found = ParticleRows(engine, crowd, owners).generate(
+        found = TextRows(engine, Particles(engine, crowd), owners).generate(
             [prompt for _, prompt in rows], GenerationSettings(NEW_TOKENS)
         )
         assert found == texts
@@ -164,7 +167,9 @@ def test_likelihoods_of_all_particles_in_one_pass_are_those_of_each_alone(
     expected = [[one.plain.loglikelihood(*row, text) for text in choices] for row in rows]
     for settings in (EngineSettings(), EngineSettings(rows=4, particles=2)):
         engine = Engine(adapted, tiny_tokenizer, settings)
-        model = ParticleRows(engine, Crowd(adapted, one.pool.vectors), [particle for particle, _ in rows])
+        model = TextRows(
+            engine, Particles(engine, Crowd(adapted, one.pool.vectors)), [particle for particle, _ in rows]
+        )
         found = model.loglikelihood([prompt for _, prompt in rows], [choices] * len(rows))
         assert [[likelihood.tokens for likelihood in row] for row in found] == [
             [tokens for _, tokens in row] for row in expected
@@ -268,7 +273,7 @@ def test_layers_that_see_routed_tokens_carry_one_particle_at_a_time(
 
     def replies(settings: EngineSettings) -> list[str]:
         engine = Engine(adapted, tiny_tokenizer, settings)
-        model = ParticleRows(engine, Crowd(adapted, one.pool.vectors), owners)
+        model = TextRows(engine, Particles(engine, Crowd(adapted, one.pool.vectors)), owners)
         return model.generate(prompts, GenerationSettings(NEW_TOKENS))
 
     with pytest.raises(InputError, match=r"shared_expert.*Set model.engine.particles to 1"):

@@ -38,6 +38,7 @@ def rows(plain: PlainPeft, many_prompts: list[str]) -> list[tuple[int, Continuat
     ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("slots", [1, 7, 64])
 def test_likelihoods_are_those_of_single_passes_whatever_shares_the_batch(
     slots: int, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, rows: list[tuple[int, Continuation]]

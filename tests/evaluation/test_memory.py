@@ -142,3 +142,30 @@ def test_the_peak_follows_what_is_taken() -> None:
     assert peak >= used_bytes(cpu) - 2**20 > 4 * taken.numel()
     del taken
     assert peak_bytes(cpu) >= peak - 2**20  # the system counts in lots
+
+
+def test_a_number_for_every_layer_counts_as_the_largest() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def bytes_with(wide: "int | list[int]") -> int:
+        config = AutoConfig.for_model(
+            "gemma3n_text",
+            intermediate_size=wide,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            layer_types=["sliding_attention", "full_attention"],
+            num_kv_shared_layers=0,
+            vocab_size=64,
+            vocab_size_per_layer_input=64,
+            hidden_size_per_layer_input=8,
+            laurel_rank=4,
+            altup_num_inputs=2,
+            activation_sparsity_pattern=[0.0, 0.0],
+        )
+        with torch.device("meta"):
+            return bytes_of_a_row(AutoModelForCausalLM.from_config(config), 100)
+
+    assert bytes_with([64, 96]) == bytes_with([96, 96]) == bytes_with(96) > bytes_with([64, 64])

@@ -11,11 +11,13 @@ import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine, ParticleRows
+from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.runners.resident import Particles, ResidentRunner
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.objectives import (
@@ -107,7 +109,7 @@ def evaluator(
     settings: EngineSettings | None = None,
     seed: int = SEED,
 ) -> Evaluator:
-    made = Evaluator(adapted, tokenizer, objective, settings)  # type: ignore[arg-type]
+    made = Evaluator(ResidentRunner(adapted, tokenizer, settings), objective)  # type: ignore[arg-type]
     made.seed = seed
     return made
 
@@ -116,6 +118,7 @@ def texts(found: Sequence[Sequence[Outcome | None]]) -> list[list[str]]:
     return [[outcome.reply if outcome else "" for outcome in row] for row in found]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "settings", [WARM, GenerationSettings(8, temperature=1.5, top_k=20), GenerationSettings(8, temperature=0.3)]
 )
@@ -291,7 +294,7 @@ def test_what_is_left_unasked_changes_no_score(
 
 
 def test_rows_without_noise_are_refused_where_tokens_are_drawn(engine: Engine, pool: ExpertPool) -> None:
-    rows = ParticleRows(engine, Crowd(engine.adapted, pool.vectors), [0, 1])
+    rows = TextRows(engine, Particles(engine, Crowd(engine.adapted, pool.vectors)), [0, 1])
     assert len(rows.generate(["fox", "bear"], GenerationSettings(2))) == 2
     with pytest.raises(ValueError, match="noise for each of 2 rows"):
         rows.generate(["fox", "bear"], WARM)
@@ -300,7 +303,7 @@ def test_rows_without_noise_are_refused_where_tokens_are_drawn(engine: Engine, p
 def test_there_is_a_number_for_every_particle(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, examples: list[Example]
 ) -> None:
-    with pytest.raises(ValueError, match="number for each of 4 particles, but got 3"):
+    with pytest.raises(ValueError, match="number for each of 4 candidates, but got 3"):
         evaluator(adapted, tiny_tokenizer, asking(WARM)).evaluate(pool.vectors, examples, numbers=[0, 1, 2])
 
 
@@ -313,8 +316,11 @@ def test_a_task_among_several_is_sampled_as_alone(
 
     def ask(objective: Objective) -> list[str]:
         crowd = Crowd(adapted, pool.vectors[:2])
-        rows = ParticleRows(
-            Engine(adapted, tiny_tokenizer), crowd, particles, noise=RowNoise(SEED, particles, tuple(mixed))
+        rows = TextRows(
+            Engine(adapted, tiny_tokenizer),
+            Particles(Engine(adapted, tiny_tokenizer), crowd),
+            particles,
+            noise=RowNoise(SEED, particles, tuple(mixed)),
         )
         return [outcome.reply for outcome in objective.evaluate(mixed, rows)]
 

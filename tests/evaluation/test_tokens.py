@@ -1,17 +1,14 @@
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.tokens import (
     Continuation,
-    check_lengths,
     encode_continuations,
     encode_prompts,
     end_of_text_ids,
     padding_id,
-    positions_of,
 )
 
 if TYPE_CHECKING:
@@ -96,31 +93,3 @@ def test_texts_end_as_the_model_and_the_tokenizer_say(
 def test_any_token_pads_where_the_tokenizer_has_none_for_it(tiny_tokenizer: "PreTrainedTokenizerBase") -> None:
     assert padding_id(tiny_tokenizer) == tiny_tokenizer.pad_token_id
     assert padding_id(merging_tokenizer("<s>")) == 0
-
-
-def test_a_prompt_that_leaves_too_little_room_is_refused_with_the_limit(tiny_model: "PreTrainedModel") -> None:
-    check_lengths(tiny_model, [[1] * 502], ["long"], room=10)  # the tiny base has 512 positions
-    with pytest.raises(InputError, match="at most 502 tokens.*512 positions less 10.*prompt 1 has 503: 'long'"):
-        check_lengths(tiny_model, [[1], [1] * 503], ["short", "long"], room=10)
-
-
-@pytest.mark.parametrize(
-    ("rope", "limit"),
-    [
-        ({"rope_type": "default"}, 64),
-        ({"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 32}, 32),
-        ({"rope_type": "linear", "factor": 2.0}, 64),
-    ],
-)
-def test_a_model_that_stretches_its_positions_for_longer_batches_is_used_below_that(
-    rope: dict[str, Any], limit: int
-) -> None:
-    config = LlamaConfig(
-        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
-        max_position_embeddings=64, rope_parameters={"rope_theta": 10000.0, **rope},
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    assert positions_of(model) == limit
-    check_lengths(model, [[1] * (limit - 2)], ["fits"], room=2)
-    with pytest.raises(InputError, match=f"at most {limit - 2} tokens"):
-        check_lengths(model, [[1] * (limit - 1)], ["does not"], room=2)

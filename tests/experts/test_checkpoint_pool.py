@@ -43,6 +43,7 @@ def load(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
+@pytest.mark.smoke
 def test_a_vector_holds_the_weights_that_from_pretrained_loads_sorted_by_name_and_tied_ones_once(
     checkpoints: Path,
 ) -> None:

@@ -22,6 +22,7 @@ def midpoint(pool: ExpertPool) -> torch.Tensor:
     return (pool.vectors[0] + pool.vectors[1]) / 2
 
 
+@pytest.mark.smoke
 @torch.no_grad()
 def test_plain_peft_gives_the_logits_that_the_search_saw(
     tiny_base_folder: Path, tmp_path: Path, pool: ExpertPool

@@ -89,3 +89,15 @@ def test_the_pool_gives_its_adapters_back_as_views(tiny_experts_folder: Path) ->
     adapter = pool.adapters()[2]
     assert adapter.name == "stories"
     assert all(tensor.untyped_storage().data_ptr() == pool.vectors.data_ptr() for tensor in adapter.tensors.values())
+
+
+def test_b_is_multiplied_with_the_scaling_of_its_layer_and_a_with_nothing(
+    experts: Path, change_config: Callable[..., None]
+) -> None:
+    for folder in experts.iterdir():
+        change_config(folder, lora_alpha=6, alpha_pattern={"v_proj": 10})
+    pool = load_pool(str(experts))
+    found = {name: pool.scaling(name) for name in pool.layout.names}
+    assert {scale for name, scale in found.items() if "lora_A" in name} == {1.0}
+    assert {scale for name, scale in found.items() if "v_proj.lora_B" in name} == {10 / 4}
+    assert {scale for name, scale in found.items() if "q_proj.lora_B" in name} == {6 / 4}

@@ -8,7 +8,7 @@ import pytest
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import Adapter, read_adapter
-from swarm_lightning.experts.settings import IGNORED, REFUSED, SCALING, SPELLING, check_settings, lora_config
+from swarm_lightning.experts.settings import IGNORED, REFUSED, SCALING, SPELLING, check_adapter_settings, lora_config
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_what_plain_matrices_cannot_carry_is_refused_even_if_all_share_it(
 ) -> None:
     for everywhere, name in ((False, "stories"), (True, "colours")):
         with pytest.raises(InputError, match=f"'{name}' has {setting if setting != 'peft_type' else ''}"):
-            check_settings(with_settings(everywhere, **{setting: value}))
+            check_adapter_settings(with_settings(everywhere, **{setting: value}))
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_what_does_not_change_a_reply_and_what_says_ranks_and_scalings_may_diffe
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_settings(with_settings(**{setting: value}))
+        check_adapter_settings(with_settings(**{setting: value}))
 
 
 def test_different_bases_are_a_warning(with_settings: Callable[..., list[Adapter]]) -> None:
     with pytest.warns(UserWarning, match="different base models .*'stories': '/elsewhere/base'"):
-        check_settings(with_settings(base_model_name_or_path="/elsewhere/base"))
+        check_adapter_settings(with_settings(base_model_name_or_path="/elsewhere/base"))
 
 
 def test_a_key_that_no_peft_knows_is_a_warning(with_settings: Callable[..., list[Adapter]]) -> None:
     with pytest.warns(UserWarning, match="'stories' has settings.*my_note"):
-        check_settings(with_settings(my_note="trained on a Sunday"))
+        check_adapter_settings(with_settings(my_note="trained on a Sunday"))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_values_of_the_wrong_kind_are_refused(
     with_settings: Callable[..., list[Adapter]], setting: str, value: object
 ) -> None:
     with pytest.raises(InputError, match=f"Expected .*{setting}.*'stories'"):
-        check_settings(with_settings(**{setting: value}))
+        check_adapter_settings(with_settings(**{setting: value}))
 
 
 def test_every_setting_of_the_installed_peft_is_judged() -> None:

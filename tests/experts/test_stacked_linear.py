@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts import stacked_linear
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
 
 P, R, IN, OUT, TOKENS = 3, 2, 5, 4, 6
@@ -57,6 +58,17 @@ def test_particles_at_once_equal_each_alone(particles: int, flat: bool, dtype: t
     for particle, rows in enumerate(x.chunk(particles)):
         expected = alone(base, rows, down[particle], up[particle])
         torch.testing.assert_close(found.chunk(particles)[particle], expected)
+
+
+@torch.no_grad()
+def test_wide_layers_give_the_same_up_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = torch.nn.Linear(IN, OUT).double()
+    down, up, x = (drawn(*shape, dtype=torch.float64) for shape in ((P, R, IN), (P, OUT, R), (6, TOKENS, IN)))
+    monkeypatch.setattr(stacked_linear, "WIDE", IN)
+    layer = layer_of(base, torch.float64)
+    layer.carry(down, up)
+    for particle, (found, rows) in enumerate(zip(layer(x).chunk(P), x.chunk(P), strict=True)):
+        torch.testing.assert_close(found, alone(base, rows, down[particle], up[particle]))
 
 
 @torch.no_grad()
@@ -164,3 +176,13 @@ def test_many_particles_need_all_rows_of_the_batch(shape: tuple[int, ...], flat_
     else:
         with pytest.raises(InputError, match=rf"inputs of shape \[{shape[0]}, "):
             layer(x)
+
+
+def test_weight_and_bias_are_those_of_the_layer_for_models_that_scale_them() -> None:
+    base = torch.nn.Linear(2, 2)
+    layer = layer_of(base)
+    assert layer.weight is base.weight
+    assert layer.bias is base.bias
+    layer.weight.div_(2)  # as RWKV does it
+    assert torch.equal(layer(torch.ones(1, 2)), base(torch.ones(1, 2)))
+    assert layer_of(torch.nn.Linear(2, 2, bias=False)).bias is None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine, ParticleRows
+from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.runners.resident import Particles
+from swarm_lightning.evaluation.text_rows import TextRows
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
@@ -27,8 +29,8 @@ class BaseAlone:
         self._engine = engine
         self._crowd = Crowd(engine.adapted, None)
 
-    def _rows(self, prompts: Sequence[str]) -> ParticleRows:
-        return ParticleRows(self._engine, self._crowd, [0] * len(prompts))
+    def _rows(self, prompts: Sequence[str]) -> TextRows:
+        return TextRows(self._engine, Particles(self._engine, self._crowd), [0] * len(prompts))
 
     def generate(
         self,

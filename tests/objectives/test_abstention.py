@@ -11,13 +11,14 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import Abstention, GenerationSettings, LanguageModel, Likelihood, MultipleChoice
 from swarm_lightning.objectives.protocol import RowDecided
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -183,16 +184,18 @@ def test_every_particle_is_asked_about_its_own_answer(
     adapted = AdaptedModel(load_base(str(tiny_base_folder))[0], pool)
     objective = Abstention("contained", reflection="{reply} {question}", max_new_tokens=4, reflection_max_new_tokens=5)
     examples = [Example(f"What is {number} plus 7?", "e") for number in range(5)]
-    together = Evaluator(adapted, tokenizer, objective, EngineSettings(rows=6)).evaluate(
+    together = Evaluator(ResidentRunner(adapted, tokenizer, EngineSettings(rows=6)), objective).evaluate(
         pool.vectors, examples, whole_replies=True
     )
     assert len({outcomes[0].reply for outcomes in together.outcomes if outcomes[0] is not None}) == len(pool.names)
     for particle in range(len(pool.names)):
-        evaluator = Evaluator(adapted, tokenizer, objective, EngineSettings(rows=1))
+        evaluator = Evaluator(ResidentRunner(adapted, tokenizer, EngineSettings(rows=1)), objective)
         alone = evaluator.evaluate(pool.vectors[particle : particle + 1], examples, whole_replies=True)
         assert together.outcomes[particle] == alone.outcomes[0]
     # Replies that end early, where that is on, get the same scores.
-    early = Evaluator(adapted, tokenizer, objective, EngineSettings(rows=6)).evaluate(pool.vectors, examples)
+    early = Evaluator(ResidentRunner(adapted, tokenizer, EngineSettings(rows=6)), objective).evaluate(
+        pool.vectors, examples
+    )
     assert early.scores.equal(together.scores)
     assert set(early.scores.flatten().tolist()) == {-1.0, 1.0}
 

@@ -19,7 +19,7 @@ from swarm_lightning.objectives import (
     Safety,
 )
 from swarm_lightning.objectives.asking import Unscored
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,7 +9,7 @@ import pytest
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import Custom, LanguageModel
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 from tests.objectives import my_scores
 
 FUNCTIONS = "tests.objectives.my_scores"

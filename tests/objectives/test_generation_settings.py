@@ -4,7 +4,7 @@ import pytest
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import GenerationSettings
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 
 
 def test_stop_strings_are_kept_as_a_tuple_so_that_settings_can_be_compared() -> None:

@@ -11,11 +11,12 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.data.readers import read_splits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import GenerationSettings, HarnessTask, LanguageModel, Likelihood, Objective
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 from tests.objectives.local_tasks import CHOICE, LAST_WORD, REPLY, check, documents, write_task
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tasks")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("settings", [{}, {"num_fewshot": 2}, {"chat": True, "system": "Be brief."}], ids=str)
 def test_choices_score_as_in_the_harness(
     settings: dict[str, Any],
@@ -196,9 +198,13 @@ def test_particles_score_alone_as_in_company(
     objective = HarnessTask("acc_mutual_info", num_fewshot=2)
     objective.check(examples, tokenizer)
     assert objective.bounds == (0, 1)
-    together = Evaluator(adapted, tokenizer, objective).evaluate(pool.vectors, examples).outcomes
+    together = Evaluator(ResidentRunner(adapted, tokenizer), objective).evaluate(pool.vectors, examples).outcomes
     for particle in range(len(pool.names)):
-        alone = Evaluator(adapted, tokenizer, objective).evaluate(pool.vectors[[particle]], examples).outcomes
+        alone = (
+            Evaluator(ResidentRunner(adapted, tokenizer), objective)
+            .evaluate(pool.vectors[[particle]], examples)
+            .outcomes
+        )
         assert alone == [together[particle]]
     assert len({tuple(outcome.score for outcome in row if outcome) for row in together}) > 1
 

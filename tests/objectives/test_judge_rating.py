@@ -17,7 +17,7 @@ from swarm_lightning.data.readers import read_splits
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ComparesReplies, JudgeRating, Objective, Outcome
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, RowDecided
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 from tests.objectives.judge_server import KEY, KEY_VARIABLE, MODEL, Answer, JudgeServer, rating_of
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
@@ -114,12 +115,12 @@ def test_a_broken_particle_is_the_worst_and_does_not_end_the_run(
     positions = pool.vectors.clone()
     positions[1] *= 1e30  # its activations overflow
     positions[2] = math.nan
-    evaluation = Evaluator(adapted, tokenizer, MeanLogLikelihood()).evaluate(positions, EXAMPLES)
+    evaluation = Evaluator(ResidentRunner(adapted, tokenizer), MeanLogLikelihood()).evaluate(positions, EXAMPLES)
     assert evaluation.utilities[1:3].tolist() == [-math.inf, -math.inf]
     assert evaluation.utilities[[0, 3]].isfinite().all()
     assert (evaluation.utilities[[0, 3]] > -100).all()
     # The others are what they are without it.
-    alone = Evaluator(adapted, tokenizer, MeanLogLikelihood()).evaluate(pool.vectors[[0, 3]], EXAMPLES)
+    alone = Evaluator(ResidentRunner(adapted, tokenizer), MeanLogLikelihood()).evaluate(pool.vectors[[0, 3]], EXAMPLES)
     assert evaluation.utilities[[0, 3]].allclose(alone.utilities, rtol=0, atol=1e-5)
 
 

@@ -16,6 +16,7 @@ import yaml
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.readers import read_splits
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
@@ -78,7 +79,9 @@ class Ours:
         self.adapted = AdaptedModel(self.model, load_pool(str(experts)))
 
     def ask(self, objective: Objective, examples: list[Example]) -> list[Outcome]:
-        outcomes = Evaluator(self.adapted, self.tokenizer, objective).evaluate_base(examples).outcomes[0]
+        outcomes = (
+            Evaluator(ResidentRunner(self.adapted, self.tokenizer), objective).evaluate_base(examples).outcomes[0]
+        )
         return [outcome for outcome in outcomes if outcome is not None]
 
 

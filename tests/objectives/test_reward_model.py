@@ -12,7 +12,7 @@ from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import LanguageModel, RewardModel
 from swarm_lightning.objectives.reward_model import between, combine
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 from tests.objectives.tiny_classifiers import plain_outputs, save_decoder
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError, ServiceError
 from swarm_lightning.objectives import LanguageModel, PerspectiveSettings, RewardModel, Safety
 from swarm_lightning.objectives.safety import probabilities
-from swarm_lightning.search.resume import settings_of
+from swarm_lightning.search.settings import settings_of
 from tests.objectives.perspective_server import KEY, PerspectiveServer, error, toxicity
 from tests.objectives.tiny_classifiers import plain_outputs, save_decoder, save_encoder
 

@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-from swarm_lightning.search.comparison import compare
 from tests.search.tiny_search import World, search
 
 
 def test_the_voters_are_chosen_by_the_split_that_guided_the_search(world: World, tmp_path: Path) -> None:
     module = search(world, tmp_path, particles=6)
-    module.ensemble_size = 3
     test = module.trainer.datamodule.splits.test  # type: ignore[attr-defined]
     utilities = module.swarm.personal_best_utilities.tolist()
     voters = sorted(range(6), key=lambda particle: -utilities[particle])[:3]  # of equals the first
-    rows = compare(module, test, ensemble=True)
+    rows = module.bests.score(test, ensemble_size=3)
     assert [row.name for row in rows] == ["best initial expert", "best found expert", "top-3 ensemble"]
     assert rows[2].detail == f"particles {voters}"
-    assert compare(module, test) == rows[:2]
+    assert module.bests.score(test) == rows[:2]
     for row, vector in ((rows[0], module.pool.vector(module.best_initial)), (rows[1], module.swarm.global_best)):
         assert row.utility == float(module.evaluator.evaluate([vector], test).utilities[0])
 
@@ -23,5 +21,5 @@ def test_the_voters_are_chosen_by_the_split_that_guided_the_search(world: World,
 def test_more_voters_than_particles_are_all_of_them(world: World, tmp_path: Path) -> None:
     module = search(world, tmp_path, iterations=1)
     test = module.trainer.datamodule.splits.test  # type: ignore[attr-defined]
-    assert module.ensemble_size == 10
-    assert compare(module, test, ensemble=True)[2].name == "top-4 ensemble"
+    assert module.settings.ensemble_size == 10
+    assert module.bests.score(test, module.settings.ensemble_size)[2].name == "top-4 ensemble"

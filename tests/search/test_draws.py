@@ -16,8 +16,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.export import export_expert
-from swarm_lightning.search.population import Draws, first_positions
+from swarm_lightning.search.settings import Draws
 from swarm_lightning.swarm.population import Start
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.full_models import FullWorld, make_base, make_full_world, save_copies
@@ -46,7 +45,7 @@ def full_world(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def weights_behind(module: ModelSwarm, held: torch.Tensor) -> torch.Tensor:
     """Return what coefficients make of the experts' files, in float64."""
-    experts = load_pool([str(module.experts)]).vectors.double()
+    experts = load_pool([str(module.settings.experts)]).vectors.double()
     return held.double() @ experts
 
 
@@ -77,7 +76,7 @@ def test_what_is_exported_is_the_combination_and_the_card_says_which(
 ) -> None:
     module, root = searched
     pairs = [(module.swarm.global_best, root / "best_expert")]
-    pairs.append((module.swarm.personal_bests[1], export_expert(module, tmp_path / "one", 1)))
+    pairs.append((module.swarm.personal_bests[1], module.export(tmp_path / "one", 1)))
     for held, folder in pairs:
         found = module.pool.layout.flatten(load_file(folder / "adapter_model.safetensors"))
         torch.testing.assert_close(found.double(), weights_behind(module, held), rtol=1e-6, atol=1e-7)
@@ -161,9 +160,10 @@ def test_several_ranks_make_the_run_of_one(world: World, forked_ranks: ForkedRan
 def test_the_base_is_the_combination_without_any_expert(world: World, tmp_path: Path) -> None:
     module = search(world, tmp_path, particles=6, iterations=1, start=Start("experts_and_base"), **COEFFICIENTS)
     experts = len(module.pool.names)
-    first = first_positions(module, torch.Generator())
+    space, settings = module.particle_swarm.space, module.settings
+    first = space.first_positions(settings.start, 6, settings.child_span, torch.Generator())
     assert first[: experts + 1].tolist() == [*torch.eye(experts).tolist(), [0.0] * experts]
-    base = module.particle_swarm.vector(first[experts])
+    base = module.particle_swarm.space.vector(first[experts])
     scores = module.evaluator.evaluate([base], SwarmData(str(world.dataset)).splits.validation).utilities
     assert scores.tolist() == [float(module.swarm.initial_utilities[experts])]
     assert base[:].count_nonzero() == 0
@@ -192,7 +192,7 @@ def test_whole_models_are_read_from_their_files_and_never_scaled(
     experts = module.pool.vectors.double()
     origin = experts[module.pool.names.index("anna")] if named else experts.mean(dim=0)
     expected = origin + held @ (experts - origin)
-    found = module.particle_swarm.vector(module.swarm.global_best)[:]
+    found = module.particle_swarm.space.vector(module.swarm.global_best)[:]
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
     exported = load_file(tmp_path / "best_expert" / "model.safetensors")
     card = (tmp_path / "best_expert" / "README.md").read_text()

@@ -58,7 +58,7 @@ def test_a_search_that_stops_early_goes_where_a_full_one_goes(
     assert [name for name in first if name != "utilities" and not same(first[name], second[name])] == []
     assert torch.equal(full.positions, early.positions)
     assert content(tmp_path / "full" / "best_expert") == content(tmp_path / "early" / "best_expert") != {}
-    assert early.evaluations < full.evaluations
+    assert early.state.evaluations < full.state.evaluations
     for whole, part in zip(tables(tmp_path / "full"), tables(tmp_path / "early"), strict=True):
         asked = ~part["scores"].isnan()
         assert torch.equal(part["scores"][asked], whole["scores"][asked])
@@ -88,7 +88,7 @@ def test_a_utility_that_was_left_open_is_shown_by_its_bounds_and_never_as_a_valu
                 assert highest == (float(asked.sum()) + len(scores) - len(asked)) / len(scores)
     assert left_open > 5
     assert all(row["global_worst"] for row in rows)
-    assert module.evaluations == sum(float(row["evaluations"]) for row in rows)
+    assert module.state.evaluations == sum(float(row["evaluations"]) for row in rows)
 
 
 def test_without_repel_the_global_worst_is_not_asked_for_and_not_reported(world: World, tmp_path: Path) -> None:

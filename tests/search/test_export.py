@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.export import check_particle, export_expert
-from swarm_lightning.search.results import Row
+from swarm_lightning.search.export import check_particle
+from swarm_lightning.search.results import ResultRow
 from tests.search.tiny_search import FULL, World, search
 
 
@@ -17,10 +17,11 @@ def searched(world: World, tmp_path_factory: pytest.TempPathFactory) -> ModelSwa
     return search(world, tmp_path_factory.mktemp("searched"), iterations=3, engine=FULL)
 
 
+@pytest.mark.smoke
 def test_the_exported_best_expert_replies_as_the_search_heard_it(
     world: World, searched: ModelSwarm, tmp_path: Path
 ) -> None:
-    folder = export_expert(searched, tmp_path / "best")
+    folder = searched.export(tmp_path / "best")
     model = world.load(folder)
     for split, examples in (
         ("dev", searched.trainer.datamodule.splits.validation),  # type: ignore[attr-defined]
@@ -37,7 +38,7 @@ def test_the_exported_best_expert_replies_as_the_search_heard_it(
 
 def test_the_personal_best_of_any_particle_can_be_exported(world: World, searched: ModelSwarm, tmp_path: Path) -> None:
     for particle in (0, 3):
-        folder = export_expert(searched, tmp_path / str(particle), particle)
+        folder = searched.export(tmp_path / str(particle), particle)
         exported = searched.pool.layout.unflatten(searched.swarm.personal_bests[particle])
         for name, tensor in load_file(folder / "adapter_model.safetensors").items():
             assert tensor.equal(exported[name])
@@ -46,13 +47,13 @@ def test_the_personal_best_of_any_particle_can_be_exported(world: World, searche
 
 
 def test_the_card_says_what_the_search_knows(searched: ModelSwarm, tmp_path: Path) -> None:
-    rows = (Row("best initial expert", "towns", 0.125, 8), Row("best found expert", "particle 1", 0.875, 8))
-    card = (export_expert(searched, tmp_path / "best", test=rows) / "README.md").read_text()
+    rows = (ResultRow("best initial expert", "towns", 0.125, 8), ResultRow("best found expert", "particle 1", 0.875, 8))
+    card = (searched.export(tmp_path / "best", test=rows) / "README.md").read_text()
     for part in ("colours", "numbers", "stories", "towns", "0.1250", "0.8750", "3 iterations", "Seed: 0", "sums"):
         assert part in card
     assert f"{float(searched.swarm.global_best_utility):.4f}" in card
     assert "tensor(" not in card
-    of_a_particle = (export_expert(searched, tmp_path / "one", 1, test=rows) / "README.md").read_text()
+    of_a_particle = (searched.export(tmp_path / "one", 1, test=rows) / "README.md").read_text()
     assert "0.8750" not in of_a_particle, "the test score is the best found expert's"
 
 
@@ -61,5 +62,5 @@ def test_a_particle_out_of_range_is_refused(searched: ModelSwarm, tmp_path: Path
     with pytest.raises(InputError, match="from 0 to 3"):
         check_particle(particle, 4)
     with pytest.raises(InputError, match="from 0 to 3"):
-        export_expert(searched, tmp_path / "none", particle)
+        searched.export(tmp_path / "none", particle)
     assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.export import export_expert
-from swarm_lightning.search.running_scores import marks_of
+from swarm_lightning.search.scoring import marks_of
 from swarm_lightning.swarm import stored_moves
 from swarm_lightning.swarm.rows import RowStore
 from tests.full_models import (
@@ -139,7 +138,7 @@ def test_what_is_exported_replies_as_it_did_in_the_search(llama_world: FullWorld
     assert exported.dtype == getattr(torch, dtype)
     test = module.trainer.datamodule.splits.test  # type: ignore[attr-defined]
     # In bfloat16 the last digits depend on the batch: one row at a time is what plain transformers does.
-    best = module.particle_swarm.vector(module.swarm.global_best)
+    best = module.particle_swarm.space.vector(module.swarm.global_best)
     replies = [module.evaluator.evaluate([best], [one], whole_replies=True).outcomes[0][0] for one in test]
     expected = [llama_world.reply(exported, prompt_of(example.question)) for example in test]
     assert [outcome.reply for outcome in replies if outcome is not None] == expected
@@ -333,7 +332,7 @@ def test_an_expert_that_is_not_finite_is_refused_and_leaves_nothing_on_the_disk(
 def test_the_best_of_the_exported_particles_is_the_best_expert(llama_world: FullWorld, tmp_path: Path) -> None:
     module = run(llama_world, tmp_path, iterations=2, storage="disk")
     best = int(module.swarm.best_particle)
-    folder = export_expert(module, tmp_path / "particle", best)
+    folder = module.export(tmp_path / "particle", best)
     name = "model.safetensors"
     assert (folder / name).read_bytes() == (tmp_path / "best_expert" / name).read_bytes()
 

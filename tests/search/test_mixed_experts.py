@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.export import export_expert
 from tests.conftest import MIXED
 from tests.search.tiny_search import FULL, World, search
 
@@ -33,7 +32,7 @@ def test_replies_before_the_first_move_are_those_of_plain_peft(
 def test_what_it_finds_replies_in_plain_peft_as_in_the_search(
     world: World, searched: ModelSwarm, tmp_path: Path
 ) -> None:
-    folder = export_expert(searched, tmp_path / "found", particle=6)  # the child of two of them
+    folder = searched.export(tmp_path / "found", particle=6)  # the child of two of them
     scores = world.score(world.replies(world.load(folder), "dev"), "dev")
     assert float(searched.swarm.personal_best_utilities[6]) == sum(scores) / len(scores)
     assert "Ranks differ" in (folder / "README.md").read_text()

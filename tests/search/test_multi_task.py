@@ -278,7 +278,7 @@ def test_a_search_that_stops_early_goes_where_a_full_one_goes(
     assert [name for name in first if name != "utilities" and not same(first[name], second[name])] == []
     assert torch.equal(full.positions, early.positions)
     assert content(tmp_path / "full" / "best_expert") == content(tmp_path / "early" / "best_expert") != {}
-    assert early.evaluations < full.evaluations
+    assert early.state.evaluations < full.state.evaluations
     assert len({row["personal_best_mean"] for row in read_rows(tmp_path / "full" / "history.csv")}) > 2
     names = [sorted((tmp_path / name / "score_tables").iterdir()) for name in ("full", "early")]
     for whole, part in zip(map(load_file, names[0]), map(load_file, names[1]), strict=True):

@@ -11,7 +11,7 @@ import torch
 from swarm_lightning.differences import differences_between, flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch
-from swarm_lightning.search.resume import check_same_search, settings_of
+from swarm_lightning.search.settings import check_same_search, settings_of
 from tests.search.tiny_search import (
     TIMINGS,
     World,
@@ -61,6 +61,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert rows_without_timings(folder) == rows_without_timings(other)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("settings", [PLAIN, WITH_DROPS], ids=["every particle evaluated", "drop-K and drop-N"])
 def test_a_stopped_and_resumed_run_is_bit_for_bit_one_that_was_never_stopped(
     world: World, tmp_path: Path, settings: dict[str, Any]

@@ -10,7 +10,6 @@ import yaml
 from swarm_lightning.callbacks.first_look import FirstLook, frame
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch
-from swarm_lightning.search.comparison import compare
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import FULL, World, content, load_checkpoint, read_rows, run_swarm, same, search
@@ -75,14 +74,13 @@ def test_a_search_that_stops_early_goes_where_a_full_one_goes(world: World, tmp_
     first, second = full.swarm.memory(), early.swarm.memory()
     assert [name for name in first if name != "utilities" and not same(first[name], second[name])] == []
     assert torch.equal(full.positions, early.positions)
-    assert early.evaluations < full.evaluations
+    assert early.state.evaluations < full.state.evaluations
 
 
 def test_what_is_reported_was_drawn_by_the_particles_that_it_names(world: World, tmp_path: Path) -> None:
     module = search(world, tmp_path, objective=ExactMatch(**WARM), particles=5, engine=FULL)
-    module.ensemble_size = 3
     splits = module.trainer.datamodule.splits  # type: ignore[attr-defined]
-    initial, found, _ = compare(module, splits.validation, ensemble=True)
+    initial, found, _ = module.bests.score(splits.validation, ensemble_size=3)
     assert initial.utility == float(module.swarm.initial_utilities[module.best_initial])
     assert found.utility == float(module.swarm.global_best_utility)
     best = module.swarm.global_best.unsqueeze(0)

@@ -64,6 +64,7 @@ def follow(plain_peft: PlainPeft, first_velocity: str, repel: float) -> Trajecto
     return reference_search(plain_peft.start, plain_peft.utility, settings)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("engine", [FULL, EngineSettings(chunk=1)], ids=["everything asked", "what can't matter left"])
 @pytest.mark.parametrize("repel", [0.05, 0.0])
 @pytest.mark.parametrize("first_velocity", ["zero", "best"])

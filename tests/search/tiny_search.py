@@ -31,8 +31,7 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.population import Draws
-from swarm_lightning.search.storage import Storage
+from swarm_lightning.search.settings import Draws, Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
 

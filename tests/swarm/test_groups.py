@@ -5,6 +5,8 @@ import torch
 
 from swarm_lightning.swarm import ParticleSwarm
 from swarm_lightning.swarm.rules import BLOCK, Coefficients, move
+from swarm_lightning.swarm.space import Material
+from swarm_lightning.swarm.spaces.dense import TensorSpace
 from swarm_lightning.swarm.state import Swarm, first_state
 
 
@@ -70,7 +72,7 @@ def test_groups_larger_than_a_block_are_moved_whole(threads: int, monkeypatch: p
 
 def test_groups_are_refused_by_the_fused_kernel_before_anything_begins() -> None:
     swarm = ParticleSwarm([torch.eye(3)], kernel="compiled")
-    swarm.groups = [1, 2]
+    swarm.enter(TensorSpace(Material(sizes=[1, 2])))
     with pytest.raises(ValueError, match="kernel to be auto or plain with groups of weights, but got 'compiled'"):
         swarm.begin(torch.zeros(3), torch.Generator())
     assert not swarm.begun

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from swarm_lightning.errors import StorageError
 from swarm_lightning.swarm import ParticleSwarm, stored_moves
 from swarm_lightning.swarm.population import FirstVelocity, grow_population
 from swarm_lightning.swarm.rows import ZERO, RowStore
 from swarm_lightning.swarm.rules import BLOCK, diversity, stagnant
+from swarm_lightning.swarm.space import Material
+from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.stored_moves import grow_rows
 
@@ -35,6 +38,10 @@ def stored(folder: Path) -> tuple[RowStore, Tensor]:
     for number, expert in zip(numbers, experts(), strict=True):
         store.write(number, 0, expert)
     return store, grow_rows(store, numbers, PARTICLES, 2.0, torch.Generator().manual_seed(1))
+
+
+def space_of(store: RowStore) -> RowSpace:
+    return RowSpace(Material(sizes=[store.size], folder=store.folder))
 
 
 def landscape_of(positions: Tensor) -> Tensor:
@@ -66,7 +73,7 @@ def test_a_search_in_rows_is_bit_for_bit_the_search_in_memory(
 
     store, numbers = stored(tmp_path)
     disk = ParticleSwarm([numbers], first_velocity=first_velocity, repel=repel)
-    disk.rows = store
+    disk.enter(space_of(store))
     disk.begin(landscape_of(stacked(store, numbers)), torch.Generator().manual_seed(2))
     found = [disk.diversity(), *travel(disk, lambda: landscape_of(stacked(store, numbers)))]
 
@@ -89,7 +96,7 @@ def test_a_move_writes_new_rows_only_and_an_interrupted_one_leaves_the_swarm_as_
 ) -> None:
     store, numbers = stored(tmp_path)
     swarm = ParticleSwarm([numbers])
-    swarm.rows = store
+    swarm.enter(space_of(store))
     swarm.begin(landscape_of(stacked(store, numbers)), torch.Generator().manual_seed(2))
     store.keep(held(swarm.swarm))
     before, files = held(swarm.swarm), {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -117,7 +124,7 @@ def test_a_move_writes_new_rows_only_and_an_interrupted_one_leaves_the_swarm_as_
 def test_a_particle_that_stays_on_its_personal_best_keeps_its_row(tmp_path: Path) -> None:
     store, numbers = stored(tmp_path)
     swarm = ParticleSwarm([numbers], inertia=1.0, cognitive=0.0, social=0.0, repel=0.0, first_velocity="zero")
-    swarm.rows = store
+    swarm.enter(space_of(store))
     swarm.begin(landscape_of(stacked(store, numbers)), torch.Generator().manual_seed(2))
     before = swarm.swarm.positions.clone()
     swarm.step(lambda: torch.zeros(PARTICLES))
@@ -152,6 +159,6 @@ def test_rows_that_are_not_kept_are_removed_and_missed(tmp_path: Path) -> None:
 
 def test_where_the_disk_has_no_room_nothing_is_left(tmp_path: Path) -> None:
     store = RowStore(tmp_path, 1 << 55)
-    with pytest.raises(OSError):  # noqa: PT011 - its text is the system's
+    with pytest.raises(StorageError, match="Expected to write"):
         store.create(2)
     assert list(tmp_path.iterdir()) == []

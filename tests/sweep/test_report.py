@@ -1,10 +1,10 @@
 """The report of a sweep: what a terminal shows, and what Markdown has to be kept from reading."""
 
 from swarm_lightning.sweep.report import TrialRow, outcome, render
-from swarm_lightning.sweep.space import Choice, Space
+from swarm_lightning.sweep.space import Choice, DrawnSpace
 
 KINDS = ("experts_and_base", "base_and_sparsified")
-SPACE: Space = {"model.start.kind": Choice(KINDS)}
+SPACE: DrawnSpace = {"model.start.kind": Choice(KINDS)}
 
 
 def row(number: int, kind: str, state: str = "ended", validation: float = 0.5) -> TrialRow:

@@ -6,13 +6,13 @@ import optuna
 import pytest
 
 from swarm_lightning.sweep.sampler import WithoutRepeats
-from swarm_lightning.sweep.space import Choice, Range, Space, draw_settings
+from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, draw_settings
 
 Kind = Literal["random", "grid", "tpe"]
-SPACE: Space = {"a": Choice((0, 1, 2, 3)), "b": Range(0.0, 1.0, 0.25)}
+SPACE: DrawnSpace = {"a": Choice((0, 1, 2, 3)), "b": Range(0.0, 1.0, 0.25)}
 
 
-def searched(kind: Kind, space: Space, trials: int, seed: int = 0) -> list[dict[str, float]]:
+def searched(kind: Kind, space: DrawnSpace, trials: int, seed: int = 0) -> list[dict[str, float]]:
     """Draw trials whose utility is highest at b = 0.75, and the higher the larger a is."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
@@ -38,7 +38,7 @@ def test_draws_belong_to_the_seed(kind: Kind) -> None:
 
 
 def test_tpe_comes_to_draw_where_utilities_are_high() -> None:
-    space: Space = {"a": Range(0.0, 3.0), "b": Range(0.0, 1.0)}
+    space: DrawnSpace = {"a": Range(0.0, 3.0), "b": Range(0.0, 1.0)}
     found = searched("tpe", space, 45)
     at_first, later = ([abs(setting["b"] - 0.75) for setting in part] for part in (found[:10], found[30:]))
     assert sum(later) / len(later) < 0.5 * sum(at_first) / len(at_first)

@@ -11,16 +11,17 @@ from swarm_lightning.locks import lock_if_free
 from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.sweep.report import budget, rows_of
 from swarm_lightning.sweep.settings import SweepSettings
-from swarm_lightning.sweep.space import Choice, Space
+from swarm_lightning.sweep.space import Choice, DrawnSpace
 from swarm_lightning.sweep.study import SweepStudy
 
-SPACE: Space = {"model.particles": Choice((2, 3, 4, 5))}
+SPACE: DrawnSpace = {"model.particles": Choice((2, 3, 4, 5))}
 
 
 def study_in(folder: Path, **settings: Any) -> SweepStudy:
     return SweepStudy(folder, SweepSettings(**{"trials": 3, **settings}), SPACE, {"model": {"base": "a"}})
 
 
+@pytest.mark.smoke
 def test_two_processes_never_have_the_same_trial(tmp_path: Path) -> None:
     one, other = study_in(tmp_path / "study"), study_in(tmp_path / "study")
     with ExitStack() as held:
@@ -32,6 +33,7 @@ def test_two_processes_never_have_the_same_trial(tmp_path: Path) -> None:
     assert len(set(drawn)) == 3
 
 
+@pytest.mark.smoke
 def test_a_trial_whose_process_has_gone_is_taken_up_and_one_that_was_told_is_not(tmp_path: Path) -> None:
     with study_in(tmp_path / "study").next_trial() as claimed:
         assert claimed is not None

@@ -88,6 +88,7 @@ def differs(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
+@pytest.mark.smoke
 def test_an_expert_is_what_a_plain_loop_makes_of_it(
     new_maker: MakeMaker, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ class Interrupt(L.Callback):
             raise RuntimeError("killed")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("every", "step"), [(1, 4), (2, 5), (4, 2)])
 def test_an_interrupted_training_ends_in_the_same_adapter(
     new_maker: MakeMaker, tmp_path: Path, every: int, step: int

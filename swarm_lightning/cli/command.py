@@ -1,0 +1,282 @@
+"""The commands that search or need a search: Lightning's own command line, with defaults that fit a swarm.
+
+One config file describes a search; every key can be overridden by a flag. A run gets a folder of its own below
+`trainer.default_root_dir`, and `--ckpt_path last` goes on in the newest one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.callbacks import (
+    ContinuedCSVLogger,
+    ContinueMetrics,
+    ExportBest,
+    FirstLook,
+    History,
+    OrderlyEnd,
+    PredictionWriter,
+    RestartStagnant,
+    StopOnPlateau,
+    Summary,
+    SwarmCheckpoint,
+    SwarmProgress,
+)
+from swarm_lightning.cli.begun import other_settings
+from swarm_lightning.cli.compare import comparison_folder
+from swarm_lightning.cli.loggers import RememberLoggers, go_on, placed
+from swarm_lightning.cli.parser import SwarmParser
+from swarm_lightning.cli.save_config import SaveConfig
+from swarm_lightning.cli.trainer import SwarmTrainer
+from swarm_lightning.cli.user_code import check_seed, told_as_input
+from swarm_lightning.data.module import SwarmData
+from swarm_lightning.doors.jsonargparse import keys_of
+from swarm_lightning.doors.lightning import known_rank
+from swarm_lightning.doors.lightning_cli import CommandLine
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.runs.checkpoint_check import check_checkpoint
+from swarm_lightning.runs.run_folder import (
+    CONFIG,
+    claim_run_folder,
+    find_begun,
+    find_checkpoint,
+    is_untouched,
+    newer_than,
+    next_run_folder,
+    remove_if_empty,
+    run_folder_of,
+)
+from swarm_lightning.runs.run_lock import RunLock, hold_run
+from swarm_lightning.search.strategy import external_launch
+from swarm_lightning.shown import say
+from swarm_lightning.sweep.settings import SweepSettings
+
+PARTS = {"model", "datamodule"}
+DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
+SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
+# Commands that are no search: they have configs of their own.
+OTHER_COMMANDS = {"experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row."}
+
+TRAINER_DEFAULTS = {
+    "max_steps": 50,
+    "devices": 1,
+    "default_root_dir": "runs",
+    "log_every_n_steps": 1,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,
+    "enable_model_summary": False,
+}
+
+
+class SwarmCLI(CommandLine):
+    """`swarm fit|validate|test|predict|export|compare --config FILE`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
+
+        Args:
+            args: Those of `LightningCLI`.
+            kwargs: Those of `LightningCLI`.
+        """
+        self.new_folder: Path | None = None
+        self.lock: RunLock | None = None
+        # Ranks that start all at once agree on the run folder before anything is made of it.
+        launch = external_launch()
+        self.ranks = Ranks() if launch is None else Ranks.join(launch.processes, launch.nodes)
+        try:
+            super().__init__(*args, **kwargs)
+        finally:
+            if self.lock is not None:
+                self.lock.release()
+            if self.new_folder is not None and known_rank() == 0:  # of a search that was refused
+                remove_if_empty(self.new_folder)
+                remove_if_empty(self.new_folder.parent)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS}
+
+    def settings_of_commands(self) -> dict[str, type]:
+        """Name the commands with settings of their own beside those of a search."""
+        return {"compare": CompareSettings, "sweep": SweepSettings}
+
+    def further_commands(self) -> dict[str, str]:
+        """Name the commands that are no method of the trainer."""
+        return {"sweep": SWEEP, **OTHER_COMMANDS}
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Let every command take the configs of the others; a run's own config is one of `fit` or `compare`.
+
+        Args:
+            args: Those of `LightningCLI.setup_parser`.
+            kwargs: Those of `LightningCLI.setup_parser`.
+        """
+        super().setup_parser(*args, **kwargs)
+        others = {**dict.fromkeys(self.settings_of_commands()), "ckpt_path": (None,), "weights_only": (True, None)}
+        for command in [*self.subcommands(), *(self.further_commands().keys() & self.settings_of_commands().keys())]:
+            parser = self.parser_of(command)
+            own = keys_of(parser)
+            assert isinstance(parser, SwarmParser)
+            parser.passed_over = {key: values for key, values in others.items() if key not in own}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give every part of a search that is a callback a key of its own in the config."""
+        parser.add_lightning_class_args(RestartStagnant, "restart")
+        parser.add_lightning_class_args(StopOnPlateau, "stop")
+        parser.add_lightning_class_args(SwarmCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(History, "history")
+        parser.add_lightning_class_args(ExportBest, "export_best")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, then settle which checkpoint is meant and which folder the run writes to."""
+        with self.ranks.together(), told_as_input():
+            super().parse_arguments(parser, args)
+            check_seed(self.settings_given.get("seed_everything"))
+            if self.config.subcommand == "sweep":  # its searches have folders of their own
+                return
+            folder = self._choose_files()
+        settings = self.settings_given
+        folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
+        settings.trainer.default_root_dir = folder
+        settings.trainer.logger = placed(settings.trainer.logger, folder)
+        if settings.ckpt_path is not None:
+            go_on(settings.trainer.logger, folder)
+
+    def _choose_files(self) -> str:
+        settings = self.settings_given
+        # The config that is saved keeps the words of the user, so that it starts the same search anew.
+        self.config_as_given = self.config.clone()
+        root = settings.trainer.default_root_dir
+        if self.config.subcommand == "compare":
+            begun = comparison_folder(settings.compare.output, root)
+            if begun is not None:
+                if settings.compare.output == "last":
+                    _say(f"--compare.output last: {begun}")
+                self.new_folder = None if begun.exists() else begun
+            return self._new_run(settings) if begun is None else self._take(begun)
+        fits = self.config.subcommand == "fit"
+        if settings.get("ckpt_path") is not None:
+            begun = self._begun(settings.ckpt_path, root) if fits else None
+            if begun is not None:
+                settings.ckpt_path = None
+                return self._take(begun)
+            checkpoint = find_checkpoint(settings.ckpt_path, root)
+            check_checkpoint(checkpoint)
+            folder = run_folder_of(checkpoint)
+            if settings.ckpt_path == "last":
+                newer = ", ".join(str(run) for run in newer_than(folder))
+                _say(f"--ckpt_path last: {checkpoint}" + (f" ({newer} passed over: no checkpoint)" if newer else ""))
+            settings.ckpt_path = str(checkpoint)
+            return self._take(folder) if fits else str(folder)
+        if fits:
+            if settings.trainer.max_steps == 0:
+                raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
+            return self._new_run(settings)
+        raise InputError(
+            f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
+            f"{root!r}, a run folder, or a checkpoint file."
+        )
+
+    def _begun(self, source: str, root: str) -> Path | None:
+        """Return the folder of a run that has no checkpoint yet, where it is meant and of the same search."""
+        begun = find_begun(source, root)
+        if begun is None:
+            return None
+        if is_untouched(begun):
+            _say(f"{begun} is of a run that was ended before it wrote anything: the search begins anew there.")
+            self.new_folder = begun
+            return begun
+        fit = self.config_as_given["fit"]
+        others = other_settings(begun, self.parser_of("fit").dump(fit, skip_unset=False))
+        if not others:
+            _say(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
+            return begun
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        if source != "last":
+            raise InputError(
+                f"Expected to go on with the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
+                f"are others now: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
+            )
+        _say(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
+        return None
+
+    def _new_run(self, settings: Namespace) -> str:
+        """Make a run folder that nobody has."""
+        root = settings.trainer.default_root_dir
+        if known_rank() == 0 and (external_launch() is not None or settings.trainer.num_nodes == 1):
+            self.new_folder = claim_run_folder(root)
+            return self._take(self.new_folder)
+        # Machines of one run that were started by hand meet later: until then none may make the folder.
+        self.new_folder = next_run_folder(root)
+        return str(self.new_folder)
+
+    def _take(self, folder: Path) -> str:
+        """Keep other processes out of a run folder, before anything is loaded or written."""
+        if known_rank() == 0:
+            self.lock = hold_run(folder)
+        return str(folder)
+
+    def instantiate_classes(self) -> None:
+        """Make all parts of the search, on every rank; each search of a sweep makes its own."""
+        if self.subcommand == "sweep":
+            return
+        with self.ranks.together(), told_as_input():
+            super().instantiate_classes()
+
+    def run_command(self, command: str) -> None:
+        """Run the chosen command; a sweep, whose searches are commands of their own, is for `main` to run."""
+        if command != "sweep":
+            super().run_command(command)
+
+    def further_callbacks(self) -> list[Callback]:
+        """Return what shows a search to the user and writes down what came out."""
+        return [FirstLook(), Summary(), PredictionWriter()]
+
+    def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
+        """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
+        settings = self.settings_made("trainer")
+        bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
+        # The bar is closed before the summary is printed.
+        added = [OrderlyEnd(), *bar]
+        if self.subcommand != "compare":
+            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks()]
+        settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
+        if settings.get("logger") in (None, True):
+            kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
+        trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, SaveConfigCallback):
+                callback.config = self.config_as_given[str(self.subcommand)]
+        return trainer  # type: ignore[return-value]
+
+
+# Arguments of the command line whatever is searched.
+COMMON: dict[str, Any] = {
+    "datamodule_class": SwarmData,
+    "save_config_callback": SaveConfig,
+    "trainer_class": SwarmTrainer,
+    "trainer_defaults": TRAINER_DEFAULTS,
+    "seed_everything_default": 0,
+    "auto_configure_optimizers": False,
+    "load_from_checkpoint_support": False,
+    "parser_class": SwarmParser,
+    "parser_kwargs": {"description": DESCRIPTION},
+}
+
+
+def _say(what: str) -> None:
+    """Print on the first rank, before anything else is printed."""
+    if known_rank() == 0:
+        say(what, flush=True)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

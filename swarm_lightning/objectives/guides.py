@@ -1,0 +1,215 @@
+"""Smooth guides: what a search can follow in place of a score of 0 or 1.
+
+A right answer tells one bit, and 200 of them are a coarse and noisy number. How likely the model finds the right answer
+rises before the answer turns right, and needs no generation. A guide asks the same examples with the same prompts as
+its objective; what is reported, and what chooses at the end, stays the objective. That a guide ranks models as its
+objective does has to be measured, not taken for granted.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.judge_rating import JudgeRating
+from swarm_lightning.objectives.mean_log_likelihood import LOWEST, MeanLogLikelihood, mean_logarithm
+from swarm_lightning.objectives.means import harmonic_mean
+from swarm_lightning.objectives.multi_task import MultiTask
+from swarm_lightning.objectives.multiple_choice import MultipleChoice, most_likely, size_of
+from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome
+from swarm_lightning.objectives.reward_model import RewardModel
+from swarm_lightning.objectives.safety import Safety
+from swarm_lightning.objectives.utility import parts_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ChoiceLogShare:
+    """Score a multiple choice by the logarithm of the right choice's share among all choices, in nats.
+
+    The share is the softmax over the choices' log-likelihoods behind the prompt: of the letters, or with `method:
+    likelihood` of what the objective compares there, divided as it divides. ln(1/4) is a guess among four. A share that
+    is no number, or lower, counts as -1,000,000.
+    """
+
+    bounds: tuple[float, float] = (-math.inf, 0.0)
+
+    def __init__(self, objective: MultipleChoice) -> None:
+        """Take what is followed.
+
+        Args:
+            objective: How the choices are put to the model.
+        """
+        self.objective = objective
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse what the objective can't serve."""
+        self.objective.check(examples, tokenizer)
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees for an example."""
+        return self.objective.prompt(example, tokenizer)
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Measure the share of every right choice.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            model: What answers.
+
+        Returns:
+            One outcome per example; its reply and answer are the letter of the choice with the largest share.
+        """
+        outcomes = []
+        normalize = self.objective.normalize
+        for example, row in zip(examples, self.objective.likelihoods(examples, model), strict=True):
+            letters = list(example.choices or {})
+            place = most_likely(row, normalize)
+            letter = None if place is None else letters[place]
+            gold = letters.index(example.answer) if example.answer in letters else None
+            outcomes.append(Outcome(letter or "", letter, log_share(row, gold, normalize)))
+        return outcomes
+
+
+class GoldLikelihood:
+    """Score an exact match by the mean log-probability of the right answer's tokens behind the prompt, in nats.
+
+    The answer stands there as the model would write it: behind a space, unless the prompt ends in white space or a chat
+    template comes between. It is the whole gold answer; one that holds its working is measured with it. Where replies
+    hold a text of their own before the answer, the likelihood of the answer alone says less. A mean that is no number,
+    or lower, counts as -1,000,000.
+    """
+
+    bounds: tuple[float, float] = (-math.inf, 0.0)
+
+    def __init__(self, objective: ExactMatch) -> None:
+        """Take what is followed.
+
+        Args:
+            objective: How the questions are put to the model.
+        """
+        self.objective = objective
+
+    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse what the objective can't serve."""
+        self.objective.check(examples, tokenizer)
+
+    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
+        """Return the text that the model sees for an example."""
+        return self.objective.prompt(example, tokenizer)
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+        """Measure every right answer.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            model: What answers.
+
+        Returns:
+            One outcome per example; its reply is the text that was measured, and nothing is put to a vote. Without a
+            gold answer the score is the lowest.
+        """
+        template = self.objective.template
+        prompts = template.render_all(examples, model.tokenizer)
+        texts = [(example.answer or "").strip() for example in examples]
+        continuations = [
+            (template.continued(prompt, text),) if text else () for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        found = model.loglikelihood(prompts, continuations, add_special_tokens=template.add_special_tokens)
+        scores = [mean_logarithm(row[0]) if row else LOWEST for row in found]
+        return [Outcome(text, None, score) for text, score in zip(texts, scores, strict=True)]
+
+
+class HarmonicGuide(MultiTask):
+    """Combine the guides of several tasks by the harmonic mean of probabilities.
+
+    Logarithms have no harmonic mean: a task whose guide is one counts with exp(its mean), the geometric mean of its
+    examples' probabilities.
+    """
+
+    def __init__(self, tasks: Mapping[str, Objective]) -> None:
+        """Take the guides.
+
+        Args:
+            tasks: The guide of every task by its name.
+        """
+        super().__init__(dict(tasks), combine="mean")
+
+    def utility(self, scores: Sequence[float], examples: Sequence[Example]) -> float:
+        """Combine the utilities of the tasks; it never falls where a score rises.
+
+        Args:
+            scores: One per example.
+            examples: What was asked.
+
+        Returns:
+            The utility of one particle.
+        """
+        parts = parts_of(self, scores, examples)
+        return harmonic_mean(
+            [math.exp(value) if self.tasks[task].bounds[0] < 0 else value for task, value in parts.items()]
+        )
+
+
+# By the very class: an objective that builds on one of these may score something else.
+GUIDES: Mapping[type, Callable[[Any], Objective]] = {
+    MultipleChoice: ChoiceLogShare,
+    ExactMatch: GoldLikelihood,
+    MeanLogLikelihood: lambda objective: objective,
+    JudgeRating: lambda objective: objective,
+    RewardModel: lambda objective: objective,
+    Safety: lambda objective: objective,
+    MultiTask: lambda objective: _of_tasks(objective),
+}
+
+
+def guide_of(objective: Objective) -> Objective:
+    """Return the smooth guide of an objective: itself where its own score is smooth already.
+
+    Args:
+        objective: What is reported in the end.
+
+    Raises:
+        InputError: If it has none.
+    """
+    make = GUIDES.get(type(objective))
+    if make is None:
+        known = ", ".join(kind.__name__ for kind in GUIDES)
+        raise InputError(
+            f"Expected an objective with a smooth guide ({known}), but {type(objective).__name__} has none: nothing "
+            "says which text a better model would find likelier. Follow the objective itself (guide: objective)."
+        )
+    return make(objective)
+
+
+def log_share(likelihoods: Sequence[Likelihood], gold: int | None, normalize: str) -> float:
+    """Return the logarithm of one continuation's share among several, by the softmax over their log-likelihoods.
+
+    Args:
+        likelihoods: One per continuation.
+        gold: The place of that continuation; None where there is none.
+        normalize: none, tokens or characters: what each log-likelihood is divided by.
+
+    Returns:
+        A number between `LOWEST` and 0, which is `LOWEST` where it would be none.
+
+    >>> one, other = Likelihood(math.log(0.3), 1, 1), Likelihood(math.log(0.1), 1, 1)
+    >>> round(math.exp(log_share([one, other], 0, "none")), 6)
+    0.75
+    """
+    if gold is None:
+        return LOWEST
+    values = [one.logarithm / size_of(one, normalize) for one in likelihoods]
+    highest = max(values)
+    share = values[gold] - highest - math.log(math.fsum(math.exp(value - highest) for value in values))
+    return min(max(share, LOWEST), 0.0) if math.isfinite(share) else LOWEST
+
+
+def _of_tasks(objective: MultiTask) -> Objective:
+    tasks = {name: guide_of(part) for name, part in objective.tasks.items()}
+    if objective.combine == "harmonic_mean":
+        return HarmonicGuide(tasks)
+    return MultiTask(tasks, objective.combine, None if objective.weights is None else dict(objective.weights))

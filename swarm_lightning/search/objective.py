@@ -1,0 +1,175 @@
+"""What a search does with its objective: refuse tasks that do not fit the data, let it measure, keep what it knows.
+
+Preparing and keeping a state are optional for an objective, and so are tasks; see `MeasuresTheBase`, `KeepsState` and
+`HasTasks` in `objectives/protocol.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example, ExampleSplits
+from swarm_lightning.differences import flatten
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.objectives.protocol import HasTasks, KeepsState, MeasuresTheBase, Objective
+from swarm_lightning.objectives.utility import parts_of
+from swarm_lightning.search.results import FOUND, INITIAL
+from swarm_lightning.swarm.state import Swarm
+
+if TYPE_CHECKING:
+    from swarm_lightning.evaluation.evaluator import Evaluator
+
+
+def check_tasks(objective: Objective, splits: ExampleSplits | None) -> None:
+    """Refuse an objective and data that do not have the same tasks, before anything is loaded or written.
+
+    Args:
+        objective: What will be asked.
+        splits: The data; None where it is the user's own, and seen only when it comes.
+
+    Raises:
+        InputError: If a task has no dataset, or a dataset no task.
+    """
+    if splits is None:
+        return
+    named = dict.fromkeys(example.task for example in (*splits.validation, *splits.test))
+    given = [task for task in named if task]
+    if not isinstance(objective, HasTasks):
+        if given:
+            raise InputError(
+                f"Expected one dataset for {type(objective).__name__}, but data.dataset has one for each of "
+                f"{', '.join(given)}. Set model.objective to swarm_lightning.objectives.MultiTask with these tasks, or "
+                "name one dataset."
+            )
+        return
+    if not given:
+        raise InputError(
+            f"Expected data.dataset to be a mapping with a dataset for each of the tasks {', '.join(objective.tasks)}, "
+            "but it is one dataset. Write `dataset: {name: file, ...}` with these names."
+        )
+    without_data = [task for task in objective.tasks if task not in given]
+    without_objective = [task for task in given if task not in objective.tasks]
+    if without_data or without_objective:
+        lacking = [f"data.dataset lacks {', '.join(without_data)}"] if without_data else []
+        lacking += [f"the objective lacks {', '.join(without_objective)}"] if without_objective else []
+        raise InputError(
+            f"Expected the same tasks in model.objective and data.dataset, but {' and '.join(lacking)}. Give every "
+            "task an objective and a dataset."
+        )
+
+
+def parts_in(objective: Objective, scores: Tensor, examples: Sequence[Example]) -> dict[str, float]:
+    """Return the utility of every task; nothing where the objective has no tasks, or not everything was asked.
+
+    Args:
+        objective: What was asked.
+        scores: Scores of one particle [M].
+        examples: What was asked, M of them.
+    """
+    if len(scores) != len(examples) or scores.isnan().any():
+        return {}
+    return parts_of(objective, scores.tolist(), examples)
+
+
+def note_parts(
+    objective: Objective,
+    swarm: Swarm,
+    scores: Tensor,
+    initial: int,
+    examples: Sequence[Example],
+    before: Mapping[str, dict[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Say what the best initial and the best found expert make of every task.
+
+    Args:
+        objective: What was asked.
+        swarm: The swarm, which has just taken in its scores.
+        scores: The scores of the personal bests [N, M].
+        initial: Which particle is the best initial expert.
+        examples: What was asked, M of them.
+        before: What this returned before; empty at first.
+
+    Returns:
+        Utility by task of both; nothing where the objective has no tasks.
+    """
+    if not isinstance(objective, HasTasks):
+        return {}
+    parts = dict(before)
+    if not parts:
+        parts[INITIAL] = parts_in(objective, scores[initial], examples)
+        at_0 = tasks_at_0(objective, swarm.initial_utilities, scores, examples)
+        if at_0:
+            rank_zero_warn(
+                f"Every particle begins with utility 0, because none scores above 0 on {', '.join(at_0)}: until one "
+                "does, nothing guides the search. Look at the prompt and the reply, bring an expert that can do it, or "
+                "set combine: mean.",
+                stacklevel=2,
+            )
+    parts[FOUND] = parts_in(objective, scores[int(swarm.best_particle)], examples)
+    return parts
+
+
+def tasks_at_0(objective: Objective, utilities: Tensor, scores: Tensor, examples: Sequence[Example]) -> list[str]:
+    """Name the tasks that keep every utility at 0, as one that nobody can do does in a harmonic mean.
+
+    Args:
+        objective: What was asked.
+        utilities: Utility of every particle [N].
+        scores: Their scores [N, M].
+        examples: What was asked, M of them.
+
+    Returns:
+        Names of tasks; none where any utility is another than 0.
+    """
+    if bool((utilities != 0).any()):
+        return []
+    parts = [parts_in(objective, row, examples) for row in scores]
+    return [task for task in parts[0] if all(part.get(task, 0.0) == 0 for part in parts)]
+
+
+def prepare_objective(objective: Objective, evaluator: "Evaluator", ranks: Ranks, examples: Sequence[Example]) -> None:
+    """Let the objective measure what it needs on the base model alone, before the first evaluation of a search.
+
+    The first rank measures and the others take over what it found: were all to measure, their last digits might differ.
+
+    Args:
+        objective: What is asked.
+        evaluator: Lends the base.
+        ranks: The processes that share the work.
+        examples: The examples that guide the search.
+
+    Raises:
+        InputError: If the objective can't be prepared; on all ranks.
+    """
+    with ranks.together():
+        if isinstance(objective, MeasuresTheBase) and ranks.index == 0:
+            with evaluator.base_alone(examples) as model:
+                objective.prepare(examples, model)
+    state = ranks.first(objective_state(objective))
+    with ranks.together():
+        load_objective_state(objective, state)
+    if isinstance(objective, MeasuresTheBase) and state:
+        shown = ", ".join(f"{name} {value}" for name, value in flatten(state).items())
+        rank_zero_info(f"{type(objective).__name__} begins with: {shown}.")
+
+
+def objective_state(objective: Objective) -> dict[str, Any]:
+    """Return what an objective keeps, as plain values by name; nothing for most."""
+    return objective.state_dict() if isinstance(objective, KeepsState) else {}
+
+
+def load_objective_state(objective: Objective, state: dict[str, Any]) -> None:
+    """Give an objective what it kept.
+
+    Args:
+        objective: Of the class that it comes from.
+        state: What `objective_state` returned.
+
+    Raises:
+        InputError: If it belongs to another objective.
+    """
+    if state and isinstance(objective, KeepsState):
+        objective.load_state_dict(state)

@@ -1,0 +1,246 @@
+"""The parts of a search that are loaded: the resident model, and what asks it.
+
+Everything the user gave is checked here or in the parts, before any long work starts. What searches of one process may
+share is handed in: see `Sharing`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example, ExampleSplits
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.objectives.protocol import Objective, RepliesOnly
+from swarm_lightning.search.settings import SearchSettings, check_same_search
+from swarm_lightning.vectors import Vectors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Resident:
+    """What is loaded once.
+
+    Attributes:
+        adapted: The base as the model that becomes particles: by adapters, or by all of its weights.
+        tokenizer: The base's.
+        fingerprint: What tells the base from others.
+    """
+
+    adapted: ResidentModel
+    tokenizer: "PreTrainedTokenizerBase"
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the scores of a position depend on beside the position.
+
+    Attributes:
+        objective: What is asked.
+        identity: What makes the search this one.
+        seed: Its seed, which sampled replies are drawn by.
+        dtype: Data type of the base.
+        device: Type of the device.
+    """
+
+    objective: Objective
+    identity: Mapping[str, Any]
+    seed: int | None
+    dtype: str
+    device: str
+
+
+class Sharing(Protocol):
+    """What a search leaves to others that it may share with: what is loaded, what was measured, what was asked."""
+
+    def resident(self, key: object, load: Callable[[], Resident]) -> Resident:
+        """Return what a search needs loaded.
+
+        Args:
+            key: What tells it from what other searches need.
+            load: Loads it.
+        """
+
+    def measure(self, asked: Asked, measure: Callable[[], None]) -> None:
+        """Have the objective measure what it needs on the base, or give it what was measured.
+
+        Args:
+            asked: What that depends on.
+            measure: Measures it.
+        """
+
+    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], Evaluation]) -> Evaluation:
+        """Score first positions.
+
+        Args:
+            asked: What their scores depend on.
+            positions: Of N particles.
+            ask: Asks those of a mask [N] bool.
+        """
+
+    def held_back(self, test: Sequence[Example]) -> Sequence[Example]:
+        """Return what of a test split a search is scored on when it has ended."""
+
+
+class Alone:
+    """Shares nothing."""
+
+    def resident(self, key: object, load: Callable[[], Resident]) -> Resident:
+        """Load."""
+        return load()
+
+    def measure(self, asked: Asked, measure: Callable[[], None]) -> None:
+        """Measure."""
+        measure()
+
+    def first_scores(self, asked: Asked, positions: Vectors, ask: Callable[[Tensor], Evaluation]) -> Evaluation:
+        """Ask all."""
+        return ask(torch.ones(len(positions), dtype=torch.bool))
+
+    def held_back(self, test: Sequence[Example]) -> Sequence[Example]:
+        """Return all of it."""
+        return test
+
+
+class Parts:
+    """Owns what is loaded for a search: the experts, the resident model, and what asks it.
+
+    Attributes:
+        settings: Of the search.
+        sharing: What is left to others.
+    """
+
+    def __init__(self, settings: SearchSettings) -> None:
+        """Begin with nothing loaded.
+
+        Args:
+            settings: Of the search.
+        """
+        self.settings = settings
+        self.sharing: Sharing = Alone()
+        self._pool: Pool | None = None
+        self._loaded: Resident | None = None
+        self._evaluator: Evaluator | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The experts, read from their sources at the first use."""
+        if self._pool is None:
+            self._pool = load_experts(self.settings.experts)
+        return self._pool
+
+    @property
+    def base(self) -> str:
+        """Folder or hub id of the base model: the one that was named, or the first of the full checkpoints.
+
+        Raises:
+            InputError: If none was named and the experts are adapters.
+        """
+        base = self.settings.base if self.settings.base is not None else self.pool.base
+        if base is None:
+            raise InputError(
+                "Expected model.base to name the base model that the adapters belong to, but it is not set. Give its "
+                "folder or hub id."
+            )
+        return base
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells the base from others; None while it is not loaded."""
+        return None if self._loaded is None else self._loaded.fingerprint
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What scores positions; there once the parts are loaded."""
+        if self._evaluator is None:
+            raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
+        return self._evaluator
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of the base model; there once the parts are loaded."""
+        if self._loaded is None:
+            raise RuntimeError("Expected `setup` to have run before the tokenizer is used.")
+        return self._loaded.tokenizer
+
+    def load(
+        self, objective: Objective, ranks: Ranks, device: torch.device, splits: ExampleSplits | None, replies: bool
+    ) -> None:
+        """Load the base model, make it the resident model of the experts, and make what asks it; once.
+
+        Args:
+            objective: What will be asked.
+            ranks: The processes that share the work.
+            device: Where the base goes.
+            splits: What will be asked, where that is known.
+            replies: Whether replies are wanted, and no scores.
+
+        Raises:
+            InputError: If the experts do not fit the base, or the objective can't serve the examples.
+        """
+        if self._evaluator is not None:
+            return
+        if ranks.index > 0:  # one bar for all
+            from transformers.utils.logging import disable_progress_bar
+
+            disable_progress_bar()
+        settings = self.settings
+        key = (settings.base, settings.dtype, device, settings.trust_remote_code, self.pool.fingerprint)
+        loaded = self.sharing.resident(key, lambda: self._load(device))
+        asked = [split for split in (splits.validation, splits.test) if split] if splits is not None else []
+        for examples in asked:
+            objective.check(examples, loaded.tokenizer)
+        if replies and isinstance(objective, RepliesOnly):
+            objective = objective.replies_only()
+        evaluator = Evaluator(ResidentRunner(loaded.adapted, loaded.tokenizer, settings.engine), objective, ranks)
+        for examples in asked:
+            evaluator.check_lengths(examples)
+        self._loaded, self._evaluator = loaded, evaluator
+
+    def resident(self, needed: str | None = None) -> ResidentModel:
+        """Return the resident model, loaded on the CPU where it is not loaded.
+
+        Args:
+            needed: Fingerprint that its base must have then; any where not given.
+
+        Raises:
+            InputError: If the base can't be loaded, or is another one.
+        """
+        if self._loaded is not None:
+            return self._loaded.adapted
+        loaded = self._load(torch.device("cpu"))
+        if needed is not None:
+            check_same_search({"base": needed}, {"base": loaded.fingerprint})
+        return loaded.adapted
+
+    def check_in_memory(self) -> None:
+        """Refuse to compare methods where the swarm lies on the disk: the others work on all experts at once.
+
+        Raises:
+            InputError: If it does.
+        """
+        settings = self.settings
+        if settings.storage != "memory":
+            copies = 3 * settings.particles + 2 + len(self.pool.names)
+            raise InputError(
+                f"Expected model.storage to be memory to compare methods, which work on all experts at once, but got "
+                f"{settings.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 "
+                "for each of model.particles), or search with `swarm fit`, where the disk will do."
+            )
+
+    def _load(self, device: torch.device) -> Resident:
+        from swarm_lightning.experts.base_model import base_fingerprint, load_base
+
+        model, tokenizer = load_base(self.base, self.settings.dtype, device, self.settings.trust_remote_code)
+        fingerprint = base_fingerprint(model)
+        return Resident(self.pool.resident(model, self.base), tokenizer, fingerprint)

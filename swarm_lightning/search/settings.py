@@ -1,0 +1,203 @@
+"""The settings of a search, what makes it the same search as another one, and the refusal to go on from any other.
+
+Settings are fixed once they are made. What a search is known by follows from them, from what the optimizer and its
+schedule say of themselves, and from fingerprints of base, experts and data; all of it plain values, so that a
+checkpoint is never continued by a search that would silently be another one.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from swarm_lightning.differences import differences_between
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.population import Start, grow_population
+from swarm_lightning.swarm.spaces import SPACES
+
+if TYPE_CHECKING:
+    Draws = str
+    Storage = str
+else:  # what the registry of spaces names: a further one is a line there and nothing here
+    Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
+    Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
+LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a user sets of a search, but for its objective and its data; see the arguments of `ModelSwarm`."""
+
+    base: str | None
+    experts: str | list[str]
+    particles: int
+    child_span: float
+    start: Start
+    draws: Draws
+    optimizer: Callable[[Iterable[Tensor]], ParticleSwarm]
+    scheduler: Callable[[Optimizer], LRScheduler]
+    ensemble_size: int
+    dtype: str
+    trust_remote_code: bool
+    engine: EngineSettings
+    storage: Storage
+    state_folder: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        if self.particles < 2:
+            raise InputError(f"Expected at least 2 particles, but got {self.particles}.")
+        if not 0 < self.child_span < float("inf"):
+            raise InputError(f"Expected child_span to be above 0 and finite, but got {self.child_span}.")
+        if self.ensemble_size < 1:
+            raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
+        if self.draws not in get_args(Draws):
+            raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
+        if self.space not in SPACES:
+            raise InputError(
+                f"Expected model.storage to be memory with draws: {self.draws}, but got {self.storage!r}. Leave it "
+                "out, or set model.draws to particle."
+            )
+
+    @property
+    def space(self) -> str:
+        """The name of the space that positions lie in."""
+        return f"{self.storage}/{self.draws}"
+
+    def check_population(self, experts: int) -> None:
+        """Refuse a population that can't be made.
+
+        Args:
+            experts: Number of experts n.
+
+        Raises:
+            InputError: If it is too small, there is no such start, or it begins with a base that is not named.
+        """
+        try:
+            points = self.start.points(torch.zeros(experts, 1), torch.Generator())
+            grow_population(points, self.particles, self.child_span, torch.Generator())
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if self.start.kind != "experts" and self.base is None:
+            raise InputError(
+                f"Expected model.base to name the base that model.start.kind {self.start.kind} begins with, but it is "
+                "not set. Give its folder or hub id, or set the kind to experts."
+            )
+
+
+def identity_of(
+    settings: SearchSettings,
+    movement: Mapping[str, Any],
+    differences_from: str | None,
+    objective: object,
+    base: str | None,
+    experts: str,
+    data: str | None,
+) -> dict[str, Any]:
+    """Return what makes a search this search and no other, as plain values.
+
+    Args:
+        settings: Of the search.
+        movement: What optimizer and schedule say of themselves, as plain values.
+        differences_from: What its positions' numbers multiply differences from.
+        objective: What is asked.
+        base: Fingerprint of the base; None while it is not loaded.
+        experts: Fingerprint of the experts.
+        data: Fingerprint of the data; None where they have none.
+    """
+    return {
+        "base": base,
+        "experts": experts,
+        "data": data,
+        "particles": settings.particles,
+        "child_span": settings.child_span,
+        "start": asdict(settings.start),
+        "draws": settings.draws,
+        "differences_from": differences_from,
+        **movement,
+        "objective": settings_of(objective),
+    }
+
+
+def settings_of(instance: object, depth: int = 5) -> dict[str, Any]:
+    """Return the class of an object and its public attributes, as far down as they are settings.
+
+    Settings are plain values, patterns, and collections and objects that hold settings of their own.
+
+    Args:
+        instance: Any object; models and other objects of the large libraries below count as no settings.
+        depth: Levels of objects to look into.
+
+    >>> class Rule:
+    ...     def __init__(self):
+    ...         self.limits, self._cache, self.words = (3, 4), {}, frozenset("ab")
+    >>> settings_of(Rule())
+    {'class': 'Rule', 'limits': [3, 4], 'words': ['a', 'b']}
+    >>> class Rules:
+    ...     def __init__(self):
+    ...         self.rules = {"first": Rule()}
+    >>> settings_of(Rules())["rules"]["first"]["limits"]
+    [3, 4]
+    """
+    settings: dict[str, Any] = {"class": type(instance).__qualname__}
+    for name, value in vars(instance).items():
+        if not name.startswith("_") and _is_setting(value, depth):
+            settings[name] = _setting(value, depth)
+    return settings
+
+
+def _is_setting(value: object, depth: int) -> bool:
+    if is_plain(value) or isinstance(value, re.Pattern):
+        return True
+    if type(value).__module__.split(".")[0] in LIBRARIES:
+        return False
+    if isinstance(value, Mapping | set | frozenset | list | tuple):
+        return True
+    return hasattr(value, "__dict__") and not callable(value) and depth > 0
+
+
+def _setting(value: object, depth: int) -> Any:
+    if is_plain(value):
+        return value
+    if isinstance(value, re.Pattern):
+        return value.pattern
+    if isinstance(value, Mapping):
+        return {str(key): _setting(entry, depth) for key, entry in value.items() if _is_setting(entry, depth)}
+    if isinstance(value, set | frozenset):
+        return sorted(str(entry) for entry in value)
+    if isinstance(value, list | tuple):
+        return [_setting(entry, depth) for entry in value if _is_setting(entry, depth)]
+    return settings_of(value, depth - 1)
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is None, a truth value, a number or a text."""
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Refuse to go on from the checkpoint of another search.
+
+    Args:
+        saved: What the checkpoint says, a nested mapping of plain values.
+        present: The same of the search that wants to go on; keys that only one of the two has are compared as None.
+
+    Raises:
+        InputError: If anything differs; it names every difference.
+
+    >>> check_same_search({"optimizer": {"inertia": 0.2}}, {"optimizer": {"inertia": 0.2}})
+    """
+    differences = differences_between(saved, present, "in the checkpoint")
+    if differences:
+        raise InputError(
+            "Expected to resume with the experts, data and settings of the checkpoint, but "
+            + "; ".join(differences)
+            + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
+        )

@@ -1,0 +1,196 @@
+"""What a search knows and has done: the one object of it that changes, and what a checkpoint holds of it.
+
+Lightning stores the positions and the optimizer's state; here is all that is added to them, as tensors and plain
+values, so that a resumed search goes on as the uninterrupted one would.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+from swarm_lightning.differences import differences_between
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
+from swarm_lightning.search.scoring import ScoreMemory
+from swarm_lightning.search.settings import check_same_search
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.state import Swarm
+
+KEY = "swarm_lightning"
+FORMAT = 2
+READ_BY = ("experts", "particles", "draws", "differences_from")  # what positions mean nothing without
+COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
+
+
+@dataclass
+class SearchState:
+    """The state of a search beside its swarm. `ModelSwarm` owns it; everybody else reads.
+
+    Attributes:
+        seed: Of the search; None before there is a population.
+        seconds: Time of the search, over all of its resumed parts.
+        evaluations: (particle, example) pairs that were asked.
+        generated_tokens: Tokens that were generated for them.
+        examples: Number of examples M that guide the search.
+        parts: The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
+        scores: What is known of scores.
+        generator: Source of the random numbers before the swarm begins; from then on its state is the swarm's.
+        evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
+            search was made or resumed.
+        scoring_seconds: How long it took.
+        broken: Which particles it found broken [N] bool.
+        metrics: What is logged of the latest iteration, by name. All are unitless but the seconds.
+        rows: The table of the latest validation or test.
+        result: The summary, once the search has ended.
+        origin: What a checkpoint says of its search, where the swarm was taken out of one to be looked at.
+    """
+
+    seed: int | None = None
+    seconds: float = 0.0
+    evaluations: int = 0
+    generated_tokens: int = 0
+    examples: int = 0
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    scores: ScoreMemory = field(default_factory=ScoreMemory)
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    evaluation: Evaluation | None = None
+    scoring_seconds: float = 0.0
+    broken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    metrics: dict[str, float] = field(default_factory=dict)
+    rows: tuple[ResultRow, ...] = ()
+    result: SearchResult | None = None
+    origin: dict[str, Any] | None = None
+
+    def start(self, seed: int) -> None:
+        """Begin a new search; nothing of an earlier one counts.
+
+        Args:
+            seed: Of its random numbers.
+        """
+        self.seed = seed
+        self.generator.manual_seed(seed)
+        self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
+        self.parts, self.metrics, self.evaluation, self.origin = {}, {}, None, None
+
+    def take_scores(self, evaluation: Evaluation, broken: Tensor, optimizer: ParticleSwarm) -> None:
+        """Take in an evaluation, before the swarm does.
+
+        Args:
+            evaluation: Of the positions that have just been reached.
+            broken: Which of them are broken [N] bool.
+            optimizer: The swarm, in the middle of an iteration.
+        """
+        self.evaluation, self.broken = evaluation, broken
+        if optimizer.begun:
+            self.scores.update(evaluation, optimizer.swarm, optimizer.due)
+            self.scores.reach[optimizer.lost] = -torch.inf
+        else:
+            self.scores.begin(evaluation)
+
+    def count(self, seconds: float, examples: int) -> None:
+        """Count the evaluation that was taken in.
+
+        Args:
+            seconds: How long it took.
+            examples: Number of examples M.
+        """
+        assert self.evaluation is not None
+        self.scoring_seconds = seconds
+        self.seconds += seconds
+        self.evaluations += self.evaluation.evaluated
+        self.generated_tokens += self.evaluation.generated
+        self.examples = examples
+
+    def sum_up(self, swarm: Swarm, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]) -> SearchResult:
+        """Say what came out of a search.
+
+        Args:
+            swarm: The swarm.
+            initial: Which particle is the best initial expert.
+            names: Of the experts.
+            test: What the best ones score on the test split; empty where there is none.
+        """
+        before, after = float(swarm.initial_utilities[initial]), float(swarm.global_best_utility)
+        found = f"particle {int(swarm.best_particle)}"
+        return SearchResult(
+            validation=(
+                ResultRow(INITIAL, names[initial], before, self.examples, parts=self.parts.get(INITIAL, {})),
+                ResultRow(FOUND, found, after, self.examples, parts=self.parts.get(FOUND, {})),
+            ),
+            test=test,
+            particle=int(swarm.best_particle),
+            iterations=int(swarm.iterations),
+            restarts=int(swarm.restarts.sum()),
+            seconds=self.seconds,
+            evaluations=self.evaluations,
+            generated_tokens=self.generated_tokens,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of the state itself."""
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return {**counts, "scores": self.scores.state_dict(), "parts": self.parts}
+
+    def resume(self, record: Mapping[str, Any]) -> None:
+        """Take up what `record` returned.
+
+        Args:
+            record: What a checkpoint says.
+        """
+        for name in COUNTS:
+            setattr(self, name, record[name])
+        self.parts = record.get("parts", {})
+        self.scores.load_state_dict(record["scores"])
+
+
+def record_in(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its search.
+
+    Args:
+        checkpoint: The content of a checkpoint file.
+
+    Raises:
+        InputError: If it is not one of a swarm in the present format.
+    """
+    record = checkpoint.get(KEY)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise InputError(
+            f"Expected a checkpoint of a swarm in format {FORMAT}, but this one holds "
+            f"{'nothing of a swarm' if record is None else record.get('format')}. "
+            "Give the last.ckpt of a run folder of this version of swarm-lightning."
+        )
+    record["identity"].setdefault("draws", "particle")  # all that there was at first
+    return record
+
+
+def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any], compared: Iterable[str] | None = None) -> None:
+    """Refuse to go on from the checkpoint of another search.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: That of the search that wants to go on.
+        compared: In what the two must be equal; in everything where not given.
+
+    Raises:
+        InputError: If anything differs; it names every difference.
+    """
+    names = list(present if compared is None else compared)
+    check_same_search({name: saved.get(name) for name in names}, {name: present[name] for name in names})
+
+
+def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Say where a swarm that is looked at was guided by other data or another objective.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: The present one.
+    """
+    guides: Sequence[str] = ("data", "objective")
+    others = {name: saved[name] for name in guides}
+    for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
+        rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

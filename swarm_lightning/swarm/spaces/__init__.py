@@ -1,0 +1,14 @@
+"""The spaces that a swarm can move in, by name; a new one is a file beside these and a line here."""
+
+from swarm_lightning.swarm.space import Space
+from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
+from swarm_lightning.swarm.spaces.dense import DenseSpace, TensorSpace
+from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
+
+# `storage`/`draws`, the settings of a search that choose one.
+SPACES: dict[str, type[Space]] = {
+    "memory/particle": DenseSpace,
+    "memory/tensor": TensorSpace,
+    "memory/coefficient": CoefficientSpace,
+    "disk/particle": RowSpace,
+}

@@ -1,0 +1,133 @@
+"""Particles as coefficients of the experts: a position has n numbers, and its weights are added up when they are asked.
+
+Every move of the published method is a linear combination of whole positions, so no particle ever leaves the space that
+the experts span. Written in coefficients of that space, a swarm is [N, n] instead of [N, D], and each coefficient can
+be moved with random numbers of its own: a particle may take over one expert and turn away from another in one step.
+Experts are read piece by piece, so whole models may stay in their files.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.swarm.population import Start, grow_population
+from swarm_lightning.swarm.space import Circumstances, Material
+from swarm_lightning.swarm.spaces.dense import DenseSpace, refuse_compiled
+from swarm_lightning.vectors import Vector, Vectors, windows
+
+# What differences are taken from, as checkpoints and model cards say it.
+BASE, MEAN = "model.base", "the experts' mean"
+
+
+class Combination:
+    """The weights [D] of a linear combination; follows the protocol `Vector`."""
+
+    def __init__(self, parts: Sequence[Vector], shares: Sequence[float]) -> None:
+        """Name what is added up.
+
+        Args:
+            parts: Vectors [D], at least one.
+            shares: By what each is multiplied; a part with share 0 is not read.
+        """
+        self._parts = parts
+        self._shares = shares
+
+    def __len__(self) -> int:
+        return len(self._parts[0])
+
+    def __getitem__(self, weights: slice, /) -> Tensor:
+        """Return some of the weights, float32 on the CPU.
+
+        They are added up in float64, so that an expert alone is itself, bit for bit.
+        """
+        start, stop, _ = weights.indices(len(self))
+        total = torch.zeros(max(stop - start, 0), dtype=torch.float64)
+        for part, share in zip(self._parts, self._shares, strict=True):
+            if share:
+                total.add_(part[start:stop], alpha=share)
+        return total.float()
+
+
+class CoefficientSpace(DenseSpace):
+    """All linear combinations of n experts; positions are coefficients [N, n].
+
+    With coefficients c of the experts e and an origin o, the weights are o + c_1 (e_1 - o) + ... + c_n (e_n - o).
+    Experts that are differences already, as adapters are, have zeros for an origin, and are made for all particles at
+    once, as one forward pass of them all needs them. Those of whole models are taken from the base, or where none is
+    named from the experts' mean: coefficients whose sum is not 1 would multiply the whole model. They are read when
+    they are asked.
+
+    Attributes:
+        parts: The vectors that are added up: the experts, and the origin where it is one.
+
+    >>> space = CoefficientSpace(Material(torch.tensor([[3.0], [7.0]])))
+    >>> space.vectors(torch.tensor([[1.0, 0.0], [0.5, 0.25]])).tolist()  # 1.5 + 1.75
+    [[3.0], [3.25]]
+    """
+
+    uses_base: ClassVar[bool] = True
+    returns_memory: ClassVar[bool] = True
+
+    def __init__(self, material: Material) -> None:
+        """Name what is added up.
+
+        Args:
+            material: With the experts, and their base where they are whole models and it is named.
+        """
+        super().__init__(material)
+        experts, base = material.experts, material.base
+        self.groups = [1] * len(experts)
+        if not material.differences:
+            self.differences_from = MEAN if base is None else BASE
+        self.parts: list[Vector] = [*experts, *([base] if base is not None and not material.differences else [])]
+
+    @classmethod
+    def check(cls, circumstances: Circumstances) -> None:
+        """Refuse the compiled kernel, and a start with what is no combination of the experts.
+
+        Raises:
+            ValueError: If either is wanted.
+        """
+        refuse_compiled(circumstances, "coefficient")
+        if circumstances.start.kind == "base_and_sparsified":
+            raise ValueError(
+                "Expected model.start.kind to be experts or experts_and_base with draws: coefficient, but got "
+                f"{circumstances.start.kind!r}. Leave it out, or set model.draws to particle."
+            )
+
+    def empty(self, particles: int) -> Tensor:
+        """Return a place for the positions."""
+        return torch.empty(particles, len(self.material.experts), dtype=self.dtype)
+
+    def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
+        """Return the experts as coefficients, what else the start names, and children of these; see `Space`.
+
+        Whole models are read once, so that files which are not finite are refused before anything is written.
+        """
+        for part in () if self.material.differences else self.parts:
+            for first, end in windows(0, len(part)):
+                _ = part[first:end]
+        points = start.points(torch.eye(len(self.material.experts)), generator)  # the base has no part of any expert
+        return grow_population(points, particles, span, generator)
+
+    def vectors(self, held: Tensor) -> Vectors:
+        """Return the weights behind coefficients [N, n]: [N, D], or N vectors."""
+        made = [self.vector(row) for row in held]
+        return torch.stack([one[:] for one in made]) if self.material.differences else made
+
+    def vector(self, held: Tensor) -> Combination:
+        """Return the weights [D] behind coefficients [n]."""
+        shares: list[float] = held.tolist()
+        left = 1 - sum(shares)
+        if self.differences_from == MEAN:
+            shares = [share + left / len(shares) for share in shares]
+        elif self.differences_from == BASE:
+            shares.append(left)
+        return Combination(self.parts, shares)
+
+    def coefficients(self, held: Tensor) -> Sequence[float]:
+        """Return the coefficients [n]: they are the position."""
+        shares: list[float] = held.tolist()
+        return shares

@@ -1,0 +1,224 @@
+"""Positions that are numbers of rows on the disk, so that a swarm may be larger than memory.
+
+On the disk every particle has up to five rows of 4 D bytes while it moves: position and velocity, each old and new, and
+its personal best where that is another row. With the global best and worst that is (5 N + 2) rows at most. A move only
+writes new rows, and the old ones go when a later checkpoint has been written. So wherever a run is killed, the rows of
+its last checkpoint are whole, and resuming is exact. The arithmetic is in `stored_moves.py`, the files in `rows.py`.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.swarm.population import FirstVelocity, Start
+from swarm_lightning.swarm.rows import BYTES, RowStore, StoredRow
+from swarm_lightning.swarm.rules import Coefficients
+from swarm_lightning.swarm.settings import Kernel
+from swarm_lightning.swarm.space import Circumstances, Material, sketch_of
+from swarm_lightning.swarm.state import Swarm
+from swarm_lightning.swarm.stored_moves import Survey, first_velocity_rows, grow_rows, move_rows, survey_rows
+from swarm_lightning.vectors import windows
+
+STATE = "state"  # the rows' folder in the run folder
+GIGA = 1e9
+HELD = ("positions", "velocities", "personal_bests", "global_best", "global_worst")
+
+
+class RowSpace:
+    """Numbers of rows [N, 1] int64; follows `Space`.
+
+    Attributes:
+        store: Where the rows are.
+        saved: The rows that the last checkpoint names.
+    """
+
+    groups: Sequence[int] | None = None
+    differences_from: str | None = None
+    writes = True
+    dtype: ClassVar[torch.dtype] = torch.int64
+    uses_base: ClassVar[bool] = False
+    returns_memory: ClassVar[bool] = True
+
+    def __init__(self, material: Material) -> None:
+        """Name the folder; nothing is read or made yet.
+
+        Args:
+            material: With the experts, and the folder of the rows.
+        """
+        assert material.folder is not None
+        self.material = material
+        self.store = RowStore(material.folder, material.size)
+        self.saved: frozenset[int] = frozenset()
+        # What the last reading of positions has told, and of which: a move makes it by the way.
+        self._survey: tuple[list[int], Survey] | None = None
+
+    @classmethod
+    def check(cls, circumstances: Circumstances) -> None:
+        """Refuse what needs the swarm in memory, or more than the rows of the last checkpoint.
+
+        Raises:
+            ValueError: If there are several ranks, or a kernel, a start or checkpoints are wanted that do.
+        """
+        if circumstances.ranks > 1:
+            raise ValueError(
+                f"Expected one rank with storage: disk, but there are {circumstances.ranks}: each would move a swarm "
+                "of its own on the disk. Set trainer.devices and trainer.num_nodes to 1, or storage to memory."
+            )
+        if circumstances.kernel == "compiled":
+            raise ValueError(
+                "Expected kernel to be auto or plain with storage: disk, where the disk limits the move, but got "
+                "'compiled'. Leave it out."
+            )
+        if circumstances.start.kind != "experts":
+            raise ValueError(
+                f"Expected model.start.kind to be experts with storage: disk, but got {circumstances.start.kind!r}. "
+                "Leave it out, or set storage to memory."
+            )
+        if circumstances.keeps_all:
+            raise ValueError(
+                "Expected checkpoint.keep_all to be off with storage: disk, but it is on: the disk holds the rows of "
+                "the last checkpoint only. Leave it out, or set storage to memory."
+            )
+
+    def empty(self, particles: int) -> Tensor:
+        """Return a place for the numbers of the positions: rows of zeros."""
+        return torch.zeros(particles, 1, dtype=self.dtype)
+
+    def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
+        """Write the experts into rows, and their children behind them; see `Space`.
+
+        Raises:
+            ValueError: If the disk has no room for the search, the folder is in use, or an expert's weights are not
+                finite; nothing is left behind then.
+        """
+        folder, size = self.store.folder, self.store.size
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(
+                f"Expected a new folder for the rows of a new search, but {str(folder)!r} holds something. Remove it "
+                "if no run needs it any more, set another model.state_folder or trainer.default_root_dir, or resume "
+                "with --ckpt_path."
+            )
+        needed = (5 * particles + 2) * size * BYTES
+        existing = next(parent for parent in folder.absolute().parents if parent.exists())
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise ValueError(
+                f"Expected {needed / GIGA:.1f} GB of free space in {str(existing)!r} for {particles} particles of "
+                f"{size:,} weights (5 rows of 4 bytes a weight for each), but there are {free / GIGA:.1f} GB. Set "
+                "model.state_folder to a folder on a larger disk, or use fewer particles."
+            )
+        experts = self.material.experts
+        try:
+            numbers = self.store.create(len(experts))
+            for number, expert in zip(numbers, experts, strict=True):
+                for first, end in windows(0, size):
+                    self.store.write(number, first, expert[first:end].contiguous())
+            positions = grow_rows(self.store, numbers, particles, span, generator)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.writes = False
+        return positions
+
+    def first_velocities(
+        self, positions: Tensor, utilities: Tensor, mode: FirstVelocity, generator: torch.Generator
+    ) -> Tensor:
+        """Write the first velocity of every particle into a row."""
+        return first_velocity_rows(self.store, positions, utilities, mode, generator)
+
+    def settle(self, kernel: Kernel, positions: Tensor) -> Kernel:
+        """Choose the plain kernel: the disk limits the move."""
+        if kernel == "compiled":
+            raise ValueError("Expected kernel to be auto or plain with rows on the disk, but got 'compiled'.")
+        return "plain"
+
+    def move(
+        self, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float, kernel: Kernel = "plain"
+    ) -> None:
+        """Write new rows, which positions and velocities then name."""
+        survey = move_rows(self.store, swarm, draws, coefficients, step_length)
+        self._survey = (swarm.positions.flatten().tolist(), survey)
+
+    def finite(self, positions: Tensor) -> Tensor:
+        """Tell which positions are finite [N] bool."""
+        return self._surveyed(positions).finite
+
+    def diversity(self, positions: Tensor) -> float:
+        """Measure how far the particles are spread."""
+        return self._surveyed(positions).diversity
+
+    def sketch(self, positions: Tensor) -> Tensor:
+        """Project positions onto a few random directions."""
+        return sketch_of(self.vectors(positions))
+
+    def vectors(self, held: Tensor) -> list[StoredRow]:
+        """Return the rows that numbers [N, 1] name."""
+        return self.store.rows(held)
+
+    def vector(self, held: Tensor) -> StoredRow:
+        """Return the row that a number names."""
+        return self.store.row(int(held))
+
+    def coefficients(self, held: Tensor) -> Sequence[float]:
+        """Return nothing: weights do not say what they are made of."""
+        return ()
+
+    def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Wait until the rows are on the disk, and say where they lie.
+
+        Raises:
+            StorageError: If the disk can't be written.
+        """
+        self.store.sync()
+        self.saved = _numbers(held)
+        # Inside the run folder the rows are found wherever the folder is moved to.
+        own = self.material.run is not None and self.store.folder == self.material.run / STATE
+        return {"kind": "disk", "folder": None if own else str(self.store.folder), "size": self.store.size}
+
+    def resume(self, record: Mapping[str, Any], held: Mapping[str, Tensor]) -> None:
+        """Find the rows that a checkpoint names.
+
+        Raises:
+            ValueError: If some are gone.
+        """
+        folder = rows_folder(self.material.run or Path(), None) if record["folder"] is None else Path(record["folder"])
+        self.store, self.writes = RowStore(folder, int(record["size"])), False
+        self.saved = _numbers(held)
+        missing = self.store.missing(self.saved)
+        if missing:
+            raise ValueError(
+                f"Expected the {len(self.saved)} rows of the checkpoint in {str(folder)!r}, but {len(missing)} are "
+                f"missing or not whole, first {self.store.path(missing[0]).name!r}. A search on the disk can only be "
+                "resumed from its last checkpoint, with its state folder beside it."
+            )
+
+    def tidy(self, held: Mapping[str, Tensor]) -> None:
+        """Remove rows that neither the swarm nor its last checkpoint holds."""
+        self.store.keep(self.saved | _numbers(held))
+
+    def _surveyed(self, positions: Tensor) -> Survey:
+        numbers = positions.flatten().tolist()
+        if self._survey is None or self._survey[0] != numbers:
+            self._survey = (numbers, survey_rows(self.store, positions))
+        return self._survey[1]
+
+
+def rows_folder(run: Path, state_folder: str | None) -> Path:
+    """Return where the rows of a run lie.
+
+    Args:
+        run: Its folder.
+        state_folder: The setting of the search.
+    """
+    if state_folder is None:
+        return run / STATE
+    return Path(state_folder).expanduser().absolute() / f"{run.absolute().parent.name}_{run.name}"
+
+
+def _numbers(held: Mapping[str, Tensor]) -> frozenset[int]:
+    tensors = (held[name] for name in HELD if name in held)
+    return frozenset(int(number) for tensor in tensors for number in tensor.flatten().tolist())

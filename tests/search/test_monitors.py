@@ -1,0 +1,50 @@
+"""What callbacks watch is there, or is refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.search.results import names_of_metrics
+from tests.search.tiny_search import World, search
+
+
+class LogsMore(L.Callback):
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        pl_module.log("mine", 1.0)
+
+
+@pytest.mark.parametrize("watching", [EarlyStopping, ModelCheckpoint])
+def test_what_no_search_measures_is_refused_before_anything_is_loaded(
+    world: World, tmp_path: Path, watching: Any
+) -> None:
+    with pytest.raises(InputError, match=r"monitor .*, but got 'global_bst'\. Did you mean 'global_best'\?"):
+        search(world, tmp_path, callbacks=[watching(monitor="global_bst")], dtype="no such type")
+
+
+def test_what_others_log_is_looked_for_after_an_iteration(world: World, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"known of iteration 1, but got 'mime'\. Did you mean 'mine'\?"):
+        search(world, tmp_path, callbacks=[LogsMore(), EarlyStopping(monitor="mime")])
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        [EarlyStopping(monitor="global_best", mode="max")],
+        [LogsMore(), EarlyStopping(monitor="mine")],
+        [LearningRateMonitor(), EarlyStopping(monitor="lr-ParticleSwarm", patience=9)],
+        [EarlyStopping(monitor="nothing", strict=False)],
+    ],
+)
+def test_what_is_measured_can_be_watched(world: World, tmp_path: Path, callbacks: list[L.Callback]) -> None:
+    logger = CSVLogger(str(tmp_path)) if isinstance(callbacks[0], LearningRateMonitor) else False
+    assert int(search(world, tmp_path, callbacks=callbacks, iterations=2, logger=logger).swarm.iterations) == 2
+
+
+def test_the_names_are_those_that_are_measured(world: World, tmp_path: Path) -> None:
+    module = search(world, tmp_path, iterations=1)
+    assert list(module.state.metrics) == names_of_metrics(module.settings.particles)

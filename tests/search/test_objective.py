@@ -1,0 +1,62 @@
+"""Whether objective and data have the same tasks, and what is made of scores on tasks."""
+
+import math
+
+import pytest
+import torch
+
+from swarm_lightning.data.examples import Example, ExampleSplits
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives import ExactMatch, MultiTask
+from swarm_lightning.search.objective import check_tasks, parts_in, tasks_at_0
+
+BOTH = MultiTask({"sums": ExactMatch(), "towns": ExactMatch()})
+EXAMPLES = [Example(str(place), task=task) for place, task in enumerate(("sums", "towns", "towns"))]
+
+
+def splits(*tasks: str) -> ExampleSplits:
+    return ExampleSplits("", tuple(Example("?", task=task) for task in tasks), ())
+
+
+def test_the_same_tasks_in_any_order_are_fine_and_so_is_one_dataset_without_tasks() -> None:
+    check_tasks(BOTH, splits("towns", "sums", "towns"))
+    check_tasks(ExactMatch(), splits("", ""))
+
+
+@pytest.mark.parametrize(
+    ("objective", "tasks", "message"),
+    [
+        (BOTH, ["sums"], "but data.dataset lacks towns. Give"),
+        (BOTH, ["sums", "towns", "hills"], "but the objective lacks hills. Give"),
+        (BOTH, ["sums", "hills"], "but data.dataset lacks towns and the objective lacks hills. Give"),
+        (BOTH, [""], "a mapping with a dataset for each of the tasks sums, towns, but it is one dataset"),
+        (
+            ExactMatch(),
+            ["sums", "towns"],
+            "one dataset for ExactMatch, but data.dataset has one for each of sums, towns",
+        ),
+    ],
+)
+def test_other_tasks_are_refused(objective: MultiTask | ExactMatch, tasks: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_tasks(objective, splits(*tasks))
+
+
+def test_data_of_the_users_own_are_not_looked_at_before_they_come() -> None:
+    check_tasks(BOTH, None)
+    check_tasks(ExactMatch(), None)
+
+
+def test_parts_are_known_where_everything_was_asked() -> None:
+    assert parts_in(BOTH, torch.tensor([1.0, 0.5, 0.0]), EXAMPLES) == {"sums": 1.0, "towns": 0.25}
+    assert parts_in(BOTH, torch.tensor([1.0, 0.5, math.nan]), EXAMPLES) == {}
+    assert parts_in(ExactMatch(), torch.tensor([1.0, 0.5, 0.0]), EXAMPLES) == {}
+
+
+def test_tasks_that_nobody_can_do_are_named_where_they_keep_all_utilities_at_0() -> None:
+    scores = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert tasks_at_0(BOTH, torch.tensor([0.0, 0.0]), scores, EXAMPLES) == ["towns"]
+    assert tasks_at_0(BOTH, torch.tensor([0.0, 0.1]), scores, EXAMPLES) == []
+    # Each task is done by somebody, and both by nobody.
+    scores = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert tasks_at_0(BOTH, torch.tensor([0.0, 0.0]), scores, EXAMPLES) == []
