@@ -31,7 +31,7 @@ LABELS = {
 PEERS = ("plain", "best", "mixed")
 SIZES = {
     "demo": {"particles": 20, "examples": 200, "new_tokens": 10},
-    "real": {"particles": 8, "examples": 16, "new_tokens": 8},
+    "real": {"particles": 4, "examples": 32, "new_tokens": 8},  # a particle's prompts fill a batch of the peer
 }
 # How many times as long as ours a peer should take; and how many times as long as the floor ours may take.
 TARGETS = {"plain": 3.0, "best": 1.3, "mixed": 1.8, "floor": 1.15}
@@ -142,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--regime", default="demo", choices=["demo", "real"], help="the demo world, or SmolLM2's size")
     parser.add_argument("--task", default="neighbours", choices=TASKS)
-    parser.add_argument("--particles", type=int, help="N; default: 20, or 8 in the regime `real`")
-    parser.add_argument("--examples", type=int, help="M; default: 200, or 16 in the regime `real`")
+    parser.add_argument("--particles", type=int, help="N; default: 20, or 4 in the regime `real`")
+    parser.add_argument("--examples", type=int, help="M; default: 200, or 32 in the regime `real`")
     parser.add_argument("--new-tokens", type=int, help="the most tokens of a reply; default: 10, or 8")
     parser.add_argument("--rows", type=int, help="of one of our own forward passes; default: as a search takes them")
     parser.add_argument("--repeats", type=int, default=3, help="turns; the medians over them are printed")

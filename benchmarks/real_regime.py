@@ -11,7 +11,7 @@ take one adapter after the other, in batches sorted by length, and make logits o
 import argparse
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -109,8 +109,13 @@ class Ours:
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
 
     def floor(self, kind: str) -> list[list[str]]:
-        """Ask the base alone N x M rows, in batches of our own layout."""
-        self._evaluator(kind).evaluate_base(self._examples() * len(self.positions))
+        """Ask the base alone N x M rows, in batches of our own layout; every row another, or it would be read once."""
+        turned = [
+            replace(example, question=" ".join([*words[place:], *words[:place]]))
+            for example, words in ((one, one.question.split()) for one in self._examples())
+            for place in range(len(self.positions))
+        ]
+        self._evaluator(kind).evaluate_base(turned)
         return []
 
     def _evaluator(self, kind: str) -> Any:

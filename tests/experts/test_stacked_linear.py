@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts import stacked_linear
 from swarm_lightning.experts.stacked_linear import BatchShape, StackedLinear
 
 P, R, IN, OUT, TOKENS = 3, 2, 5, 4, 6
@@ -57,6 +58,17 @@ def test_particles_at_once_equal_each_alone(particles: int, flat: bool, dtype: t
     for particle, rows in enumerate(x.chunk(particles)):
         expected = alone(base, rows, down[particle], up[particle])
         torch.testing.assert_close(found.chunk(particles)[particle], expected)
+
+
+@torch.no_grad()
+def test_wide_layers_give_the_same_up_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = torch.nn.Linear(IN, OUT).double()
+    down, up, x = (drawn(*shape, dtype=torch.float64) for shape in ((P, R, IN), (P, OUT, R), (6, TOKENS, IN)))
+    monkeypatch.setattr(stacked_linear, "WIDE", IN)
+    layer = layer_of(base, torch.float64)
+    layer.carry(down, up)
+    for particle, (found, rows) in enumerate(zip(layer(x).chunk(P), x.chunk(P), strict=True)):
+        torch.testing.assert_close(found, alone(base, rows, down[particle], up[particle]))
 
 
 @torch.no_grad()
