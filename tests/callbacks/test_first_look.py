@@ -67,6 +67,7 @@ def test_a_resumed_search_and_the_other_commands_show_nothing(world: World, tmp_
         assert "replies:" not in printed
 
 
+@pytest.mark.slow
 def test_of_two_ranks_the_first_one_shows_it(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
     config = world.config(tmp_path / "runs")
     alone = run_swarm(world.config(tmp_path / "alone"), "fit", tmp_path)

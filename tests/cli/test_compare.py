@@ -149,6 +149,7 @@ def test_the_vote_is_a_majority_of_the_experts_answers(compared: Compared, world
     assert all(count > 0 for count, score in zip(right, scores, strict=True) if score == 1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_makes_what_is_missing_and_keeps_the_rest(compared: Compared, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "version_0"
     shutil.copytree(compared.folder, folder)

@@ -144,6 +144,7 @@ def test_a_search_that_fails_is_recorded_and_the_others_go_on(
     assert [row["state"] for row in table(tmp_path / "none")] == ["failed", "failed"]
 
 
+@pytest.mark.slow
 def test_the_experts_scores_serve_searches_of_other_seeds_and_notices_come_once(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

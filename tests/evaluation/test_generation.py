@@ -95,6 +95,7 @@ def test_with_fewer_slots_than_particles_each_has_one_row(
     assert max(count for count, _ in passes.shapes) == 4
 
 
+@pytest.mark.slow
 def test_long_replies_are_those_of_plain_peft(
     adapted: AdaptedModel,
     pool: ExpertPool,

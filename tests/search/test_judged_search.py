@@ -155,6 +155,7 @@ def test_predictions_ask_no_judge(world: World, server: JudgeServer, whole: Path
     assert server.requests == 0
 
 
+@pytest.mark.slow
 def test_ranks_share_what_one_of_them_has_paid_for(
     world: World, server: JudgeServer, whole: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

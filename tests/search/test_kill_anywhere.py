@@ -122,6 +122,7 @@ def asked(world: World, whole: Path, tmp_path_factory: pytest.TempPathFactory) -
     return questions_in(folder / "asked")
 
 
+@pytest.mark.slow
 # The calls of an iteration on one rank: 1 to 4 score the first positions, 5 is the first look, 6 begins iteration 1.
 @pytest.mark.parametrize(
     ("at_call", "code", "ranks"),

@@ -162,6 +162,7 @@ def test_a_search_whose_service_fails_goes_on_where_it_was_and_shows_the_key_now
     assert not any(KEY.encode() in data for data in content(tmp_path).values())
 
 
+@pytest.mark.slow
 def test_a_service_that_fails_on_two_ranks_ends_both_with_one_message(
     world: World, perspective_server: PerspectiveServer, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_first_rank_alone_prints_and_writes(
     assert [path.name for path in folder.iterdir() if "_1." in path.name] == []
 
 
+@pytest.mark.slow
 def test_ranks_on_two_machines_under_slurm_need_no_setting(
     world: World, alone: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_stopped_and_resumed_run_is_bit_for_bit_one_that_was_never_stopped(
     assert_same_run(tmp_path / "runs" / "version_0", whole / "version_0")
 
 
+@pytest.mark.slow
 def test_two_ranks_make_the_run_of_one(world: World, whole: Path, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(yaml.safe_dump(config(world, tmp_path / "runs")))
