@@ -34,6 +34,7 @@ def test_every_demo_task_is_measured() -> None:
     assert set(demo_gain.TASKS) == set(TASK_NAMES)
 
 
+@pytest.mark.slow
 def test_draws_stand_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--trainer.max_steps", "1", "--seeds", "1"]
     with calm_process(), pytest.MonkeyPatch.context() as patch:

@@ -13,6 +13,7 @@ from tests.search.tiny_search import World, read_rows
 SETTINGS: dict[str, Any] = {"model": {"engine": {"rows": 10, "lots": 4, "chunk": 2}}, "trainer": {"max_steps": 2}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reachable", [True, False])
 def test_slurms_signal_ends_a_run_between_two_lots_and_asks_for_its_place_again(
     world: World, forked_ranks: ForkedRanks, tmp_path: Path, reachable: bool

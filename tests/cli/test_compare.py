@@ -177,6 +177,7 @@ def test_rows_of_earlier_runs_stay_in_the_table(compared: Compared, tmp_path: Pa
     assert rows == {name: row for name, row in compared.rows.items() if not row["absent"]}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = ["uniform_soup", "greedy_soup", "random_search"]
     config = config_of(world, tmp_path / "runs", methods=methods, seeds=[2], evaluations=40)

@@ -74,6 +74,7 @@ def test_a_full_disk_ends_a_search_that_goes_on_from_the_last_whole_checkpoint(
     assert_same_run(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk_on_the_rank_that_writes_ends_all_ranks(
     world: World, stopped: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

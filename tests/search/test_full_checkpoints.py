@@ -242,6 +242,7 @@ def test_a_search_on_the_disk_is_bit_for_bit_the_search_in_memory_and_leaves_wha
     assert {path.read_bytes() for path in (tmp_path / "state").iterdir()} <= named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_run_killed_in_a_move_or_an_evaluation_resumes_as_if_it_had_not_been(
     llama_world: FullWorld, in_memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int

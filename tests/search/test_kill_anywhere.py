@@ -181,6 +181,7 @@ def test_between_rare_checkpoints_no_score_is_lost_either(
     assert questions_in(tmp_path / "asked") == asked
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_again_and_again_goes_on_to_the_same_end(
     world: World, whole: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

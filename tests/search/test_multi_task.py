@@ -260,6 +260,7 @@ def run(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["harmonic_mean", "mean", "minimum", "weighted"])
 @pytest.mark.parametrize("swarm", [{"seed": 0}, {"seed": 1, "repel": 0.0}], ids=str)
 def test_a_search_that_stops_early_goes_where_a_full_one_goes(

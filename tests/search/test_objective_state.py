@@ -83,6 +83,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_ranks_share_the_bounds_and_make_the_run_of_one_rank(
     world: World, rewarding: dict[str, Any], rewarded: Path, forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

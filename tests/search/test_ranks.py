@@ -174,6 +174,7 @@ def frail_program(folder: Path) -> str:
     return f"import sys; sys.path.insert(0, {str(folder)!r})\nfrom swarm_lightning.cli import main; main(ARGUMENTS)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(("end", "code"), [("mistaken", 2), ("raising", 2), ("failing", 1)])
 def test_what_fails_on_one_rank_ends_all_with_one_message(
@@ -229,6 +230,7 @@ def test_ranks_with_other_files_are_refused(world: World, forked_ranks: ForkedRa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_ranks_that_have_drifted_apart_do_not_go_on(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
     program = """
 from swarm_lightning.callbacks import RestartStagnant
