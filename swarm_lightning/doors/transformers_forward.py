@@ -104,7 +104,7 @@ class ForwardPass:
         cache: "Cache | None" = None,
         together: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Run the model once and give logits of the wanted places, at most about 64 MB of them in float32 at a time.
+        """Run the model once and give logits of the wanted places, at most about 32 MB of them in float32 at a time.
 
         Args:
             places: What is wanted, W of them.

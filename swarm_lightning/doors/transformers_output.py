@@ -29,7 +29,7 @@ from swarm_lightning.doors.transformers_config import largest_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PIECE_BYTES = 2**26  # of logits in float32 that exist at a time
+PIECE_BYTES = 2**25  # of logits in float32 that exist at a time
 COPIES_WITH_GRADIENT = 4  # of these: the logits, their logarithms and exponentials, and the gradient
 
 # Calls the model; where not None, only logits of so many columns at the end are wanted.

@@ -103,8 +103,9 @@ def bytes_of_a_row(model: "PreTrainedModel", tokens: int) -> int:
     # In a layer: a few tensors of the hidden size, three of the wide size, in float32 for the low-rank product; the
     # attention's weights where they are not computed in pieces.
     activations = (6 * hidden + 3 * wide) * max(size, 4) + heads * tokens * 4
-    # Logits follow when the layers are done: those of a row's last place, once more while they are chosen from.
-    logits = 2 * size * (largest_of(config, "vocab_size") or 1)
+    # Logits follow when the layers are done: those of a row's last place, with copies while they are chosen from, or
+    # pieces of bounded size while likelihoods are read.
+    logits = 4 * size * (largest_of(config, "vocab_size") or 1)
     return tokens * cache + max(tokens * activations, logits)
 
 

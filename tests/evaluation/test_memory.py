@@ -54,8 +54,8 @@ def test_a_row_costs_its_logits_where_they_are_more_than_a_layer_takes(
     tiny_model: "PreTrainedModel", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiny_model.config, "vocab_size", 10**6)
-    # The logits twice, 4 bytes each, behind the keys and values of 10 tokens.
-    assert bytes_of_a_row(tiny_model, 10) == 10 * 2 * 2 * 8 * 2 * 4 + 2 * 4 * 10**6
+    # The logits with copies, four times 4 bytes each, behind the keys and values of 10 tokens.
+    assert bytes_of_a_row(tiny_model, 10) == 10 * 2 * 2 * 8 * 2 * 4 + 4 * 4 * 10**6
 
 
 def free(monkeypatch: pytest.MonkeyPatch, rows: float, model: "PreTrainedModel") -> None:
