@@ -16,7 +16,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.composition_export import export_composition, folder_name
 from swarm_lightning.baselines.method import Composition, Method
 from swarm_lightning.baselines.picture import draw
@@ -25,9 +24,8 @@ from swarm_lightning.baselines.results import Result, agree, place_of, read_resu
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.files import write_whole
-from swarm_lightning.objectives.protocol import CombinesScores
-from swarm_lightning.objectives.utility import utility_of
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
@@ -68,7 +66,7 @@ class Comparison:
         self.methods = chosen_methods(settings)
         self.rows: list[TableRow] = []
         self._protocol, self._search, self._say = protocol, search, say
-        self._sampling = Resampling(settings.resamples, [example.task for example in test], _worth_of(module, test))
+        self._sampling = Resampling.of(module.objective, test, settings.resamples)
         self._results: dict[str, list[Result]] = {}
         self._absent: dict[str, str] = {}
 
@@ -197,17 +195,3 @@ class Comparison:
         test = "" if utility is None else f", test {utility:.4f}"
         done = "kept from before" if kept else f"{result.evaluations} evaluations, {result.seconds:.1f} s"
         return f"{title}{seed}: validation {result.validation:.4f}{test} ({done})"
-
-
-def _worth_of(
-    module: "ModelSwarm", test: Sequence[Example]
-) -> Callable[[Sequence[float], Sequence[int]], float] | None:
-    """Return what turns scores of test examples into a utility, where that is not their mean."""
-    objective = module.objective
-    if not isinstance(objective, CombinesScores):
-        return None
-
-    def worth(scores: Sequence[float], places: Sequence[int]) -> float:
-        return utility_of(objective, scores, [test[place] for place in places])
-
-    return worth

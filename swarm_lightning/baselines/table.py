@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from swarm_lightning.baselines.bootstrap import Resampling, interval
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.results import Result
+from swarm_lightning.evaluation.bootstrap import Resampling, interval
 from swarm_lightning.files import write_whole
 from swarm_lightning.shown import in_markdown
 

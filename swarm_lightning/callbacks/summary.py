@@ -7,6 +7,7 @@ scored here for the first time, never while the search is going on.
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -23,6 +24,7 @@ from swarm_lightning.search.results import ResultRow, SearchResult
 from swarm_lightning.shown import cell, say
 
 SUMMARY = "summary.json"
+GAIN = ("gain", "gain_low", "gain_high")
 
 
 class Summary(L.Callback):
@@ -65,23 +67,27 @@ class Summary(L.Callback):
         if not trainer.is_global_zero:
             return
         path = free_path(_made(Path(trainer.default_root_dir)) / f"{split}.csv")
-        compared = any(row.win_rate is not None for row in module.state.rows)
+        rows = module.state.rows
+        compared = any(row.win_rate is not None for row in rows)
+        measured = any(row.gain is not None for row in rows)
         columns = ["name", "detail", f"{split}_utility", "examples", "dataset", "objective"]
-        tasks = [f"{split}_utility/{task}" for task in module.state.rows[0].parts]
+        tasks = [f"{split}_utility/{task}" for task in rows[0].parts]
         asked = [module.task, type(module.objective).__name__]
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow([*columns, *(["win_rate"] if compared else []), *tasks])
+        writer.writerow([*columns, *(["win_rate"] if compared else []), *tasks, *(GAIN if measured else [])])
         writer.writerows(
             [
                 *(row.name, row.detail, row.utility, row.examples, *asked),
                 *([row.win_rate] if compared else []),
                 *row.parts.values(),
+                *([row.gain.difference, row.gain.low, row.gain.high] if row.gain is not None else []),
             ]
-            for row in module.state.rows
+            for row in rows
         )
         write_whole(path, text.getvalue())
-        Console().print(_table({split: module.state.rows}))
+        Console().print(_table({split: rows}))
+        say_gains(rows)
         say(f"Table: {path}")
 
 
@@ -102,6 +108,7 @@ def why_it_ended(trainer: L.Trainer, iterations: int) -> str:
 def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
     Console().print(_table(splits))
+    say_gains(result.test)
     say(
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
         f"{result.evaluations} evaluations in {result.seconds:.0f} s."
@@ -109,6 +116,17 @@ def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     if not result.test:
         say("No test split: the gain on unseen examples is unknown.")
     say(f"Run folder: {folder}")
+
+
+def say_gains(rows: Sequence[ResultRow]) -> None:
+    """Print by how much experts are above the best initial one on the test split, and whether that is noise.
+
+    Args:
+        rows: Of the test split.
+    """
+    for row in rows:
+        if row.gain is not None:
+            say(f"Gain of the {row.name} on test, with its 95% interval: {row.gain}")
 
 
 def _table(splits: dict[str, tuple[ResultRow, ...]]) -> Table:

@@ -19,13 +19,15 @@ from swarm_lightning.shown import in_markdown
 class Utilities:
     """The utility before and after the search on one split: the best initial expert's, and the exported adapter's.
 
-    Of a search with several tasks, `tasks` holds both on each of them, by the name of the task.
+    Of a search with several tasks, `tasks` holds both on each of them, by the name of the task. `gain` says how far the
+    second is above the first, with its interval, in words.
     """
 
     best_initial: float | None
     found: float | None
     examples: int | None = None
     tasks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    gain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,16 @@ def _scores(facts: CardFacts) -> list[str]:
         f"| split | examples | before: best initial expert{best} | after: {after} |",
         "| --- | ---: | ---: | ---: |",
         *(line for split, utilities in known for line in _rows(split, utilities)),
+        "",
+        *(line for split, utilities in known for line in _gain(split, utilities)),
+    ]
+
+
+def _gain(split: str, utilities: Utilities) -> list[str]:
+    if utilities.gain is None:
+        return []
+    return [
+        f"Gain on {split}: {utilities.gain} (in brackets: 95% interval by the paired bootstrap over its examples).",
         "",
     ]
 

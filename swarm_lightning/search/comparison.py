@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.bootstrap import Resampling, gain_of
 from swarm_lightning.evaluation.ensemble import vote
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
@@ -44,7 +45,7 @@ class Bests:
     ranks: Ranks
 
     def score(
-        self, examples: Sequence[Example], ensemble_size: int = 0, win_rates: bool = False
+        self, examples: Sequence[Example], ensemble_size: int = 0, win_rates: bool = False, held_back: bool = True
     ) -> tuple[ResultRow, ...]:
         """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
 
@@ -53,6 +54,8 @@ class Bests:
             ensemble_size: How many of the best personal bests vote as well, by majority, ties by utility; 0 for none.
             win_rates: Whether replies are compared with those of the best initial expert, where the objective can do
                 so.
+            held_back: Whether the search has not seen the examples: then the gain over the best initial expert is
+                measured. On examples that it was guided by, a gain says nothing of others.
 
         Returns:
             One row each.
@@ -80,6 +83,10 @@ class Bests:
             )
             for name, found in zip(named, scores, strict=True)
         ]
+        if held_back:
+            sampling = Resampling.of(self.objective, examples)
+            gains = [gain_of(scores[0], found, sampling) for found in scores[1:]]
+            rows[1:] = [replace(row, gain=gain) for row, gain in zip(rows[1:], gains, strict=True)]
         if win_rates and isinstance(self.objective, ComparesReplies):
             rates = [self._win_rate(self.objective, examples, found, outcomes[0]) for found in outcomes[1:]]
             rows[1:] = [replace(row, win_rate=rate) for row, rate in zip(rows[1:], rates, strict=True)]

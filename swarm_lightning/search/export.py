@@ -53,7 +53,10 @@ def card_facts(
         best_initial_expert=pool.names[initial],
         exported=what,
         validation=Utilities(float(swarm.initial_utilities[initial]), float(found), state.examples, tasks),
-        test=Utilities(test[0].utility, test[1].utility, test[0].examples, _by_task(test[0].parts, test[1].parts))
+        test=Utilities(
+            *(test[0].utility, test[1].utility, test[0].examples, _by_task(test[0].parts, test[1].parts)),
+            gain=None if test[1].gain is None else str(test[1].gain),
+        )
         if test and best
         else None,
         objective=flatten(identity["objective"]),

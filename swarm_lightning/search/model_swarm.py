@@ -233,7 +233,7 @@ class ModelSwarm(PreparedSearch):
 
     def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial and the best found expert on the validation split."""
-        self._report("validation", self.bests.score(batch))
+        self._report("validation", self.bests.score(batch, held_back=False))
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial expert, the best found expert and the ensemble on the test split."""

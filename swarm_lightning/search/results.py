@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from swarm_lightning.evaluation.bootstrap import Gain
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
@@ -33,6 +34,7 @@ class ResultRow:
         win_rate: Share of examples on which its reply beats that of the best initial expert, ties counted half; None
             where the objective does not compare replies, or nobody asked it to.
         parts: The utility of every task, where the search has several.
+        gain: By how much it is above the best initial expert, on a split that did not guide the search.
     """
 
     name: str
@@ -41,10 +43,14 @@ class ResultRow:
     examples: int
     win_rate: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
+    gain: Gain | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as plain values, without a win rate or tasks where there are none."""
-        return {name: value for name, value in asdict(self).items() if value is not None and value != {}}
+        """Return the row as plain values, without a win rate, tasks or a gain where there are none."""
+        values = asdict(self)
+        if self.gain is not None:
+            values["gain"]["within_noise"] = self.gain.within_noise
+        return {name: value for name, value in values.items() if value is not None and value != {}}
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,10 @@ def metrics_of(rows: Sequence[ResultRow], split: str) -> dict[str, float]:
     metrics = {name: row.utility for name, row in named.items()}
     metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
     metrics |= {part: value for name, row in named.items() for part, value in named_parts(row.parts, name).items()}
+    for name, row in named.items():
+        if row.gain is not None:
+            gain = {"gain": row.gain.difference, "gain_low": row.gain.low, "gain_high": row.gain.high}
+            metrics |= {f"{name}/{key}": value for key, value in gain.items()}
     return metrics
 
 

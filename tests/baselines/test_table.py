@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from swarm_lightning.baselines.bootstrap import Resampling
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import Result, agree, read_results, write_result
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.bootstrap import Resampling
 
 NAMES = ["base_model", "uniform_soup", "random_search", "model_swarm"]
 

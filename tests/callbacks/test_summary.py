@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lightning as L
 import pytest
+import torch
 
 from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, Summary
 from tests.search.tiny_search import World, read_rows, run_swarm, search
@@ -32,6 +33,20 @@ def test_the_summary_agrees_with_the_history_the_printed_table_and_plain_peft(
         scores = world.score(world.replies(world.load(adapter), "test"), "test")
         assert row["utility"] == sum(scores) / len(scores)
         assert row["examples"] == 8
+
+    scores_of = [
+        torch.tensor(world.score(world.replies(world.load(adapter), "test"), "test"), dtype=torch.float64)
+        for adapter in (world.experts / initial, tmp_path / "best_expert")
+    ]
+    gain = summary["test"][1]["gain"]
+    assert gain["difference"] == float((scores_of[1] - scores_of[0]).mean())
+    assert gain["low"] <= gain["difference"] <= gain["high"]
+    assert gain["within_noise"] is (gain["low"] <= 0 <= gain["high"])
+    assert "gain" not in summary["validation"][1], "validation has chosen the expert"
+    told = f"{gain['difference']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
+    told += ": within noise" if gain["within_noise"] else ""
+    assert f"Gain of the best found expert on test, with its 95% interval: {told}\n" in printed
+    assert f"Gain on test (held back): {told} (in brackets" in (tmp_path / "best_expert" / "README.md").read_text()
 
     lines = [line for line in printed.splitlines() if line.startswith("│")]
     for line, before, after in zip(lines, summary["validation"], summary["test"], strict=True):

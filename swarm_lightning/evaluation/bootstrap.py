@@ -1,10 +1,11 @@
 """How sure a test score is, and the difference of two: percentile bootstrap over the test examples.
 
-All methods are resampled with the same examples, so that differences are paired: what makes an example hard for all
-cancels. What another seed of a search would have found is not in these intervals; the table shows the seeds' spread
-beside them. Source: Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
+All experts are resampled with the same examples, so that differences are paired: what makes an example hard for all
+cancels. What another seed of a search would have found is not in these intervals. Source: Efron and Tibshirani 1993, An
+introduction to the bootstrap, chapter 13.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ import numpy
 import torch
 from torch import Tensor
 
+from swarm_lightning.data.examples import Example
+from swarm_lightning.objectives.protocol import CombinesScores, Objective
+from swarm_lightning.objectives.utility import utility_of
+
+SAMPLES = 10_000
 AT_ONCE = 1000
 SLOW = 1000  # samples at most where the utility is no mean: each is computed from its scores
 
@@ -31,6 +37,22 @@ class Resampling:
     tasks: Sequence[str]
     worth: Callable[[Sequence[float], Sequence[int]], float] | None = None
     seed: int = 0
+
+    @classmethod
+    def of(cls, objective: Objective, examples: Sequence[Example], samples: int = SAMPLES) -> "Resampling":
+        """Return how the examples that an objective has scored are drawn again.
+
+        Args:
+            objective: What was asked.
+            examples: What it was asked, M of them.
+            samples: Number of samples B.
+        """
+
+        def worth(scores: Sequence[float], places: Sequence[int]) -> float:
+            return utility_of(objective, scores, [examples[place] for place in places])
+
+        tasks = [example.task for example in examples]
+        return cls(samples, tasks, worth if isinstance(objective, CombinesScores) else None)
 
     def utility(self, scores: Tensor) -> float:
         """Return the utility of the scores of all examples [M]."""
@@ -75,3 +97,50 @@ def interval(means: Tensor) -> tuple[float, float]:
     """
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much one expert's utility is above another's on the same examples.
+
+    Attributes:
+        difference: Utility less that of the other.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval holds 0: other examples might tell the opposite."""
+        return self.low <= 0 <= self.high
+
+    def __str__(self) -> str:
+        noise = ": within noise" if self.within_noise else ""
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]{noise}"
+
+
+def gain_of(before: Sequence[float], after: Sequence[float], sampling: Resampling) -> Gain | None:
+    """Measure a gain on examples that both experts were asked.
+
+    Args:
+        before: Scores of the one, one per example.
+        after: Scores of the other on the same examples.
+        sampling: How the examples are drawn again.
+
+    Returns:
+        The gain from `before` to `after`; None where a score is not finite, as of a broken expert.
+
+    >>> print(gain_of([0.0, 1.0, 0.0], [0.0, 1.0, 0.0], Resampling(100, [""] * 3)))
+    +0.0000 [+0.0000, +0.0000]: within noise
+    """
+    scores = torch.tensor([before, after], dtype=torch.float64)
+    if not scores.isfinite().all():
+        return None
+    first, second = sampling.utilities(scores)
+    low, high = interval(second - first)
+    difference = sampling.utility(scores[1]) - sampling.utility(scores[0])
+    return Gain(difference, low, high) if math.isfinite(difference) else None
