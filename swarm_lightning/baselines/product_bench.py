@@ -8,10 +8,8 @@ from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.product_adapter import product_adapter
-from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.products import Groups
 
 
@@ -33,17 +31,14 @@ class ProductBench:
         Raises:
             Absent: If the experts are full checkpoints.
         """
-        evaluator = bench.module.evaluator
-        runner, products = evaluator.runner, bench.module.pool.products()
-        adapted = runner.engine.adapted
-        if products is None or not isinstance(adapted, AdaptedModel):
+        products = bench.module.pool.products()
+        if products is None:
             raise Absent(
                 f"full checkpoints have no products B A: their weights themselves are added, as in the {instead}"
             )
         self.products = products
         self._groups = Groups.of(self.products, "expert")
-        model = ProductModel(adapted, self.products, self._groups)
-        self.evaluator = evaluator.on(ResidentRunner(model, runner.tokenizer, runner.settings))
+        self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self._groups))
         self._examples = bench.examples
 
     def utilities(self, coefficients: Tensor) -> Tensor:

@@ -110,6 +110,16 @@ class Evaluator(Generic[AnyRunner]):
         other.runner = runner
         return other
 
+    def asking(self, objective: Objective) -> "Evaluator[AnyRunner]":
+        """Return what asks the same candidates something else; what it asks counts here too.
+
+        Args:
+            objective: What to ask and how to score.
+        """
+        other = copy.copy(self)
+        other.objective, other._rendered = objective, ((), [])
+        return other
+
     def check_lengths(self, examples: Sequence[Example]) -> None:
         """Refuse examples whose prompt alone fills the model, all at once and before any of them is asked.
 

@@ -156,6 +156,33 @@ class ParticleSwarm(Optimizer):
         """The particles [N] bool whose numbers the running step has made NaN or infinite."""
         return self._candidates.lost
 
+    # What a search stands for: whoever scores, exports or reports its result asks here.
+
+    @property
+    def found(self) -> Tensor:
+        """The position [D] that the search stands for: the global best."""
+        return self.swarm.global_best
+
+    @property
+    def found_utility(self) -> float:
+        """Its utility, as the search knows it."""
+        return float(self.swarm.global_best_utility)
+
+    @property
+    def found_particle(self) -> int:
+        """The particle whose noise its sampled replies are drawn with: the one that found it."""
+        return int(self.swarm.best_particle)
+
+    @property
+    def found_name(self) -> str:
+        """What it is called in a table."""
+        return f"particle {self.found_particle}"
+
+    @property
+    def candidates(self) -> Tensor:
+        """The vectors [N, D] of the space whose utilities a step wants: the positions."""
+        return self.positions
+
     @property
     def held(self) -> dict[str, Tensor]:
         """Every tensor of the swarm by name, as far as there are any: what a checkpoint holds of it."""
