@@ -13,10 +13,11 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.candidates import Candidates
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.mixture import Averaged
 from swarm_lightning.evaluation.runners.mixture import MixtureRunner, Weigh
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.objectives.utility import utility_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,27 @@ class Bench:
         self.seed = seed
         self.search = search
         self.generator = torch.Generator().manual_seed(seed)
-        self._before = module.evaluator.asked
+        self._before = self.evaluator.asked
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What asks weights of the experts' form, whatever the search's positions are."""
+        return self.module.weights_evaluator
+
+    @property
+    def resident(self) -> ResidentRunner:
+        """What runs them on the model in memory.
+
+        Raises:
+            Absent: If something else runs them.
+        """
+        runner = self.evaluator.runner
+        if not isinstance(runner, ResidentRunner):
+            raise Absent(
+                f"it works on the model in this process's memory, and model.engine.backend is "
+                f"{self.module.settings.engine.backend}: set it to torch"
+            )
+        return runner
 
     @property
     def experts(self) -> Tensor:
@@ -74,7 +95,7 @@ class Bench:
     @property
     def spent(self) -> int:
         """How many (particle, example) pairs have been asked since the bench was set up, by the engine's counter."""
-        return self.module.evaluator.asked - self._before
+        return self.evaluator.asked - self._before
 
     @property
     def affordable(self) -> int:
@@ -85,7 +106,7 @@ class Bench:
     @property
     def shares_passes(self) -> bool:
         """Whether several experts run in one forward pass, as adapters do; whole models take turns."""
-        return self.module.evaluator.runner.at_once is None
+        return self.evaluator.runner.at_once is None
 
     def origin(self) -> Tensor | None:
         """Return what the experts' differences are taken from: the weights of the base [D], or None for zeros.
@@ -144,7 +165,7 @@ class Bench:
         Args:
             vectors: Weights [P, D], or P vectors.
         """
-        return self.module.evaluator.evaluate(self._laid_out(vectors), self.examples, numbers=[0] * len(vectors))
+        return self.evaluator.evaluate(self._laid_out(vectors), self.examples, numbers=[0] * len(vectors))
 
     def utilities(self, vectors: "Vectors") -> Tensor:
         """Return the validation utility of every vector.
@@ -180,7 +201,7 @@ class Bench:
             known=torch.full((count,), math.nan, dtype=torch.float64),
         )
         laid_out = self._laid_out(vectors)
-        return self.module.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count)
+        return self.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count)
 
     def mixture(self, weigh: Weigh, averaged: Averaged) -> Callable[[Sequence[Example]], Tensor]:
         """Return what scores the experts mixed token by token; every example costs as many pairs as there are experts.
@@ -193,10 +214,10 @@ class Bench:
             Absent: See `check_shared_pass`.
         """
         self.check_shared_pass()
-        runner = MixtureRunner(self.module.evaluator.runner, self.experts, averaged)
+        runner = MixtureRunner(self.resident, self.experts, averaged)
 
         def scores(examples: Sequence[Example]) -> Tensor:
-            return self.module.evaluator.on(runner).evaluate([weigh], examples).scores[0]
+            return self.evaluator.on(runner).evaluate([weigh], examples).scores[0]
 
         return scores
 

@@ -161,7 +161,9 @@ class Comparison:
         if composition.scores is not None:
             return [float(score) for score in composition.scores(self.test)]
         assert composition.vector is not None
-        evaluation = self.module.evaluator.evaluate(composition.vector.unsqueeze(0), self.test, whole_replies=True)
+        evaluation = self.module.weights_evaluator.evaluate(
+            composition.vector.unsqueeze(0), self.test, whole_replies=True
+        )
         return [float(score) for score in evaluation.scores[0]]
 
     def _test_of(self, result: Result) -> float | None:

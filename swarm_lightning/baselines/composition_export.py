@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.export import write_adapter
 from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.shown import in_markdown
 
@@ -43,12 +42,10 @@ def export_composition(
     """
     base, pool = module.base, module.pool
     card = composition_card(base, module.task, pool.names, title, result, test, not pool.are_differences)
-    adapter, vector = composition.adapter, composition.vector
-    if adapter is not None:
-        return write_adapter(folder, adapter.tensors, adapter.config, card, overwrite=True, base=base)
-    assert vector is not None
+    made = composition.vector if composition.adapter is None else composition.adapter
+    assert made is not None
     return export_expert(
-        folder, vector, pool, card, base, base, module.resident, True,
+        folder, made, pool, card, base, base, module.resident, True,
         trust_remote_code=module.settings.trust_remote_code,
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ class PredictionMerge:
         Raises:
             Absent: If the objective reads no answers out of replies that could be counted.
         """
-        evaluator, experts = bench.module.evaluator, bench.experts
+        evaluator, experts = bench.evaluator, bench.experts
         evaluation = evaluator.evaluate(experts, bench.examples, whole_replies=True)
         if all(outcome is None or outcome.answer is None for row in evaluation.outcomes for outcome in row):
             name = type(bench.module.objective).__name__

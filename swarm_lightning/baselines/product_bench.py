@@ -9,10 +9,8 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.product_adapter import product_adapter
-from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.products import Granularity, Groups
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
@@ -41,18 +39,15 @@ class ProductBench:
         Raises:
             Absent: If the experts are full checkpoints, or the objective has no guide where one is followed.
         """
-        evaluator = bench.module.evaluator
-        runner, products = evaluator.runner, bench.module.pool.products()
-        adapted = runner.engine.adapted
-        if products is None or not isinstance(adapted, AdaptedModel):
+        products = bench.module.pool.products()
+        if products is None:
             raise Absent(
                 f"full checkpoints have no products B A: their weights themselves are added, as in the {instead}"
             )
         self.products = products
         self.groups = Groups.of(self.products, granularity)
-        model = ProductModel(adapted, self.products, self.groups)
-        self.evaluator = evaluator.on(ResidentRunner(model, runner.tokenizer, runner.settings))
-        self._guide = self.evaluator.asking(_guide_of(evaluator.objective)) if guided else self.evaluator
+        self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self.groups))
+        self._guide = self.evaluator.asking(_guide_of(self.evaluator.objective)) if guided else self.evaluator
         self._examples = bench.examples
 
     def utilities(self, coefficients: Tensor, wanted: Tensor | None = None) -> Tensor:

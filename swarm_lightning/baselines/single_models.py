@@ -27,7 +27,7 @@ class BaseModel:
             Absent: If no base is named.
         """
         bench.check_base("it needs the base")
-        evaluator = bench.module.evaluator
+        evaluator = bench.evaluator
 
         def scores(examples: Sequence[Example]) -> Tensor:
             return evaluator.evaluate_base(examples).scores[0]

@@ -1,7 +1,13 @@
 """The model swarm itself, by the ordinary search with the config's settings; what it asks is everybody's budget."""
 
+from collections.abc import Sequence
+
+from torch import Tensor
+
 from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.data.examples import Example
+from swarm_lightning.experts.product_adapter import ProductAdapter
 
 
 class SwarmRow:
@@ -16,13 +22,23 @@ class SwarmRow:
         assert bench.search is not None
         bench.search(bench.seed)
         module = bench.module
-        swarm = module.swarm
-        detail = f"particle {int(swarm.best_particle)} after {int(swarm.iterations)} iterations"
-        space = module.particle_swarm.space
-        if space.coefficients(swarm.global_best):
-            detail += f": {coefficients_text(module.pool.names, swarm.global_best)}"
-        utility, vector = float(swarm.global_best_utility), space.vector(swarm.global_best)[:]
-        vector = vector.detach().cpu().clone()
+        optimizer = module.particle_swarm
+        space, found = optimizer.space, optimizer.found.detach().clone()
+        detail = f"{optimizer.found_name} after {int(optimizer.swarm.iterations)} iterations"
+        shares = space.coefficients(found)
+        if len(shares):
+            detail += f": {coefficients_text(module.pool.names, shares.mean(dim=1))}"
+        utility = module.result().validation[1].utility
+        made, evaluations, seconds = module.made(found), module.state.evaluations, module.state.seconds
+        if not isinstance(made, ProductAdapter):
+            vector = made[:].detach().cpu().clone()
+            module.release_swarm()
+            # A search that was interrupted and resumed has counted and timed its earlier parts too.
+            return Composition(utility, detail, vector, evaluations=evaluations, seconds=seconds)
+        candidate = space.vector(found)[:].unsqueeze(0)
         module.release_swarm()
-        # A search that was interrupted and resumed has counted and timed its earlier parts too.
-        return Composition(utility, detail, vector, evaluations=module.state.evaluations, seconds=module.state.seconds)
+
+        def scores(examples: Sequence[Example]) -> Tensor:
+            return module.evaluator.evaluate(candidate, examples, whole_replies=True).scores[0]
+
+        return Composition(utility, detail, scores=scores, adapter=made, evaluations=evaluations, seconds=seconds)

@@ -48,7 +48,7 @@ class FirstLook(L.Callback):
         if self._prompt_due:
             self._show_prompts(trainer, pl_module, examples)
         best = pl_module.best_initial
-        vector, numbers = pl_module.pool.vector(best), [best]
+        vector, numbers = pl_module.particle_swarm.space.expert(best), [best]
         outcomes = pl_module.evaluator.evaluate([vector], examples, whole_replies=True, numbers=numbers).outcomes[0]
         for example, outcome in zip(examples, outcomes, strict=True):
             if trainer.is_global_zero and outcome is not None:

@@ -111,10 +111,10 @@ class Evaluator(Generic[AnyRunner]):
         return other
 
     def asking(self, objective: Objective) -> "Evaluator[AnyRunner]":
-        """Return what asks the same candidates by another objective; what it asks counts here too.
+        """Return what asks the same candidates something else; what it asks counts here too.
 
         Args:
-            objective: What to ask, and how to score.
+            objective: What to ask and how to score.
         """
         other = copy.copy(self)
         other.objective, other._rendered = objective, ((), [])

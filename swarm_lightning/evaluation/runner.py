@@ -7,15 +7,40 @@ exact stop, lots, ranks and sampling work with any runner. Those of this package
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import LanguageModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a runner of particles is made from.
+
+    Attributes:
+        resident: The base as the model that becomes particles: by adapters, by all of its weights, or by coefficients
+            of the experts' products. What it takes up is what the runner's candidates are.
+        tokenizer: The base's.
+        settings: How candidates are evaluated.
+        pool: The experts.
+        base: Folder or hub id of the base.
+        trust_remote_code: Whether code that comes with the base may run.
+    """
+
+    resident: ResidentModel
+    tokenizer: "PreTrainedTokenizerBase"
+    settings: EngineSettings
+    pool: Pool
+    base: str
+    trust_remote_code: bool
 
 
 class Rows(LanguageModel, Protocol):

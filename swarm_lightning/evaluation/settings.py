@@ -7,7 +7,7 @@ from swarm_lightning.errors import InputError
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How particles are evaluated; none of this changes what a search finds.
+    """How particles are evaluated; none of this changes what a search finds, but for the last digits of a backend.
 
     Attributes:
         rows: Rows of one forward pass at most, one row being one prompt of one particle; null: from the free memory.
@@ -22,6 +22,7 @@ class EngineSettings:
             nothing to do. With the same `rows` and `lots`, any number of ranks makes the same batches.
         chunk: With exact_stop, examples that a particle is asked at a time, at least; null: so many that all undecided
             particles together are asked 128. Fewer leave more unasked, in more and smaller batches.
+        backend: What runs the model, by its name in the registry of runners: `torch`.
     """
 
     rows: int | None = None
@@ -31,6 +32,7 @@ class EngineSettings:
     shared_prefix: bool = True
     lots: int | None = None
     chunk: int | None = None
+    backend: str = "torch"
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""

@@ -27,9 +27,11 @@ from swarm_lightning.experts.architecture import (
     warn_of_computed,
 )
 from swarm_lightning.experts.checkpoints import Checkpoint, fingerprint_of, read_checkpoint
+from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
+from swarm_lightning.experts.products import Granularity
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.tokenizers import check_same_ids, check_tokenizers
 from swarm_lightning.vectors import windows
@@ -142,6 +144,10 @@ class CheckpointPool:
 
     def products(self) -> None:
         """Return None: whole models are no products."""
+
+    def divide(self, granularity: Granularity) -> Division:
+        """Divide the experts' tensors into groups; see `Division.of_tensors`."""
+        return Division.of_tensors(self.layout, granularity)
 
     def base_vector(self, source: str) -> FileVector:
         """Return the weights [D] of a base.

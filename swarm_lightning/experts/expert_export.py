@@ -4,16 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
-from swarm_lightning.experts.export import export_adapter
+from swarm_lightning.experts.export import export_adapter, write_adapter
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.vectors import Vector
 
 
 def export_expert(
     folder: Path,
-    weights: Vector,
+    weights: Vector | ProductAdapter,
     pool: Pool,
     card: str,
     base: str,
@@ -27,7 +28,7 @@ def export_expert(
 
     Args:
         folder: Where they go.
-        weights: The weights [D].
+        weights: The weights [D], or an adapter of another form than the experts'.
         pool: The experts that they were made of.
         card: Content of README.md.
         base: Folder or hub id of the base that an adapter names.
@@ -44,6 +45,8 @@ def export_expert(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
         ValueError: If the weights are not finite.
     """
+    if isinstance(weights, ProductAdapter):
+        return write_adapter(folder, weights.tensors, weights.config, card, overwrite, base)
     if isinstance(pool, ExpertPool):
         return export_adapter(folder, weights[:], pool, card, overwrite, base=base)
     return export_checkpoint(folder, weights, resident(), source, card, overwrite, max_shard_size, trust_remote_code)

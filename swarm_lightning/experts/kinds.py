@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import DEMO_CHECKPOINTS, demo_checkpoints
-from swarm_lightning.experts.products import Products
+from swarm_lightning.experts.products import Granularity, Products
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.vectors import Vector
 
@@ -61,6 +62,13 @@ class Pool(Protocol):
 
     def products(self) -> Products | None:
         """Return the experts as products B A; None where they are no adapters."""
+
+    def divide(self, granularity: Granularity) -> Division:
+        """Divide the experts into groups of weights that have a coefficient of their own.
+
+        Raises:
+            InputError: If experts of this kind can't be divided so.
+        """
 
     def scaling(self, name: str) -> float:
         """Return what the model multiplies a tensor of the layout with, beyond what stands in the vector."""

@@ -29,6 +29,15 @@ class Utilities:
 
 
 @dataclass(frozen=True)
+class Share:
+    """How much of an expert there is: the mean of its coefficients, the lowest, and the highest."""
+
+    mean: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """What a model card tells.
 
@@ -37,6 +46,8 @@ class CardFacts:
         base: Path or hub id of the base model, as it was given.
         experts: Names of the initial experts.
         coefficients: What it takes of each expert, where the search was one for coefficients; empty otherwise.
+        granularity: What of every expert has a coefficient of its own that scales what it adds to the base; None where
+            the coefficients scale A and B matrices.
         differences_from: What the experts' differences are taken from that the coefficients multiply: "the base";
             empty where they multiply the experts' own matrices.
         notes: How the experts' files were changed to get one form; empty where they had one.
@@ -67,7 +78,8 @@ class CardFacts:
     iterations: int | None = None
     dtype: str = "auto"
     whole: bool = False
-    coefficients: Sequence[float] = ()
+    coefficients: Sequence[Share] = ()
+    granularity: str | None = None
     differences_from: str = ""
     notes: Sequence[str] = ()
 
@@ -110,17 +122,27 @@ def _experts(facts: CardFacts) -> list[str]:
     if not facts.coefficients:
         return [f"- {in_markdown(name)}" for name in facts.experts]
     made = "Each of the A and B matrices is the sum of the experts', each times its coefficient."
+    if facts.granularity is not None:
+        made = "What it adds to the base is the sum of the experts' products B A, each times its coefficient."
     if facts.differences_from:
         origin = in_markdown(facts.differences_from)
         made = f"The weights are those of {origin}, plus the experts' differences from it, each times its coefficient."
+    if facts.granularity not in (None, "expert"):
+        made += f" There is one for each {facts.granularity.replace('_', ' ')} of an expert: these are their means."
     return [
         *(
-            f"- {in_markdown(name)}, coefficient {coefficient:.4f}"
-            for name, coefficient in zip(facts.experts, facts.coefficients, strict=True)
+            f"- {in_markdown(name)}, coefficient {_share(share)}"
+            for name, share in zip(facts.experts, facts.coefficients, strict=True)
         ),
         "",
         made,
     ]
+
+
+def _share(share: Share) -> str:
+    if share.lowest == share.highest:
+        return f"{share.mean:.4f}"
+    return f"{share.mean:.4f} (from {share.lowest:.4f} to {share.highest:.4f})"
 
 
 def _introduction(facts: CardFacts) -> list[str]:

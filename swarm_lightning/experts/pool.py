@@ -16,10 +16,11 @@ from torch import Tensor
 from swarm_lightning.experts.adapters import Adapter, read_adapter
 from swarm_lightning.experts.checks import UP, check_adapters, layer_of
 from swarm_lightning.experts.common_form import common_form
+from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
-from swarm_lightning.experts.products import Products
+from swarm_lightning.experts.products import Granularity, Products
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.settings import SCALING, scaling_of
 from swarm_lightning.experts.tokenizers import check_tokenizers
@@ -81,6 +82,10 @@ class ExpertPool:
     def products(self) -> Products:
         """Return the experts as products B A."""
         return Products.of(self.adapters())
+
+    def divide(self, granularity: Granularity) -> Division:
+        """Divide the experts' products into groups."""
+        return Division.of_products(self.products(), granularity)
 
     def scaling(self, name: str) -> float:
         """Return what PEFT multiplies the product of A and B with, for the sake of B; 1 for A."""

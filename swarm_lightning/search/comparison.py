@@ -30,7 +30,7 @@ class Bests:
     Attributes:
         pool: The experts that the search began with.
         initial: Which of them was best, by the utility before the first iteration.
-        optimizer: The swarm.
+        optimizer: What has found one of them.
         evaluator: Asks.
         objective: What is asked.
         ranks: The processes that share the work.
@@ -57,16 +57,16 @@ class Bests:
         Returns:
             One row each.
         """
-        swarm, pool, count = self.optimizer.swarm, self.pool, len(examples)
-        vector_of, initial = self.optimizer.space.vector, self.initial
+        optimizer, initial, count = self.optimizer, self.initial, len(examples)
+        swarm, space = optimizer.swarm, optimizer.space
         chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
-        candidates: list[Vector] = [pool.vector(initial), vector_of(swarm.global_best)]
-        candidates += [vector_of(swarm.personal_bests[particle]) for particle in chosen.tolist()]
+        candidates: list[Vector] = [space.expert(initial), space.vector(optimizer.found)]
+        candidates += [space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()]
         # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
-        numbers = [initial, int(swarm.best_particle), *chosen.tolist()]
+        numbers = [initial, optimizer.found_particle, *chosen.tolist()]
         evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
         outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
-        named = [(INITIAL, pool.names[initial]), (FOUND, f"particle {int(swarm.best_particle)}")]
+        named = [(INITIAL, self.pool.names[initial]), (FOUND, optimizer.found_name)]
         if ensemble_size:
             outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
             named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
@@ -96,8 +96,8 @@ class Bests:
             One mapping per prompt: `id`, `task` where there are several, `question`, `prompt` as the model saw it,
             `reply`.
         """
-        swarm = self.optimizer.swarm
-        best, numbers = [self.optimizer.space.vector(swarm.global_best)], [int(swarm.best_particle)]
+        optimizer = self.optimizer
+        best, numbers = [optimizer.space.vector(optimizer.found)], [optimizer.found_particle]
         outcomes = self.evaluator.evaluate(best, prompts, whole_replies=True, numbers=numbers).outcomes[0]
         return [
             {

@@ -3,14 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.model_card import CardFacts, Utilities, public_name
+from swarm_lightning.experts.model_card import CardFacts, Share, Utilities, public_name
+from swarm_lightning.experts.product_adapter import ProductAdapter, product_adapter
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.spaces.coefficients import BASE
+from swarm_lightning.vectors import Vector
 
 ON_THE_CARD = ("particles", "child_span", "start", "draws", "optimizer", "scheduler")
 
@@ -38,12 +43,14 @@ def card_facts(
         test: The best initial and the best found expert on the test split, where they were scored.
     """
     swarm, identity = optimizer.swarm, origin["identity"]
+    position = position_of(optimizer, particle)
     if particle is None:
-        position, found, what = swarm.global_best, swarm.global_best_utility, "the best found expert"
+        found, what = optimizer.found_utility, "the best found expert"
     else:
-        position, found = swarm.personal_bests[particle], swarm.personal_best_utilities[particle]
-        what = f"the personal best of particle {particle}"
-    best = particle is None
+        found, what = float(swarm.personal_best_utilities[particle]), f"the personal best of particle {particle}"
+    best, shares = particle is None, optimizer.space.coefficients(position).double()
+    granularity = identity.get("coefficients")
+    divided = {} if granularity is None else {"coefficients": granularity}
     tasks = _by_task(state.parts.get(INITIAL, {}), state.parts.get(FOUND, {})) if best else {}
     return CardFacts(
         name=name,
@@ -52,19 +59,49 @@ def card_facts(
         task=origin["task"],
         best_initial_expert=pool.names[initial],
         exported=what,
-        validation=Utilities(float(swarm.initial_utilities[initial]), float(found), state.examples, tasks),
+        validation=Utilities(float(swarm.initial_utilities[initial]), found, state.examples, tasks),
         test=Utilities(test[0].utility, test[1].utility, test[0].examples, _by_task(test[0].parts, test[1].parts))
         if test and best
         else None,
         objective=flatten(identity["objective"]),
-        swarm=flatten({setting: identity[setting] for setting in ON_THE_CARD}),
+        swarm=flatten({setting: identity[setting] for setting in ON_THE_CARD} | divided),
         seed=state.seed,
         iterations=int(swarm.iterations),
         whole=not pool.are_differences,
-        coefficients=optimizer.space.coefficients(position),
+        coefficients=[Share(*numbers) for numbers in zip(*_means_and_ends(shares), strict=True)],
+        granularity=granularity,
         differences_from=_origin(optimizer.space.differences_from, origin["base"]),
         notes=pool.notes,
     )
+
+
+def position_of(optimizer: ParticleSwarm, particle: int | None) -> Tensor:
+    """Return the position [D] that is exported.
+
+    Args:
+        optimizer: The swarm.
+        particle: Whose personal best; None for what the search stands for.
+    """
+    return optimizer.found if particle is None else optimizer.swarm.personal_bests[particle]
+
+
+def made_of(found: Vector, division: Division | None) -> Vector | ProductAdapter:
+    """Return the expert that is written: weights as they are, or the one adapter that coefficients of products make.
+
+    Args:
+        found: What is asked of a position.
+        division: What of the experts has a coefficient of its own, where positions are such coefficients.
+    """
+    if division is None or division.weighed is None:
+        return found
+    return product_adapter(*division.weighed, found[:])
+
+
+def _means_and_ends(shares: Tensor) -> tuple[list[float], list[float], list[float]]:
+    """Return the mean, the lowest and the highest coefficient of every expert."""
+    if not len(shares):
+        return [], [], []
+    return shares.mean(dim=1).tolist(), shares.amin(dim=1).tolist(), shares.amax(dim=1).tolist()
 
 
 def _origin(differences_from: str | None, base: str) -> str:

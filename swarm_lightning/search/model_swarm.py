@@ -7,7 +7,6 @@ stop, record and export. It contains no formula. How a search is set up, saved a
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
@@ -23,10 +22,12 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
 from swarm_lightning.experts.model_card import render_card
+from swarm_lightning.experts.product_adapter import ProductAdapter
+from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
 from swarm_lightning.search.comparison import Bests
-from swarm_lightning.search.export import card_facts, check_particle
+from swarm_lightning.search.export import card_facts, check_particle, made_of, position_of
 from swarm_lightning.search.monitors import CheckMonitors
 from swarm_lightning.search.objective import note_parts, objective_state, prepare_objective
 from swarm_lightning.search.parts import Asked
@@ -37,9 +38,7 @@ from swarm_lightning.search.settings import Draws, SearchSettings, Storage
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.step_length import StepLengthDecay
-
-if TYPE_CHECKING:
-    pass
+from swarm_lightning.vectors import Vector
 
 
 class ModelSwarm(PreparedSearch):
@@ -54,6 +53,7 @@ class ModelSwarm(PreparedSearch):
         particles: int = 20,
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
+        coefficients: Granularity | None = None,
         draws: Draws = "particle",
         optimizer: Callable[[Iterable[Tensor]], ParticleSwarm] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
@@ -76,8 +76,13 @@ class ModelSwarm(PreparedSearch):
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
             start: What the population begins with: the experts (published), or the base and sparsified experts too.
-            draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or its
-                `coefficient` of each expert: then it consists of these n numbers.
+            coefficients: null: a particle is A and B matrices (published), or a whole model. Else it is coefficients by
+                which what the experts add to the base is summed up, the products B A of adapters or the differences of
+                full checkpoints: one for each `expert`, or for each `layer` of it, `half_block` (attention or MLP),
+                `module` or rank `component`; full checkpoints have expert, layer and module.
+            draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or each
+                `coefficient`; where `coefficients` is null, a particle then consists of n coefficients of the experts'
+                A and B matrices.
             optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
                 learning rate is the step length.
             scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
@@ -95,7 +100,7 @@ class ModelSwarm(PreparedSearch):
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
-            trust_remote_code, engine, storage, state_folder,
+            trust_remote_code, engine, storage, state_folder, coefficients,
         )  # fmt: skip
         super().__init__(settings, objective)
         # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
@@ -170,7 +175,7 @@ class ModelSwarm(PreparedSearch):
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
         """Ask the particles that are due what has to be found out about them."""
         swarm = self.particle_swarm
-        positions = swarm.space.vectors(swarm.positions)
+        positions = swarm.space.vectors(swarm.candidates)
         if self.journal.keeps:
             iteration = int(swarm.swarm.iterations) if swarm.begun else None
             now = (self.state.seed, iteration, objective_state(self.objective))
@@ -228,7 +233,7 @@ class ModelSwarm(PreparedSearch):
         """
         if self.state.result is None:
             rows = self.bests.score(test) if test else ()
-            self.state.result = self.state.sum_up(self.swarm, self.best_initial, self.pool.names, rows)
+            self.state.result = self.state.sum_up(self.particle_swarm, self.best_initial, self.pool.names, rows)
         return self.state.result
 
     def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
@@ -275,14 +280,17 @@ class ModelSwarm(PreparedSearch):
         if particle is not None:
             check_particle(particle, self.settings.particles)
         swarm = self.particle_swarm
-        position = swarm.swarm.global_best if particle is None else swarm.swarm.personal_bests[particle]
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
         facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
         return export_expert(
-            folder, swarm.space.vector(position), self.pool, render_card(facts), origin["base"], self.base,
+            folder, self.made(position_of(swarm, particle)), self.pool, render_card(facts), origin["base"], self.base,
             self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
         )  # fmt: skip
+
+    def made(self, position: Tensor) -> Vector | ProductAdapter:
+        """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
+        return made_of(self.particle_swarm.space.vector(position), self._parts.division)
 
     def release_swarm(self) -> None:
         """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""

@@ -15,8 +15,12 @@ from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
-from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.evaluation.runner import Loaded, Runner
+from swarm_lightning.evaluation.runners import RUNNERS
+from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.division import Division, GroupedProducts
 from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.settings import SearchSettings, check_same_search
@@ -129,8 +133,10 @@ class Parts:
         self.settings = settings
         self.sharing: Sharing = Alone()
         self._pool: Pool | None = None
+        self._division: Division | None = None
         self._loaded: Resident | None = None
         self._evaluator: Evaluator | None = None
+        self._weights_evaluator: Evaluator | None = None
 
     @property
     def pool(self) -> Pool:
@@ -138,6 +144,17 @@ class Parts:
         if self._pool is None:
             self._pool = load_experts(self.settings.experts)
         return self._pool
+
+    @property
+    def division(self) -> Division | None:
+        """What of the experts has a coefficient of its own; None where positions are no such coefficients.
+
+        Raises:
+            InputError: If experts of this kind can't be divided so.
+        """
+        if self._division is None and self.settings.coefficients is not None:
+            self._division = self.pool.divide(self.settings.coefficients)
+        return self._division
 
     @property
     def base(self) -> str:
@@ -161,10 +178,29 @@ class Parts:
 
     @property
     def evaluator(self) -> Evaluator:
-        """What scores positions; there once the parts are loaded."""
+        """What scores what a space makes of positions; there once the parts are loaded."""
         if self._evaluator is None:
             raise RuntimeError("Expected `setup` to have run before the evaluator is used.")
         return self._evaluator
+
+    @property
+    def weights_evaluator(self) -> Evaluator:
+        """What scores weights [D] of the experts' form, whatever positions are; what it asks counts there too."""
+        if self._weights_evaluator is None:
+            evaluator, loaded = self.evaluator, self._loaded
+            assert loaded is not None
+            weighs = self.division is not None and self.division.weighed is not None
+            self._weights_evaluator = evaluator.on(self._runner(loaded, None)) if weighs else evaluator
+        return self._weights_evaluator
+
+    def products_evaluator(self, weighed: GroupedProducts) -> Evaluator:
+        """Return what scores weighted sums of other products than the search's; what it asks counts there too.
+
+        Args:
+            weighed: Of adapters of the base.
+        """
+        assert self._loaded is not None
+        return self.evaluator.on(self._runner(self._loaded, weighed))
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -202,7 +238,8 @@ class Parts:
             objective.check(examples, loaded.tokenizer)
         if replies and isinstance(objective, RepliesOnly):
             objective = objective.replies_only()
-        evaluator = Evaluator(ResidentRunner(loaded.adapted, loaded.tokenizer, settings.engine), objective, ranks)
+        weighed = None if self.division is None else self.division.weighed
+        evaluator = Evaluator(self._runner(loaded, weighed), objective, ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._loaded, self._evaluator = loaded, evaluator
@@ -237,6 +274,16 @@ class Parts:
                 f"{settings.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 "
                 "for each of model.particles), or search with `swarm fit`, where the disk will do."
             )
+
+    def _runner(self, loaded: Resident, weighed: GroupedProducts | None) -> Runner:
+        """Make what runs particles: weighted sums of products, or of the form of the experts where there are none."""
+        settings, resident = self.settings, loaded.adapted
+        if weighed is not None:
+            assert isinstance(resident, AdaptedModel)
+            resident = ProductModel(resident, *weighed)
+        return RUNNERS[settings.engine.backend](
+            Loaded(resident, loaded.tokenizer, settings.engine, self.pool, self.base, settings.trust_remote_code)
+        )
 
     def _load(self, device: torch.device) -> Resident:
         from swarm_lightning.experts.base_model import base_fingerprint, load_base

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.search.settings import SearchSettings, is_plain
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -84,11 +85,12 @@ class Population:
         with refusals():
             SPACES[self.settings.space].check(Circumstances(kernel, self.settings.start, ranks, keeps_all))
 
-    def enter(self, pool: Pool, run: Path) -> None:
+    def enter(self, pool: Pool, division: Division | None, run: Path) -> None:
         """Make the space that the positions lie in.
 
         Args:
             pool: The experts.
+            division: What of them has a coefficient of its own; None where positions are no such coefficients.
             run: The run folder.
         """
         settings, name = self.settings, self.settings.space
@@ -101,6 +103,8 @@ class Population:
             differences=pool.are_differences,
             folder=rows_folder(run, settings.state_folder),
             run=run,
+            groups=() if division is None else division.names,
+            division=() if division is None else division.tensors,
         )
         self.swarm.enter(SPACES[name](material))
 

@@ -16,6 +16,7 @@ from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective
@@ -92,7 +93,7 @@ class PreparedSearch(L.LightningModule):
 
     def prepare_data(self) -> None:
         """Read the experts and check them against each other, before anything is written."""
-        _ = self.pool
+        _ = self.pool, self._parts.division
         check_tasks(self.objective, self.splits)
 
     @property
@@ -102,8 +103,23 @@ class PreparedSearch(L.LightningModule):
 
     @property
     def evaluator(self) -> Evaluator:
-        """What scores positions; there after `setup`."""
-        evaluator = self._parts.evaluator
+        """What scores what the space makes of positions; there after `setup`."""
+        return self._seeded(self._parts.evaluator)
+
+    @property
+    def weights_evaluator(self) -> Evaluator:
+        """What scores weights [D] of the experts' form, whatever positions are; there after `setup`."""
+        return self._seeded(self._parts.weights_evaluator)
+
+    def products_evaluator(self, weighed: GroupedProducts) -> Evaluator:
+        """Return what scores weighted sums of other products than the search's; there after `setup`.
+
+        Args:
+            weighed: Of adapters of the base; candidates are coefficients of them.
+        """
+        return self._seeded(self._parts.products_evaluator(weighed))
+
+    def _seeded(self, evaluator: Evaluator) -> Evaluator:
         evaluator.seed = self.state.seed or 0  # which a checkpoint may have brought along
         return evaluator
 
@@ -157,7 +173,7 @@ class PreparedSearch(L.LightningModule):
         if self._population.used:
             self._take_population(Population(self.settings))
         self.state.start(self.ranks.first(torch.initial_seed()))
-        self._population.enter(self.pool, self._run_folder)
+        self._population.enter(self.pool, self._parts.division, self._run_folder)
         self._population.begin(self.state.generator)
 
     @property
@@ -266,10 +282,11 @@ class PreparedSearch(L.LightningModule):
             InputError: If the checkpoint is not one of a swarm, or of other experts.
         """
         record = record_in(checkpoint)
-        check_identity(record["identity"], {"draws": self.settings.draws})
+        meant = {"draws": self.settings.draws, "coefficients": self.settings.coefficients}
+        check_identity(record["identity"], meant)
         storage = record.get("storage", {}).get("kind", "memory")
         self._take_population(Population(replace(self.settings, storage=storage)))
-        self._population.enter(self.pool, self._run_folder)
+        self._population.enter(self.pool, self._parts.division, self._run_folder)
         check_identity(record["identity"], self.identity, {*READ_BY, *(["base"] if self._parts.fingerprint else [])})
         self._take(record, checkpoint)
         self.state.origin = record

@@ -17,7 +17,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.products import GRANULARITIES, Granularity
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.spaces import SPACES
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 else:  # what the registry of spaces names: a further one is a line there and nothing here
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
+OF_COEFFICIENTS = "/coefficients"
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 
@@ -49,6 +52,7 @@ class SearchSettings:
     engine: EngineSettings
     storage: Storage
     state_folder: str | None
+    coefficients: Granularity | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -60,6 +64,21 @@ class SearchSettings:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
         if self.draws not in get_args(Draws):
             raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
+        if self.coefficients is not None and self.coefficients not in GRANULARITIES:
+            raise InputError(
+                f"Expected coefficients to be null or one of {', '.join(GRANULARITIES)}, but got {self.coefficients!r}."
+            )
+        if self.engine.backend not in RUNNERS:
+            raise InputError(
+                f"Expected engine.backend to be one of {', '.join(RUNNERS)}, but got {self.engine.backend!r}."
+            )
+        if self.space not in SPACES and self.coefficients is not None:
+            fitting = [name.split("/")[:2] for name in SPACES if name.endswith(OF_COEFFICIENTS)]
+            raise InputError(
+                "Expected model.storage and model.draws to be "
+                f"{' or '.join(' and '.join(pair) for pair in fitting)} with model.coefficients, but got "
+                f"{self.storage} and {self.draws}. Leave them out, or set model.coefficients to null."
+            )
         if self.space not in SPACES:
             raise InputError(
                 f"Expected model.storage to be memory with draws: {self.draws}, but got {self.storage!r}. Leave it "
@@ -69,7 +88,7 @@ class SearchSettings:
     @property
     def space(self) -> str:
         """The name of the space that positions lie in."""
-        return f"{self.storage}/{self.draws}"
+        return f"{self.storage}/{self.draws}" + (OF_COEFFICIENTS if self.coefficients is not None else "")
 
     def check_population(self, experts: int) -> None:
         """Refuse a population that can't be made.
@@ -120,6 +139,9 @@ def identity_of(
         "child_span": settings.child_span,
         "start": asdict(settings.start),
         "draws": settings.draws,
+        "coefficients": settings.coefficients,
+        # What runs the model is no part of a search, but for the last digits: those of torch are what there was first.
+        "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),

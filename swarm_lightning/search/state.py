@@ -19,11 +19,10 @@ from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResu
 from swarm_lightning.search.scoring import ScoreMemory
 from swarm_lightning.search.settings import check_same_search
 from swarm_lightning.swarm.optimizer import ParticleSwarm
-from swarm_lightning.swarm.state import Swarm
 
 KEY = "swarm_lightning"
 FORMAT = 2
-READ_BY = ("experts", "particles", "draws", "differences_from")  # what positions mean nothing without
+READ_BY = ("experts", "particles", "draws", "coefficients", "differences_from")  # what positions mean nothing without
 COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
 
 
@@ -106,24 +105,26 @@ class SearchState:
         self.generated_tokens += self.evaluation.generated
         self.examples = examples
 
-    def sum_up(self, swarm: Swarm, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]) -> SearchResult:
+    def sum_up(
+        self, optimizer: ParticleSwarm, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]
+    ) -> SearchResult:
         """Say what came out of a search.
 
         Args:
-            swarm: The swarm.
+            optimizer: The swarm.
             initial: Which particle is the best initial expert.
             names: Of the experts.
             test: What the best ones score on the test split; empty where there is none.
         """
-        before, after = float(swarm.initial_utilities[initial]), float(swarm.global_best_utility)
-        found = f"particle {int(swarm.best_particle)}"
+        swarm = optimizer.swarm
+        before, after = float(swarm.initial_utilities[initial]), optimizer.found_utility
         return SearchResult(
             validation=(
                 ResultRow(INITIAL, names[initial], before, self.examples, parts=self.parts.get(INITIAL, {})),
-                ResultRow(FOUND, found, after, self.examples, parts=self.parts.get(FOUND, {})),
+                ResultRow(FOUND, optimizer.found_name, after, self.examples, parts=self.parts.get(FOUND, {})),
             ),
             test=test,
-            particle=int(swarm.best_particle),
+            particle=optimizer.found_particle,
             iterations=int(swarm.iterations),
             restarts=int(swarm.restarts.sum()),
             seconds=self.seconds,

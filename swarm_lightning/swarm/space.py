@@ -34,6 +34,8 @@ class Material:
         differences: Whether the experts are differences from the base already, as adapters are.
         folder: Where rows lie that are kept on the disk.
         run: The folder of the run; what lies inside it is found wherever it is moved to.
+        groups: Names of the groups of weights that have a coefficient of their own in every expert; empty for none.
+        division: The group of each tensor; empty where it is not by tensors that the experts are divided.
     """
 
     experts: Vectors = ()
@@ -42,6 +44,8 @@ class Material:
     differences: bool = True
     folder: Path | None = None
     run: Path | None = None
+    groups: Sequence[str] = ()
+    division: Sequence[int] = ()
 
     @property
     def size(self) -> int:
@@ -152,13 +156,19 @@ class Space(Protocol):
         """Return a few numbers of every position [N, SKETCH] float32, in which distances are about as they are."""
 
     def vectors(self, held: Tensor) -> Vectors:
-        """Return the weights behind a matrix of the swarm, such as its positions."""
+        """Return what is asked of a matrix of the swarm, such as its positions: as a rule the weights behind it."""
 
     def vector(self, held: Tensor) -> Vector:
-        """Return the weights behind a vector of the swarm, such as its global best."""
+        """Return what is asked of a vector of the swarm, such as its global best."""
 
-    def coefficients(self, held: Tensor) -> Sequence[float]:
-        """Return how much of each expert stands in a vector of the swarm; nothing where that is not known."""
+    def expert(self, place: int) -> Vector:
+        """Return what is asked of an expert."""
+
+    def coefficients(self, held: Tensor) -> Tensor:
+        """Return how much of each expert stands in a vector of the swarm [n, G], in each of G groups of weights.
+
+        [0, 0] where that is not known.
+        """
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return what a checkpoint says of the space, and see to it that what the checkpoint names is kept.

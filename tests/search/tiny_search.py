@@ -29,6 +29,7 @@ from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.settings import Draws, Storage
@@ -209,6 +210,7 @@ def search(
     state_folder: str | None = None,
     start: Start = Start(),  # noqa: B008 - frozen
     draws: Draws = "particle",
+    coefficients: Granularity | None = None,
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -225,6 +227,7 @@ def search(
         state_folder=state_folder,
         start=start,
         draws=draws,
+        coefficients=coefficients,
     )
     data = data or SwarmData(str(dataset or world.dataset))
     fitted(module, world, root, iterations, seed, *callbacks, data=data, logger=logger, ckpt_path=ckpt_path)

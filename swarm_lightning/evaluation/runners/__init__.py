@@ -6,4 +6,16 @@ as a language model with a set of `broken` rows. What reads and writes token ids
 `TokenModel`, and gets text, stop strings, early ends and noise from `TextRows`. `Evaluator(runner, objective)` asks its
 candidates, and `evaluator.on(runner)` asks those of a second runner the same. The smallest example, without any model,
 is `tests/evaluation/table_runner.py`.
+
+A runner of particles that a search may be asked to use has a line in `RUNNERS`, by the name that
+`model.engine.backend` gives it: it is made from what a search has loaded.
 """
+
+from collections.abc import Callable, Mapping
+
+from swarm_lightning.evaluation.runner import Loaded, Runner
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
+
+RUNNERS: Mapping[str, Callable[[Loaded], Runner]] = {
+    "torch": lambda loaded: ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings),
+}

@@ -3,12 +3,15 @@
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
 from swarm_lightning.swarm.spaces.dense import DenseSpace, TensorSpace
+from swarm_lightning.swarm.spaces.divided import DividedSpace, DrawnDividedSpace
 from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
 
-# `storage`/`draws`, the settings of a search that choose one.
+# `storage`/`draws`, the settings of a search that choose one; behind it `/coefficients` where `coefficients` is set.
 SPACES: dict[str, type[Space]] = {
     "memory/particle": DenseSpace,
     "memory/tensor": TensorSpace,
     "memory/coefficient": CoefficientSpace,
     "disk/particle": RowSpace,
+    "memory/particle/coefficients": DividedSpace,
+    "memory/coefficient/coefficients": DrawnDividedSpace,
 }

@@ -109,6 +109,10 @@ class CoefficientSpace(DenseSpace):
         for part in () if self.material.differences else self.parts:
             for first, end in windows(0, len(part)):
                 _ = part[first:end]
+        return self.grow(start, particles, span, generator)
+
+    def grow(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
+        """Return the experts as coefficients [N, n], what else the start names, and children of these."""
         points = start.points(torch.eye(len(self.material.experts)), generator)  # the base has no part of any expert
         return grow_population(points, particles, span, generator)
 
@@ -117,17 +121,23 @@ class CoefficientSpace(DenseSpace):
         made = [self.vector(row) for row in held]
         return torch.stack([one[:] for one in made]) if self.material.differences else made
 
-    def vector(self, held: Tensor) -> Combination:
+    def vector(self, held: Tensor) -> Vector:
         """Return the weights [D] behind coefficients [n]."""
-        shares: list[float] = held.tolist()
+        return self.combination(held.tolist())
+
+    def coefficients(self, held: Tensor) -> Tensor:
+        """Return the coefficients [n, 1]: they are the position."""
+        return held.unsqueeze(1)
+
+    def combination(self, shares: list[float]) -> Combination:
+        """Return the weights [D] that coefficients make everywhere.
+
+        Args:
+            shares: One for each expert [n].
+        """
         left = 1 - sum(shares)
         if self.differences_from == MEAN:
             shares = [share + left / len(shares) for share in shares]
         elif self.differences_from == BASE:
             shares.append(left)
         return Combination(self.parts, shares)
-
-    def coefficients(self, held: Tensor) -> Sequence[float]:
-        """Return the coefficients [n]: they are the position."""
-        shares: list[float] = held.tolist()
-        return shares

@@ -98,9 +98,13 @@ class DenseSpace:
         """Return the vector itself."""
         return held
 
-    def coefficients(self, held: Tensor) -> Sequence[float]:
+    def expert(self, place: int) -> Vector:
+        """Return the weights of an expert."""
+        return self.material.experts[place]
+
+    def coefficients(self, held: Tensor) -> Tensor:
         """Return nothing: weights do not say what they are made of."""
-        return ()
+        return torch.empty(0, 0)
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
         """Say that a checkpoint holds everything."""

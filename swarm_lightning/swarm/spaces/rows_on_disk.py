@@ -21,7 +21,7 @@ from swarm_lightning.swarm.settings import Kernel
 from swarm_lightning.swarm.space import Circumstances, Material, sketch_of
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.swarm.stored_moves import Survey, first_velocity_rows, grow_rows, move_rows, survey_rows
-from swarm_lightning.vectors import windows
+from swarm_lightning.vectors import Vector, windows
 
 STATE = "state"  # the rows' folder in the run folder
 GIGA = 1e9
@@ -163,9 +163,13 @@ class RowSpace:
         """Return the row that a number names."""
         return self.store.row(int(held))
 
-    def coefficients(self, held: Tensor) -> Sequence[float]:
+    def expert(self, place: int) -> Vector:
+        """Return the weights of an expert, where they were read from."""
+        return self.material.experts[place]
+
+    def coefficients(self, held: Tensor) -> Tensor:
         """Return nothing: weights do not say what they are made of."""
-        return ()
+        return torch.empty(0, 0)
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
         """Wait until the rows are on the disk, and say where they lie.

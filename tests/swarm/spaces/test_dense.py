@@ -65,4 +65,5 @@ def test_what_is_held_is_the_weights_and_a_checkpoint_needs_nothing_else() -> No
     space = DenseSpace()
     assert space.vectors(EXPERTS) is EXPERTS
     assert space.record({"positions": EXPERTS}) == {"kind": "memory"}
-    assert space.coefficients(EXPERTS[0]) == ()
+    assert space.coefficients(EXPERTS[0]).shape == (0, 0)
+    assert torch.equal(DenseSpace(Material(EXPERTS)).expert(1)[:], EXPERTS[1])

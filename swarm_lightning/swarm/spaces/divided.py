@@ -1,0 +1,160 @@
+"""Particles as coefficients of what the experts add to their base, one for every expert and group of weights.
+
+Groups are what the experts are divided into: all of an expert, its layers, its modules and so on. A position holds
+n G numbers, expert by expert. What it stands for depends on the experts. LoRA adapters add products B A, and no sum of
+them is an adapter of the experts' form, so the coefficients themselves are what is asked: whoever answers weighs the
+products. Whole models add the difference of their weights, which are made when they are asked.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.swarm.population import Start
+from swarm_lightning.swarm.space import Circumstances, Material
+from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
+from swarm_lightning.swarm.spaces.dense import refuse_compiled
+from swarm_lightning.vectors import Vector, Vectors
+
+
+class Stretches:
+    """The weights [D] of several vectors by turns, each in its stretches; follows the protocol `Vector`.
+
+    >>> Stretches([torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 2.0, 2.0])], [0, 2], [1, 0])[:].tolist()
+    [2.0, 2.0, 1.0]
+    """
+
+    def __init__(self, vectors: Sequence[Vector], starts: Sequence[int], chosen: Sequence[int]) -> None:
+        """Say which vector is read where.
+
+        Args:
+            vectors: Vectors [D].
+            starts: Where every stretch begins; the first at 0.
+            chosen: For every stretch, the place of its vector.
+        """
+        self._vectors, self._starts, self._chosen = vectors, starts, chosen
+
+    def __len__(self) -> int:
+        return len(self._vectors[0])
+
+    def __getitem__(self, weights: slice, /) -> Tensor:
+        """Return some of the weights."""
+        start, stop, _ = weights.indices(len(self))
+        if stop <= start:
+            return torch.empty(0)
+        ends = [*self._starts[1:], len(self)]
+        pieces, place = [], bisect_right(self._starts, start) - 1
+        while start < stop:
+            end = min(ends[place], stop)
+            pieces.append(self._vectors[self._chosen[place]][start:end])
+            start, place = end, place + 1
+        return torch.cat(pieces)
+
+
+class DividedSpace(CoefficientSpace):
+    """All sums of the experts' differences, group by group; positions are coefficients [N, n G].
+
+    >>> space = DividedSpace(Material(torch.tensor([[3.0], [7.0]]), groups=("attention", "mlp")))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> space.first_positions(Start(), 2, 2.0, generator).tolist()
+    [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, material: Material) -> None:
+        """Name what is added up.
+
+        Args:
+            material: With the experts and their groups, and for whole models the group of every tensor.
+        """
+        super().__init__(material)
+        self.groups = None
+        self._starts, self._chosen = _stretches(material.sizes, material.division)
+
+    @classmethod
+    def check(cls, circumstances: Circumstances) -> None:
+        """Refuse a start with what is no sum of the experts.
+
+        Raises:
+            ValueError: If it is wanted.
+        """
+        if circumstances.start.kind == "base_and_sparsified":
+            raise ValueError(
+                "Expected model.start.kind to be experts or experts_and_base with model.coefficients, but got "
+                f"{circumstances.start.kind!r}. Leave it out, or set model.coefficients to null."
+            )
+
+    def empty(self, particles: int) -> Tensor:
+        """Return a place for the positions."""
+        return torch.empty(particles, len(self.material.experts) * len(self.material.groups), dtype=self.dtype)
+
+    def grow(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
+        """Return the experts, each 1 in all of its groups, what else the start names, and children of these [N, n G].
+
+        Every group of a child has parents of its own. Were they the same, all positions, and with them all that a swarm
+        can reach whose particles share their random numbers, would be the same in all groups.
+        """
+        grown = [super(DividedSpace, self).grow(start, particles, span, generator) for _ in self.material.groups]
+        return torch.stack(grown, dim=-1).flatten(1)
+
+    def spread(self, weights: Tensor) -> Tensor:
+        """Return coefficients [..., n G] that are the same in all groups of an expert.
+
+        Args:
+            weights: One for each expert [..., n].
+        """
+        return weights.repeat_interleave(len(self.material.groups), dim=-1)
+
+    def vectors(self, held: Tensor) -> Vectors:
+        """Return the coefficients [N, n G] themselves, or the weights of N whole models."""
+        return held if self.material.differences else [self.vector(row) for row in held]
+
+    def vector(self, held: Tensor) -> Vector:
+        """Return the coefficients [n G] themselves, or the weights of a whole model."""
+        if self.material.differences:
+            return held
+        groups = [self.combination(shares) for shares in self.coefficients(held).T.tolist()]
+        return groups[0] if len(groups) == 1 else Stretches(groups, self._starts, self._chosen)
+
+    def expert(self, place: int) -> Vector:
+        """Return an expert as its coefficients, or as a whole model."""
+        if not self.material.differences:
+            return self.material.experts[place]
+        return self.spread(torch.eye(len(self.material.experts))[place])
+
+    def coefficients(self, held: Tensor) -> Tensor:
+        """Return the coefficients [n, G]: they are the position."""
+        return held.view(len(self.material.experts), -1)
+
+
+class DrawnDividedSpace(DividedSpace):
+    """The same sums, each coefficient moved with random numbers of its own."""
+
+    def __init__(self, material: Material) -> None:
+        """Name what is added up; see `DividedSpace`."""
+        super().__init__(material)
+        self.groups = [1] * (len(material.experts) * len(material.groups))
+
+    @classmethod
+    def check(cls, circumstances: Circumstances) -> None:
+        """Refuse the compiled kernel too.
+
+        Raises:
+            ValueError: If something is wanted that does not go with it.
+        """
+        super().check(circumstances)
+        refuse_compiled(circumstances, "coefficient")
+
+
+def _stretches(sizes: Sequence[int], division: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Join tensors of one group that lie side by side: where every stretch begins, and its group."""
+    starts: list[int] = []
+    chosen: list[int] = []
+    start = 0
+    for size, group in zip(sizes, division, strict=False):  # no division where it is not by tensors
+        if not chosen or group != chosen[-1]:
+            starts.append(start)
+            chosen.append(group)
+        start += size
+    return starts, chosen
