@@ -19,6 +19,7 @@ from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on.
 CHOICES = ("best expert", "mean of the experts", "start", "last centre", "mean of the last centres")
+CHOSEN = ("choice", "chosen", "chosen_utility")
 CENTRE = tuple(Centre.__dataclass_fields__)
 BUDGET = 44_000
 
@@ -42,6 +43,7 @@ class EvolutionStrategy(SearchOptimizer):
 
     moves_particles: ClassVar[bool] = False
     shortens_itself: ClassVar[bool] = True
+    after_breaking: ClassVar[str] = "Its pair tells nothing about the direction."
 
     def __init__(
         self,
@@ -101,9 +103,9 @@ class EvolutionStrategy(SearchOptimizer):
         return self.begun and "centre.position" in self._memory()
 
     @property
-    def done(self) -> bool:
-        """Whether all steps have been done."""
-        return self.begun and int(self.swarm.iterations) >= self.settings.steps
+    def most_steps(self) -> int:
+        """How many steps it does."""
+        return self.settings.steps
 
     @property
     def chosen(self) -> bool:
@@ -130,6 +132,16 @@ class EvolutionStrategy(SearchOptimizer):
     def wanted(self) -> Tensor | None:
         """Which examples each candidate is asked [P, M] bool; None for all of them, before the first step."""
         return None if self._pairs is None else self._pairs.wanted
+
+    @property
+    def beginning(self) -> Tensor:
+        """Where the centre began [D]."""
+        return self._memory()["beginning"]
+
+    @property
+    def last_centre(self) -> Tensor:
+        """Where the centre is [D]."""
+        return self.centre.position.to(self.positions)
 
     @property
     def average(self) -> Tensor:
@@ -193,6 +205,7 @@ class EvolutionStrategy(SearchOptimizer):
         centre = evolution.begin(position, examples, generator)
         self._remember(centre, generator)
         self._memory()["pairs"] = torch.tensor(pairs)
+        self._memory()["beginning"] = position.detach().to(self.positions).clone()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -215,7 +228,10 @@ class EvolutionStrategy(SearchOptimizer):
         centre, self._pairs = evolution.ask(self.centre, settings, self.pairs, generator)
         utilities = closure()
         self._remember(evolution.tell(centre, settings, length, self._pairs, utilities), generator)
-        self._memory()["iterations"] += 1
+        memory = self._memory()
+        memory["iterations"] += 1
+        for name in CHOSEN:  # a search that goes on has not ended
+            memory.pop(name, None)
         return utilities.clone()
 
     def choose(self, choice: int, position: Tensor, utility: float) -> None:

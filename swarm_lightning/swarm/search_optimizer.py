@@ -27,10 +27,12 @@ class SearchOptimizer(Optimizer):
         moves_particles: Whether the particles themselves move, so that restarts, patience and personal bests mean
             something.
         shortens_itself: Whether its steps get shorter by themselves, so that a schedule need not do it.
+        after_breaking: What becomes of a candidate whose numbers went wrong, as a sentence.
     """
 
     moves_particles: ClassVar[bool] = True
     shortens_itself: ClassVar[bool] = False
+    after_breaking: ClassVar[str] = "It counts as the worst and goes on from its personal best."
 
     def __init__(self, params: Iterable[Tensor], lr: float, settings: Mapping[str, Any]) -> None:
         """Take the positions.
@@ -121,6 +123,16 @@ class SearchOptimizer(Optimizer):
     def wanted(self) -> Tensor | None:
         """Which examples each candidate is asked [P, M] bool; None for all of them."""
         return None
+
+    @property
+    def most_steps(self) -> int | None:
+        """How many steps it does at most, however many the trainer allows; None for any number."""
+        return None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has no step left to do."""
+        return self.most_steps is not None and self.begun and int(self.swarm.iterations) >= self.most_steps
 
     # What a search stands for: whoever scores, exports or reports its result asks here.
 
