@@ -59,7 +59,7 @@ class Population:
             raise InputError(str(error)) from error
         if isinstance(self.swarm, EvolutionStrategy) and settings.coefficients is None:
             raise InputError(
-                "Expected model.coefficients to be set with EvolutionStrategy, which moves such coefficients, but it is "
+                "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
                 "null. Set it to module, or to another of its choices."
             )
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
