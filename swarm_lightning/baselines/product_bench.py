@@ -8,9 +8,12 @@ from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.product_adapter import product_adapter
-from swarm_lightning.experts.products import Groups
+from swarm_lightning.experts.products import Granularity, Groups
+from swarm_lightning.objectives.guides import guide_of
+from swarm_lightning.objectives.protocol import Objective
 
 
 class ProductBench:
@@ -18,18 +21,23 @@ class ProductBench:
 
     Attributes:
         products: Of the experts.
+        groups: What has a coefficient of its own.
         evaluator: Asks them what the bench's own asks.
     """
 
-    def __init__(self, bench: Bench, instead: str = "") -> None:
+    def __init__(
+        self, bench: Bench, instead: str = "", granularity: Granularity = "expert", guided: bool = False
+    ) -> None:
         """Stack the experts' matrices.
 
         Args:
             bench: Whose experts and validation examples are used; what is asked here counts there.
             instead: What is the same for full checkpoints, for the reason to be absent.
+            granularity: What of every expert has a coefficient of its own.
+            guided: Whether `utilities` are those of the objective's smooth guide.
 
         Raises:
-            Absent: If the experts are full checkpoints.
+            Absent: If the experts are full checkpoints, or the objective has no guide where one is followed.
         """
         products = bench.module.pool.products()
         if products is None:
@@ -37,27 +45,37 @@ class ProductBench:
                 f"full checkpoints have no products B A: their weights themselves are added, as in the {instead}"
             )
         self.products = products
-        self._groups = Groups.of(self.products, "expert")
-        self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self._groups))
+        self.groups = Groups.of(self.products, granularity)
+        self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self.groups))
+        self._guide = self.evaluator.asking(_guide_of(self.evaluator.objective)) if guided else self.evaluator
         self._examples = bench.examples
 
-    def utilities(self, coefficients: Tensor) -> Tensor:
-        """Ask mixtures every validation example; where replies are sampled, all with the same random numbers.
+    def utilities(self, coefficients: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Ask mixtures validation examples; where replies are sampled, all with the same random numbers.
 
         Args:
-            coefficients: Of the experts' products [P, n].
+            coefficients: Of the experts' products [P, C].
+            wanted: Which examples to ask which mixture [P, M] bool; all where not given.
 
         Returns:
             Utilities [P] float64.
         """
         numbers = [0] * len(coefficients)
-        return self.evaluator.evaluate(coefficients.float(), self._examples, numbers=numbers).utilities
+        return self._guide.evaluate(coefficients.float(), self._examples, numbers=numbers, wanted=wanted).utilities
+
+    def worth(self, coefficients: Tensor) -> float:
+        """Return the utility of a mixture on the validation examples by the objective, and not by its guide.
+
+        Args:
+            coefficients: Of the experts' products [C].
+        """
+        return float(self.evaluator.evaluate(coefficients.float().unsqueeze(0), self._examples).utilities[0])
 
     def composition(self, coefficients: Tensor, utility: float, detail: str) -> Composition:
         """Return a mixture as what a method has made.
 
         Args:
-            coefficients: Of the experts' products [n].
+            coefficients: Of the experts' products [C].
             utility: On the validation examples.
             detail: For the table.
         """
@@ -66,5 +84,12 @@ class ProductBench:
             candidate = coefficients.float().unsqueeze(0)
             return self.evaluator.evaluate(candidate, examples, whole_replies=True).scores[0]
 
-        adapter = product_adapter(self.products, self._groups, coefficients.float())
+        adapter = product_adapter(self.products, self.groups, coefficients.float())
         return Composition(utility, detail, scores=scores, adapter=adapter)
+
+
+def _guide_of(objective: Objective) -> Objective:
+    try:
+        return guide_of(objective)
+    except InputError as error:
+        raise Absent(f"it follows a smooth guide, and {type(objective).__name__} has none") from error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from swarm_lightning.baselines.cbtm import CBTM
 from swarm_lightning.baselines.data_merge import DataMerge
 from swarm_lightning.baselines.evolmerge import EvolMerge
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategy
 from swarm_lightning.baselines.genome import Genome
 from swarm_lightning.baselines.lorahub import LoraHub
 from swarm_lightning.baselines.method import Method
@@ -47,6 +48,7 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "cbtm": lambda settings: CBTM(settings.domain_texts),
     "pack_of_llms": lambda settings: PackOfLLMs(),
     "evolmerge": lambda settings: EvolMerge(),
+    "evolution_strategy": lambda settings: EvolutionStrategy(),
     "random_search": lambda settings: RandomSearch(),
     "genome": lambda settings: Genome(),
     "genome_plus": lambda settings: Genome(plus=True),

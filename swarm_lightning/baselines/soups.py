@@ -9,14 +9,11 @@ products, and costs nothing to make. Of full checkpoints on all weights, as publ
 evaluations. Source: Wortsman et al., Model soups, arXiv:2203.05482, section 2 and recipe 1.
 """
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.vectors import windows
+from swarm_lightning.swarm.soups import greedy_soup, soup_of
 
 
 def uniform_soup(experts: Tensor) -> Tensor:
@@ -29,42 +26,6 @@ def uniform_soup(experts: Tensor) -> Tensor:
         Weights [D].
     """
     return experts.mean(dim=0)
-
-
-def greedy_soup(experts: Tensor, utilities: Tensor, utility_of: Callable[[Tensor], float]) -> tuple[list[int], float]:
-    """Choose the experts of a soup.
-
-    Args:
-        experts: Weights [n, D].
-        utilities: Utility of each alone [n]; equal ones are tried in their order.
-        utility_of: Scores weights [D]; called n - 1 times.
-
-    Returns:
-        The places of the chosen, in the order in which they came in, and the utility of their mean.
-    """
-    order = utilities.nan_to_num(nan=-float("inf")).argsort(descending=True, stable=True).tolist()
-    chosen, best = order[:1], float(utilities[order[0]])
-    for place in order[1:]:
-        utility = utility_of(soup_of(experts, [*chosen, place]))
-        if utility >= best:
-            chosen, best = [*chosen, place], utility
-    return chosen, best
-
-
-def soup_of(experts: Tensor, places: list[int]) -> Tensor:
-    """Return the mean of some experts, without a copy of them.
-
-    Args:
-        experts: Weights [n, D].
-        places: Which ones.
-
-    Returns:
-        Weights [D].
-    """
-    soup = torch.empty_like(experts[0])
-    for start, stop in windows(0, len(soup)):
-        torch.mean(experts[places, start:stop], dim=0, out=soup[start:stop])
-    return soup
 
 
 class UniformSoup:

@@ -48,7 +48,8 @@ class ExportBest(L.Callback):
         """
         assert isinstance(pl_module, ModelSwarm)
         for particle in self.particles:
-            check_particle(particle, pl_module.settings.particles)
+            moves = pl_module.particle_swarm.moves_particles
+            check_particle(particle, pl_module.settings.particles if moves else 0)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export when the search has ended, or had: Lightning calls no `on_train_end` where nothing is left to do."""

@@ -4,7 +4,8 @@
 A utility that was left open, because it could change nothing, is an empty cell; `at_least` and `at_most` say where it
 lies; of a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
 nothing was asked, -inf where a particle broke), M in the order of the validation split, `utilities` [N] (NaN where left
-open) and `reach` [N, 2], the lowest and the highest they can be. Whatever is reported later is made from these files.
+open) and `reach` [N, 2], the lowest and the highest they can be. Of an evolution strategy a row tells the mean and the
+spread of its candidates' utilities, and these stand for particles. Whatever is reported later is made from these files.
 """
 
 import csv
@@ -108,13 +109,15 @@ class History(L.Callback):
     def _save_table(self, module: ModelSwarm, iteration: int) -> None:
         from safetensors.torch import save
 
-        state = module.state
+        state, optimizer = module.state, module.particle_swarm
         assert state.evaluation is not None
+        # Candidates with examples of their own are no particles; what is known of these stays as it was.
+        own = optimizer.wanted is not None
         folder = self._path.parent / SCORE_TABLES
         tables = {
             "scores": state.evaluation.scores,
-            "utilities": module.swarm.utilities.clone(),
-            "reach": state.scores.reach.clone(),
+            "utilities": (state.evaluation.utilities if own else optimizer.swarm.utilities).clone(),
+            "reach": (state.evaluation.reach if own else state.scores.reach).clone(),
         }
         path = folder / f"iteration_{iteration:04d}.safetensors"
         with storage_errors(path):

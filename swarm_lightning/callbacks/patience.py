@@ -13,7 +13,10 @@ from swarm_lightning.swarm.rules import exhausted
 
 
 class StopOnPlateau(L.Callback):
-    """Ends the search once the last values of the global best's utility are all equal."""
+    """Ends the search once the last values of the global best's utility are all equal.
+
+    An optimizer whose particles do not move has no such values, and does the steps that it is set.
+    """
 
     def __init__(self, patience: int | None = 10) -> None:
         """Set how long the search waits for a rise.
@@ -44,5 +47,6 @@ class StopOnPlateau(L.Callback):
         self._stop_if_exhausted(trainer, pl_module)
 
     def _stop_if_exhausted(self, trainer: L.Trainer, pl_module: ModelSwarm) -> None:
-        if self.patience is not None and exhausted(pl_module.swarm, self.patience):
+        moves = pl_module.particle_swarm.moves_particles
+        if moves and self.patience is not None and exhausted(pl_module.swarm, self.patience):
             trainer.should_stop = self.stopped = True

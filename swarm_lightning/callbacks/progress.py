@@ -30,6 +30,8 @@ class SwarmProgress(ProgressBar):
         """Open the bar, where a resumed search left it."""
         assert isinstance(pl_module, ModelSwarm)
         total = trainer.max_steps if trainer.max_steps > 0 else trainer.max_epochs
+        most = pl_module.particle_swarm.most_steps
+        total = total if most is None else most if total is None or total < 0 else min(total, most)
         done = int(pl_module.swarm.iterations) if pl_module.particle_swarm.begun else 0
         self._bar = tqdm(
             total=total, initial=done, desc="search", unit="iteration", file=sys.stdout, disable=not self._enabled,
@@ -71,7 +73,10 @@ class SwarmProgress(ProgressBar):
         if self._bar is None:
             return
         metrics = module.state.metrics
-        self._bar.set_postfix_str(
-            f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
-            f"step length {metrics['step_length']:.2f}, {metrics['examples_per_second']:.0f} examples/s"
-        )
+        if module.particle_swarm.moves_particles:
+            reached = f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
+            reached += f"step length {metrics['step_length']:.2f}"
+        else:
+            reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}, "
+            reached += f"step length {metrics['step_length']:.4f}"
+        self._bar.set_postfix_str(f"{reached}, {metrics['examples_per_second']:.0f} examples/s")

@@ -11,6 +11,7 @@ import lightning as L
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.settings import check_same_search
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.rules import stagnant
 
 
@@ -52,6 +53,6 @@ class RestartStagnant(L.Callback):
     ) -> None:
         """Restart what is due before the iteration."""
         assert isinstance(pl_module, ModelSwarm)
-        if self.patience is not None:
-            swarm = pl_module.particle_swarm
+        swarm = pl_module.particle_swarm
+        if self.patience is not None and isinstance(swarm, ParticleSwarm):  # nothing else has particles that move
             swarm.restart(stagnant(swarm.swarm, self.patience), self.cool_down)

@@ -144,6 +144,7 @@ class Evaluator(Generic[AnyRunner]):
         whole_replies: bool = False,
         numbers: Sequence[int] | None = None,
         journal: ScoreJournal | None = None,
+        wanted: Tensor | None = None,
     ) -> Evaluation:
         """Score candidates.
 
@@ -157,6 +158,8 @@ class Evaluator(Generic[AnyRunner]):
             numbers: The particle of the search that each of them is, whose noise its replies are sampled with [P]; 0 to
                 P - 1 where not given.
             journal: What is known already of this evaluation, and where to note what it finds.
+            wanted: Which examples to ask which candidate [P, M], bool; all where not given. The utility of a candidate
+                is then that of the examples that it is asked; nothing of these is left unasked, so there are no stakes.
 
         Returns:
             The score table, the outcomes, and what they say of the utilities.
@@ -171,8 +174,12 @@ class Evaluator(Generic[AnyRunner]):
             raise ValueError(f"Expected due [{count}], one for each candidate, but got {list(due.shape)}.")
         if len(numbers) != count:
             raise ValueError(f"Expected a number for each of {count} candidates, but got {len(numbers)}.")
+        if wanted is not None and tuple(wanted.shape) != (count, len(examples)):
+            raise ValueError(f"Expected wanted {[count, len(examples)]}, but got {list(wanted.shape)}.")
+        if wanted is not None and stakes is not None:
+            raise ValueError("Expected no stakes where every candidate has examples of its own.")
         asked = range(count) if due is None else due.nonzero().flatten().tolist()
-        return self._evaluate(candidates, numbers, list(asked), examples, stakes, whole_replies, journal)
+        return self._evaluate(candidates, numbers, list(asked), examples, stakes, whole_replies, journal, wanted)
 
     def evaluate_base(self, examples: Sequence[Example]) -> Evaluation:
         """Score the base model without any expert, as one candidate.
@@ -205,6 +212,7 @@ class Evaluator(Generic[AnyRunner]):
         stakes: Stakes | None,
         whole_replies: bool,
         journal: ScoreJournal | None = None,
+        wanted: Tensor | None = None,
     ) -> Evaluation:
         journal, runner = journal or ScoreJournal(), self.runner
         table = torch.full((len(numbers), len(examples)), math.nan, dtype=torch.float64)
@@ -221,7 +229,7 @@ class Evaluator(Generic[AnyRunner]):
         with runner.session(candidates, _by_task(tasks, prompts)) as session:
             # Where not all candidates share a forward pass, those that do are done with before others are taken up.
             for running in groups_of(waiting, runner.at_once):
-                while asked := self._next(table, running, stakes, rule):
+                while asked := self._next(table, running, stakes, rule, wanted):
                     with self.ranks.together():
                         interruption.check()
                         known, lots = journal.recall(lots_by_task(asked, tasks, lengths, rows, self._lots))
@@ -242,7 +250,7 @@ class Evaluator(Generic[AnyRunner]):
                 session.forget()
             self._count.pairs += session.models * int((~table.isnan()).sum())
         generated = int(self.ranks.sum(torch.tensor(runner.generated - before))) + journal.recalled
-        reaches = self._reaches(table, due, stakes, rule)
+        reaches = self._reaches(table, due, stakes, examples, wanted)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)
 
@@ -259,7 +267,12 @@ class Evaluator(Generic[AnyRunner]):
         return torch.where(table.isnan(), self.ranks.gather_scores(news), table)
 
     def _next(
-        self, table: Tensor, running: Sequence[int], stakes: Stakes | None, rule: UtilityRule
+        self,
+        table: Tensor,
+        running: Sequence[int],
+        stakes: Stakes | None,
+        rule: UtilityRule,
+        wanted: Tensor | None,
     ) -> dict[int, list[int]]:
         """Return what to ask of whom in the next round; nothing when all is decided."""
         asked: dict[int, list[int]] = {}
@@ -270,7 +283,7 @@ class Evaluator(Generic[AnyRunner]):
             if BROKEN in scores:
                 continue
             if stakes is None:
-                places = [place for place, score in enumerate(scores) if math.isnan(score)]
+                places = [place for place in _wanted(wanted, candidate, len(scores)) if math.isnan(scores[place])]
             else:
                 places = next_examples(
                     scores,
@@ -298,15 +311,29 @@ class Evaluator(Generic[AnyRunner]):
         with torch.inference_mode():
             return ask(self.objective, asked, candidates, session.rows(candidates, asked, noise, whole_replies))
 
-    def _reaches(self, table: Tensor, due: Sequence[int], stakes: Stakes | None, rule: UtilityRule) -> Tensor:
+    def _reaches(
+        self,
+        table: Tensor,
+        due: Sequence[int],
+        stakes: Stakes | None,
+        examples: Sequence[Example],
+        wanted: Tensor | None,
+    ) -> Tensor:
         reaches = torch.full((len(table), 2), math.nan, dtype=torch.float64)
-        for candidate in due if table.shape[1] else ():
+        rules: dict[tuple[int, ...], UtilityRule] = {}  # candidates may share what they are asked
+        for candidate in due:
+            places = tuple(_wanted(wanted, candidate, len(examples)))
+            if not places:
+                continue
             if (table[candidate] == BROKEN).any():
                 reaches[candidate] = BROKEN
             elif stakes is not None and not math.isnan(stakes.known[candidate]):
                 reaches[candidate] = stakes.known[candidate]
             else:
-                reaches[candidate] = torch.tensor(reach(table[candidate].tolist(), rule), dtype=torch.float64)
+                if places not in rules:
+                    rules[places] = rule_of(self.objective, [examples[place] for place in places])
+                scores = table[candidate, list(places)].tolist()
+                reaches[candidate] = torch.tensor(reach(scores, rules[places]), dtype=torch.float64)
         return reaches
 
     def _prompts(self, examples: Sequence[Example]) -> list[str]:
@@ -316,6 +343,11 @@ class Evaluator(Generic[AnyRunner]):
             prompts = prompts_of(self.objective, examples, self.runner.tokenizer)
             self._rendered = (tuple(examples), prompts)
         return prompts
+
+
+def _wanted(wanted: Tensor | None, candidate: int, count: int) -> list[int]:
+    """Return the places of the examples that a candidate is to be asked, of so many."""
+    return list(range(count)) if wanted is None else wanted[candidate].nonzero().flatten().tolist()
 
 
 def _by_task(tasks: Sequence[str], prompts: Sequence[str]) -> Mapping[str, list[str]]:

@@ -14,7 +14,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import RESUME, RankError, Ranks, digest
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 
 def check_same_run(ranks: Ranks, own: Mapping[str, Any], run: Path) -> None:
@@ -43,11 +43,11 @@ def check_same_run(ranks: Ranks, own: Mapping[str, Any], run: Path) -> None:
             raise error
 
 
-def check_same_swarm(ranks: Ranks, optimizer: ParticleSwarm, examples: Sequence[Example]) -> None:
-    """Compare the positions, the particles that are due and the examples between the ranks.
+def check_same_swarm(ranks: Ranks, optimizer: SearchOptimizer, examples: Sequence[Example]) -> None:
+    """Compare the candidates, those that are due and what they are asked between the ranks.
 
-    Positions are compared by the sum of their bits as whole numbers, which no order of adding changes: one pass over
-    [N, D] at the speed of memory.
+    Candidates are compared by the sum of their bits as whole numbers, which no order of adding changes: one pass over
+    [P, D] at the speed of memory.
 
     Args:
         ranks: The processes that share the work.
@@ -59,9 +59,10 @@ def check_same_swarm(ranks: Ranks, optimizer: ParticleSwarm, examples: Sequence[
     """
     if ranks.count == 1:
         return
-    bits = optimizer.positions.view(torch.int32).sum(dim=1, dtype=torch.int64)
+    bits = optimizer.candidates.view(torch.int32).sum(dim=1, dtype=torch.int64)
     asked = [(example.identifier, example.question) for example in examples]
-    digests = ranks.every(digest(bits.tolist(), optimizer.due.tolist(), asked))
+    wanted = None if optimizer.wanted is None else optimizer.wanted.nonzero().tolist()
+    digests = ranks.every(digest(bits.tolist(), optimizer.due.tolist(), asked, wanted))
     differing = [rank for rank, held in enumerate(digests) if held != digests[0]]
     if differing:
         error = RankError(

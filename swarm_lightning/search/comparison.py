@@ -17,7 +17,7 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
 from swarm_lightning.objectives.utility import parts_of, utility_of
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Bests:
 
     pool: Pool
     initial: int
-    optimizer: ParticleSwarm
+    optimizer: SearchOptimizer
     evaluator: Evaluator
     objective: Objective
     ranks: Ranks

@@ -13,7 +13,7 @@ from swarm_lightning.experts.model_card import CardFacts, Share, Utilities, publ
 from swarm_lightning.experts.product_adapter import ProductAdapter, product_adapter
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
 from swarm_lightning.search.state import SearchState
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.vectors import Vector
 
@@ -22,7 +22,7 @@ ON_THE_CARD = ("particles", "child_span", "start", "draws", "optimizer", "schedu
 
 def card_facts(
     name: str,
-    optimizer: ParticleSwarm,
+    optimizer: SearchOptimizer,
     state: SearchState,
     origin: Mapping[str, Any],
     pool: Pool,
@@ -78,7 +78,7 @@ def card_facts(
     )
 
 
-def position_of(optimizer: ParticleSwarm, particle: int | None) -> Tensor:
+def position_of(optimizer: SearchOptimizer, particle: int | None) -> Tensor:
     """Return the position [D] that is exported.
 
     Args:
@@ -120,10 +120,15 @@ def check_particle(particle: int, count: int) -> None:
 
     Args:
         particle: Index of a particle.
-        count: Number of particles N.
+        count: Number of particles that have a personal best; 0 where the search moves none.
 
     Raises:
-        InputError: If the index is not in [0, N).
+        InputError: If there is no such particle.
     """
+    if count == 0:
+        raise InputError(
+            f"Expected no particle, but got {particle}: the search has one centre, and no personal bests. Leave it out "
+            "for what was found."
+        )
     if not 0 <= particle < count:
         raise InputError(f"Expected a particle from 0 to {count - 1}, but got {particle}.")

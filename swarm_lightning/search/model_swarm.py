@@ -27,18 +27,31 @@ from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
 from swarm_lightning.search.comparison import Bests
+from swarm_lightning.search.evolution import hand_over, place_start
 from swarm_lightning.search.export import card_facts, check_particle, made_of, position_of
 from swarm_lightning.search.monitors import CheckMonitors
-from swarm_lightning.search.objective import note_parts, objective_state, prepare_objective
+from swarm_lightning.search.objective import note_parts, objective_state, parts_in, prepare_objective
 from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
-from swarm_lightning.search.results import ResultRow, SearchResult, finite, measure, metrics_of, names_of_metrics
+from swarm_lightning.search.results import (
+    FOUND,
+    OF_STEPS,
+    ResultRow,
+    SearchResult,
+    finite,
+    measure,
+    measure_steps,
+    metrics_of,
+    names_of_metrics,
+)
 from swarm_lightning.search.scoring import open_journal, report_broken
 from swarm_lightning.search.settings import Draws, SearchSettings, Storage
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.step_length import StepLengthDecay
-from swarm_lightning.vectors import Vector
+from swarm_lightning.vectors import Vector, Vectors
 
 
 class ModelSwarm(PreparedSearch):
@@ -55,7 +68,7 @@ class ModelSwarm(PreparedSearch):
         start: Start = Start(),  # noqa: B008 - frozen
         coefficients: Granularity | None = None,
         draws: Draws = "particle",
-        optimizer: Callable[[Iterable[Tensor]], ParticleSwarm] = ParticleSwarm,
+        optimizer: Callable[[Iterable[Tensor]], SearchOptimizer] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
         ensemble_size: int = 10,
         dtype: str = "auto",
@@ -109,7 +122,8 @@ class ModelSwarm(PreparedSearch):
     def configure_callbacks(self) -> list[L.Callback]:
         """Let no callback wait for a number that there is not."""
         tasks = self.objective.tasks if isinstance(self.objective, HasTasks) else ()
-        names = names_of_metrics(self.settings.particles, tasks)
+        moves = self._population.swarm.moves_particles
+        names = names_of_metrics(self.settings.particles, tasks) if moves else OF_STEPS
         return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
@@ -126,6 +140,11 @@ class ModelSwarm(PreparedSearch):
         self.prepare(examples)
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self.state.generator)
+        if isinstance(self.particle_swarm, EvolutionStrategy):
+            self.state.starts = place_start(
+                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
+                lambda positions: self._ask_in_full(positions, examples),
+            )  # fmt: skip
         self._note(examples)
         for logger in self.loggers:
             logger.log_metrics(finite(self.state.metrics), step=0)
@@ -151,40 +170,78 @@ class ModelSwarm(PreparedSearch):
         schedule.step()
         self.state.seconds += time.perf_counter() - started - self.state.scoring_seconds
         self._note(batch)
+        if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
+            self._end(batch)
         self.log_dict(finite(self.state.metrics), batch_size=len(batch))
 
+    def _end(self, examples: Sequence[Example]) -> None:
+        """Settle what the search stands for, where that is not known by its last step."""
+        strategy = self.particle_swarm
+        if isinstance(strategy, EvolutionStrategy) and not strategy.chosen:
+            state, count = self.state, len(self.pool.names)
+            state.choices, scores = hand_over(
+                strategy, count, self.best_initial, lambda positions: self._ask_in_full(positions, examples)
+            )
+            state.parts = {**state.parts, FOUND: parts_in(self.objective, scores, examples)}
+        self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        """Settle it also where a limit of the trainer has ended the search."""
+        if isinstance(self.particle_swarm, EvolutionStrategy) and not self.particle_swarm.chosen:
+            self._end(next(iter(self.trainer.train_dataloader or ())))
+
     def score(self, examples: Sequence[Example]) -> Tensor:
-        """Score every particle that is due.
+        """Score every candidate that is due.
 
         Args:
             examples: The examples to ask, M of them.
 
         Returns:
-            Utilities [N] float64; NaN for a particle that is not due, and for one whose utility is left open because it
+            Utilities [P] float64; NaN for a particle that is not due, and for one whose utility is left open because it
             neither rises above its personal best nor falls below the global worst; -inf for a broken one.
         """
         started = time.perf_counter()
         swarm, state = self.particle_swarm, self.state
         check_same_swarm(self.ranks, swarm, examples)
-        stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0) if swarm.begun else None
+        stakes = None
+        if swarm.begun and isinstance(swarm, ParticleSwarm):
+            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples))
         return evaluation.utilities
 
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
-        """Ask the particles that are due what has to be found out about them."""
+        """Ask the candidates that are due what has to be found out about them."""
         swarm = self.particle_swarm
-        positions = swarm.space.vectors(swarm.candidates)
-        if self.journal.keeps:
-            iteration = int(swarm.swarm.iterations) if swarm.begun else None
-            now = (self.state.seed, iteration, objective_state(self.objective))
-            open_journal(self.journal, self.identity, now, examples, positions, self.ranks)
+        positions, wanted = swarm.space.vectors(swarm.candidates), swarm.wanted
+        # Candidates that are compared with each other, and are no particles, are sampled with the same random numbers.
+        numbers = None if wanted is None else [0] * len(positions)
+        self._open_journal(examples, positions)
 
         def ask(due: Tensor) -> Evaluation:
-            return self.evaluator.evaluate(positions, examples, due, stakes, journal=self.journal)
+            return self.evaluator.evaluate(
+                positions, examples, due, stakes, numbers=numbers, journal=self.journal, wanted=wanted
+            )
 
         return ask(swarm.due) if swarm.begun else self._parts.sharing.first_scores(self._asked, positions, ask)
+
+    def _ask_in_full(self, positions: Tensor, examples: Sequence[Example]) -> Evaluation:
+        """Ask positions [P, D] beside the candidates of a step everything, and count it."""
+        started = time.perf_counter()
+        vectors = self.particle_swarm.space.vectors(positions)
+        self._open_journal(examples, vectors)
+        numbers = [0] * len(positions)
+        evaluation = self.evaluator.evaluate(vectors, examples, numbers=numbers, journal=self.journal)
+        self.state.add(evaluation, time.perf_counter() - started)
+        return evaluation
+
+    def _open_journal(self, examples: Sequence[Example], vectors: Vectors) -> None:
+        if self.journal.keeps:
+            swarm = self.particle_swarm
+            iteration = int(swarm.swarm.iterations) if swarm.begun else None
+            now = (self.state.seed, iteration, objective_state(self.objective))
+            open_journal(self.journal, self.identity, now, examples, vectors, self.ranks)
 
     @property
     def _asked(self) -> Asked:
@@ -195,6 +252,10 @@ class ModelSwarm(PreparedSearch):
         """Note what the iteration that has just ended has brought."""
         swarm, state = self.particle_swarm, self.state
         assert state.evaluation is not None
+        if not isinstance(swarm, ParticleSwarm):
+            start = next(iter(state.starts.values()))
+            state.metrics = measure_steps(swarm, state.evaluation, state.scoring_seconds, state.broken, start)
+            return
         state.parts = note_parts(
             self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
         )
@@ -242,7 +303,9 @@ class ModelSwarm(PreparedSearch):
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial expert, the best found expert and the ensemble on the test split."""
-        self._report("test", self.bests.score(batch, self.settings.ensemble_size, win_rates=True))
+        # Only particles that have moved have personal bests that could vote.
+        size = self.settings.ensemble_size if self.particle_swarm.moves_particles else 0
+        self._report("test", self.bests.score(batch, size, win_rates=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
         self.log_dict(metrics_of(rows, split), batch_size=rows[0].examples)
@@ -277,9 +340,9 @@ class ModelSwarm(PreparedSearch):
         Raises:
             InputError: If there is no such particle, or the folder can't be written.
         """
-        if particle is not None:
-            check_particle(particle, self.settings.particles)
         swarm = self.particle_swarm
+        if particle is not None:
+            check_particle(particle, self.settings.particles if swarm.moves_particles else 0)
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
         facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)

@@ -18,7 +18,8 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.search.settings import SearchSettings, is_plain
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Circumstances, Material, Space
 from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
@@ -52,10 +53,15 @@ class Population:
         empty = torch.empty(settings.particles, 0, dtype=SPACES[settings.space].dtype)
         self.positions = torch.nn.Parameter(empty, requires_grad=False)
         try:
-            self.swarm: ParticleSwarm = settings.optimizer([self.positions])
+            self.swarm: SearchOptimizer = settings.optimizer([self.positions])
             self.schedule: LRScheduler = settings.scheduler(self.swarm)
         except ValueError as error:
             raise InputError(str(error)) from error
+        if isinstance(self.swarm, EvolutionStrategy) and settings.coefficients is None:
+            raise InputError(
+                "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
+                "null. Set it to module, or to another of its choices."
+            )
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
         of_schedule = {name: value for name, value in state.items() if name[0] != "_" and name != "last_epoch"}
         self.said: Mapping[str, Any] = {

@@ -35,7 +35,7 @@ from swarm_lightning.search.state import (
     warn_of_other_guides,
 )
 from swarm_lightning.search.strategy import ranks_of
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.swarm.state import Swarm
@@ -220,7 +220,7 @@ class PreparedSearch(L.LightningModule):
         return batch
 
     @property
-    def particle_swarm(self) -> ParticleSwarm:
+    def particle_swarm(self) -> SearchOptimizer:
         """The optimizer: there once the trainer has set the search up or a checkpoint has brought it."""
         if not self._population.used:
             raise RuntimeError("Expected a search: call `trainer.fit`, or give a checkpoint.")

@@ -13,9 +13,15 @@ from torch import Tensor
 from swarm_lightning.evaluation.bootstrap import Gain
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
+# What is measured of a search whose particles stay: see `measure_steps`.
+OF_STEPS = (
+    "step", "start", "candidate_mean", "candidate_spread", "step_length", "broken", "evaluations", "generated_tokens",
+    "evaluation_seconds", "examples_per_second",
+)  # fmt: skip
 INITIAL, FOUND = "best initial expert", "best found expert"
-# What is measured of every search; `best/<task>` and the particles' own come to these.
+# What is measured of every swarm; `best/<task>` and the particles' own come to these.
 NAMES = (
     "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
     "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
@@ -66,6 +72,10 @@ class SearchResult:
         seconds: Time of the search in seconds, over all of its resumed parts, without loading and the test split.
         evaluations: (particle, example) evaluations of the search, over all of its resumed parts.
         generated_tokens: Tokens that were generated for them.
+        starts: The utility of everything that an evolution strategy could have begun with, by name, and its beginning
+            first; empty for a swarm.
+        choices: The utility on the validation split of everything that was chosen among in the end, by name; empty
+            where nothing was.
     """
 
     validation: tuple[ResultRow, ...]
@@ -76,6 +86,8 @@ class SearchResult:
     seconds: float
     evaluations: int
     generated_tokens: int
+    starts: Mapping[str, float] = field(default_factory=dict)
+    choices: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values."""
@@ -145,6 +157,33 @@ def measure(
         "examples_per_second": evaluation.evaluated / max(seconds, 1e-9),
         **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
     }
+
+
+def measure_steps(
+    optimizer: SearchOptimizer, evaluation: Evaluation, seconds: float, broken: Tensor, start: float
+) -> dict[str, float]:
+    """Measure a step of an optimizer that moves no particles, or the first positions before all steps.
+
+    Every candidate is asked a few examples of its own, so that the utility of one says little; `candidate_mean` and
+    `candidate_spread` are the mean and the standard deviation of those of all.
+
+    Args:
+        optimizer: What has done the step.
+        evaluation: Of its candidates.
+        seconds: How long that took.
+        broken: Which candidates are broken [P] bool.
+        start: The utility of where it began.
+
+    Returns:
+        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+    """
+    utilities = evaluation.utilities[evaluation.utilities.isfinite()]
+    numbers = (
+        float(optimizer.swarm.iterations), start, float(utilities.mean()), float(utilities.std(correction=0)),
+        optimizer.step_length, float(broken.sum()), float(evaluation.evaluated), float(evaluation.generated), seconds,
+        evaluation.evaluated / max(seconds, 1e-9),
+    )  # fmt: skip
+    return dict(zip(OF_STEPS, numbers, strict=True))
 
 
 def names_of_metrics(particles: int, tasks: Iterable[str] = ()) -> list[str]:

@@ -19,7 +19,7 @@ from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes, expected_scores
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.vectors import Vector, Vectors
 
@@ -150,39 +150,36 @@ def _sample(position: Vector) -> Tensor:
     return torch.cat([position[start : start + PIECE] for start in range(0, len(position), step)])
 
 
-def report_broken(optimizer: ParticleSwarm, evaluation: Evaluation, examples: Sequence[Example]) -> Tensor:
-    """Warn of every particle that has broken.
+def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: Sequence[Example]) -> Tensor:
+    """Warn of every candidate that has broken.
 
     Args:
-        optimizer: The swarm, in the middle of an iteration.
-        evaluation: Of the positions that have just been reached.
+        optimizer: In the middle of an iteration.
+        evaluation: Of its candidates.
         examples: What was asked.
 
     Returns:
-        Which particles are broken [N] bool.
+        Which candidates are broken [P] bool.
 
     Raises:
         InputError: If all are.
     """
     iteration = int(optimizer.swarm.iterations) + 1 if optimizer.begun else 0
     when = f"in iteration {iteration}" if iteration else "before the first move"
-    failed = evaluation.utilities == -torch.inf
-    broken = optimizer.lost | failed
+    kind, lost = "particle" if optimizer.wanted is None else "candidate", optimizer.lost
+    broken = lost | (evaluation.utilities == -torch.inf)
     reasons = {
-        particle: "its weights are not finite"
-        if optimizer.lost[particle]
-        else _of_outputs(evaluation, particle, examples)
+        particle: "its weights are not finite" if lost[particle] else _of_outputs(evaluation, particle, examples)
         for particle in broken.nonzero().flatten().tolist()
     }
     if broken.all():
         raise InputError(
-            f"Expected at least one particle with a finite utility, but all {len(broken)} are broken {when}: "
-            f"{reasons[0]} (particle 0). {MEND} What was found before stays: `swarm export --ckpt_path last` writes it."
+            f"Expected at least one {kind} with a finite utility, but all {len(broken)} are broken {when}: "
+            f"{reasons[0]} ({kind} 0). {MEND} What was found before stays: `swarm export --ckpt_path last` writes it."
         )
     for particle, reason in reasons.items():
         rank_zero_warn(
-            f"Particle {particle} is broken {when}: {reason}. It counts as the worst and goes on from its "
-            "personal best.",
+            f"{kind.capitalize()} {particle} is broken {when}: {reason}. {optimizer.after_breaking}",
             category=UserWarning,
         )
     return broken

@@ -20,8 +20,8 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import GRANULARITIES, Granularity
-from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SearchSettings:
     child_span: float
     start: Start
     draws: Draws
-    optimizer: Callable[[Iterable[Tensor]], ParticleSwarm]
+    optimizer: Callable[[Iterable[Tensor]], SearchOptimizer]
     scheduler: Callable[[Optimizer], LRScheduler]
     ensemble_size: int
     dtype: str

@@ -18,7 +18,7 @@ from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
 from swarm_lightning.search.scoring import ScoreMemory
 from swarm_lightning.search.settings import check_same_search
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 KEY = "swarm_lightning"
 FORMAT = 2
@@ -37,6 +37,8 @@ class SearchState:
         generated_tokens: Tokens that were generated for them.
         examples: Number of examples M that guide the search.
         parts: The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
+        starts: The utility of everything that an evolution strategy could begin with, by name, its beginning first.
+        choices: The utility of everything that was chosen among in the end, by name.
         scores: What is known of scores.
         generator: Source of the random numbers before the swarm begins; from then on its state is the swarm's.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
@@ -55,6 +57,8 @@ class SearchState:
     generated_tokens: int = 0
     examples: int = 0
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    starts: dict[str, float] = field(default_factory=dict)
+    choices: dict[str, float] = field(default_factory=dict)
     scores: ScoreMemory = field(default_factory=ScoreMemory)
     generator: torch.Generator = field(default_factory=torch.Generator)
     evaluation: Evaluation | None = None
@@ -74,9 +78,10 @@ class SearchState:
         self.seed = seed
         self.generator.manual_seed(seed)
         self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
-        self.parts, self.metrics, self.evaluation, self.origin = {}, {}, None, None
+        self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
+        self.evaluation, self.origin = None, None
 
-    def take_scores(self, evaluation: Evaluation, broken: Tensor, optimizer: ParticleSwarm) -> None:
+    def take_scores(self, evaluation: Evaluation, broken: Tensor, optimizer: SearchOptimizer) -> None:
         """Take in an evaluation, before the swarm does.
 
         Args:
@@ -85,6 +90,8 @@ class SearchState:
             optimizer: The swarm, in the middle of an iteration.
         """
         self.evaluation, self.broken = evaluation, broken
+        if optimizer.wanted is not None:  # scores of a few examples of a candidate's own say nothing of any particle
+            return
         if optimizer.begun:
             self.scores.update(evaluation, optimizer.swarm, optimizer.due)
             self.scores.reach[optimizer.lost] = -torch.inf
@@ -100,13 +107,22 @@ class SearchState:
         """
         assert self.evaluation is not None
         self.scoring_seconds = seconds
-        self.seconds += seconds
-        self.evaluations += self.evaluation.evaluated
-        self.generated_tokens += self.evaluation.generated
+        self.add(self.evaluation, seconds)
         self.examples = examples
 
+    def add(self, evaluation: Evaluation, seconds: float) -> None:
+        """Count what was asked and how long it took.
+
+        Args:
+            evaluation: Of any candidates.
+            seconds: How long it took.
+        """
+        self.seconds += seconds
+        self.evaluations += evaluation.evaluated
+        self.generated_tokens += evaluation.generated
+
     def sum_up(
-        self, optimizer: ParticleSwarm, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]
+        self, optimizer: SearchOptimizer, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]
     ) -> SearchResult:
         """Say what came out of a search.
 
@@ -130,12 +146,15 @@ class SearchState:
             seconds=self.seconds,
             evaluations=self.evaluations,
             generated_tokens=self.generated_tokens,
+            starts=self.starts,
+            choices=self.choices,
         )
 
     def record(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the state itself."""
         counts = {name: getattr(self, name) for name in COUNTS}
-        return {**counts, "scores": self.scores.state_dict(), "parts": self.parts}
+        kept = {"parts": self.parts, "starts": self.starts, "choices": self.choices}
+        return {**counts, "scores": self.scores.state_dict(), **kept}
 
     def resume(self, record: Mapping[str, Any]) -> None:
         """Take up what `record` returned.
@@ -145,7 +164,7 @@ class SearchState:
         """
         for name in COUNTS:
             setattr(self, name, record[name])
-        self.parts = record.get("parts", {})
+        self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])
 
 

@@ -1,31 +1,24 @@
 """The particle swarm as a `torch.optim.Optimizer`: it holds the state between `ask` and `tell`, and computes nothing.
 
-The positions [N, D] are its one parameter, the memory of the swarm is optimizer state and the step length is the
-learning rate. So whatever saves, resumes, schedules or logs an optimizer does the same for a swarm.
+The step length is the learning rate. What it has in common with other optimizers of a search is in
+`search_optimizer.py`.
 """
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from swarm_lightning.swarm import ask_tell
 from swarm_lightning.swarm.fused_move import KernelError
 from swarm_lightning.swarm.population import FirstVelocity
 from swarm_lightning.swarm.rules import restart
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.settings import Kernel, SwarmSettings
-from swarm_lightning.swarm.space import Space
-from swarm_lightning.swarm.spaces.dense import DenseSpace
-from swarm_lightning.swarm.state import Swarm
-
-# What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
-ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
 
 
-class ParticleSwarm(Optimizer):
+class ParticleSwarm(SearchOptimizer):
     """Moves N particles through D-dimensional space towards higher utility, without gradients.
 
     Call `begin` once with the utilities of the first positions, then `step` once per iteration.
@@ -77,74 +70,20 @@ class ParticleSwarm(Optimizer):
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.
         """
-        tensors = [params] if isinstance(params, Tensor) else list(params)
-        if len(tensors) != 1 or not isinstance(tensors[0], Tensor) or tensors[0].dim() != 2 or not len(tensors[0]):
-            shapes = [tuple(getattr(tensor, "shape", ())) for tensor in tensors]
-            raise ValueError(f"Expected one tensor of positions [N, D] with N >= 1, but got shapes {shapes}.")
-        if not 0 < lr < float("inf"):
-            raise ValueError(f"Expected the step length lr to be above 0 and finite, but got {lr}.")
         settings = SwarmSettings(
             inertia, cognitive, social, repel, randomness, first_velocity, drop_iteration, drop_particle, kernel
         )
-        super().__init__(tensors, {"lr": lr, **settings.to_dict()})
+        super().__init__(params, lr, settings.to_dict())
         # What the step that is running asks: set before it calls the closure.
         particles = self.positions.shape[0]
         self._candidates = ask_tell.Candidates(
             torch.ones(particles, dtype=torch.bool), torch.zeros(particles, dtype=torch.bool)
         )
-        self._space: Space = DenseSpace()
-
-    @property
-    def positions(self) -> Tensor:
-        """The positions [N, D]: the one parameter."""
-        return self.param_groups[0]["params"][0].data
-
-    @property
-    def begun(self) -> bool:
-        """Whether the first positions have been evaluated."""
-        return bool(self.state)
-
-    @property
-    def swarm(self) -> Swarm:
-        """The swarm's memory, as views: what is changed there is changed here.
-
-        Raises:
-            RuntimeError: If the search has not begun.
-        """
-        if not self.begun:
-            raise RuntimeError("Expected `begin` to be called with the first utilities before the swarm is used.")
-        memory = self._memory()
-        for name in memory.keys() - ON_DEVICE:  # whoever resumes an optimizer moves all of its state to the device
-            memory[name] = memory[name].cpu()
-        return Swarm(positions=self.positions, **{name: memory[name] for name in memory if name != "generator"})
-
-    @property
-    def space(self) -> Space:
-        """What the positions mean: weights in memory, unless `enter` has said otherwise."""
-        return self._space
-
-    def enter(self, space: Space) -> None:
-        """Say what the positions mean.
-
-        Args:
-            space: Which space they lie in.
-
-        Raises:
-            RuntimeError: If the search has begun.
-        """
-        if self.begun:
-            raise RuntimeError("Expected a space before the search begins, but it has begun.")
-        self._space = space
 
     @property
     def settings(self) -> SwarmSettings:
         """The settings of the swarm, without the step length."""
         return SwarmSettings.from_group(self.param_groups[0])
-
-    @property
-    def step_length(self) -> float:
-        """The fraction of a new velocity that the next step travels."""
-        return float(self.param_groups[0]["lr"])
 
     @property
     def due(self) -> Tensor:
@@ -155,42 +94,6 @@ class ParticleSwarm(Optimizer):
     def lost(self) -> Tensor:
         """The particles [N] bool whose numbers the running step has made NaN or infinite."""
         return self._candidates.lost
-
-    # What a search stands for: whoever scores, exports or reports its result asks here.
-
-    @property
-    def found(self) -> Tensor:
-        """The position [D] that the search stands for: the global best."""
-        return self.swarm.global_best
-
-    @property
-    def found_utility(self) -> float:
-        """Its utility, as the search knows it."""
-        return float(self.swarm.global_best_utility)
-
-    @property
-    def found_particle(self) -> int:
-        """The particle whose noise its sampled replies are drawn with: the one that found it."""
-        return int(self.swarm.best_particle)
-
-    @property
-    def found_name(self) -> str:
-        """What it is called in a table."""
-        return f"particle {self.found_particle}"
-
-    @property
-    def candidates(self) -> Tensor:
-        """The vectors [N, D] of the space whose utilities a step wants: the positions."""
-        return self.positions
-
-    @property
-    def held(self) -> dict[str, Tensor]:
-        """Every tensor of the swarm by name, as far as there are any: what a checkpoint holds of it."""
-        return {"positions": self.positions, **(self.swarm.memory() if self.begun else {})}
-
-    def diversity(self) -> float:
-        """Measure how far the particles are spread; see `rules.diversity`."""
-        return self._space.diversity(self.positions)
 
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
@@ -253,20 +156,3 @@ class ParticleSwarm(Optimizer):
         ask_tell.tell(swarm, settings, candidates, closure())
         self._memory()["generator"] = generator.get_state()
         return swarm.utilities.clone()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state that `state_dict` returned.
-
-        Args:
-            state_dict: State of a swarm with as many particles and weights as this one.
-        """
-        super().load_state_dict(state_dict)
-        # torch casts every tensor to the dtype of the parameter; counters, utilities and generator must keep theirs.
-        saved: dict[str, Tensor] = next(iter(state_dict["state"].values()), {})
-        memory = self._memory() if saved else {}
-        for name, value in saved.items():
-            if value.dtype != memory[name].dtype:
-                memory[name] = value.cpu().clone()
-
-    def _memory(self) -> dict[str, Tensor]:
-        return self.state[self.param_groups[0]["params"][0]]

@@ -9,7 +9,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class StepLengthDecay(LRScheduler):
-    """Multiply the step length by a factor after every iteration, and never go below the floor."""
+    """Multiply the step length by a factor after every iteration, and never go below the floor.
+
+    An optimizer that shortens its steps itself is left to do so.
+    """
 
     def __init__(self, optimizer: Optimizer, factor: float = 0.95, minimum: float = 0.1) -> None:
         """Attach the schedule to a particle swarm.
@@ -33,6 +36,6 @@ class StepLengthDecay(LRScheduler):
     def get_lr(self) -> list[float]:  # type: ignore[override]
         """Return the step length of the next iteration, one per parameter group."""
         lengths = [float(group["lr"]) for group in self.optimizer.param_groups]
-        if self.last_epoch == 0:
+        if self.last_epoch == 0 or getattr(self.optimizer, "shortens_itself", False):
             return lengths
         return [max(length * self.factor, self.minimum) for length in lengths]

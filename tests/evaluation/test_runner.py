@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Runner
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
+from swarm_lightning.objectives import ExactMatch, LanguageModel, MultiTask, Outcome
 from tests.evaluation.table_runner import EXAMPLES, TABLE, TableRunner, candidates_of
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 
@@ -124,3 +125,75 @@ def test_what_a_runner_raises_is_not_the_objective_s_fault() -> None:
 def test_prompts_that_are_longer_than_the_runner_reads_are_refused() -> None:
     with pytest.raises(InputError, match="fewer than 100 tokens"):
         evaluator(TableRunner()).check_lengths([*EXAMPLES, Example("why? " * 30, "yes")])
+
+
+WANTED = torch.tensor(
+    [[1, 0, 1, 1, 0, 0, 0, 0], [1, 0, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0]], dtype=torch.bool
+)  # fmt: skip
+
+
+def test_every_candidate_is_asked_its_own_examples_and_no_other() -> None:
+    runner = TableRunner()
+    asking = evaluator(runner)
+    found = asking.evaluate(candidates_of(TABLE), EXAMPLES, wanted=WANTED)
+    assert sorted(runner.asked) == [(0, "0"), (0, "2"), (0, "3"), (1, "0"), (1, "2"), (1, "3")]
+    assert (~found.scores.isnan()).equal(WANTED)
+    assert found.utilities[:2].tolist() == [2 / 3, 1 / 3]  # of 1, 1, 0 and of 1, 0, 0
+    assert found.utilities[2].isnan()
+    assert (found.evaluated, asking.asked) == (6, 3 * 6)
+
+
+def test_a_candidate_that_is_not_due_is_not_asked_its_own_examples() -> None:
+    runner = TableRunner()
+    evaluator(runner).evaluate(candidates_of(TABLE), EXAMPLES, torch.tensor([False, True, True]), wanted=WANTED)
+    assert sorted(runner.asked) == [(1, "0"), (1, "2"), (1, "3")]
+
+
+def test_own_examples_of_several_tasks_are_combined_as_the_objective_does() -> None:
+    tasks = ["even", "odd"]
+    examples = [replace(example, task=tasks[place % 2]) for place, example in enumerate(EXAMPLES)]
+    objective = MultiTask({task: ExactMatch() for task in tasks}, combine="mean")
+    found = Evaluator(TableRunner(), objective).evaluate(candidates_of(TABLE), examples, wanted=WANTED)
+    # Candidate 0 scores 1, 1 on the even and 0 on the odd one; candidate 1 scores 1, 0 and 0.
+    assert found.utilities[:2].tolist() == [0.5, 0.25]
+
+
+def test_own_examples_that_the_journal_holds_are_not_asked_again(tmp_path: Path) -> None:
+    for asked in (6, 0):
+        runner, journal = TableRunner(), ScoreJournal(tmp_path)
+        journal.begin("a", Ranks())
+        found = evaluator(runner).evaluate(candidates_of(TABLE), EXAMPLES, journal=journal, wanted=WANTED)
+        assert found.utilities[:2].tolist() == [2 / 3, 1 / 3]
+        assert len(runner.asked) == asked
+
+
+def test_ranks_share_own_examples(forked_ranks: ForkedRanks) -> None:
+    program = """
+import json
+import torch
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.objectives import ExactMatch
+from tests.evaluation.table_runner import EXAMPLES, TABLE, TableRunner, candidates_of
+
+runner = TableRunner()
+wanted = torch.arange(24).view(3, 8) % 3 > 0
+asking = Evaluator(runner, ExactMatch(), Ranks.join(2))
+found = asking.evaluate(candidates_of(TABLE), EXAMPLES, wanted=wanted)
+print(json.dumps([runner.asked, found.utilities.tolist()]))
+"""
+    ended = forked_ranks.run(torchrun_environments(2), program)
+    assert [rank.code for rank in ended] == [0, 0], ended
+    (first, utilities), (second, same) = (json.loads(rank.out.splitlines()[-1]) for rank in ended)
+    assert len({tuple(pair) for pair in first + second}) == len(first + second) == 16
+    assert first
+    assert second
+    # Without places 0, 3, 6 of the first row, 1, 4, 7 of the second and 2, 5 of the third.
+    assert utilities == same == [3 / 5, 2 / 5, 0 / 6]
+
+
+def test_a_mask_of_another_shape_and_stakes_beside_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected wanted \[3, 8\], but got \[8, 3\]"):
+        evaluator(TableRunner()).evaluate(candidates_of(TABLE), EXAMPLES, wanted=WANTED.T)
+    with pytest.raises(ValueError, match="Expected no stakes"):
+        evaluator(TableRunner()).evaluate(candidates_of(TABLE), EXAMPLES, stakes=stakes(), wanted=WANTED)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR, LRScheduler, StepLR
 
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
-from swarm_lightning.swarm.optimizer import ON_DEVICE
 from swarm_lightning.swarm.rules import stagnant
+from swarm_lightning.swarm.search_optimizer import ON_DEVICE
 
 
 def landscape_of(positions: Tensor) -> Tensor:

@@ -1,0 +1,98 @@
+"""Where a search for coefficients begins: the best of a few sums of the experts that need no search.
+
+In the order in which they are tried, each only where the budget holds it: the experts alone, which have been asked
+already; the mean of what they add to the base; their greedy soup; and their sum times a few scales. Sums that are much
+larger than the mean made every measured pool worse, so the scales lie around it. Of equal ones the earlier stays.
+Sources: task arithmetic, arXiv:2212.04089; greedy soup, `soups.py`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.swarm.soups import greedy_soup, soup_of
+
+# What the sum of the experts is multiplied with, in parts of 1 / n: 1 is their mean.
+SCALES = (0.5, 1.5, 2.0)
+
+
+class Start(NamedTuple):
+    """A sum of the experts that was asked in full.
+
+    Attributes:
+        name: What it is.
+        weights: How much of each expert is in it [n].
+        utility: Its utility.
+    """
+
+    name: str
+    weights: Tensor
+    utility: float
+
+
+class Starts(NamedTuple):
+    """What a search could begin with.
+
+    Attributes:
+        tried: All that were asked; the best expert is the first.
+        left_out: Names of those that the budget did not hold.
+    """
+
+    tried: list[Start]
+    left_out: list[str]
+
+    @property
+    def best(self) -> Start:
+        """The one with the highest utility, the first of equals; one that is not finite counts lowest."""
+        return max(self.tried, key=lambda start: -math.inf if math.isnan(start.utility) else start.utility)
+
+
+def starts_of(
+    names: Sequence[str], utilities: Tensor, utilities_of: Callable[[Tensor], Tensor], affordable: int
+) -> Starts:
+    """Try sums of the experts.
+
+    Args:
+        names: Of the n experts.
+        utilities: Of each alone [n]; NaN for one that is not known.
+        utilities_of: Returns the utilities [P] of weights [P, n].
+        affordable: How many sums may be asked.
+
+    >>> worth = lambda weights: 1 - (weights - torch.tensor([0.5, 0.5, 0.0])).square().sum(dim=1)
+    >>> starts = starts_of("abc", worth(torch.eye(3)), worth, affordable=6)
+    >>> starts.best.name, [start.name for start in starts.tried][:2]
+    ('greedy soup of a, b', ['best expert a', 'mean of 3'])
+    """
+    count = len(names)
+    alone = torch.eye(count)
+    known = utilities.nan_to_num(nan=-torch.inf)
+    best = int(known.argmax())
+    tried = [Start(f"best expert {names[best]}", alone[best], float(known[best]))]
+    left_out: list[str] = []
+    mean = torch.full((count,), 1 / count)
+
+    def ask(weights: Tensor) -> list[float]:
+        nonlocal affordable
+        affordable -= len(weights)
+        return [float(utility) for utility in utilities_of(weights)]
+
+    if affordable >= 1:
+        tried.append(Start(f"mean of {count}", mean, ask(mean[None])[0]))
+    else:
+        left_out.append("mean")
+    if affordable >= count - 1:
+        chosen, utility = greedy_soup(alone, known, lambda soup: ask(soup[None])[0])
+        named = ", ".join(names[place] for place in chosen)
+        tried.append(Start(f"greedy soup of {named}", soup_of(alone, chosen), utility))
+    else:
+        left_out.append("greedy soup")
+    if affordable >= len(SCALES):
+        sums = torch.stack([scale * mean for scale in SCALES])
+        found = zip(SCALES, sums, ask(sums), strict=True)
+        tried += [Start(f"{scale:g} times the mean of {count}", weights, utility) for scale, weights, utility in found]
+    else:
+        left_out.append("scaled sums")
+    return Starts(tried, left_out)
