@@ -134,6 +134,7 @@ class SwarmCLI(CommandLine):
         parser.add_lightning_class_args(SwarmCheckpoint, "checkpoint")
         parser.add_lightning_class_args(History, "history")
         parser.add_lightning_class_args(ExportBest, "export_best")
+        parser.add_class_arguments(SwarmProgress, "progress")  # there only where a bar is wanted
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
@@ -245,7 +246,7 @@ class SwarmCLI(CommandLine):
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self.settings_made("trainer")
-        bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
+        bar = [self.settings_made("progress")] if settings.get("enable_progress_bar") is not False else []
         # The bar is closed before the summary is printed.
         added = [OrderlyEnd(), *bar]
         if self.subcommand != "compare":

@@ -15,6 +15,7 @@ from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.bootstrap import Resampling, interval
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.objectives.protocol import HasTasks, Objective, Outcome
 from swarm_lightning.objectives.reply_hints import hints_of
@@ -81,10 +82,15 @@ class ScoreAlone(L.LightningModule):
         self.rows: tuple[AloneRow, ...] = ()
         self.hints: tuple[str, ...] = ()
         self.ranks = Ranks()
+        self._watcher: Watcher | None = None
         self._objective = objective
         # Experts are asked as they are, whatever the positions of the search would be.
         self._settings = replace(settings, coefficients=None, draws="particle", storage="memory")
         self._parts = Parts(self._settings, least_experts=0 if not settings.experts else 1)
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Let somebody know how evaluations go on; None for nobody."""
+        self._watcher = watcher
 
     def prepare_data(self) -> None:
         """Read the experts and check them against each other, before anything long starts."""
@@ -108,7 +114,7 @@ class ScoreAlone(L.LightningModule):
     def validation_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score everything on the validation split, and on the test split of the data."""
         evaluator, test = self._parts.evaluator, self._splits.test
-        evaluator.seed = self.ranks.first(torch.initial_seed())
+        evaluator.watcher, evaluator.seed = self._watcher, self.ranks.first(torch.initial_seed())
         prepare_objective(self._objective, evaluator, self.ranks, batch)
         on_validation = self._ask(evaluator, batch)
         on_test = self._ask(evaluator, test) if test else None
@@ -121,7 +127,7 @@ class ScoreAlone(L.LightningModule):
 
     @property
     def _splits(self) -> ExampleSplits:
-        return self.trainer.datamodule.splits  # type: ignore[attr-defined, no-any-return]
+        return self.trainer.datamodule.splits  # type: ignore[attr-defined]
 
     @property
     def _has_base(self) -> bool:
