@@ -91,9 +91,7 @@ class Course:
         self._meter = runner.meter if isinstance(runner, Metered) else Meter()
         self._before = self._meter.tokens
         self._done = self._size = self._due = self._known = 0
-        self._answered = self._most = (
-            0  # of the round, in lots that are over, and with the running one
-        )
+        self._answered = self._most = 0  # of the round, in lots that are over, and with the running one
         self._rows = 0.0  # of the meter, when the running lot began
 
     @contextmanager
