@@ -59,9 +59,10 @@ def test_a_log_gets_a_line_with_the_time_for_every_iteration(
 def test_a_terminal_gets_a_bar_with_the_same_numbers(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     scripted_search(world, tmp_path)
-    shown = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    shown = terminal.getvalue()
     assert "evaluating the first positions" in shown
     for iteration in range(3):
         assert re.search(rf"\b{iteration}/2 .*{measured(iteration)}", shown), (iteration, shown)
@@ -131,13 +132,14 @@ def test_a_log_is_told_the_end_only_of_what_it_was_told_and_only_where_there_is_
 
 def test_a_long_evaluation_has_a_bar_of_its_own_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm_lightning.callbacks.progress.BAR_AFTER", 0.0)
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     shown = EvaluationProgress("first positions", every_seconds=1000)
     shown.begin()
     shown.go_on(Standing(2, 8, 2, 0))
     shown.go_on(Standing(8, 8, 2, 600))
     shown.end(whole=True)
-    drawn = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    drawn = terminal.getvalue()
     assert "first positions" in drawn
     assert "2/8" in drawn
     assert drawn.rstrip(" ").endswith("\r"), "it is wiped away"
