@@ -63,15 +63,18 @@ class Bests:
         optimizer, initial, count = self.optimizer, self.initial, len(examples)
         swarm, space = optimizer.swarm, optimizer.space
         chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
-        candidates: list[Vector] = [space.expert(initial), space.vector(optimizer.found)]
-        candidates += [space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()]
         # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
-        numbers = [initial, optimizer.found_particle, *chosen.tolist()]
-        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
-        outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
+        compared = self._ask(
+            [space.expert(initial), space.vector(optimizer.found)], examples, [initial, optimizer.found_particle]
+        )
+        outcomes = [[outcome for outcome in row if outcome is not None] for row in compared]
         named = [(INITIAL, self.pool.names[initial]), (FOUND, optimizer.found_name)]
         if ensemble_size:
-            outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
+            # By themselves: the last digits of a row depend on what shares its batch, in half precision so much that
+            # replies change, and the two above are to score the same with and without an ensemble beside them.
+            voters = [space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()]
+            ballots = self._ask(voters, examples, chosen.tolist())
+            outcomes.append(vote(ballots, swarm.personal_best_utilities[chosen]))
             named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
         scores = [[outcome.score for outcome in found] for found in outcomes]
         rows = [
@@ -116,6 +119,12 @@ class Bests:
             }
             for example, outcome in zip(prompts, outcomes, strict=True)
         ]
+
+    def _ask(
+        self, candidates: list[Vector], examples: Sequence[Example], numbers: Sequence[int]
+    ) -> list[list[Outcome | None]]:
+        """Return what candidates [P] make of examples [M], with whole replies: outcomes [P][M]."""
+        return self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers).outcomes
 
     def _win_rate(
         self,
