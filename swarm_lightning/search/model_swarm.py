@@ -136,6 +136,7 @@ class ModelSwarm(PreparedSearch):
     def on_train_start(self) -> None:
         """Evaluate the first positions, unless a checkpoint brought the swarm along."""
         if self.particle_swarm.begun:
+            self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
         self.prepare(examples)
