@@ -200,7 +200,7 @@ class Space(Protocol):
 
 
 def sketch_of(vectors: Vectors) -> Tensor:
-    """Fold vectors into a few numbers, always in the same way: each is a sum of every SKETCH-th weight, by random signs.
+    """Fold vectors into a few numbers, always in the same way: each sums every SKETCH-th weight up, by random signs.
 
     It is linear, so that a combination of vectors has the same combination of their sketches, and products of two
     vectors are kept on average, the closer the more numbers there are. One pass over [N, D].
