@@ -18,12 +18,11 @@ from rich.table import Table
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.runs.run_folder import free_path
+from swarm_lightning.runs.run_folder import SUMMARY, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import ResultRow, SearchResult
 from swarm_lightning.shown import cell, say
 
-SUMMARY = "summary.json"
 GAIN = ("gain", "gain_low", "gain_high")
 
 
