@@ -20,7 +20,9 @@ from swarm_lightning.callbacks import (
     History,
     OrderlyEnd,
     PredictionWriter,
+    Replies,
     RestartStagnant,
+    RunRecord,
     StopOnPlateau,
     Summary,
     SwarmCheckpoint,
@@ -133,6 +135,7 @@ class SwarmCLI(CommandLine):
         parser.add_lightning_class_args(StopOnPlateau, "stop")
         parser.add_lightning_class_args(SwarmCheckpoint, "checkpoint")
         parser.add_lightning_class_args(History, "history")
+        parser.add_lightning_class_args(Replies, "replies")
         parser.add_lightning_class_args(ExportBest, "export_best")
         parser.add_class_arguments(SwarmProgress, "progress")  # there only where a bar is wanted
 
@@ -250,7 +253,7 @@ class SwarmCLI(CommandLine):
         # The bar is closed before the summary is printed.
         added = [OrderlyEnd(), *bar]
         if self.subcommand != "compare":
-            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks()]
+            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks(), RunRecord()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])

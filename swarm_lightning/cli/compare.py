@@ -21,7 +21,15 @@ from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, reference_of
-from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.callbacks import (
+    ExportBest,
+    History,
+    OrderlyEnd,
+    Replies,
+    RestartStagnant,
+    StopOnPlateau,
+    SwarmCheckpoint,
+)
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
@@ -146,7 +154,7 @@ _FOLLOWERS = (OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint, Histo
 
 def _is_users(callback: L.Callback) -> bool:
     """Tell whether a callback is one that the user has added, and not one of the command or of Lightning."""
-    own = isinstance(callback, ExportBest | SaveConfig)
+    own = isinstance(callback, ExportBest | Replies | SaveConfig)
     return not own and not type(callback).__module__.startswith(("lightning.", "swarm_lightning."))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
@@ -22,7 +23,7 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run
-from swarm_lightning.search.objective import check_tasks, load_objective_state, objective_state
+from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
 from swarm_lightning.search.parts import Parts, Sharing
 from swarm_lightning.search.population import Population, return_freed_memory
 from swarm_lightning.search.settings import SearchSettings, identity_of
@@ -50,18 +51,17 @@ class PreparedSearch(L.LightningModule):
 
     Attributes:
         settings: Of the search.
-        objective: What is asked.
         state: What it knows and has done.
         ranks: The processes that share the work; all of them after `setup`.
         positions: The one parameter.
     """
 
-    def __init__(self, settings: SearchSettings, objective: Objective) -> None:
+    def __init__(self, settings: SearchSettings, objective: Objective | None) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
             settings: Of the search.
-            objective: What to ask.
+            objective: What to ask; None for what fits the data.
 
         Raises:
             InputError: If the optimizer or the schedule refuses its settings.
@@ -69,7 +69,7 @@ class PreparedSearch(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
-        self.objective = objective
+        self._objective = objective
         self.state = SearchState()
         self.ranks = Ranks()
         self.positions: torch.nn.Parameter
@@ -98,9 +98,19 @@ class PreparedSearch(L.LightningModule):
         self.state.seed = seed
 
     def prepare_data(self) -> None:
-        """Read the experts and check them against each other, before anything is written."""
+        """Check the data, then read the experts and check them against each other, before anything is written."""
+        check_data(self.objective, self.splits)
         _ = self.pool, self._parts.division
-        check_tasks(self.objective, self.splits)
+
+    @property
+    def objective(self) -> Objective:
+        """What is asked; where none was given, what fits the data of the trainer."""
+        if self._objective is None:
+            self._objective = chosen_objective(self.splits)
+            rank_zero_info(
+                f"No objective was given: {type(self._objective).__name__} is taken, which fits what the examples have."
+            )
+        return self._objective
 
     @property
     def pool(self) -> Pool:
