@@ -79,7 +79,7 @@ def make_base(folder: Path) -> None:
             delattr(model.config, name)
     if hasattr(model, "hf_quantizer"):
         del model.hf_quantizer
-    model.is_quantized = False  # type: ignore[attr-defined]
+    model.is_quantized = False  # type: ignore[assignment]
     config = model.config
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id

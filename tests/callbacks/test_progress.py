@@ -126,6 +126,11 @@ def test_a_log_is_told_the_end_only_of_what_it_was_told_and_only_where_there_is_
         shown.go_on(Standing(3, 8, 0, 0))
         shown.end(whole)
     lines = capsys.readouterr().out.splitlines()
+    shown.begin()
+    shown.go_on(Standing(8, 8, 0, 0))
+    assert capsys.readouterr().out == ""
+    shown.end(whole=True)
+    assert "8 of 8 examples, done in" in capsys.readouterr().out, "one long pass is told when it is over"
     assert ["3 of 8" in line for line in lines] == [True, False, True]
     assert lines[1].endswith("3 of 3 examples, done in 0:00"), "the exact stop left the others out"
 
