@@ -7,11 +7,13 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.callbacks import SwarmProgress
 from swarm_lightning.callbacks.progress import EvaluationProgress
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
+from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.tiny_search import FULL, Scripted, World, run_swarm, search, write_dataset
 
 SCRIPT = [(0.5, 0.25), (0.25, 0.75), (0.0, 1.0)]
@@ -160,3 +162,18 @@ def test_nothing_is_shown_where_no_bar_is_wanted(world: World, tmp_path: Path) -
     assert "examples/s" not in run_swarm(config, "fit", tmp_path)
     config["trainer"]["enable_progress_bar"] = True
     assert "examples/s" in run_swarm(config, "fit", tmp_path)
+
+
+@pytest.mark.slow
+def test_of_two_ranks_the_first_speaks_for_both(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
+    engine = {"engine": {"rows": 2, "exact_stop": False}}
+    config = world.config(tmp_path / "runs", model=engine, trainer={"max_steps": 1, "enable_progress_bar": True})
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(config))
+    arguments = ["fit", "--config", str(path), "--progress.every_seconds", AT_ONCE]
+    first, second = forked_ranks.swarm(torchrun_environments(2), *arguments)
+    assert (first.code, second.code) == (0, 0), (first, second)
+    found = courses_in(first.out)["first positions"]
+    assert found[0][0] == 0
+    assert found[-1] == (40, 40)
+    assert courses_in(second.out) == {}
