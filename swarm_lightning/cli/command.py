@@ -41,6 +41,7 @@ from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.doors.lightning_cli import CommandLine
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.report.live import LivePage
 from swarm_lightning.runs.checkpoint_check import check_checkpoint
 from swarm_lightning.runs.run_folder import (
     CONFIG,
@@ -138,6 +139,7 @@ class SwarmCLI(CommandLine):
         parser.add_lightning_class_args(History, "history")
         parser.add_lightning_class_args(Replies, "replies")
         parser.add_lightning_class_args(ExportBest, "export_best")
+        parser.add_lightning_class_args(LivePage, "page")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
@@ -256,6 +258,8 @@ class SwarmCLI(CommandLine):
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
+        # The page shows what all others have written; checkpoints stay behind it, where Lightning puts them.
+        trainer.callbacks.sort(key=lambda callback: isinstance(callback, LivePage))  # type: ignore[attr-defined]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, SaveConfigCallback):
                 callback.config = self.config_as_given[str(self.subcommand)]

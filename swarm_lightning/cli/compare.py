@@ -35,6 +35,7 @@ from swarm_lightning.callbacks import (
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.report.live import renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -118,6 +119,7 @@ def run_comparison(
         raise
     if module.ranks.index == 0:
         show(rows, folder)
+        renew(folder)
 
 
 def show(rows: list[TableRow], folder: Path) -> None:

@@ -44,7 +44,6 @@ def climb(run: Run) -> Figure | None:
         return None
     best = swarm[["iteration", column]].rename(columns={column: "utility"})
     best = best.assign(evaluations=swarm["evaluations"].cumsum(), seconds=swarm["evaluation_seconds"].cumsum().round(2))
-    by = {"param": "by"}
     x = {"field": "x", "type": "quantitative", "title": "iteration, evaluations or seconds: choose below the figure"}
     choose = [{"calculate": "datum[by]", "as": "x"}]
     y = {"field": "utility", "type": "quantitative", "title": "validation utility", "scale": {"zero": False}}
@@ -102,9 +101,7 @@ def climb(run: Run) -> Figure | None:
             }
         )
     options = ["iteration", "evaluations", "seconds"]
-    params = [
-        {"name": by["param"], "value": "iteration", "bind": {"input": "select", "options": options, "name": "x: "}}
-    ]
+    params = [{"name": "by", "value": "iteration", "bind": {"input": "select", "options": options, "name": "x: "}}]
     note = (
         "Every dot is a particle in an iteration, the green line the best so far. Amber lines: the best initial "
         "(dotted) and the best found expert (dashed) on the test split. Utilities that the exact stop left open are "

@@ -166,7 +166,7 @@ def _state(run: Run, record: dict[str, Any]) -> str:
     text = {
         "running": f"Running: {done} of at most {most or 'any number of'} iterations.",
         "testing": "The search has ended, the best experts are being asked the held-back examples.",
-        "ended": f"Ended: {record.get('why', '')}.",
+        "ended": f"Ended ({record.get('why', '')}).",
         "interrupted": f"Interrupted: {record.get('why', '')}. It can go on.",
         "failed": f"Failed: {record.get('why', '')}",
         "silent": f"Silent: after iteration {done} its process has gone without a word. It can go on.",
@@ -210,11 +210,8 @@ def _examples(replies: "pandas.DataFrame", split: str, room: int) -> str:
         f"{name} ({counts[kind]})</label>"
         for _, _, kind, name in KINDS
     )
-    more = (
-        f"<p class='note'>{len(rows) - len(shown)} more are in replies/{split}.parquet.</p>"
-        if shown != [row for _, row in sorted(rows, key=lambda entry: entry[0])]
-        else ""
-    )
+    left = len(rows) - len(shown)
+    more = f'<p class="note">{left} more are in replies/{split}.parquet.</p>' if left else ""
     return (
         f"<p>The {split} split, {_counted(len(rows), 'example')}:</p>"
         f'<div class="filters">{boxes}<label>find <input type="search"></label></div>'
@@ -225,7 +222,9 @@ def _examples(replies: "pandas.DataFrame", split: str, room: int) -> str:
 
 def _asked(row: dict[str, Any]) -> str:
     choices = row.get("choices")
-    listed = "".join(f"\n{label}: {text}" for label, text in json.loads(choices).items()) if choices else ""
+    listed = (
+        "".join(f"\n{label}: {text}" for label, text in json.loads(choices).items()) if isinstance(choices, str) else ""
+    )
     return f"{row['question']}{listed}"
 
 
