@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarm_lightning.report.page import PAGE, write_figures, write_page
-from swarm_lightning.report.run import read_run
+from swarm_lightning.report.run import open_run
 from swarm_lightning.shown import say
 
 DESCRIPTION = "Write a page of runs: what was found, the climb, who answers what, the map, what the best is made of."
@@ -26,7 +26,7 @@ def report(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", help=f"the page; {PAGE} in the first run folder if it is left out")
     parser.add_argument("--figures", help="folder for every figure as SVG and PNG, and its numbers as CSV")
     given = parser.parse_args(list(arguments))
-    runs = [read_run(folder) for folder in given.runs]
+    runs = [open_run(folder) for folder in given.runs]
     path = Path(given.out) if given.out else runs[0].folder / PAGE
     write_page(runs, path)
     say(f"Page: {path}")

@@ -160,7 +160,7 @@ def places(run: Run) -> "pandas.DataFrame":
     return frame.merge(run.history[["iteration", "particle", "utility", "restarted"]], on=["iteration", "particle"])
 
 
-def heat(run: Run, cells: int = 12_000) -> "pandas.DataFrame":
+def heat(run: Run, cells: int = 6000) -> "pandas.DataFrame":
     """Return the scores of all personal bests, examples from easy to hard, in as many cells as a page can hold.
 
     Args:

@@ -12,8 +12,9 @@ from swarm_lightning.report.vega import CONFIG
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-POINTS = 8000  # of one figure; of more iterations, every k-th is drawn
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+FITTING = {"type": "fit-x", "contains": "padding"}
+POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
 BLUE, RED, GREEN = "#3b82f6", "#ef4444", "#10b981"
 
 
@@ -48,6 +49,7 @@ def climb(run: Run) -> Figure | None:
     choose = [{"calculate": "datum[by]", "as": "x"}]
     y = {"field": "utility", "type": "quantitative", "title": "validation utility", "scale": {"zero": False}}
     layers: list[dict[str, Any]] = []
+    datasets: dict[str, Any] = {}
     data = best
     if not history.empty:
         axes = best.drop(columns="utility")
@@ -55,7 +57,9 @@ def climb(run: Run) -> Figure | None:
         step = -(-len(data) // POINTS)
         drawn = data[(data.iteration % step == 0) & data.utility.map(math.isfinite)]
         tip = [{"field": name} for name in ("particle", "iteration", "utility", "personal_best", "restarted")]
-        base = {"data": {"values": _records(drawn)}, "transform": choose}
+        columns = [*(name["field"] for name in tip), "evaluations", "seconds"]
+        datasets["particles"] = _records(drawn[columns])
+        base: dict[str, Any] = {"data": {"name": "particles"}, "transform": choose}
         layers.append(
             {
                 **base,
@@ -107,7 +111,8 @@ def climb(run: Run) -> Figure | None:
         "(dotted) and the best found expert (dashed) on the test split. Utilities that the exact stop left open are "
         "not drawn. Scroll to zoom, drag to move, click the legend to choose."
     )
-    return Figure("climb", "The climb", note, data, _spec(layer=layers, params=params, height=320))
+    spec = _spec(datasets=datasets, layer=layers, params=params, height=320)
+    return Figure("climb", "The climb", note, data, spec)
 
 
 def heat_map(run: Run) -> Figure | None:
@@ -156,7 +161,7 @@ def map_of(run: Run) -> Figure | None:
     colour = {"field": "iteration", "type": "quantitative", "scale": {"scheme": "viridis"}}
     layers = [
         {
-            "data": {"values": _records(drawn)},
+            "data": {"values": _records(drawn[["particle", "iteration", "utility", "x", "y"]].round({"x": 4, "y": 4}))},
             "mark": {"type": "point", "filled": True, "size": 26, "opacity": 0.6},
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
             "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip},
@@ -277,7 +282,7 @@ def figures_of(run: Run) -> list[Figure]:
 
 
 def _spec(**parts: Any) -> dict[str, Any]:
-    return {"$schema": SCHEMA, "config": CONFIG, "width": "container", **parts}
+    return {"$schema": SCHEMA, "config": CONFIG, "width": "container", "autosize": FITTING, **parts}
 
 
 def _records(frame: "pandas.DataFrame") -> Sequence[dict[str, Any]]:

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.report.page import PAGE, write_page
-from swarm_lightning.report.run import read_run
+from swarm_lightning.report.run import open_run
 from swarm_lightning.report.vega import HINT, installed
 
 SHARE = 30  # times what the last page took to be written, before the next one
@@ -79,7 +79,7 @@ def renew(folder: Path, hints: bool = True) -> None:
             rank_zero_info(f"No page of the run is written. {HINT}.")
         return
     try:
-        write_page([read_run(folder)], folder / PAGE)
+        write_page([open_run(folder)], folder / PAGE)
     except Exception as error:  # a page is never worth a search
         first = next(iter(str(error).splitlines()), type(error).__name__)
         rank_zero_warn(f"The page of {folder} could not be written: {first}")

@@ -147,12 +147,6 @@ class Run:
         names = (CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, BEST)
         return {name: self.folder / name for name in names if (self.folder / name).exists()}
 
-    def _repr_html_(self) -> str:
-        """Show the outcome and the climb in a notebook."""
-        from swarm_lightning.report.notebook import shown
-
-        return shown(self)
-
     def _tensors(self, kind: str, name: str) -> "dict[int, Tensor]":
         from safetensors import safe_open
 
@@ -175,7 +169,7 @@ class Run:
         return _frame(path, pandas.read_csv) if path.is_file() else pandas.DataFrame()
 
 
-def read_run(folder: str | Path) -> Run:
+def open_run(folder: str | Path) -> Run:
     """Read a run folder.
 
     Args:

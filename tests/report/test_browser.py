@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.page import LARGEST, write_page
-from swarm_lightning.report.run import read_run
 from tests.report.conftest import EVIL
 
 pytest.importorskip("vl_convert")

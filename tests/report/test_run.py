@@ -9,7 +9,7 @@ import pytest
 
 import swarm_lightning
 from swarm_lightning.errors import InputError
-from swarm_lightning.report.run import read_run
+from swarm_lightning.report.notebook import read_run
 
 
 def test_a_search_is_read_as_its_files_stand(finished: Path) -> None:
