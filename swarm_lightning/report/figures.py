@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import pandas
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-FITTING = {"type": "fit-x", "contains": "padding"}
 POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
 BLUE, RED, GREEN = "#3b82f6", "#ef4444", "#10b981"
 
@@ -194,7 +193,8 @@ def made_of(run: Run) -> Figure | None:
     data, outside = composition(run)
     if data.empty or outside is None:
         return None
-    y = {"field": "expert", "type": "nominal", "sort": "-x", "title": None}
+    order = data.sort_values("coefficient", ascending=False).expert.tolist()
+    y = {"field": "expert", "type": "nominal", "sort": order, "title": None}
     layers = [
         {
             "mark": {"type": "bar", "color": BLUE},
@@ -212,7 +212,11 @@ def made_of(run: Run) -> Figure | None:
     how = "read from the sketches by least squares" if run.coefficients is None else "as the search holds them"
     note = f"Coefficients of the experts in the best found one, {how}; {outside:.2%} of it lies outside of their span."
     return Figure(
-        "made_of", "What the winner is made of", note, data, _spec(data={"values": _records(data)}, layer=layers)
+        "made_of",
+        "What the winner is made of",
+        note,
+        data,
+        _spec(data={"values": _records(data)}, layer=layers, height=22 * len(data)),
     )
 
 
@@ -223,7 +227,8 @@ def forest(run: Run) -> Figure | None:
         return None
     data = table[table.test.notna()]
     columns = ["title", "validation", "test", "test_low", "test_high", "evaluations", "seconds"]
-    y = {"field": "title", "type": "nominal", "sort": {"field": "test", "order": "descending"}, "title": None}
+    order = data.sort_values("test", ascending=False).title.tolist()
+    y = {"field": "title", "type": "nominal", "sort": order, "title": None}
     tip = [{"field": name} for name in columns]
     x = {"type": "quantitative", "title": "test score, with its 95% interval", "scale": {"zero": False}}
     layers = [
@@ -241,7 +246,7 @@ def forest(run: Run) -> Figure | None:
         },
     ]
     note = "Dots are test scores, amber lines validation utilities. Intervals are by the bootstrap over test examples."
-    spec = _spec(data={"values": _records(data[columns])}, layer=layers)
+    spec = _spec(data={"values": _records(data[columns])}, layer=layers, height=22 * len(data))
     return Figure("forest", "The comparison", note, data, spec)
 
 
@@ -282,7 +287,7 @@ def figures_of(run: Run) -> list[Figure]:
 
 
 def _spec(**parts: Any) -> dict[str, Any]:
-    return {"$schema": SCHEMA, "config": CONFIG, "width": "container", "autosize": FITTING, **parts}
+    return {"$schema": SCHEMA, "config": CONFIG, "width": "container", **parts}
 
 
 def _records(frame: "pandas.DataFrame") -> Sequence[dict[str, Any]]:

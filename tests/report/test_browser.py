@@ -43,8 +43,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def open_page(browser: Any, path: Path) -> float:
-    """Open a page, wait until all figures are drawn, and return the seconds that took."""
+    """Open a page, wait until all figures are drawn, and return the seconds of work that took, whoever else works."""
     browser.get("about:blank")
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     begun = time.monotonic()
@@ -52,7 +53,9 @@ def open_page(browser: Any, path: Path) -> float:
     while not all(browser.execute_script(DRAWN)):
         assert time.monotonic() - begun < 60, "figures are not drawn"
         time.sleep(0.02)
-    return time.monotonic() - begun
+    metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    browser.execute_cdp_cmd("Performance.disable", {})
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 
 
 def requests_of(browser: Any) -> list[str]:
@@ -120,7 +123,7 @@ def test_a_page_of_two_hundred_particles_and_a_thousand_examples_opens_at_once(b
     write_page([read_run(folder)], page)
     assert page.stat().st_size < LARGEST
     seconds = open_page(browser, page)
-    assert seconds < 3, f"{seconds:.1f} s"
+    assert 0 < seconds < 3
     assert browser.get_log("browser") == []
 
 
