@@ -7,6 +7,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.figures import Figure, figures_of
@@ -29,7 +30,8 @@ def render(runs: Sequence[Run]) -> str:
         InputError: If the library that draws is not installed, or a file of a run is damaged.
     """
     require()
-    bodies, specs = [], {}
+    bodies: list[str] = []
+    specs: dict[str, Any] = {}
     room = (LARGEST - 1_200_000) // max(1, len(runs))  # without the script
     for place, run in enumerate(runs):
         figures = figures_of(run)

@@ -47,15 +47,13 @@ def script() -> str:
 
     It takes some seconds to be put together, so it is kept in the user's folder for caches.
     """
-    import vl_convert
-
     try:
         kept = _cache() / f"vega-{version(PACKAGE)}.js"
     except PackageNotFoundError:
-        return vl_convert.javascript_bundle()
+        return _bundle()
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
-    text: str = vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    text = _bundle()
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, text)
@@ -91,6 +89,13 @@ def embedded(value: Any) -> str:
 def _fixed(figure: Mapping[str, Any]) -> dict[str, Any]:
     """Give a figure that follows the width of its page one of its own."""
     return {**figure, "width": 640} if figure.get("width") == "container" else dict(figure)
+
+
+def _bundle() -> str:
+    import vl_convert
+
+    text = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its types ask for what is optional
+    return str(text).replace("</script", "<\\/script")
 
 
 def _cache() -> Path:
