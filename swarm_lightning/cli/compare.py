@@ -34,6 +34,7 @@ from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.report.live import renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -117,6 +118,7 @@ def run_comparison(
         raise
     if module.ranks.index == 0:
         show(rows, folder)
+        renew(folder)
 
 
 def show(rows: list[TableRow], folder: Path) -> None:

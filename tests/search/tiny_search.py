@@ -76,6 +76,7 @@ class World:
                 },
             },
             "data": {"dataset": str(self.dataset)},
+            "page": {"every_seconds": None},
             "trainer": {
                 "max_steps": 3,
                 "accelerator": "cpu",
