@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -46,13 +46,12 @@ CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 DEMO = "demo"
 
 
-@dataclass(frozen=True)
 class MeanOfEvolMerge:
     """EvolMerge that hands over the mean of its distribution, and not the best that it has asked."""
 
-    title: str = "EvolMerge, mean of its distribution"
+    title = "EvolMerge, mean of its distribution"
     kind: Kind = "search"
-    least: int = 2
+    least = 2
 
     def compose(self, bench: Bench) -> Composition:
         """Search, and ask the mean once."""
@@ -62,13 +61,12 @@ class MeanOfEvolMerge:
         return Composition(bench.utility(vector), f"after {found.tried}", vector)
 
 
-@dataclass(frozen=True)
 class ProductsByCMA:
     """CMA-ES on one coefficient of the product B A per expert, guided; the best by the guide is handed over."""
 
-    title: str = "CMA-ES on products, by the guide"
+    title = "CMA-ES on products, by the guide"
     kind: Kind = "search"
-    least: int = 2
+    least = 2
 
     def compose(self, bench: Bench) -> Composition:
         """Search, and ask what was found once by the objective."""

@@ -145,8 +145,8 @@ def summarise(cells: Mapping[str, Mapping[tuple[str, int], Search]], tasks: Sequ
             summary[name]["to_swarm"] = paired(had, cells[SWARM])
         others = [other for other in cells if other != name]
         if others:
-            best = max(others, key=lambda other: summary[other]["mean"])
-            summary[name] |= {"best_other": best, "to_best_other": paired(had, cells[best])}
+            strongest = max(others, key=lambda other: summary[other]["mean"])
+            summary[name] |= {"best_other": strongest, "to_best_other": paired(had, cells[strongest])}
     return summary
 
 

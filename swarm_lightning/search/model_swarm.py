@@ -62,7 +62,7 @@ class ModelSwarm(PreparedSearch):
         base: str | None = None,
         *,
         experts: str | list[str],
-        objective: Objective,
+        objective: Objective | None = None,
         particles: int = 20,
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
@@ -84,7 +84,8 @@ class ModelSwarm(PreparedSearch):
                 checkpoints need none: null takes the first of them.
             experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
                 hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
-            objective: What to ask the model and how to score its replies.
+            objective: What to ask the model and how to score its replies; null for what fits the data: MultipleChoice
+                where the examples have choices, ExactMatch where they have an answer.
             particles: Number of particles N >= 2; children of two random experts fill the population up to it.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
@@ -135,6 +136,7 @@ class ModelSwarm(PreparedSearch):
     def on_train_start(self) -> None:
         """Evaluate the first positions, unless a checkpoint brought the swarm along."""
         if self.particle_swarm.begun:
+            self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
         self.prepare(examples)
@@ -293,7 +295,10 @@ class ModelSwarm(PreparedSearch):
             The summary, the same object at every call.
         """
         if self.state.result is None:
-            rows = self.bests.score(test) if test else ()
+            rows: tuple[ResultRow, ...] = ()
+            if test:
+                self.state.tested = self.bests.ask(test)
+                rows = self.bests.score(test, asked=self.state.tested)
             self.state.result = self.state.sum_up(self.particle_swarm, self.best_initial, self.pool.names, rows)
         return self.state.result
 

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run
-from swarm_lightning.search.objective import check_tasks, load_objective_state, objective_state
+from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
 from swarm_lightning.search.parts import Parts, Sharing
 from swarm_lightning.search.population import Population, return_freed_memory
 from swarm_lightning.search.settings import SearchSettings, identity_of
@@ -49,18 +51,17 @@ class PreparedSearch(L.LightningModule):
 
     Attributes:
         settings: Of the search.
-        objective: What is asked.
         state: What it knows and has done.
         ranks: The processes that share the work; all of them after `setup`.
         positions: The one parameter.
     """
 
-    def __init__(self, settings: SearchSettings, objective: Objective) -> None:
+    def __init__(self, settings: SearchSettings, objective: Objective | None) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
             settings: Of the search.
-            objective: What to ask.
+            objective: What to ask; None for what fits the data.
 
         Raises:
             InputError: If the optimizer or the schedule refuses its settings.
@@ -68,11 +69,12 @@ class PreparedSearch(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
-        self.objective = objective
+        self._objective = objective
         self.state = SearchState()
         self.ranks = Ranks()
         self.positions: torch.nn.Parameter
         self._parts = Parts(settings)
+        self._watcher: Watcher | None = None
         self._take_population(Population(settings))
 
     def share(self, sharing: Sharing) -> None:
@@ -83,6 +85,10 @@ class PreparedSearch(L.LightningModule):
         """
         self._parts.sharing = sharing
 
+    def watch(self, watcher: Watcher | None) -> None:
+        """Let somebody know how evaluations go on; None for nobody."""
+        self._watcher = watcher
+
     def sample_by(self, seed: int) -> None:
         """Draw sampled replies by another seed than the last search's.
 
@@ -92,9 +98,19 @@ class PreparedSearch(L.LightningModule):
         self.state.seed = seed
 
     def prepare_data(self) -> None:
-        """Read the experts and check them against each other, before anything is written."""
+        """Check the data, then read the experts and check them against each other, before anything is written."""
+        check_data(self.objective, self.splits)
         _ = self.pool, self._parts.division
-        check_tasks(self.objective, self.splits)
+
+    @property
+    def objective(self) -> Objective:
+        """What is asked; where none was given, what fits the data of the trainer."""
+        if self._objective is None:
+            self._objective = chosen_objective(self.splits)
+            rank_zero_info(
+                f"No objective was given: {type(self._objective).__name__} is taken, which fits what the examples have."
+            )
+        return self._objective
 
     @property
     def pool(self) -> Pool:
@@ -121,6 +137,7 @@ class PreparedSearch(L.LightningModule):
 
     def _seeded(self, evaluator: Evaluator) -> Evaluator:
         evaluator.seed = self.state.seed or 0  # which a checkpoint may have brought along
+        evaluator.watcher = self._watcher
         return evaluator
 
     @property

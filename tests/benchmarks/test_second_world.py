@@ -1,4 +1,4 @@
-"""The recipe of the second world runs in small, shares nothing with the demo, and its pool is as lopsided as it says."""
+"""The recipe of the second world runs in small, shares little with the demo, and its pool is as lopsided as told."""
 
 import json
 from pathlib import Path
