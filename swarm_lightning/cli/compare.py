@@ -20,7 +20,7 @@ from swarm_lightning.baselines.comparison import Comparison
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.baselines.table import TableRow, reference_of
+from swarm_lightning.baselines.table import TableRow, legend_of, reference_of
 from swarm_lightning.callbacks import (
     ExportBest,
     History,
@@ -141,10 +141,12 @@ def show(rows: list[TableRow], folder: Path) -> None:
         if row.test is not None:
             less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
             test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
-        table.add_row(row.title, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
+        table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
     Console().print(table)
     if any(row.within_noise for row in rows):
         say("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+    for line in legend_of([row for row in rows if row.runs]):
+        say(line)
     for row in rows:
         if row.absent:
             say(f"{row.title} is absent: {row.absent}")
