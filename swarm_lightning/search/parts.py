@@ -136,6 +136,7 @@ class Parts:
         self._division: Division | None = None
         self._loaded: Resident | None = None
         self._evaluator: Evaluator | None = None
+        self._guide_evaluator: Evaluator | None = None
         self._weights_evaluator: Evaluator | None = None
 
     @property
@@ -184,6 +185,13 @@ class Parts:
         return self._evaluator
 
     @property
+    def guide_evaluator(self) -> Evaluator:
+        """What scores the same by the guide; there once the parts are loaded. What it asks counts there too."""
+        if self._guide_evaluator is None:
+            raise RuntimeError("Expected `setup` to have run before the evaluator of the guide is used.")
+        return self._guide_evaluator
+
+    @property
     def weights_evaluator(self) -> Evaluator:
         """What scores weights [D] of the experts' form, whatever positions are; what it asks counts there too."""
         if self._weights_evaluator is None:
@@ -210,12 +218,19 @@ class Parts:
         return self._loaded.tokenizer
 
     def load(
-        self, objective: Objective, ranks: Ranks, device: torch.device, splits: ExampleSplits | None, replies: bool
+        self,
+        objective: Objective,
+        guide: Objective,
+        ranks: Ranks,
+        device: torch.device,
+        splits: ExampleSplits | None,
+        replies: bool,
     ) -> None:
         """Load the base model, make it the resident model of the experts, and make what asks it; once.
 
         Args:
             objective: What will be asked.
+            guide: What will be asked in its place to guide the search; may be the same.
             ranks: The processes that share the work.
             device: Where the base goes.
             splits: What will be asked, where that is known.
@@ -242,7 +257,7 @@ class Parts:
         evaluator = Evaluator(self._runner(loaded, weighed), objective, ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
-        self._loaded, self._evaluator = loaded, evaluator
+        self._loaded, self._evaluator, self._guide_evaluator = loaded, evaluator, evaluator.asking(guide)
 
     def resident(self, needed: str | None = None) -> ResidentModel:
         """Return the resident model, loaded on the CPU where it is not loaded.

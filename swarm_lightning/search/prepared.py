@@ -19,6 +19,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run
 from swarm_lightning.search.objective import check_tasks, load_objective_state, objective_state
@@ -49,7 +50,8 @@ class PreparedSearch(L.LightningModule):
 
     Attributes:
         settings: Of the search.
-        objective: What is asked.
+        objective: What is asked, and reported.
+        guide: What the search is to follow: the objective itself, or its smooth guide.
         state: What it knows and has done.
         ranks: The processes that share the work; all of them after `setup`.
         positions: The one parameter.
@@ -63,12 +65,14 @@ class PreparedSearch(L.LightningModule):
             objective: What to ask.
 
         Raises:
-            InputError: If the optimizer or the schedule refuses its settings.
+            InputError: If the optimizer or the schedule refuses its settings, or a smooth guide is to be followed and
+                the objective has none.
         """
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
         self.objective = objective
+        self.guide = guide_of(objective) if settings.guide == "smooth" else objective
         self.state = SearchState()
         self.ranks = Ranks()
         self.positions: torch.nn.Parameter
@@ -105,6 +109,20 @@ class PreparedSearch(L.LightningModule):
     def evaluator(self) -> Evaluator:
         """What scores what the space makes of positions; there after `setup`."""
         return self._seeded(self._parts.evaluator)
+
+    @property
+    def followed(self) -> Objective:
+        """What the search follows: its guide, unless that was dropped."""
+        check = self.state.check
+        return self.guide if check is None or check.followed else self.objective
+
+    def evaluator_of(self, objective: Objective) -> Evaluator:
+        """Return what scores what the space makes of positions by the objective or by the guide.
+
+        Args:
+            objective: Which of them.
+        """
+        return self.evaluator if objective is self.objective else self._seeded(self._parts.guide_evaluator)
 
     @property
     def weights_evaluator(self) -> Evaluator:
@@ -159,7 +177,7 @@ class PreparedSearch(L.LightningModule):
         """
         predicts = stage == "predict"
         splits, device = None if predicts else self.splits, self.trainer.strategy.root_device
-        self._parts.load(self.objective, self.ranks, device, splits, predicts)
+        self._parts.load(self.objective, self.guide, self.ranks, device, splits, predicts)
 
     def check_in_memory(self) -> None:
         """Refuse to compare methods where the swarm lies on the disk; see `Parts.check_in_memory`."""
