@@ -29,7 +29,7 @@ class AskingSearch(PreparedSearch):
         journal: Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
     """
 
-    def __init__(self, settings: SearchSettings, objective: Objective) -> None:
+    def __init__(self, settings: SearchSettings, objective: Objective | None) -> None:
         """Take the settings; see `PreparedSearch`."""
         super().__init__(settings, objective)
         self.journal = ScoreJournal()

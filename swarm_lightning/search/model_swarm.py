@@ -64,7 +64,7 @@ class ModelSwarm(AskingSearch):
         base: str | None = None,
         *,
         experts: str | list[str],
-        objective: Objective,
+        objective: Objective | None = None,
         guide: GuideChoice = "objective",
         particles: int = 20,
         child_span: float = 2.0,
@@ -87,7 +87,8 @@ class ModelSwarm(AskingSearch):
                 checkpoints need none: null takes the first of them.
             experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
                 hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
-            objective: What to ask the model and how to score its replies: what is reported.
+            objective: What to ask the model and how to score its replies, and what is reported; null for what fits the
+                data: MultipleChoice where the examples have choices, ExactMatch where they have an answer.
             guide: What the search follows: the `objective` (published), or its `smooth` guide, such as the likelihood
                 of the right answers. A guide is checked on the first positions, and dropped where it does not rank them
                 as the objective does; in the end the objective chooses among the few best.
@@ -135,6 +136,7 @@ class ModelSwarm(AskingSearch):
     def on_train_start(self) -> None:
         """Evaluate the first positions, unless a checkpoint brought the swarm along."""
         if self.particle_swarm.begun:
+            self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
         self.prepare(examples)
@@ -308,7 +310,10 @@ class ModelSwarm(AskingSearch):
             The summary, the same object at every call.
         """
         if self.state.result is None:
-            rows = self.bests.score(test) if test else ()
+            rows: tuple[ResultRow, ...] = ()
+            if test:
+                self.state.tested = self.bests.ask(test)
+                rows = self.bests.score(test, asked=self.state.tested)
             self.state.result = self.state.sum_up(self.particle_swarm, self.best_initial, self.pool.names, rows)
         return self.state.result
 

@@ -124,26 +124,27 @@ class Parts:
         sharing: What is left to others.
     """
 
-    def __init__(self, settings: SearchSettings) -> None:
+    def __init__(self, settings: SearchSettings, least_experts: int = 2) -> None:
         """Begin with nothing loaded.
 
         Args:
             settings: Of the search.
+            least_experts: How many experts there must be.
         """
         self.settings = settings
+        self._least_experts = least_experts
         self.sharing: Sharing = Alone()
         self._pool: Pool | None = None
         self._division: Division | None = None
         self._loaded: Resident | None = None
         self._evaluator: Evaluator | None = None
-        self._guide_evaluator: Evaluator | None = None
         self._weights_evaluator: Evaluator | None = None
 
     @property
     def pool(self) -> Pool:
         """The experts, read from their sources at the first use."""
         if self._pool is None:
-            self._pool = load_experts(self.settings.experts)
+            self._pool = load_experts(self.settings.experts, self._least_experts)
         return self._pool
 
     @property
@@ -185,13 +186,6 @@ class Parts:
         return self._evaluator
 
     @property
-    def guide_evaluator(self) -> Evaluator:
-        """What scores the same by the guide; there once the parts are loaded. What it asks counts there too."""
-        if self._guide_evaluator is None:
-            raise RuntimeError("Expected `setup` to have run before the evaluator of the guide is used.")
-        return self._guide_evaluator
-
-    @property
     def weights_evaluator(self) -> Evaluator:
         """What scores weights [D] of the experts' form, whatever positions are; what it asks counts there too."""
         if self._weights_evaluator is None:
@@ -218,19 +212,12 @@ class Parts:
         return self._loaded.tokenizer
 
     def load(
-        self,
-        objective: Objective,
-        guide: Objective,
-        ranks: Ranks,
-        device: torch.device,
-        splits: ExampleSplits | None,
-        replies: bool,
+        self, objective: Objective, ranks: Ranks, device: torch.device, splits: ExampleSplits | None, replies: bool
     ) -> None:
         """Load the base model, make it the resident model of the experts, and make what asks it; once.
 
         Args:
             objective: What will be asked.
-            guide: What will be asked in its place to guide the search; may be the same.
             ranks: The processes that share the work.
             device: Where the base goes.
             splits: What will be asked, where that is known.
@@ -257,7 +244,7 @@ class Parts:
         evaluator = Evaluator(self._runner(loaded, weighed), objective, ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
-        self._loaded, self._evaluator, self._guide_evaluator = loaded, evaluator, evaluator.asking(guide)
+        self._loaded, self._evaluator = loaded, evaluator
 
     def resident(self, needed: str | None = None) -> ResidentModel:
         """Return the resident model, loaded on the CPU where it is not loaded.
