@@ -6,6 +6,7 @@ stop, record and export. It contains no formula. How a search is set up, saved a
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -21,7 +22,7 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import render_card
+from swarm_lightning.experts.model_card import Cut, render_card
 from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
@@ -29,7 +30,14 @@ from swarm_lightning.search.agreement import check_same_swarm
 from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.comparison import Bests
 from swarm_lightning.search.evolution import hand_over, place_start
-from swarm_lightning.search.export import card_facts, check_particle, made_of, position_of
+from swarm_lightning.search.export import (
+    card_facts,
+    check_particle,
+    check_rank,
+    made_of,
+    position_of,
+    products_of,
+)
 from swarm_lightning.search.guidance import choose_by_objective
 from swarm_lightning.search.guide_check import check_guide
 from swarm_lightning.search.monitors import CheckMonitors
@@ -342,6 +350,8 @@ class ModelSwarm(AskingSearch):
         test: Sequence[ResultRow] = (),
         overwrite: bool = False,
         max_shard_size: str = SHARD,
+        rank: int | None = None,
+        utility_of_cut: float | None = None,
     ) -> Path:
         """Write the best found expert, or the personal best of a particle, with a model card.
 
@@ -353,12 +363,14 @@ class ModelSwarm(AskingSearch):
             test: The best initial and the best found expert on the test split, where they were scored.
             overwrite: Whether an existing folder may be replaced.
             max_shard_size: Size of a weight file of a full checkpoint at most.
+            rank: What an adapter of products is cut to; None for as much as it takes.
+            utility_of_cut: What `utility_of_cut` said of it, where it was asked.
 
         Returns:
             The folder.
 
         Raises:
-            InputError: If there is no such particle, or the folder can't be written.
+            InputError: If there is no such particle, no products that could be cut, or the folder can't be written.
         """
         swarm = self.particle_swarm
         if particle is not None:
@@ -366,14 +378,35 @@ class ModelSwarm(AskingSearch):
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
         facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
+        made = self.made(position_of(swarm, particle), rank)
+        if rank is not None and isinstance(made, ProductAdapter):
+            facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
         return export_expert(
-            folder, self.made(position_of(swarm, particle)), self.pool, render_card(facts), origin["base"], self.base,
+            folder, made, self.pool, render_card(facts), origin["base"], self.base,
             self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
         )  # fmt: skip
 
-    def made(self, position: Tensor) -> Vector | ProductAdapter:
+    def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:
         """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
-        return made_of(self.particle_swarm.space.vector(position), self._parts.division)
+        return made_of(self.particle_swarm.space.vector(position), self._parts.division, rank)
+
+    def check_rank(self, rank: int | None) -> None:
+        """Refuse a rank that nothing can be exported with; see `export.check_rank`."""
+        check_rank(rank, self._parts.division)
+
+    def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
+        """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
+
+        Args:
+            rank: The most that it may have in any layer.
+            particle: Whose personal best; None for the best found expert.
+        """
+        made = self.made(position_of(self.particle_swarm, particle), rank)
+        assert isinstance(made, ProductAdapter)
+        evaluator = self.products_evaluator(products_of(made))
+        examples = next(iter(self.trainer.train_dataloader or ()))
+        numbers = [self.particle_swarm.found_particle if particle is None else particle]
+        return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 
     def release_swarm(self) -> None:
         """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""
