@@ -32,7 +32,7 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.settings import Draws, Storage
+from swarm_lightning.search.settings import Draws, GuideChoice, Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
 
@@ -212,6 +212,7 @@ def search(
     start: Start = Start(),  # noqa: B008 - frozen
     draws: Draws = "particle",
     coefficients: Granularity | None = None,
+    guide: GuideChoice = "objective",
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -229,6 +230,7 @@ def search(
         start=start,
         draws=draws,
         coefficients=coefficients,
+        guide=guide,
     )
     data = data or SwarmData(str(dataset or world.dataset))
     fitted(module, world, root, iterations, seed, *callbacks, data=data, logger=logger, ckpt_path=ckpt_path)
