@@ -66,6 +66,12 @@ def _run(arguments: list[str]) -> None:
             make_experts(arguments[1:])
             return
         with interruption.in_order():
+            if arguments[:1] == ["adapt"]:
+                from swarm_lightning.cli.adapt import run_adapt
+
+                run_adapt(arguments[1:])
+                _part()
+                return
             command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
             if command.subcommand == "sweep":
                 from swarm_lightning.cli.sweep import run_sweep

@@ -143,8 +143,9 @@ class ModelSwarm(PreparedSearch):
         utilities = self.score(examples)
         self.particle_swarm.begin(utilities, self.state.generator)
         if isinstance(self.particle_swarm, EvolutionStrategy):
+            spent, seconds = self.state.evaluations, self.ranks.first(self.state.seconds)
             self.state.starts = place_start(
-                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
+                self.particle_swarm, self.pool.names, len(examples), spent, seconds,
                 lambda positions: self._ask_in_full(positions, examples),
             )  # fmt: skip
         self._note(examples)
