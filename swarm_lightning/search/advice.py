@@ -69,7 +69,7 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
         numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} of what was found"
         if mean - found > error:
             said.append(
-                f"Routing would likely give more: sending each question to the expert that is best on the {near} scores "
+                f"Routing would likely give more: sending each question to who is best on the {near} scores "
                 f"{numbers}. It keeps all experts."
             )
         else:
