@@ -29,7 +29,7 @@ from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 ROOT = "runs/adapt"
 UNLIMITED = 10**9  # evaluations, where minutes are the limit
 RECIPE = (
-    *("--model.coefficients", "module"),
+    *("--model.coefficients", "module", "--model.guide", "smooth"),
     *("--model.optimizer", "swarm_lightning.swarm.EvolutionStrategy"),
     *("--restart.patience", "null", "--stop.patience", "null"),
     *("--trainer.default_root_dir", ROOT),
@@ -186,7 +186,10 @@ def adapt(
     limit = UNLIMITED if budget is None else budget
     strategy = partial(EvolutionStrategy, evaluations=limit, minutes=minutes)
     search = ModelSwarm(
-        base, experts=experts, objective=objective, **{"coefficients": "module", "optimizer": strategy, **settings}
+        base,
+        experts=experts,
+        objective=objective,
+        **{"coefficients": "module", "guide": "smooth", "optimizer": strategy, **settings},
     )
     verdict, run = Verdict(), next_run_folder(folder)
     callbacks = [OrderlyEnd(), SwarmCheckpoint(), History(), Summary(), verdict, ExportBest()]

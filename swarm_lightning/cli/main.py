@@ -29,6 +29,7 @@ def _silence() -> None:
         "infer the batch indices",
         "Checkpoint directory .* exists and is not empty",
         "smaller than the logging interval",  # one batch is one epoch
+        "args parameter is intended to run from within Python",  # swarm adapt is a command line of swarm fit
         "sync_dist=True",  # what is logged is the same on all ranks
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

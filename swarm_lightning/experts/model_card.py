@@ -59,6 +59,7 @@ class CardFacts:
         validation: Utilities on the split that guided the search.
         test: Utilities on the split that was held back, where known.
         objective: Settings of the objective, by name.
+        guide: What the search followed in its place, how well that ranks, and its utilities, by name; may be empty.
         swarm: Settings of the search, by name.
         seed: Seed of the run.
         iterations: Iterations that were run.
@@ -75,6 +76,7 @@ class CardFacts:
     validation: Utilities | None = None
     test: Utilities | None = None
     objective: Mapping[str, Any] = field(default_factory=dict)
+    guide: Mapping[str, Any] = field(default_factory=dict)
     swarm: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     iterations: int | None = None
@@ -208,7 +210,7 @@ def _gain(split: str, utilities: Utilities) -> list[str]:
 
 def _settings(facts: CardFacts) -> list[str]:
     lines: list[str] = []
-    for title, settings in (("Objective", facts.objective), ("Search", facts.swarm)):
+    for title, settings in (("Objective", facts.objective), ("Guide", facts.guide), ("Search", facts.swarm)):
         if settings:
             rows = (f"| {in_markdown(name)} | {in_markdown(value)} |" for name, value in settings.items())
             lines += [f"## {title}", "", "| setting | value |", "| --- | --- |", *rows, ""]

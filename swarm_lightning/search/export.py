@@ -1,5 +1,6 @@
 """Gathers what a model card tells of a particle, from what is known of its search."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,9 +46,11 @@ def card_facts(
     swarm, identity = optimizer.swarm, origin["identity"]
     position = position_of(optimizer, particle)
     if particle is None:
-        found, what = optimizer.found_utility, "the best found expert"
+        found, what = state.after(optimizer), "the best found expert"
     else:
         found, what = float(swarm.personal_best_utilities[particle]), f"the personal best of particle {particle}"
+        if state.guided:  # the objective has been asked about few of them
+            found = state.choices.get(f"particle {particle}", math.nan)
     best, shares = particle is None, optimizer.space.coefficients(position).double()
     granularity = identity.get("coefficients")
     divided = {} if granularity is None else {"coefficients": granularity}
@@ -59,7 +62,9 @@ def card_facts(
         task=origin["task"],
         best_initial_expert=pool.names[initial],
         exported=what,
-        validation=Utilities(float(swarm.initial_utilities[initial]), found, state.examples, tasks),
+        validation=Utilities(
+            float(state.before(optimizer)[initial]), None if math.isnan(found) else found, state.examples, tasks
+        ),
         test=Utilities(
             *(test[0].utility, test[1].utility, test[0].examples, _by_task(test[0].parts, test[1].parts)),
             gain=None if test[1].gain is None else str(test[1].gain),
@@ -67,6 +72,7 @@ def card_facts(
         if test and best
         else None,
         objective=flatten(identity["objective"]),
+        guide=state.guidance(optimizer, initial) if best else {},
         swarm=flatten({setting: identity[setting] for setting in ON_THE_CARD} | divided),
         seed=state.seed,
         iterations=int(swarm.iterations),

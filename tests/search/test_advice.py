@@ -7,9 +7,13 @@ from swarm_lightning.objectives import Custom, ExactMatch
 from swarm_lightning.search.advice import advice_on, routed
 
 # Two kinds of questions, twelve of each; the first expert is right on the one kind, the second on the other.
-EXAMPLES = [Example(f"Which colour has the fox number {place}?", "red", f"a{place}") for place in range(12)]
-EXAMPLES += [Example(f"Add {place} and seven", "9", f"b{place}") for place in range(12)]
+EXAMPLES = [Example(f"Which colour has the fox number {place}?", "red") for place in range(12)]
+EXAMPLES += [Example(f"Add {place} and seven", "9") for place in range(12)]
 APART = torch.tensor([[1.0] * 12 + [0.0] * 12, [0.0] * 12 + [1.0] * 12], dtype=torch.float64)
+
+
+def _length(reply: str, example: Example) -> float:
+    return float(len(reply))
 
 
 def test_a_router_sends_each_question_to_who_is_best_on_the_questions_like_it() -> None:
@@ -36,7 +40,7 @@ def test_routing_is_not_advised_where_it_is_not() -> None:
 
 
 def test_an_objective_that_gives_no_right_answers_is_nothing_to_train_on() -> None:
-    objective = Custom(len, template="{question}")
+    objective = Custom(_length, template="{question}")
     assert advice_on(objective, APART, 0.5, EXAMPLES)[1] == (
         "There is nothing to train on directly: Custom scores replies, and gives no right ones."
     )
