@@ -13,6 +13,7 @@ from swarm_lightning.callbacks.replies import Replies
 from swarm_lightning.callbacks.restart import RestartStagnant
 from swarm_lightning.callbacks.run_record import RunRecord
 from swarm_lightning.callbacks.summary import Summary
+from swarm_lightning.callbacks.verdict import Verdict
 
 __all__ = [
     "ContinueMetrics",
@@ -29,4 +30,5 @@ __all__ = [
     "Summary",
     "SwarmCheckpoint",
     "SwarmProgress",
+    "Verdict",
 ]

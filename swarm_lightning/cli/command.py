@@ -64,8 +64,9 @@ DESCRIPTION = "Adapt a language model: a particle swarm searches between your ex
 SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
 # Commands that are no search: they have configs of their own.
 OTHER_COMMANDS = {
-    "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
     "report": "Write a page of a run, or of several side by side.",
+    "adapt": "Make one better adapter of the experts within a budget, and say what it has gained.",
+    "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
 }
 
 TRAINER_DEFAULTS = {

@@ -29,6 +29,7 @@ def _silence() -> None:
         "infer the batch indices",
         "Checkpoint directory .* exists and is not empty",
         "smaller than the logging interval",  # one batch is one epoch
+        "args parameter is intended to run from within Python",  # swarm adapt is a command line of swarm fit
         "sync_dist=True",  # what is logged is the same on all ranks
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
@@ -71,6 +72,12 @@ def _run(arguments: list[str]) -> None:
             report(arguments[1:])
             return
         with interruption.in_order():
+            if arguments[:1] == ["adapt"]:
+                from swarm_lightning.cli.adapt import run_adapt
+
+                run_adapt(arguments[1:])
+                _part()
+                return
             command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
             if command.subcommand == "sweep":
                 from swarm_lightning.cli.sweep import run_sweep

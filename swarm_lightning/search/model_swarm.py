@@ -153,8 +153,9 @@ class ModelSwarm(AskingSearch):
             utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
         if isinstance(self.particle_swarm, EvolutionStrategy):
+            spent, seconds = self.state.evaluations, self.ranks.first(self.state.seconds)
             self.state.starts = place_start(
-                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
+                self.particle_swarm, self.pool.names, len(examples), spent, seconds,
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         self._note(examples)

@@ -54,6 +54,7 @@ class EvolutionStrategy(SearchOptimizer):
         deviation: float = 0.06,
         momentum: float = 0.8,
         averaged: float = 1 / 3,
+        minutes: float | None = None,
     ) -> None:
         """Take the positions and the settings of the search.
 
@@ -68,6 +69,8 @@ class EvolutionStrategy(SearchOptimizer):
             deviation: How far candidates lie from the centre, > 0: the standard deviation of each number.
             momentum: How much of the direction of earlier steps stays, in [0, 1).
             averaged: Share of the steps, in (0, 1], whose centres are averaged to what is found: the last ones.
+            minutes: What the search may take, about, > 0: as many evaluations as fit into it at the speed at which the
+                experts were asked, and no more than `evaluations`. What is found then depends on the machine's speed.
 
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.
@@ -76,7 +79,10 @@ class EvolutionStrategy(SearchOptimizer):
             raise ValueError(f"Expected evaluations to be a whole number of 1 or more, but got {evaluations!r}.")
         settings = EvolutionSettings(steps, batch, deviation, momentum=momentum, averaged=averaged).to_dict()
         del settings["step_length"]
-        super().__init__(params, step_length, {"evaluations": evaluations, **settings})
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"Expected minutes to be above 0 and finite, but got {minutes}.")
+        timed = {} if minutes is None else {"minutes": minutes}  # without: the identity of searches by evaluations
+        super().__init__(params, step_length, {"evaluations": evaluations, **settings, **timed})
         self._pairs: Pairs | None = None
 
     @property
@@ -85,10 +91,15 @@ class EvolutionStrategy(SearchOptimizer):
         group = self.param_groups[0]
         return EvolutionSettings.from_group({**group, "step_length": group["lr"]})
 
-    @property
-    def budget(self) -> int:
-        """(model, example) pairs that the whole search may ask."""
-        return int(self.param_groups[0]["evaluations"])
+    def budget(self, per_second: float) -> int:
+        """Return how many (model, example) pairs the whole search may ask.
+
+        Args:
+            per_second: How many of them are asked in a second.
+        """
+        group = self.param_groups[0]
+        evaluations, minutes = int(group["evaluations"]), group.get("minutes")
+        return evaluations if minutes is None else min(evaluations, int(60 * minutes * per_second))
 
     @property
     def step_length(self) -> float:

@@ -133,3 +133,12 @@ def test_settings_that_can_t_be_meant_are_refused(settings: dict[str, float], sa
 def test_first_utilities_of_another_number_are_refused() -> None:
     with pytest.raises(ValueError, match="Expected 2 utilities"):
         EvolutionStrategy([torch.eye(2)]).begin(torch.zeros(3), torch.Generator())
+
+
+def test_minutes_hold_as_many_evaluations_as_are_asked_in_them_and_no_more_than_the_budget() -> None:
+    positions = [torch.eye(2)]
+    assert EvolutionStrategy(positions, evaluations=1000).budget(per_second=2.0) == 1000
+    assert EvolutionStrategy(positions, evaluations=1000, minutes=0.5).budget(per_second=2.0) == 60
+    assert EvolutionStrategy(positions, evaluations=1000, minutes=60.0).budget(per_second=2.0) == 1000
+    with pytest.raises(ValueError, match="minutes .* got 0"):
+        EvolutionStrategy(positions, minutes=0)
