@@ -31,6 +31,7 @@ def test_there_are_configs() -> None:
     assert [path.stem for path in CONFIGS if path.parent == FOLDER] == [
         "abstention",
         "compare",
+        "evolution",
         "exact_match",
         "experts",
         "full_checkpoints",

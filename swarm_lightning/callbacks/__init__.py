@@ -9,7 +9,9 @@ from swarm_lightning.callbacks.orderly_end import OrderlyEnd
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.callbacks.predictions import PredictionWriter
 from swarm_lightning.callbacks.progress import SwarmProgress
+from swarm_lightning.callbacks.replies import Replies
 from swarm_lightning.callbacks.restart import RestartStagnant
+from swarm_lightning.callbacks.run_record import RunRecord
 from swarm_lightning.callbacks.summary import Summary
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "History",
     "OrderlyEnd",
     "PredictionWriter",
+    "Replies",
     "RestartStagnant",
+    "RunRecord",
     "StopOnPlateau",
     "Summary",
     "SwarmCheckpoint",

@@ -18,12 +18,11 @@ from rich.table import Table
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.runs.run_folder import free_path
+from swarm_lightning.runs.run_folder import SUMMARY, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import ResultRow, SearchResult
 from swarm_lightning.shown import cell, say
 
-SUMMARY = "summary.json"
 GAIN = ("gain", "gain_low", "gain_high")
 
 
@@ -42,7 +41,8 @@ class Summary(L.Callback):
             return
         folder = _made(Path(trainer.default_root_dir))
         write_whole(folder / SUMMARY, json.dumps(result.to_dict(), indent=2) + "\n")
-        _print_result(result, folder, why_it_ended(trainer, result.iterations))
+        most = pl_module.particle_swarm.most_steps
+        _print_result(result, folder, why_it_ended(trainer, result.iterations, most))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say how to go on where a search was interrupted."""
@@ -97,12 +97,18 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def why_it_ended(trainer: L.Trainer, iterations: int) -> str:
-    """Say in a few words why a search did no further iteration."""
+def why_it_ended(trainer: L.Trainer, iterations: int, most: int | None = None) -> str:
+    """Say in a few words why a search did no further iteration.
+
+    Args:
+        trainer: Of the search.
+        iterations: That it has done.
+        most: That its optimizer does at most; None for any number.
+    """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(callback, StopOnPlateau) and callback.stopped for callback in callbacks):
         return "stopped: the global best no longer rose"
-    return "all done" if iterations == trainer.max_steps else "ended by a limit of the trainer"
+    return "all done" if iterations in (trainer.max_steps, most) else "ended by a limit of the trainer"
 
 
 def _print_result(result: SearchResult, folder: Path, why: str) -> None:

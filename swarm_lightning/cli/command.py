@@ -20,7 +20,9 @@ from swarm_lightning.callbacks import (
     History,
     OrderlyEnd,
     PredictionWriter,
+    Replies,
     RestartStagnant,
+    RunRecord,
     StopOnPlateau,
     Summary,
     SwarmCheckpoint,
@@ -80,7 +82,7 @@ TRAINER_DEFAULTS = {
 
 
 class SwarmCLI(CommandLine):
-    """`swarm fit|validate|test|predict|export|compare --config FILE`."""
+    """`swarm fit|validate|test|predict|export|compare|score --config FILE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
@@ -106,7 +108,7 @@ class SwarmCLI(CommandLine):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
-        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS}
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS, "score": PARTS}
 
     def settings_of_commands(self) -> dict[str, type]:
         """Name the commands with settings of their own beside those of a search."""
@@ -124,6 +126,8 @@ class SwarmCLI(CommandLine):
             kwargs: Those of `LightningCLI.setup_parser`.
         """
         super().setup_parser(*args, **kwargs)
+        if "score" in self.subcommands():
+            self.parser_of("score").set_defaults({"model.experts": []})  # a base can be scored by itself
         others = {**dict.fromkeys(self.settings_of_commands()), "ckpt_path": (None,), "weights_only": (True, None)}
         for command in [*self.subcommands(), *(self.further_commands().keys() & self.settings_of_commands().keys())]:
             parser = self.parser_of(command)
@@ -137,7 +141,9 @@ class SwarmCLI(CommandLine):
         parser.add_lightning_class_args(StopOnPlateau, "stop")
         parser.add_lightning_class_args(SwarmCheckpoint, "checkpoint")
         parser.add_lightning_class_args(History, "history")
+        parser.add_lightning_class_args(Replies, "replies")
         parser.add_lightning_class_args(ExportBest, "export_best")
+        parser.add_class_arguments(SwarmProgress, "progress")  # there only where a bar is wanted
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
@@ -166,6 +172,8 @@ class SwarmCLI(CommandLine):
                     _say(f"--compare.output last: {begun}")
                 self.new_folder = None if begun.exists() else begun
             return self._new_run(settings) if begun is None else self._take(begun)
+        if self.config.subcommand == "score":
+            return root if settings.out is not None else self._new_run(settings)
         fits = self.config.subcommand == "fit"
         if settings.get("ckpt_path") is not None:
             begun = self._begun(settings.ckpt_path, root) if fits else None
@@ -247,11 +255,11 @@ class SwarmCLI(CommandLine):
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self.settings_made("trainer")
-        bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
+        bar = [self.settings_made("progress")] if settings.get("enable_progress_bar") is not False else []
         # The bar is closed before the summary is printed.
         added = [OrderlyEnd(), *bar]
         if self.subcommand != "compare":
-            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks()]
+            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks(), RunRecord()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])

@@ -40,7 +40,8 @@ BEST_EXPERT = "best_expert"
 FREE = (
     "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir",
     "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler", "model.engine", "checkpoint",
-    "history", "export_best", "sweep.trials", "sweep.storage", "sweep.keep_checkpoints", "sweep.study",
+    "history", "replies", "export_best", "progress", "sweep.trials", "sweep.storage", "sweep.keep_checkpoints",
+    "sweep.study",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the verbs it lacks: export and compare."""
+"""Lightning's Trainer with the verbs it lacks: export, compare and score."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,6 +141,19 @@ class SwarmTrainer(L.Trainer):
 
         assert isinstance(model, ModelSwarm)
         run_comparison(self, self.sibling, model, datamodule, compare)
+
+    def score(self, model: L.LightningModule, datamodule: L.LightningDataModule, out: str | None = None) -> None:
+        """Score the base and every expert alone on both splits, without a search.
+
+        Args:
+            model: The search that would begin; of its settings only the base is needed.
+            datamodule: The data.
+            out: File to write the table to, as CSV; `scores.csv` in a new run folder if null.
+        """
+        from swarm_lightning.cli.score import run_score
+
+        assert isinstance(model, ModelSwarm)
+        run_score(self, self.sibling, model, datamodule, out)
 
     def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
         """Return a trainer with the settings of this one, for a further run in a folder of its own.

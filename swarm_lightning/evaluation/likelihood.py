@@ -16,6 +16,7 @@ from torch import Tensor
 from swarm_lightning.doors.transformers_output import Places
 from swarm_lightning.evaluation.batches import Batch, lay_out, queues_of
 from swarm_lightning.evaluation.crowd import SHORTEST_PREFIX, Crowd
+from swarm_lightning.evaluation.progress import Heard
 from swarm_lightning.evaluation.tokens import Continuation
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def loglikelihoods(
     slots: int,
     padding: int,
     skip: int = 0,
+    heard: Heard | None = None,
 ) -> list[tuple[float, bool]]:
     """Sum the log-probabilities of continuations' tokens, in float32.
 
@@ -64,6 +66,7 @@ def loglikelihoods(
         slots: Rows of one forward pass at most; with fewer slots than particles, one row of each.
         padding: Id that fills short rows.
         skip: Tokens at the beginning of all rows that are the crowd's prefix and are not fed; 0 for none.
+        heard: Told after every batch how many continuations were summed up, and how many tokens were read for them.
 
     Returns:
         For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
@@ -73,6 +76,8 @@ def loglikelihoods(
     reader = _Reader(crowd, continuations, padding)
     for picked in _batches(rows, slots):
         reader.read(rows, picked, skip, slots)
+        if heard is not None:
+            heard(*_work_of([rows[place] for places in picked.values() for place in places], skip))
     return list(zip(reader.sums.tolist(), (reader.surprises == 0).tolist(), strict=True))
 
 
@@ -121,6 +126,17 @@ def _with_tails(particle: int, prompt: tuple[int, ...], members: dict[tuple[int,
             for number in numbers:
                 row.tails[-1].read(range(len(prompt) + 1, len(ids) + 1), number)
     return row
+
+
+def _work_of(rows: Sequence[Row], skip: int) -> tuple[int, int]:
+    """Return how many continuations are read in rows and their tails, and how many tokens are fed."""
+    numbers: set[int] = set()
+    tokens = 0
+    for row in rows:
+        tokens += len(row.ids) - skip
+        tokens += sum(len(tail.ids) - len(row.ids) for tail in row.tails)
+        numbers.update(number for found in row.reads.values() for number in found)  # of its tails too
+    return len(numbers), tokens
 
 
 def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:

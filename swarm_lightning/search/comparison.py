@@ -44,8 +44,35 @@ class Bests:
     objective: Objective
     ranks: Ranks
 
+    def ask(self, examples: Sequence[Example]) -> list[list[Outcome]]:
+        """Ask the best initial and the best found expert.
+
+        Args:
+            examples: The examples to ask, M of them.
+
+        Returns:
+            What came of every example, of each of the two [2][M].
+        """
+        return self._ask(examples, ())
+
+    def _ask(self, examples: Sequence[Example], further: Sequence[int]) -> list[list[Outcome]]:
+        """Ask the two, and the personal bests of further particles."""
+        optimizer = self.optimizer
+        space, bests = optimizer.space, optimizer.swarm.personal_bests
+        candidates: list[Vector] = [space.expert(self.initial), space.vector(optimizer.found)]
+        candidates += [space.vector(bests[particle]) for particle in further]
+        # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
+        numbers = [self.initial, optimizer.found_particle, *further]
+        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
+        return [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes]
+
     def score(
-        self, examples: Sequence[Example], ensemble_size: int = 0, win_rates: bool = False, held_back: bool = True
+        self,
+        examples: Sequence[Example],
+        ensemble_size: int = 0,
+        win_rates: bool = False,
+        held_back: bool = True,
+        asked: Sequence[list[Outcome]] = (),
     ) -> tuple[ResultRow, ...]:
         """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
 
@@ -56,22 +83,19 @@ class Bests:
                 so.
             held_back: Whether the search has not seen the examples: then the gain over the best initial expert is
                 measured. On examples that it was guided by, a gain says nothing of others.
+            asked: What `ask` returned for these examples, where there is no ensemble; asked now if empty.
 
         Returns:
             One row each.
         """
         optimizer, initial, count = self.optimizer, self.initial, len(examples)
-        swarm, space = optimizer.swarm, optimizer.space
+        swarm = optimizer.swarm
         chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
-        candidates: list[Vector] = [space.expert(initial), space.vector(optimizer.found)]
-        candidates += [space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()]
-        # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
-        numbers = [initial, optimizer.found_particle, *chosen.tolist()]
-        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
-        outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
+        everybody = asked or self._ask(examples, chosen.tolist())
+        outcomes = list(everybody[:2])
         named = [(INITIAL, self.pool.names[initial]), (FOUND, optimizer.found_name)]
         if ensemble_size:
-            outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
+            outcomes.append(vote(everybody[2:], swarm.personal_best_utilities[chosen]))
             named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
         scores = [[outcome.score for outcome in found] for found in outcomes]
         rows = [

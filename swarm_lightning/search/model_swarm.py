@@ -136,6 +136,7 @@ class ModelSwarm(PreparedSearch):
     def on_train_start(self) -> None:
         """Evaluate the first positions, unless a checkpoint brought the swarm along."""
         if self.particle_swarm.begun:
+            self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
         self.prepare(examples)
@@ -294,7 +295,10 @@ class ModelSwarm(PreparedSearch):
             The summary, the same object at every call.
         """
         if self.state.result is None:
-            rows = self.bests.score(test) if test else ()
+            rows: tuple[ResultRow, ...] = ()
+            if test:
+                self.state.tested = self.bests.ask(test)
+                rows = self.bests.score(test, asked=self.state.tested)
             self.state.result = self.state.sum_up(self.particle_swarm, self.best_initial, self.pool.names, rows)
         return self.state.result
 

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
@@ -73,6 +74,7 @@ class PreparedSearch(L.LightningModule):
         self.ranks = Ranks()
         self.positions: torch.nn.Parameter
         self._parts = Parts(settings)
+        self._watcher: Watcher | None = None
         self._take_population(Population(settings))
 
     def share(self, sharing: Sharing) -> None:
@@ -82,6 +84,10 @@ class PreparedSearch(L.LightningModule):
             sharing: What is loaded, measured and asked for all of them.
         """
         self._parts.sharing = sharing
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Let somebody know how evaluations go on; None for nobody."""
+        self._watcher = watcher
 
     def sample_by(self, seed: int) -> None:
         """Draw sampled replies by another seed than the last search's.
@@ -131,6 +137,7 @@ class PreparedSearch(L.LightningModule):
 
     def _seeded(self, evaluator: Evaluator) -> Evaluator:
         evaluator.seed = self.state.seed or 0  # which a checkpoint may have brought along
+        evaluator.watcher = self._watcher
         return evaluator
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.objectives.protocol import Outcome
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
 from swarm_lightning.search.scoring import ScoreMemory
 from swarm_lightning.search.settings import check_same_search
@@ -47,6 +48,7 @@ class SearchState:
         broken: Which particles it found broken [N] bool.
         metrics: What is logged of the latest iteration, by name. All are unitless but the seconds.
         rows: The table of the latest validation or test.
+        tested: What the best initial and the best found expert made of the test split [2][M], once it is scored.
         result: The summary, once the search has ended.
         origin: What a checkpoint says of its search, where the swarm was taken out of one to be looked at.
     """
@@ -66,6 +68,7 @@ class SearchState:
     broken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     metrics: dict[str, float] = field(default_factory=dict)
     rows: tuple[ResultRow, ...] = ()
+    tested: list[list[Outcome]] = field(default_factory=list)
     result: SearchResult | None = None
     origin: dict[str, Any] | None = None
 

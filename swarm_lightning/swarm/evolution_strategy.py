@@ -31,7 +31,7 @@ class EvolutionStrategy(SearchOptimizer):
     search is `done`, and `choose` in the end.
 
     >>> positions = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    >>> strategy = EvolutionStrategy([positions], lr=0.2, steps=20, batch=1)
+    >>> strategy = EvolutionStrategy([positions], step_length=0.2, steps=20, batch=1)
     >>> worth = lambda points: -(points - torch.tensor([0.5, 0.5])).norm(dim=1)
     >>> strategy.begin(worth(positions), torch.Generator().manual_seed(1))
     >>> strategy.start(positions[0], examples=1, evaluations=800)
@@ -48,7 +48,7 @@ class EvolutionStrategy(SearchOptimizer):
     def __init__(
         self,
         params: Iterable[Tensor],
-        lr: float = 0.02,
+        step_length: float = 0.02,
         evaluations: int = BUDGET,
         steps: int = 24,
         batch: int = 8,
@@ -60,8 +60,8 @@ class EvolutionStrategy(SearchOptimizer):
 
         Args:
             params: Exactly one tensor: the first positions [N, D], which are asked in full and stay.
-            lr: How far the first step goes per number of the position, > 0. Steps get shorter by themselves, down to 0
-                behind the last one; a schedule multiplies them further.
+            step_length: How far the first step goes per number of the position, > 0: the learning rate. Steps get
+                shorter by themselves, down to 0 behind the last one; a schedule multiplies them further.
             evaluations: (model, example) pairs that the whole search may ask, from the first positions to the choice in
                 the end. What the steps get of it is shared out to pairs of candidates.
             steps: Steps of the search, >= 1.
@@ -77,7 +77,7 @@ class EvolutionStrategy(SearchOptimizer):
             raise ValueError(f"Expected evaluations to be a whole number of 1 or more, but got {evaluations!r}.")
         settings = EvolutionSettings(steps, batch, deviation, momentum=momentum, averaged=averaged).to_dict()
         del settings["step_length"]
-        super().__init__(params, lr, {"evaluations": evaluations, **settings})
+        super().__init__(params, step_length, {"evaluations": evaluations, **settings})
         self._pairs: Pairs | None = None
 
     @property

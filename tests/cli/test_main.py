@@ -54,7 +54,8 @@ def without_timings(path: Path) -> list[dict[str, str]]:
 
 def test_a_fit_leaves_everything_that_a_run_has(finished: Run) -> None:
     assert {path.name for path in finished.folder.iterdir()} == {
-        "config.yaml", "history.csv", "score_tables", "checkpoints", "logs", "summary.json", "best_expert",
+        "config.yaml", "run.json", "history.csv", "history.parquet", "score_tables", "sketches", "checkpoints", "logs",
+        "summary.json", "replies", "best_expert",
         *(f"particle_{particle}" for particle in range(5)),
     }  # fmt: skip
     assert f"Run folder: {finished.folder}" in finished.printed

@@ -198,7 +198,7 @@ def test_a_runner_is_chosen_by_its_name_and_made_from_what_is_loaded(
             super().__init__(loaded.resident, loaded.tokenizer, loaded.settings)
             made.append(loaded)
 
-    monkeypatch.setitem(RUNNERS, "counting", Counting)  # type: ignore[arg-type]
+    monkeypatch.setitem(RUNNERS, "counting", Counting)
     engine = EngineSettings(backend="counting")
     module = search(world, tmp_path / "counting", engine=engine)
     assert type(module.evaluator.runner) is Counting

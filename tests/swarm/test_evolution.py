@@ -1,6 +1,7 @@
 """The evolution strategy on scripted utilities, without any model; one step is worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_a_remembered_centre_goes_on_as_if_nothing_had_been() -> None:
         ("momentum", 1.0), ("momentum", -0.1), ("averaged", 0.0), ("averaged", 1.5),
     ],
 )  # fmt: skip
-def test_settings_that_move_no_centre_are_refused_by_name(setting: str, value: float) -> None:
+def test_settings_that_move_no_centre_are_refused_by_name(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"Expected {setting} .*{value}"):
         EvolutionSettings(**{setting: value})
 
