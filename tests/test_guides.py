@@ -28,6 +28,7 @@ SMALL = {
     "test": SEARCH,
     "predict": [],
     "export": [],
+    "runs": [],
 }
 
 
