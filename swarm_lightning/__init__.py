@@ -66,7 +66,7 @@ __all__ = ["__version__", "search", *_ROOMS]
 
 def __getattr__(name: str) -> Any:
     if name == "search":  # the room of that name can be called: `swarm_lightning.search(...)`
-        return import_module("swarm_lightning.search")
+        return import_module(_ROOMS["ModelSwarm"])
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ROOMS[name]), name)

@@ -15,9 +15,8 @@ __all__ = ["ModelSwarm"]
 class _CallableRoom(ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Search; see `swarm_lightning.run_search`."""
-        from swarm_lightning import run_search
-
-        return run_search(*args, **kwargs)
+        front_door = sys.modules[__name__.partition(".")[0]]  # where rooms above this one are found
+        return front_door.run_search(*args, **kwargs)
 
 
 sys.modules[__name__].__class__ = _CallableRoom  # as Python's reference allows for modules
