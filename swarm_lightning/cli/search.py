@@ -121,14 +121,11 @@ def run_search(
     Raises:
         InputError: If anything that was given can't be used.
     """
-    if isinstance(objective, str):
-        if objective not in objectives.__all__:
-            raise InputError(f"Expected the name of an objective, such as ExactMatch, but got {objective!r}.")
-        objective = getattr(objectives, objective)()
+    asked = _by_name(objective) if isinstance(objective, str) else objective
     of_data = {name: value for name, value in settings.items() if name in OF_DATA}
     others = {name: value for name, value in settings.items() if name not in OF_DATA}
     L.seed_everything(seed, verbose=False)
-    module = ModelSwarm(base, experts=experts, objective=objective, **others)
+    module = ModelSwarm(base, experts=experts, objective=asked, **others)
     splits = SwarmData(data, **of_data)
     splits.prepare_data()
     run = claim_run_folder(folder)
@@ -144,3 +141,12 @@ def run_search(
     )
     trainer.fit(module, splits)
     return Found(run, module)
+
+
+def _by_name(name: str) -> objectives.Objective:
+    """Make the objective of a name, with its default settings."""
+    class_ = getattr(objectives, name, None)
+    if not isinstance(class_, type) or not hasattr(class_, "evaluate"):
+        raise InputError(f"Expected the name of an objective, such as ExactMatch, but got {name!r}.")
+    made: objectives.Objective = class_()
+    return made

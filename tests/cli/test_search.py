@@ -34,8 +34,9 @@ def test_a_search_in_one_line_ends_with_what_can_be_looked_at_and_exported(world
 
 
 def test_a_name_that_is_no_objective_is_refused() -> None:
-    with pytest.raises(InputError, match="'ExactMach'"):
-        swarm_lightning.run_search("base", experts="experts", data="qa.csv", objective="ExactMach")
+    for name in ("ExactMach", "Outcome", "guide_of"):
+        with pytest.raises(InputError, match=f"'{name}'"):
+            swarm_lightning.run_search("base", experts="experts", data="qa.csv", objective=name)
 
 
 def test_every_public_objective_callback_and_guide_can_be_had_from_the_top() -> None:
