@@ -19,6 +19,7 @@ _ROOMS = {
     "MultiTask": "swarm_lightning.objectives",
     "MultipleChoice": "swarm_lightning.objectives",
     "RewardModel": "swarm_lightning.objectives",
+    "read_run": "swarm_lightning.report.notebook",
     "Safety": "swarm_lightning.objectives",
     "Abstention": "swarm_lightning.objectives",
     "Asks": "swarm_lightning.objectives",

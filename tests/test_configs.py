@@ -41,6 +41,7 @@ def test_there_are_configs() -> None:
         "mathematics",
         "multi_task",
         "own_experts",
+        "products",
         "quickstart",
         "reward_model",
         "safety",

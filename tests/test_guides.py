@@ -27,6 +27,7 @@ SMALL = {
     "validate": SEARCH,
     "test": SEARCH,
     "predict": [],
+    "report": [],
     "export": [],
     "runs": [],
 }

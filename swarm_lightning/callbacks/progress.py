@@ -180,14 +180,17 @@ class EvaluationProgress:
             self._said, self._told = now, True
 
     def end(self, whole: bool) -> None:
-        """Take the bar away, or write a last line if there was one."""
+        """Take the bar away, or write a last line if there was one or it took long."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        elif whole and self._told and self._standing is not None:
+            return
+        seconds = time.monotonic() - self._started
+        long = self._told or (seconds >= self._every and not on_a_terminal())
+        if whole and long and self._standing is not None:
             # The exact stop may have left out what was due.
             standing = replace(self._standing, due=self._standing.done)
-            log(f"{self.what}: {course(standing, time.monotonic() - self._started)}")
+            log(f"{self.what}: {course(standing, seconds)}")
 
     def _draw(self, standing: Standing, seconds: float) -> None:
         if self._bar is None:

@@ -7,8 +7,9 @@ scored here for the first time, never while the search is going on.
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -119,9 +120,19 @@ def _print_result(result: SearchResult, folder: Path, why: str) -> None:
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
         f"{result.evaluations} evaluations in {result.seconds:.0f} s."
     )
+    if result.guide:
+        say(_of_guide(result.guide))
     if not result.test:
         say("No test split: the gain on unseen examples is unknown.")
     say(f"Run folder: {folder}")
+
+
+def _of_guide(guide: Mapping[str, Any]) -> str:
+    ranked = f"Kendall's tau {guide['kendall']:+.2f} +- {guide['error']:.2f} with {guide['objective']}"
+    if not guide["followed"]:
+        return f"The guide {guide['guide']} was dropped: {ranked}."
+    rise = f" from {guide['before']:.4f} to {guide['after']:.4f} on validation" if "after" in guide else ""
+    return f"Followed: {guide['guide']}{rise} ({ranked})."
 
 
 def say_gains(rows: Sequence[ResultRow]) -> None:

@@ -41,6 +41,7 @@ from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.doors.lightning_cli import CommandLine
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.report.live import LivePage
 from swarm_lightning.runs.checkpoint_check import check_checkpoint
 from swarm_lightning.runs.run_folder import (
     CONFIG,
@@ -68,6 +69,7 @@ SWEEP = "Run many searches with drawn settings, and report the best by validatio
 OTHER_COMMANDS = {
     "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
     "runs": "List the runs below a folder, or rank the particles of one run.",
+    "report": "Write a page of a run, or of several side by side.",
 }
 
 TRAINER_DEFAULTS = {
@@ -143,6 +145,7 @@ class SwarmCLI(CommandLine):
         parser.add_lightning_class_args(History, "history")
         parser.add_lightning_class_args(Replies, "replies")
         parser.add_lightning_class_args(ExportBest, "export_best")
+        parser.add_lightning_class_args(LivePage, "page")
         parser.add_class_arguments(SwarmProgress, "progress")  # there only where a bar is wanted
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -264,6 +267,8 @@ class SwarmCLI(CommandLine):
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
+        # The page shows what all others have written; checkpoints stay behind it, where Lightning puts them.
+        trainer.callbacks.sort(key=lambda callback: isinstance(callback, LivePage))  # type: ignore[attr-defined]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, SaveConfigCallback):
                 callback.config = self.config_as_given[str(self.subcommand)]

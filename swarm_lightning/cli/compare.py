@@ -20,7 +20,7 @@ from swarm_lightning.baselines.comparison import Comparison
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.baselines.table import TableRow, reference_of
+from swarm_lightning.baselines.table import TableRow, legend_of, reference_of
 from swarm_lightning.callbacks import (
     ExportBest,
     History,
@@ -34,6 +34,7 @@ from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.report.live import renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -117,6 +118,7 @@ def run_comparison(
         raise
     if module.ranks.index == 0:
         show(rows, folder)
+        renew(folder)
 
 
 def show(rows: list[TableRow], folder: Path) -> None:
@@ -139,10 +141,12 @@ def show(rows: list[TableRow], folder: Path) -> None:
         if row.test is not None:
             less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
             test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
-        table.add_row(row.title, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
+        table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
     Console().print(table)
     if any(row.within_noise for row in rows):
         say("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+    for line in legend_of([row for row in rows if row.runs]):
+        say(line)
     for row in rows:
         if row.absent:
             say(f"{row.title} is absent: {row.absent}")

@@ -58,6 +58,11 @@ def run(arguments: Sequence[str]) -> None:
 
             make_experts(arguments[1:])
             return
+        if arguments[:1] == ["report"]:
+            from swarm_lightning.cli.report import report
+
+            report(arguments[1:])
+            return
         with interruption.in_order():
             command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else list(arguments), **COMMON)
             if command.subcommand == "sweep":

@@ -98,6 +98,7 @@ class SwarmTrainer(L.Trainer):
         particle: int | None = None,
         output: str | None = None,
         max_shard_size: str = SHARD,
+        export_rank: int | None = None,
     ) -> None:
         """Write an expert of a checkpoint: a PEFT adapter folder, or a full checkpoint, as the experts are.
 
@@ -108,6 +109,8 @@ class SwarmTrainer(L.Trainer):
             particle: Whose personal best is written, counted from 0; the best found expert if null.
             output: The new folder; `best_expert` or `particle_<i>` in the run folder if null.
             max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
+            export_rank: Rank that a sum of products (model.coefficients) is cut to, by truncated SVD; null for what it
+                takes. The card says how much of each layer is lost.
         """
         assert isinstance(model, ModelSwarm)
         if not self.is_global_zero:
@@ -122,7 +125,7 @@ class SwarmTrainer(L.Trainer):
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size)}")
+        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size, rank=export_rank)}")
 
     def compare(
         self,

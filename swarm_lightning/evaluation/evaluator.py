@@ -32,6 +32,8 @@ from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
+# What is lost at a kill, and what a signal to end waits for, is a lot: with a large model no more than so many passes.
+MOST_PASSES = 8
 AnyRunner = TypeVar("AnyRunner", bound=Runner)
 OtherRunner = TypeVar("OtherRunner", bound=Runner)
 
@@ -238,7 +240,9 @@ class Evaluator(Generic[AnyRunner]):
                 while asked := self._next(table, running, stakes, rule, wanted):
                     with self.ranks.together():
                         interruption.check()
-                        known, lots = journal.recall(lots_by_task(asked, tasks, lengths, rows, self._lots))
+                        known, lots = journal.recall(
+                            lots_by_task(asked, tasks, lengths, rows, self._lots(sum(map(len, asked.values())), rows))
+                        )
                         found = known if self.ranks.index == 0 else []
                         left = sum(len(_open(table, wanted, one)) for one in (*asked, *later))
                         course.round(int((~table.isnan()).sum()), len(known), sum(map(len, lots)), left)
@@ -263,10 +267,13 @@ class Evaluator(Generic[AnyRunner]):
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)
 
-    @property
-    def _lots(self) -> int:
-        """How many lots a round is cut into: as set, or 4, or for more ranks the next power of two."""
-        return self.runner.settings.lots or max(LEAST_LOTS, 1 << (self.ranks.count - 1).bit_length())
+    def _lots(self, pairs: int, rows: int) -> int:
+        """Return how many lots a round is cut into at most.
+
+        As many as are set; else 4, for more ranks the next power of two, and so many that none takes too long.
+        """
+        enough = math.ceil(pairs / max(MOST_PASSES * rows, LEAST_PAIRS))
+        return self.runner.settings.lots or max(LEAST_LOTS, 1 << (self.ranks.count - 1).bit_length(), enough)
 
     def _merge(self, table: Tensor, found: Sequence[tuple[Pair, Outcome]]) -> Tensor:
         """Return the score table with what all ranks have found in this round."""

@@ -66,18 +66,16 @@ def loglikelihoods(
         slots: Rows of one forward pass at most; with fewer slots than particles, one row of each.
         padding: Id that fills short rows.
         skip: Tokens at the beginning of all rows that are the crowd's prefix and are not fed; 0 for none.
-        heard: Told after every batch how many continuations were summed up, and how many tokens were read for them.
+        heard: Told after every pass how many continuations were summed up, and how many tokens were read for them.
 
     Returns:
         For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
     """
     shortest = skip + SHORTEST_PREFIX if crowd.can_share else None
     rows = rows_of(particles, continuations, shortest)
-    reader = _Reader(crowd, continuations, padding)
+    reader = _Reader(crowd, continuations, padding, heard)
     for picked in _batches(rows, slots):
         reader.read(rows, picked, skip, slots)
-        if heard is not None:
-            heard(*_work_of([rows[place] for places in picked.values() for place in places], skip))
     return list(zip(reader.sums.tolist(), (reader.surprises == 0).tolist(), strict=True))
 
 
@@ -128,15 +126,10 @@ def _with_tails(particle: int, prompt: tuple[int, ...], members: dict[tuple[int,
     return row
 
 
-def _work_of(rows: Sequence[Row], skip: int) -> tuple[int, int]:
-    """Return how many continuations are read in rows and their tails, and how many tokens are fed."""
-    numbers: set[int] = set()
-    tokens = 0
-    for row in rows:
-        tokens += len(row.ids) - skip
-        tokens += sum(len(tail.ids) - len(row.ids) for tail in row.tails)
-        numbers.update(number for found in row.reads.values() for number in found)  # of its tails too
-    return len(numbers), tokens
+def _settled_in(row: Row) -> set[int]:
+    """Return the continuations that are summed up when a row is read: all of its own but those that its tails read."""
+    later = {number for tail in row.tails for numbers in tail.reads.values() for number in numbers}
+    return {number for numbers in row.reads.values() for number in numbers} - later
 
 
 def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:
@@ -154,10 +147,12 @@ def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:
 class _Reader:
     """Reads rows batch by batch, and sums up what continuations find there."""
 
-    def __init__(self, crowd: Crowd, continuations: Sequence[Continuation], padding: int) -> None:
+    def __init__(
+        self, crowd: Crowd, continuations: Sequence[Continuation], padding: int, heard: Heard | None = None
+    ) -> None:
         self.sums = torch.zeros(len(continuations), dtype=torch.float64)
         self.surprises = torch.zeros(len(continuations), dtype=torch.long)
-        self._crowd, self._continuations, self._padding = crowd, continuations, padding
+        self._crowd, self._continuations, self._padding, self._heard = crowd, continuations, padding, heard
 
     def read(self, rows: Sequence[Row], picked: dict[int, list[int]], skip: int, slots: int) -> None:
         """Read some rows and then their tails.
@@ -230,6 +225,10 @@ class _Reader:
             self.sums.index_add_(0, of, logarithms.cpu().double())
             self.surprises.index_add_(0, of, (logits.argmax(dim=-1)[index] != tokens).long().cpu())
             del logits  # before the next ones are made
+        if self._heard is not None:
+            real = [place for place, picked in enumerate(batch.rows) if picked is not None]
+            settled = sum(len(_settled_in(rows[picked])) for picked in batch.rows if picked is not None)
+            self._heard(settled, int(batch.mask[real].sum()))
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:

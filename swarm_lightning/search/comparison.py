@@ -53,18 +53,10 @@ class Bests:
         Returns:
             What came of every example, of each of the two [2][M].
         """
-        return self._ask(examples, ())
-
-    def _ask(self, examples: Sequence[Example], further: Sequence[int]) -> list[list[Outcome]]:
-        """Ask the two, and the personal bests of further particles."""
-        optimizer = self.optimizer
-        space, bests = optimizer.space, optimizer.swarm.personal_bests
-        candidates: list[Vector] = [space.expert(self.initial), space.vector(optimizer.found)]
-        candidates += [space.vector(bests[particle]) for particle in further]
+        space = self.optimizer.space
+        candidates = [space.expert(self.initial), space.vector(self.optimizer.found)]
         # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
-        numbers = [self.initial, optimizer.found_particle, *further]
-        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
-        return [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes]
+        return self._ask(candidates, examples, [self.initial, self.optimizer.found_particle])
 
     def score(
         self,
@@ -91,11 +83,16 @@ class Bests:
         optimizer, initial, count = self.optimizer, self.initial, len(examples)
         swarm = optimizer.swarm
         chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
-        everybody = asked or self._ask(examples, chosen.tolist())
-        outcomes = list(everybody[:2])
+        outcomes = list(asked or self.ask(examples))
         named = [(INITIAL, self.pool.names[initial]), (FOUND, optimizer.found_name)]
         if ensemble_size:
-            outcomes.append(vote(everybody[2:], swarm.personal_best_utilities[chosen]))
+            # By themselves: the last digits of a row depend on what shares its batch, in half precision so much that
+            # replies change, and the two above are to score the same with and without an ensemble beside them.
+            voters: list[Vector] = [
+                optimizer.space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()
+            ]
+            ballots = self._ask(voters, examples, chosen.tolist())
+            outcomes.append(vote(ballots, swarm.personal_best_utilities[chosen]))
             named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
         scores = [[outcome.score for outcome in found] for found in outcomes]
         rows = [
@@ -140,6 +137,13 @@ class Bests:
             }
             for example, outcome in zip(prompts, outcomes, strict=True)
         ]
+
+    def _ask(
+        self, candidates: list[Vector], examples: Sequence[Example], numbers: Sequence[int]
+    ) -> list[list[Outcome]]:
+        """Return what candidates [P] make of examples [M], with whole replies: outcomes [P][M]."""
+        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
+        return [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes]
 
     def _win_rate(
         self,

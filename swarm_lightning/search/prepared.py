@@ -21,6 +21,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run
 from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
@@ -64,12 +65,17 @@ class PreparedSearch(L.LightningModule):
             objective: What to ask; None for what fits the data.
 
         Raises:
-            InputError: If the optimizer or the schedule refuses its settings.
+            InputError: If the optimizer or the schedule refuses its settings, or a smooth guide is to be followed and
+                the objective has none.
         """
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
         self._objective = objective
+        self._guide: Objective | None = None
+        self._by_guide: Evaluator | None = None
+        if objective is not None:
+            _ = self.guide
         self.state = SearchState()
         self.ranks = Ranks()
         self.positions: torch.nn.Parameter
@@ -113,6 +119,17 @@ class PreparedSearch(L.LightningModule):
         return self._objective
 
     @property
+    def guide(self) -> Objective:
+        """What the search is to follow: the objective itself, or its smooth guide.
+
+        Raises:
+            InputError: If a smooth guide is to be followed, and the objective has none.
+        """
+        if self._guide is None:
+            self._guide = guide_of(self.objective) if self.settings.guide == "smooth" else self.objective
+        return self._guide
+
+    @property
     def pool(self) -> Pool:
         """The experts, read from their sources at the first use."""
         return self._parts.pool
@@ -121,6 +138,24 @@ class PreparedSearch(L.LightningModule):
     def evaluator(self) -> Evaluator:
         """What scores what the space makes of positions; there after `setup`."""
         return self._seeded(self._parts.evaluator)
+
+    @property
+    def followed(self) -> Objective:
+        """What the search follows: its guide, unless that was dropped."""
+        check = self.state.check
+        return self.guide if check is None or check.followed else self.objective
+
+    def evaluator_of(self, objective: Objective) -> Evaluator:
+        """Return what scores what the space makes of positions by the objective or by the guide.
+
+        Args:
+            objective: Which of them.
+        """
+        if objective is self.objective:
+            return self.evaluator
+        if self._by_guide is None:  # it remembers the prompts
+            self._by_guide = self._parts.evaluator.asking(objective)
+        return self._seeded(self._by_guide)
 
     @property
     def weights_evaluator(self) -> Evaluator:

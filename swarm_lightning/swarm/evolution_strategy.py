@@ -19,7 +19,6 @@ from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on.
 CHOICES = ("best expert", "mean of the experts", "start", "last centre", "mean of the last centres")
-CHOSEN = ("choice", "chosen", "chosen_utility")
 CENTRE = tuple(Centre.__dataclass_fields__)
 BUDGET = 44_000
 
@@ -106,11 +105,6 @@ class EvolutionStrategy(SearchOptimizer):
     def most_steps(self) -> int:
         """How many steps it does."""
         return self.settings.steps
-
-    @property
-    def chosen(self) -> bool:
-        """Whether it is settled what the search stands for."""
-        return self.begun and "chosen" in self._memory()
 
     @property
     def centre(self) -> Centre:
@@ -228,10 +222,8 @@ class EvolutionStrategy(SearchOptimizer):
         centre, self._pairs = evolution.ask(self.centre, settings, self.pairs, generator)
         utilities = closure()
         self._remember(evolution.tell(centre, settings, length, self._pairs, utilities), generator)
-        memory = self._memory()
-        memory["iterations"] += 1
-        for name in CHOSEN:  # a search that goes on has not ended
-            memory.pop(name, None)
+        self._memory()["iterations"] += 1
+        self._forget_choice()
         return utilities.clone()
 
     def choose(self, choice: int, position: Tensor, utility: float) -> None:

@@ -17,7 +17,7 @@ from swarm_lightning.errors import InputError
 FIXED = (
     "trainer.default_root_dir", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.logger", "model.state_folder", "checkpoint", "history", "replies", "export_best", "ckpt_path", "config",
-    "sweep", "subcommand",
+    "sweep", "subcommand", "page",
 )  # fmt: skip
 INSIDE = "init_args"
 Plain = None | bool | int | float | str

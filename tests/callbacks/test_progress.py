@@ -7,11 +7,13 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.callbacks import SwarmProgress
 from swarm_lightning.callbacks.progress import EvaluationProgress
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
+from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.tiny_search import FULL, Scripted, World, run_swarm, search, write_dataset
 
 SCRIPT = [(0.5, 0.25), (0.25, 0.75), (0.0, 1.0)]
@@ -59,9 +61,10 @@ def test_a_log_gets_a_line_with_the_time_for_every_iteration(
 def test_a_terminal_gets_a_bar_with_the_same_numbers(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     scripted_search(world, tmp_path)
-    shown = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    shown = terminal.getvalue()
     assert "evaluating the first positions" in shown
     for iteration in range(3):
         assert re.search(rf"\b{iteration}/2 .*{measured(iteration)}", shown), (iteration, shown)
@@ -125,19 +128,25 @@ def test_a_log_is_told_the_end_only_of_what_it_was_told_and_only_where_there_is_
         shown.go_on(Standing(3, 8, 0, 0))
         shown.end(whole)
     lines = capsys.readouterr().out.splitlines()
+    shown.begin()
+    shown.go_on(Standing(8, 8, 0, 0))
+    assert capsys.readouterr().out == ""
+    shown.end(whole=True)
+    assert "8 of 8 examples, done in" in capsys.readouterr().out, "one long pass is told when it is over"
     assert ["3 of 8" in line for line in lines] == [True, False, True]
     assert lines[1].endswith("3 of 3 examples, done in 0:00"), "the exact stop left the others out"
 
 
 def test_a_long_evaluation_has_a_bar_of_its_own_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm_lightning.callbacks.progress.BAR_AFTER", 0.0)
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     shown = EvaluationProgress("first positions", every_seconds=1000)
     shown.begin()
     shown.go_on(Standing(2, 8, 2, 0))
     shown.go_on(Standing(8, 8, 2, 600))
     shown.end(whole=True)
-    drawn = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    drawn = terminal.getvalue()
     assert "first positions" in drawn
     assert "2/8" in drawn
     assert drawn.rstrip(" ").endswith("\r"), "it is wiped away"
@@ -153,3 +162,18 @@ def test_nothing_is_shown_where_no_bar_is_wanted(world: World, tmp_path: Path) -
     assert "examples/s" not in run_swarm(config, "fit", tmp_path)
     config["trainer"]["enable_progress_bar"] = True
     assert "examples/s" in run_swarm(config, "fit", tmp_path)
+
+
+@pytest.mark.slow
+def test_of_two_ranks_the_first_speaks_for_both(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
+    engine = {"engine": {"rows": 2, "exact_stop": False}}
+    config = world.config(tmp_path / "runs", model=engine, trainer={"max_steps": 1, "enable_progress_bar": True})
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(config))
+    arguments = ["fit", "--config", str(path), "--progress.every_seconds", AT_ONCE]
+    first, second = forked_ranks.swarm(torchrun_environments(2), *arguments)
+    assert (first.code, second.code) == (0, 0), (first, second)
+    found = courses_in(first.out)["first positions"]
+    assert found[0][0] == 0
+    assert found[-1] == (40, 40)
+    assert courses_in(second.out) == {}

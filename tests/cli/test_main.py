@@ -300,3 +300,21 @@ def test_flags_are_not_abbreviated(flag: list[str], tmp_path: Path, monkeypatch:
         main(["fit", "--config", QUICKSTART, *flag])
     assert exit_.value.code == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_adapter_scores_the_same_to_the_last_digit_after_a_fit_and_in_a_test_of_its_own(
+    world: World, tmp_path: Path, dtype: str
+) -> None:
+    # A mean log-likelihood shows every digit; in bfloat16 it depends on what shares a batch.
+    model = {"dtype": dtype, "objective": {"class_path": "MeanLogLikelihood", "init_args": {}}}
+    config = world.config(tmp_path / "runs")
+    config["model"] |= model
+    run_swarm(config, "fit", tmp_path)
+    run_swarm(config, "test", tmp_path, "--ckpt_path", "last")
+    folder = tmp_path / "runs" / "version_0"
+    after_fit = json.loads((folder / "summary.json").read_text())["test"]
+    alone = read_rows(folder / "test.csv")
+    assert len(alone) == len(after_fit) + 1, "a vote is scored as well"
+    for before, row in zip(after_fit, alone, strict=False):
+        assert (before["name"], before["utility"]) == (row["name"], float(row["test_utility"]))

@@ -83,6 +83,23 @@ def test_likelihoods_of_letters_count_prompts(
     assert noting.standings[-1].tokens == 2 * sum(len(row) - 1 for row in rows)
 
 
+def test_likelihoods_of_texts_count_prompts_once_and_each_choice_behind_them(
+    adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool
+) -> None:
+    objective = MultipleChoice("likelihood", "text")
+    evaluator, noting = watched(adapted, tiny_tokenizer, objective)
+    evaluator.evaluate(pool.vectors[:2], EXAMPLES)
+    check_course(noting, 2 * 9)
+    assert len({standing.done for standing in noting.standings}) > 6
+    read = 0
+    for example in EXAMPLES:
+        prompt = objective.prompt(example, tiny_tokenizer)
+        shared = len(tiny_tokenizer(prompt)["input_ids"])
+        rows = {tuple(tiny_tokenizer(f"{prompt} {text}")["input_ids"][:-1]) for text in CHOICES.values()}
+        read += shared + sum(len(row) - shared for row in rows)
+    assert noting.standings[-1].tokens == 2 * read
+
+
 def test_what_is_known_from_before_counts_as_done(
     adapted: AdaptedModel, tiny_tokenizer: "PreTrainedTokenizerBase", pool: ExpertPool, tmp_path: Path
 ) -> None:
