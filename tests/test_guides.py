@@ -30,6 +30,7 @@ SMALL = {
     "predict": [],
     "report": [],
     "export": [],
+    "runs": [],
 }
 
 

@@ -1,6 +1,7 @@
 """What happens around an iteration: the first look, restarts, patience, records, progress, export and the summary."""
 
 from swarm_lightning.callbacks.checkpoint import SwarmCheckpoint
+from swarm_lightning.callbacks.defaults import default_callbacks
 from swarm_lightning.callbacks.export import ExportBest
 from swarm_lightning.callbacks.first_look import FirstLook
 from swarm_lightning.callbacks.history import History
@@ -31,4 +32,5 @@ __all__ = [
     "SwarmCheckpoint",
     "SwarmProgress",
     "Verdict",
+    "default_callbacks",
 ]

@@ -60,10 +60,14 @@ from swarm_lightning.shown import say
 from swarm_lightning.sweep.settings import SweepSettings
 
 PARTS = {"model", "datamodule"}
-DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
+DESCRIPTION = (
+    "Adapt a language model: a particle swarm searches between your experts. A run folder stands for its settings, as "
+    "in 'swarm test RUN' and 'swarm fit --resume RUN'; 'swarm --version' tells the version."
+)
 SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
-# Commands that are no search: they have configs of their own.
+# Commands that are no search: they have arguments of their own.
 OTHER_COMMANDS = {
+    "runs": "List the runs below a folder, or rank the particles of one run.",
     "report": "Write a page of a run, or of several side by side.",
     "adapt": "Make one better adapter of the experts within a budget, and say what it has gained.",
     "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
@@ -193,8 +197,8 @@ class SwarmCLI(CommandLine):
                 raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
             return self._new_run(settings)
         raise InputError(
-            f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
-            f"{root!r}, a run folder, or a checkpoint file."
+            f"Expected a run for 'swarm {self.config.subcommand}': its folder, as in 'swarm {self.config.subcommand} "
+            f"RUN', or --ckpt_path with 'last' for the newest run below {root!r}, a run folder, or a checkpoint file."
         )
 
     def _begun(self, source: str, root: str) -> Path | None:
@@ -244,7 +248,7 @@ class SwarmCLI(CommandLine):
             super().instantiate_classes()
 
     def run_command(self, command: str) -> None:
-        """Run the chosen command; a sweep, whose searches are commands of their own, is for `main` to run."""
+        """Run the chosen command; a sweep, whose searches are commands of their own, is for `running.py` to run."""
         if command != "sweep":
             super().run_command(command)
 

@@ -47,6 +47,7 @@ def run_score(
         raise InputError(f"Expected a new file, but {str(path)!r} exists. Choose another one with --out.")
     given: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     bars = [callback for callback in given if isinstance(callback, ProgressBar)]
+    search.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]  # which objective fits, the data say
     module = ScoreAlone(search.settings, search.objective)
     with without_remarks():
         own = sibling(Path(trainer.default_root_dir), bars, enable_progress_bar=bool(bars), enable_checkpointing=False)

@@ -81,6 +81,13 @@ def test_a_base_alone_needs_no_experts_and_scores_as_beside_them(world: World, t
     assert not (tmp_path / "runs").exists()
 
 
+def test_without_an_objective_what_fits_the_data_is_asked(world: World, tmp_path: Path) -> None:
+    config = world.config(tmp_path / "runs")
+    del config["model"]["objective"]
+    run_swarm(without_experts(config), "score", tmp_path, "--out", str(tmp_path / "base.csv"))
+    assert [row["name"] for row in read_rows(tmp_path / "base.csv")] == ["base"]
+
+
 def test_a_single_expert_is_enough(world: World, tmp_path: Path) -> None:
     shutil.copytree(world.experts / "towns", tmp_path / "experts" / "towns")
     config = config_of(world, tmp_path / "runs", experts=str(tmp_path / "experts"))
