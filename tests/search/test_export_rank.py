@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from swarm_lightning.callbacks import ExportBest, SwarmCheckpoint
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.search import ModelSwarm
 from tests.search.tiny_search import World, load_checkpoint, run_swarm, search
 
@@ -33,7 +34,8 @@ def dense_products(module: ModelSwarm) -> dict[str, numpy.ndarray]:
     table = space.coefficients(module.particle_swarm.found).double().numpy()
     groups = list(space.material.groups)  # type: ignore[attr-defined]
     sums: dict[str, numpy.ndarray] = {}
-    for place, adapter in enumerate(pool.adapters()):  # type: ignore[union-attr]
+    assert isinstance(pool, ExpertPool)
+    for place, adapter in enumerate(pool.adapters()):
         scale = adapter.config["lora_alpha"] / adapter.config["r"]
         for name, down in adapter.tensors.items():
             if ".lora_A." not in name:

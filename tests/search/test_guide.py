@@ -17,8 +17,8 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import Abstention, ExactMatch, LanguageModel, MeanLogLikelihood, Outcome, guides
 from swarm_lightning.objectives.guides import GoldLikelihood
 from swarm_lightning.search import ModelSwarm
-from tests.forked_ranks import ForkedRanks, torchrun_environments
-from tests.search.killed import kill_before_change
+from tests.forked_ranks import COMMAND, ForkedRanks, torchrun_environments
+from tests.search.killed import WATCHED
 from tests.search.test_kill_anywhere import assert_resumable
 from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import NEW_TOKENS, World, content, load_checkpoint, read_rows, run_swarm, search
@@ -86,6 +86,11 @@ def test_a_search_follows_its_guide_and_the_objective_reports_and_chooses(
     rows = read_rows(tmp_path / "history.csv")
     assert float(rows[-1]["global_best"]) == float(swarm.global_best_utility)
     assert int(load_checkpoint(tmp_path)["optimizer_states"][0]["state"][0]["choice"]) == found
+
+
+# The same in processes of their own.
+UNCHECKED = "import swarm_lightning.search.guide_check as found; found.SURE = found.MATTERS = 1e9\n"
+LAST = "checkpoints/last.ckpt"
 
 
 def use_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +203,16 @@ def test_all_commands_take_a_guided_run(
     assert content(tmp_path / "exported")[weights] == content(whole / "best_expert")[weights]
 
 
-@pytest.mark.parametrize("number", [pytest.param(6, marks=pytest.mark.slow), 20])
+# Among the changes to the folder: before there is a checkpoint, and behind those of so many iterations.
+@pytest.mark.parametrize(
+    ("number", "done"),
+    [
+        pytest.param(6, None, marks=pytest.mark.slow),
+        pytest.param(53, 0, marks=pytest.mark.slow),
+        (77, 1),
+        pytest.param(101, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_guided_search_goes_on_bit_for_bit(
     world: World,
     whole: Path,
@@ -206,11 +220,15 @@ def test_a_killed_guided_search_goes_on_bit_for_bit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     number: int,
+    done: int | None,
 ) -> None:
     use_unchecked(monkeypatch)
     root = tmp_path / "runs"
-    ended = kill_before_change(forked_ranks, root, number, "fit", "--config", write_config(world, root))
+    arguments = [str(root), "", str(number), "fit", "--config", write_config(world, root)]
+    (ended,) = forked_ranks.run([{}], UNCHECKED + WATCHED, arguments)
     assert ended.code == -signal.SIGKILL
+    saved = load_checkpoint(root / "version_0") if (root / "version_0" / LAST).exists() else None
+    assert (None if saved is None else saved["global_step"]) == done
     run_swarm(config_of(world, root), "fit", tmp_path, *assert_resumable(root))
     assert_same_run(max(root.glob("version_*")), whole)
 
@@ -220,7 +238,8 @@ def test_any_number_of_ranks_makes_the_guided_run_of_one(
     world: World, whole: Path, forked_ranks: ForkedRanks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_unchecked(monkeypatch)
-    ended = forked_ranks.swarm(torchrun_environments(2), "fit", "--config", write_config(world, tmp_path / "runs"))
+    arguments = ["fit", "--config", write_config(world, tmp_path / "runs")]
+    ended = forked_ranks.run(torchrun_environments(2), UNCHECKED + COMMAND, arguments)
     assert [rank.code for rank in ended] == [0] * 2, ended
     assert_same_run(tmp_path / "runs" / "version_0", whole)
 
