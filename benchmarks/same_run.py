@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 TIMINGS = frozenset({"evaluation_seconds", "examples_per_second", "seconds"})
+OWN = frozenset({"run.json"})  # when and where it was run
 OF_THE_RUN = ("dirpath", "best_model_path", "last_model_path", "seconds")
 
 
@@ -21,7 +22,8 @@ def differences(folder: Path, other: Path) -> list[str]:
         other: Another one.
     """
     ours, theirs = (
-        {str(path.relative_to(run)): path for path in run.rglob("*") if path.is_file()} for run in (folder, other)
+        {str(path.relative_to(run)): path for path in run.rglob("*") if path.is_file() and path.name not in OWN}
+        for run in (folder, other)
     )
     found = [f"{name} is in one of them only" for name in sorted(ours.keys() ^ theirs.keys())]
     for name in sorted(ours.keys() & theirs.keys()):

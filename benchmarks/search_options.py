@@ -31,8 +31,10 @@ from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind, Method
+from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.soups import greedy_soup, soup_of
+from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.rules import Coefficients, stagnant
@@ -41,6 +43,7 @@ from swarm_lightning.swarm.space import Material
 from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.dense import DenseSpace
 from swarm_lightning.swarm.state import Swarm
+from swarm_lightning.vectors import Vectors
 
 CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 PUBLISHED = "published"
@@ -104,6 +107,9 @@ class Variant:
         cool_down: Whether a restarted particle waits for its next restart.
         polish: Whether the last iterations go to a greedy soup of the personal bests.
         settings: Changed settings of the particle swarm.
+        guided: Whether the search follows the objective's smooth guide. What is found has a utility by the objective
+            all the same, for which one evaluation is kept.
+        products: Whether a position is one coefficient of the product B A per expert, and not A and B.
     """
 
     title: str
@@ -112,23 +118,32 @@ class Variant:
     cool_down: bool = False
     polish: bool = False
     settings: Mapping[str, Any] | None = None
+    guided: bool = False
+    products: bool = False
     kind: Kind = "search"
     least: int = 2
 
     def compose(self, bench: Bench) -> Composition:
         """Search until the budget holds no whole iteration any more."""
         settings = bench.module.settings
-        axes = torch.eye(len(bench.experts)) if self.drawn == "coefficient" else bench.experts
+        products = ProductBench(bench, guided=self.guided) if self.products else None
+        axes = torch.eye(len(bench.experts)) if self.drawn == "coefficient" or self.products else bench.experts
         points = self.start.points(axes, bench.generator)
         size = max(settings.particles, len(points))
         positions = grow_population(points, size, settings.child_span, bench.generator)
         swarm = self._swarm(bench, positions)
         space = swarm.space
-        swarm.begin(bench.utilities(space.vectors(positions)), bench.generator)
+
+        def utilities_of(held: Tensor) -> Tensor:
+            if products is not None:
+                return products.utilities(held)
+            return self._utilities(bench, space.vectors(held))
+
+        swarm.begin(utilities_of(positions), bench.generator)
         schedule = settings.scheduler(swarm)
-        while bench.affordable >= size * (2 if self.polish else 1):
+        while bench.affordable - self.guided >= size * (2 if self.polish else 1):
             swarm.restart(stagnant(swarm.swarm, RESTART_PATIENCE), self.cool_down)
-            swarm.step(lambda: bench.utilities(space.vectors(swarm.positions)))
+            swarm.step(lambda: utilities_of(swarm.positions))
             schedule.step()
         state = swarm.swarm
         best, utility = state.global_best, float(state.global_best_utility)
@@ -140,14 +155,26 @@ class Variant:
             )
             if polished > utility:
                 best, utility = soup_of(state.personal_bests, chosen), polished
-        return Composition(utility, f"{int(state.iterations)} iterations", space.vector(best)[:].clone())
+        detail = f"{int(state.iterations)} iterations"
+        if products is not None:
+            return products.composition(best.clone(), products.worth(best), detail)
+        vector = space.vector(best)[:].clone()
+        return Composition(bench.utility(vector) if self.guided else utility, detail, vector)
+
+    def _utilities(self, bench: Bench, vectors: Vectors) -> Tensor:
+        if not self.guided:
+            return bench.utilities(vectors)
+        guide = bench.evaluator.asking(guide_of(bench.module.objective))
+        return guide.evaluate(vectors, bench.examples, numbers=[0] * len(vectors)).utilities
 
     def _swarm(self, bench: Bench, positions: Tensor) -> ParticleSwarm:
         parameter = torch.nn.Parameter(positions, requires_grad=False)
         group = bench.module.settings.optimizer([parameter]).param_groups[0]
         given = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
         swarm = ParticleSwarm([parameter], **{**given, **(self.settings or {})})
-        if self.drawn == "weight":
+        if self.products:
+            swarm.enter(DenseSpace())
+        elif self.drawn == "weight":
             swarm.enter(WeightSpace(bench.seed))
         elif self.drawn == "sobol":
             swarm.enter(SobolSpace(bench.seed))
@@ -173,6 +200,8 @@ VARIANTS = {
     "polish": Variant("greedy soup of personal bests at the end", polish=True),
     "resting": Variant("first velocities of zero", settings={"first_velocity": "zero"}),
     "no_repel": Variant("no repel term", settings={"repel": 0.0}),
+    "guided": Variant("guided by the log-likelihood of the answer", guided=True),
+    "guided_products": Variant("the same, one coefficient of the product per expert", guided=True, products=True),
 }
 
 

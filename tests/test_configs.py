@@ -31,6 +31,7 @@ def test_there_are_configs() -> None:
     assert [path.stem for path in CONFIGS if path.parent == FOLDER] == [
         "abstention",
         "compare",
+        "evolution",
         "exact_match",
         "experts",
         "full_checkpoints",
@@ -40,6 +41,7 @@ def test_there_are_configs() -> None:
         "mathematics",
         "multi_task",
         "own_experts",
+        "products",
         "quickstart",
         "reward_model",
         "safety",

@@ -19,14 +19,18 @@ GUIDES = [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).rg
 LONGEST_README = 180
 SEARCH = ["--data.validation_size", "8", "--data.test_size", "6"]
 SMALL = {
+    "adapt": [*SEARCH, "--model.optimizer.steps", "1", "--model.optimizer.evaluations", "500"],
     "fit": [*SEARCH, "--trainer.max_steps", "1"],
     "compare": [*SEARCH, "--trainer.max_steps", "1", "--compare.methods", "[uniform_soup, model_swarm]"],
     "sweep": [*SEARCH, "--trainer.max_steps", "1", "--sweep.trials", "1"],
     "experts": ["--training.steps", "1"],
+    "score": SEARCH,
     "validate": SEARCH,
     "test": SEARCH,
     "predict": [],
+    "report": [],
     "export": [],
+    "runs": [],
 }
 
 

@@ -52,10 +52,13 @@ def test_every_swarm_command_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["swarm"])
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    questions = tmp_path / "questions.csv"
+    lines = [f"What is {number} plus 1?,{number + 1}\n" for number in range(40)]
+    questions.write_text("question,answer\n" + "".join(lines), encoding="utf-8")
     own = {
         "path/or/hub-id": str(tiny_base_folder),
         "folder/of/adapters": str(tiny_experts_folder),
-        "data.json": "demo:tasks/neighbours.json",
+        "qa.csv": str(questions),
     }
     ran = []
     for command in (line for text in commands() for line in text.split("&&") if line.strip().startswith("swarm ")):

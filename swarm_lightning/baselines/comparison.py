@@ -187,9 +187,15 @@ class Comparison:
                 write_whole(self.folder / "compare.md", f"# Comparison\n\n{text}\n")
                 write_csv(self.rows, self.folder / "compare.csv")
                 try:
-                    draw(self.rows, self.folder / "compare.png")
+                    draw(self.rows, self._title, self.folder / "compare.png")
                 except Absent as reason:
                     rank_zero_warn(f"There is no picture: it {reason}", stacklevel=2)
+
+    @property
+    def _title(self) -> str:
+        runs = max((row.runs for row in self.rows), default=0)
+        seeds = "1 seed" if runs == 1 else f"up to {runs} seeds"
+        return f"{self.module.task}: {len(self.validation)} validation and {len(self.test)} test examples, {seeds}"
 
     def _line(self, title: str, result: Result, kept: bool) -> str:
         seed = "" if result.seed is None else f", seed {result.seed}"

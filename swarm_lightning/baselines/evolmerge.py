@@ -10,6 +10,9 @@ n; what the budget still holds then is a last generation that is only asked. Sou
 section 3.1; Hansen, arXiv:1604.00772.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -18,6 +21,58 @@ from swarm_lightning.baselines.bench import Bench, best_of, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
 
 DEVIATION = 1 / 6
+
+
+class Evolved(NamedTuple):
+    """What the strategy has found.
+
+    Attributes:
+        utility: The highest that it was told.
+        candidates: Coefficients of the generation in which it was told that [P, n] float64.
+        place: Whose they are in it.
+        mean: Mean of the distribution in the end [n] float64.
+        tried: How many candidates were asked.
+    """
+
+    utility: float
+    candidates: Tensor
+    place: int
+    mean: Tensor
+    tried: int
+
+
+def evolve(bench: Bench, utilities_of: Callable[[Tensor], Tensor], kept: int = 0) -> Evolved:
+    """Let CMA-ES ask coefficients of the experts until the budget is spent.
+
+    Args:
+        bench: Gives the number of experts, the seed, and what the budget still holds.
+        utilities_of: Asks coefficients [P, n] all examples, at the budget's cost.
+        kept: Whole evaluations that are kept of the budget.
+
+    Raises:
+        Absent: If cma is not installed, or the budget does not hold one generation.
+    """
+    cma, size = installed("cma"), len(bench.names)
+    # A seed of 0 would mean the time of day.
+    options = {"seed": bench.seed + 1, "verbose": -9, "tolfun": 0, "tolfunhist": 0, "tolflatfitness": 10**9}
+    strategy = cma.CMAEvolutionStrategy([1 / size] * size, DEVIATION, options)
+    if bench.affordable - kept < strategy.popsize:
+        raise Absent(
+            f"the budget of {bench.budget} evaluations does not hold a generation of {strategy.popsize} candidates "
+            f"with {len(bench.examples)} examples each"
+        )
+    best, chosen, place, tried = -float("inf"), torch.full((1, size), 1 / size), 0, 0
+    while count := min(bench.affordable - kept, strategy.popsize):
+        asked: list[list[float]] = strategy.ask()[:count]
+        candidates: Tensor = torch.tensor([list(candidate) for candidate in asked], dtype=torch.float64)
+        utilities = utilities_of(candidates)
+        if count == strategy.popsize:
+            strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
+        tried += len(asked)
+        found = best_of(utilities)
+        if float(utilities[found]) > best:
+            best, chosen, place = float(utilities[found]), candidates, found
+    return Evolved(best, chosen, place, torch.tensor(list(strategy.mean), dtype=torch.float64), tried)
 
 
 class EvolMerge:
@@ -34,28 +89,9 @@ class EvolMerge:
             Absent: If cma is not installed, the budget does not hold one generation, or the experts are full
                 checkpoints without a base.
         """
-        cma, origin = installed("cma"), bench.origin()
-        size = len(bench.names)
-        # A seed of 0 would mean the time of day.
-        options = {"seed": bench.seed + 1, "verbose": -9, "tolfun": 0, "tolfunhist": 0, "tolflatfitness": 10**9}
-        strategy = cma.CMAEvolutionStrategy([1 / size] * size, DEVIATION, options)
-        if bench.affordable < strategy.popsize:
-            raise Absent(
-                f"the budget of {bench.budget} evaluations does not hold a generation of {strategy.popsize} candidates "
-                f"with {len(bench.examples)} examples each"
-            )
-        best, chosen, place, tried = -float("inf"), torch.full((1, size), 1 / size), 0, 0
-        while count := min(bench.affordable, strategy.popsize):
-            asked: list[list[float]] = strategy.ask()[:count]
-            candidates: Tensor = torch.tensor([list(candidate) for candidate in asked], dtype=torch.float64)
-            utilities = bench.utilities(bench.combinations(candidates, origin))
-            if count == strategy.popsize:
-                strategy.tell(asked, (-utilities).nan_to_num(posinf=1e300).tolist())
-            tried += len(asked)
-            found = best_of(utilities)
-            if float(utilities[found]) > best:
-                best, chosen, place = float(utilities[found]), candidates, found
-        named = coefficients_text(bench.names, chosen[place])
+        origin = bench.origin()
+        found = evolve(bench, lambda weights: bench.utilities(bench.combinations(weights, origin)))
+        named = coefficients_text(bench.names, found.candidates[found.place])
         # Combined alone it could differ in the last digit from what was asked, and a reply with it.
-        vector = bench.combinations(chosen, origin)[place][:].clone()
-        return Composition(best, f"best of {tried}: {named}", vector)
+        vector = bench.combinations(found.candidates, origin)[found.place][:].clone()
+        return Composition(found.utility, f"best of {found.tried}: {named}", vector)

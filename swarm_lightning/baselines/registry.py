@@ -55,6 +55,14 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     SWARM: lambda settings: SwarmRow(),
 }
 
+# What sets a method apart from the others, which ask models forwards only and make one model of the experts.
+TRAINED, SEVERAL = "†", "‡"
+SIGNS = {"data_merge": TRAINED, "prediction_merge": SEVERAL, "cbtm": SEVERAL, "pack_of_llms": SEVERAL}
+LEGEND = {
+    TRAINED: "trained with gradients",
+    SEVERAL: "no single model: every answer costs as many forward passes as there are experts",
+}
+
 
 def make_methods(names: Collection[str], settings: CompareSettings) -> dict[str, Method]:
     """Return methods by name, in the order of the table; names that are not known are passed over.

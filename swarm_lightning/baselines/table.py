@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.registry import LEGEND, SIGNS
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.evaluation.bootstrap import Resampling, interval
 from swarm_lightning.files import write_whole
@@ -38,6 +39,7 @@ class TableRow:
         detail: What was chosen or found; of several runs, in the best on validation.
         adapters: Folders of the adapters or full checkpoints, from that of the comparison.
         absent: Why there is no such row.
+        sign: `†` where it is trained with gradients, `‡` where it is no single model; empty for all others.
     """
 
     method: str
@@ -57,6 +59,12 @@ class TableRow:
     detail: str = ""
     adapters: str = ""
     absent: str = ""
+    sign: str = ""
+
+    @property
+    def signed(self) -> str:
+        """The title with its sign."""
+        return f"{self.title} {self.sign}".rstrip()
 
 
 def make_rows(
@@ -91,7 +99,7 @@ def make_rows(
     for name, method in methods.items():
         if name not in present:
             if name in absent:
-                rows.append(TableRow(name, method.title, absent=absent[name]))
+                rows.append(TableRow(name, method.title, absent=absent[name], sign=SIGNS.get(name, "")))
             continue
         runs, place = results[name], present.index(name)
         numbers: dict[str, float | bool | None] = {}
@@ -115,6 +123,7 @@ def make_rows(
                 seconds=_mean(runs, "seconds"),
                 detail=_detail(runs),
                 adapters=" ".join(run.adapter for run in runs if run.adapter is not None),
+                sign=SIGNS.get(name, ""),
                 **numbers,  # type: ignore[arg-type]
             )
         )
@@ -142,11 +151,11 @@ def markdown(rows: Sequence[TableRow], examples: tuple[int, int]) -> str:
     ]
     for row in rows:
         if row.absent:
-            lines.append(f"| {row.title} | | | | | | | absent: {_cell(row.absent)} |")
+            lines.append(f"| {row.signed} | | | | | | | absent: {_cell(row.absent)} |")
             continue
         spread = "" if row.spread is None else f", ± {row.spread:.4f} over the seeds"
         test = "" if row.test is None else f"{row.test:.4f} [{row.test_low:.4f}, {row.test_high:.4f}]{spread}"
-        cells = [row.title, f"{row.validation:.4f}", test, difference_of(row)]
+        cells = [row.signed, f"{row.validation:.4f}", test, difference_of(row)]
         cells += [str(row.evaluations), f"{row.seconds:.1f}", str(row.runs), _cell(row.detail)]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
@@ -154,8 +163,15 @@ def markdown(rows: Sequence[TableRow], examples: tuple[int, int]) -> str:
         "In brackets: 95% intervals by the bootstrap over test examples, of differences with the same examples for "
         "both. A difference whose interval holds 0 is within noise; what other seeds would find is in none of them. "
         "Evaluations are (particle, example) pairs asked of the validation split. Numbers of several runs are means.",
+        *(f"\n{line}" for line in legend_of(rows)),
     ]
     return "\n".join(lines)
+
+
+def legend_of(rows: Sequence[TableRow]) -> list[str]:
+    """Return what the signs of the rows mean, a sentence each."""
+    signs = {row.sign for row in rows}
+    return [f"{sign} {meaning}." for sign, meaning in LEGEND.items() if sign in signs]
 
 
 def difference_of(row: TableRow) -> str:

@@ -21,12 +21,16 @@ BEST_EXPERT = "best_expert"
 class ExportBest(L.Callback):
     """Writes the best found expert to `best_expert/`, and chosen personal bests to `particle_<i>/`."""
 
-    def __init__(self, particles: Sequence[int] = (), max_shard_size: str = SHARD) -> None:
+    def __init__(
+        self, particles: Sequence[int] = (), max_shard_size: str = SHARD, export_rank: int | None = None
+    ) -> None:
         """Choose what is exported beside the best found expert.
 
         Args:
             particles: Particles whose personal bests are exported as well, counted from 0.
             max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
+            export_rank: Rank that sums of products (model.coefficients) are cut to, by truncated SVD; null for what
+                they take: the rank of all experts with a part together.
 
         Raises:
             InputError: If the size can't be read.
@@ -37,16 +41,18 @@ class ExportBest(L.Callback):
             )
         self.particles = list(particles)
         self.max_shard_size = max_shard_size
+        self.export_rank = export_rank
         # Whether it says where the best found expert lies.
         self.tells = True
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Refuse particles that do not exist, before the search.
+        """Refuse particles that do not exist, and a rank that can't be exported with, before the search.
 
         Raises:
-            InputError: If a particle is out of range.
+            InputError: If a particle or the rank is out of range, or there are no products to cut.
         """
         assert isinstance(pl_module, ModelSwarm)
+        pl_module.check_rank(self.export_rank)
         for particle in self.particles:
             moves = pl_module.particle_swarm.moves_particles
             check_particle(particle, pl_module.settings.particles if moves else 0)
@@ -54,13 +60,26 @@ class ExportBest(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export when the search has ended, or had: Lightning calls no `on_train_end` where nothing is left to do."""
         assert isinstance(pl_module, ModelSwarm)
-        test = pl_module.result(pl_module.held_back).test  # scored by all ranks, if it was not
+        result = pl_module.result(pl_module.held_back)  # scored by all ranks, if it was not
+        test, whole = result.test, result.validation[1].utility
+        rank, cut = self.export_rank, {}
+        if rank is not None:
+            cut = {particle: pl_module.utility_of_cut(rank, particle) for particle in (None, *self.particles)}
         if not trainer.is_global_zero:
             return
         folder, size = Path(trainer.default_root_dir), self.max_shard_size
         # A finished search that is resumed and ends again writes the same folders once more.
-        path = pl_module.export(folder / BEST_EXPERT, test=test, overwrite=True, max_shard_size=size)
-        for particle in self.particles:
-            pl_module.export(folder / f"particle_{particle}", particle, overwrite=True, max_shard_size=size)
+        for particle in (*self.particles, None):
+            path = pl_module.export(
+                folder / (BEST_EXPERT if particle is None else f"particle_{particle}"),
+                particle,
+                test=test if particle is None else (),
+                overwrite=True,
+                max_shard_size=size,
+                rank=rank,
+                utility_of_cut=cut.get(particle),
+            )
+        if rank is not None:
+            say(f"Cut to rank {rank}: utility on validation {whole:.4f} before, {cut[None]:.4f} after.")
         if self.tells:
             say(f"Best expert: {path}")

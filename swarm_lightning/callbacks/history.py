@@ -5,7 +5,12 @@ A utility that was left open, because it could change nothing, is an empty cell;
 lies; of a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
 nothing was asked, -inf where a particle broke), M in the order of the validation split, `utilities` [N] (NaN where left
 open) and `reach` [N, 2], the lowest and the highest they can be. Of an evolution strategy a row tells the mean and the
-spread of its candidates' utilities, and these stand for particles. Whatever is reported later is made from these files.
+spread of its candidates' utilities, and these stand for particles.
+
+`history.parquet` has the same in long form; see `runs/long_history.py`. `sketches/iteration_<k>.safetensors` holds a
+few numbers of every position, `positions` [N, S], and of the global best, `found` [S] (`swarm/space.py`: `sketch_of`),
+and where positions are coefficients of the experts, those of the global best, `coefficients` [n, G]. Whatever is
+reported later is made from these files.
 """
 
 import csv
@@ -16,27 +21,40 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from swarm_lightning.errors import InputError, StorageError
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.runs.run_folder import HISTORY, has_iterations
+from swarm_lightning.runs.long_history import LongHistory
+from swarm_lightning.runs.run_folder import (
+    HISTORY,
+    LONG_HISTORY,
+    SCORE_TABLES,
+    SKETCHES,
+    has_iterations,
+    iterations_of,
+    of_iteration,
+)
 from swarm_lightning.search.model_swarm import ModelSwarm
-
-SCORE_TABLES = "score_tables"
 
 
 class History(L.Callback):
     """Keeps the record of the run in the run folder."""
 
-    def __init__(self, score_tables: bool = True) -> None:
+    def __init__(self, score_tables: bool = True, sketches: bool | None = None) -> None:
         """Choose what is written.
 
         Args:
             score_tables: Whether the score table [N, M] of every iteration is kept, 8 N M bytes each.
+            sketches: Whether a sketch of every position is kept, 540 N bytes an iteration; null: where the swarm lies
+                in memory, as it takes one reading of all positions.
         """
         self.score_tables = score_tables
+        self.sketches = sketches
         self._path = Path(HISTORY)
         self._written = False  # whether this process has written a row
+        self._long = LongHistory(Path(LONG_HISTORY))
+        self._restarts: list[int] = []  # of every particle, before the running iteration
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse to write into the folder of another run.
@@ -46,6 +64,7 @@ class History(L.Callback):
         """
         self._path = Path(trainer.default_root_dir) / HISTORY
         self._written = False
+        self._long, self._restarts = LongHistory(self._path.with_name(LONG_HISTORY)), []
         if trainer.ckpt_path is None and has_iterations(self._path.parent):
             raise InputError(
                 f"Expected a new folder for a new search, but {self._path} is the record of an earlier one. "
@@ -55,20 +74,27 @@ class History(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop what the search is about to write again."""
         assert isinstance(pl_module, ModelSwarm)
+        if pl_module.particle_swarm.begun:
+            self._restarts = pl_module.swarm.restarts.tolist()
         if not trainer.is_global_zero or not self._path.exists():
             return
         with storage_errors(self._path):
             if not pl_module.particle_swarm.begun:
                 self._path.unlink()
+                self._long.path.unlink(missing_ok=True)
                 return
             done = int(pl_module.swarm.iterations)
             with self._path.open(newline="", encoding="utf-8") as file:
                 header, *rows = list(csv.reader(file))
             kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= done]
             write_whole(self._path, _lines([header, *kept]))
-            for table in (self._path.parent / SCORE_TABLES).glob("iteration_*.safetensors"):
-                if int(table.stem.rpartition("_")[2]) > done:
-                    table.unlink()
+            for kind in (SCORE_TABLES, SKETCHES):
+                for iteration, path in iterations_of(self._path.parent, kind).items():
+                    if iteration > done:
+                        path.unlink()
+            if pl_module.particle_swarm.moves_particles:
+                self._long.keep(done, self._path)
+                self._long.save()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write down the first positions before they are saved."""
@@ -103,26 +129,56 @@ class History(L.Callback):
                 file.flush()
                 os.fsync(file.fileno())  # a checkpoint must not come to the disk without its row
         self._written = True
+        if module.particle_swarm.moves_particles:
+            self._add_long(module, iteration)
+            memory = module.settings.storage == "memory"
+            if memory if self.sketches is None else self.sketches:
+                self._save_sketches(module, iteration)
         if self.score_tables:
             self._save_table(module, iteration)
 
-    def _save_table(self, module: ModelSwarm, iteration: int) -> None:
-        from safetensors.torch import save
+    def _add_long(self, module: ModelSwarm, iteration: int) -> None:
+        swarm, reach = module.swarm, module.state.scores.reach
+        restarts = swarm.restarts.tolist()
+        before, self._restarts = self._restarts or restarts, restarts
+        particles = {
+            "utility": swarm.utilities.tolist(),
+            "at_least": reach[:, 0].tolist(),
+            "at_most": reach[:, 1].tolist(),
+            "personal_best": swarm.personal_best_utilities.tolist(),
+            "restarted": [now > then for now, then in zip(restarts, before, strict=True)],
+        }
+        self._long.add(iteration, particles)
+        self._long.save()
 
+    def _save_sketches(self, module: ModelSwarm, iteration: int) -> None:
+        optimizer = module.particle_swarm
+        space, found = optimizer.space, optimizer.found
+        numbers = {"positions": space.sketch(optimizer.positions), "found": space.sketch(found[None])[0]}
+        coefficients = space.coefficients(found)
+        if coefficients.numel():
+            numbers["coefficients"] = coefficients.double().cpu().contiguous()
+        self._save_tensors(SKETCHES, iteration, numbers)
+
+    def _save_table(self, module: ModelSwarm, iteration: int) -> None:
         state, optimizer = module.state, module.particle_swarm
         assert state.evaluation is not None
         # Candidates with examples of their own are no particles; what is known of these stays as it was.
         own = optimizer.wanted is not None
-        folder = self._path.parent / SCORE_TABLES
         tables = {
             "scores": state.evaluation.scores,
             "utilities": (state.evaluation.utilities if own else optimizer.swarm.utilities).clone(),
             "reach": (state.evaluation.reach if own else state.scores.reach).clone(),
         }
-        path = folder / f"iteration_{iteration:04d}.safetensors"
+        self._save_tensors(SCORE_TABLES, iteration, tables)
+
+    def _save_tensors(self, kind: str, iteration: int, tensors: dict[str, Tensor]) -> None:
+        from safetensors.torch import save
+
+        path = of_iteration(self._path.parent, kind, iteration)
         with storage_errors(path):
-            folder.mkdir(exist_ok=True)
-        write_whole(path, save(tables, metadata={"iteration": str(iteration)}))
+            path.parent.mkdir(exist_ok=True)
+        write_whole(path, save(tensors, metadata={"iteration": str(iteration)}))
 
 
 def _lines(rows: list[list[Any]]) -> str:

@@ -6,6 +6,7 @@ The rule is in `swarm/rules.py`; what it counts is part of the swarm's state. So
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.model_swarm import ModelSwarm
@@ -32,6 +33,16 @@ class StopOnPlateau(L.Callback):
         self.patience = patience
         # Whether the search has ended because its global best had stopped rising.
         self.stopped = False
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say so where nothing can stop rising."""
+        assert isinstance(pl_module, ModelSwarm)
+        optimizer = pl_module.particle_swarm
+        if self.patience is not None and not optimizer.moves_particles:
+            rank_zero_info(
+                f"stop.patience {self.patience} does nothing: {type(optimizer).__name__} has no global best: "
+                "it does the steps that it is set."
+            )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do no further iteration if the resumed search had already stopped."""

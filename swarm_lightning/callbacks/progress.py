@@ -1,22 +1,50 @@
-"""One progress bar over the iterations of the search, instead of Lightning's one bar per epoch of one batch."""
+"""How far a run has come: a bar on a terminal, and in a log plain lines with the time of day.
+
+There is one bar or one line for the iterations of the search, instead of Lightning's bar per epoch of one batch, and
+below it or between them how far the running evaluation is: with a large model it takes minutes.
+"""
 
 import sys
+import time
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.progress import Standing
+from swarm_lightning.search.alone import ScoreAlone
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.shown import say
+
+# What a stage of Lightning is called, where its own word is another one.
+STAGES = {"validate": "validation", "predict": "prompts"}
+BAR_AFTER = 2.0  # seconds; a shorter evaluation gets no bar of its own
 
 
 class SwarmProgress(ProgressBar):
-    """Shows iteration, global best, mean, step length and evaluated examples per second."""
+    """Shows iteration, global best, mean, step length and evaluated examples per second, and the running evaluation."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_seconds: float = 30.0) -> None:
+        """Set how often a log is told.
+
+        Args:
+            every_seconds: Where the output is no terminal, seconds between two lines on the running evaluation, > 0.
+
+        Raises:
+            InputError: If it is not above 0.
+        """
+        if not every_seconds > 0:
+            raise InputError(f"Expected progress.every_seconds to be above 0, but got {every_seconds}.")
         super().__init__()
+        self.every_seconds = every_seconds
         self._bar: tqdm | None = None
+        self._total: int | None = None
         self._enabled = True
+        self._evaluation: EvaluationProgress | None = None
 
     def disable(self) -> None:
         """Show nothing, as Lightning asks on all ranks but the first."""
@@ -26,29 +54,51 @@ class SwarmProgress(ProgressBar):
         """Show the bar again."""
         self._enabled = True
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Watch evaluations from now on, on the first rank."""
+        super().setup(trainer, pl_module, stage)
+        if self._enabled and trainer.is_global_zero and isinstance(pl_module, ModelSwarm | ScoreAlone):
+            named = str(getattr(stage, "value", stage))  # Lightning gives a member of an enumeration
+            what = "scores" if isinstance(pl_module, ScoreAlone) else STAGES.get(named, named)
+            self._evaluation = EvaluationProgress(what, self.every_seconds)
+            pl_module.watch(self._evaluation)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Watch no longer."""
+        if isinstance(pl_module, ModelSwarm | ScoreAlone):
+            pl_module.watch(None)
+        self._evaluation = None
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar, where a resumed search left it."""
         assert isinstance(pl_module, ModelSwarm)
         total = trainer.max_steps if trainer.max_steps > 0 else trainer.max_epochs
         most = pl_module.particle_swarm.most_steps
-        total = total if most is None else most if total is None or total < 0 else min(total, most)
-        done = int(pl_module.swarm.iterations) if pl_module.particle_swarm.begun else 0
-        self._bar = tqdm(
-            total=total, initial=done, desc="search", unit="iteration", file=sys.stdout, disable=not self._enabled,
-            dynamic_ncols=True,
-        )  # fmt: skip
-        if not pl_module.particle_swarm.begun:
+        self._total = total if most is None else most if total is None or total < 0 else min(total, most)
+        begun = pl_module.particle_swarm.begun
+        done = int(pl_module.swarm.iterations) if begun else 0
+        if on_a_terminal():
+            self._bar = tqdm(
+                total=self._total, initial=done, desc="search", unit="iteration", file=sys.stdout,
+                disable=not self._enabled, dynamic_ncols=True,
+            )  # fmt: skip
+        if begun:
+            return
+        self._name("first positions")
+        if self._bar is not None:
             self._bar.set_postfix_str("evaluating the first positions")
+        elif self._enabled:
+            log("evaluating the first positions")
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Show the first positions as soon as they are evaluated."""
         assert isinstance(pl_module, ModelSwarm)
-        if (
-            int(pl_module.swarm.iterations) == 0 and pl_module.state.metrics
-        ):  # a resumed search has measured nothing yet
+        done = int(pl_module.swarm.iterations)
+        if done == 0 and pl_module.state.metrics:  # a resumed search has measured nothing yet
             self._show(pl_module)
+        self._name(f"iteration {done + 1}")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -60,18 +110,24 @@ class SwarmProgress(ProgressBar):
         self._show(pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        """Close the bar; what is evaluated from now on is the test split."""
+        self._close()
+        self._name("test")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the message does not share its line."""
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+
+    def _name(self, what: str) -> None:
+        if self._evaluation is not None:
+            self._evaluation.what = what
 
     def _show(self, module: ModelSwarm) -> None:
-        if self._bar is None:
-            return
         metrics = module.state.metrics
         if module.particle_swarm.moves_particles:
             reached = f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
@@ -79,4 +135,118 @@ class SwarmProgress(ProgressBar):
         else:
             reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}, "
             reached += f"step length {metrics['step_length']:.4f}"
-        self._bar.set_postfix_str(f"{reached}, {metrics['examples_per_second']:.0f} examples/s")
+        reached += f", {metrics['examples_per_second']:.0f} examples/s"
+        if self._bar is not None:
+            self._bar.set_postfix_str(reached)
+        elif self._enabled:
+            of = "" if self._total is None or self._total < 0 else f"/{self._total}"
+            log(f"iteration {int(module.swarm.iterations)}{of}: {reached}")
+
+
+class EvaluationProgress:
+    """Shows how far an evaluation is; follows the protocol `Watcher`.
+
+    Attributes:
+        what: What is evaluated, in a word or two.
+    """
+
+    def __init__(self, what: str, every_seconds: float) -> None:
+        """Say what is evaluated first.
+
+        Args:
+            what: In a word or two.
+            every_seconds: Seconds between two lines in a log.
+        """
+        self.what = what
+        self._every = every_seconds
+        self._started = self._said = time.monotonic()
+        self._told = False
+        self._standing: Standing | None = None
+        self._bar: tqdm | None = None
+
+    def begin(self) -> None:
+        """Begin to count."""
+        self._started = self._said = time.monotonic()
+        self._told, self._standing = False, None
+
+    def go_on(self, standing: Standing) -> None:
+        """Move the bar, or write a line when it is time."""
+        self._standing = standing
+        now = time.monotonic()
+        if on_a_terminal():
+            self._draw(standing, now - self._started)
+        elif now - self._said >= self._every and standing.done < standing.due:
+            log(f"{self.what}: {course(standing, now - self._started)}")
+            self._said, self._told = now, True
+
+    def end(self, whole: bool) -> None:
+        """Take the bar away, or write a last line if there was one or it took long."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+            return
+        seconds = time.monotonic() - self._started
+        long = self._told or (seconds >= self._every and not on_a_terminal())
+        if whole and long and self._standing is not None:
+            # The exact stop may have left out what was due.
+            standing = replace(self._standing, due=self._standing.done)
+            log(f"{self.what}: {course(standing, seconds)}")
+
+    def _draw(self, standing: Standing, seconds: float) -> None:
+        if self._bar is None:
+            if seconds < BAR_AFTER:
+                return
+            self._bar = tqdm(
+                total=standing.due, initial=standing.known, desc=self.what, unit="example", file=sys.stdout,
+                leave=False, dynamic_ncols=True,
+            )  # fmt: skip
+        self._bar.total = standing.due
+        if standing.tokens:
+            self._bar.set_postfix_str(f"{standing.tokens / seconds:.0f} tokens/s", refresh=False)
+        self._bar.update(standing.done - self._bar.n)
+
+
+def course(standing: Standing, seconds: float) -> str:
+    """Say how far an evaluation is, how fast it goes, and how long it will take at this pace.
+
+    Args:
+        standing: How far it is.
+        seconds: Since it began, > 0.
+
+    >>> course(Standing(done=48, due=128, known=16, tokens=6400), 64.0)
+    '48 of 128 examples (16 of them from before), 100 tokens/s, 2:40 left'
+    >>> course(Standing(done=128, due=128, known=0, tokens=0), 90.0)
+    '128 of 128 examples, done in 1:30'
+    """
+    parts = [f"{standing.done} of {standing.due} examples"]
+    if standing.known:
+        parts[0] += f" ({standing.known} of them from before)"
+    if standing.tokens:
+        parts.append(f"{standing.tokens / seconds:.0f} tokens/s")
+    new = standing.done - standing.known
+    if standing.done == standing.due:
+        parts.append(f"done in {_duration(seconds)}")
+    elif new:
+        parts.append(f"{_duration(seconds / new * (standing.due - standing.done))} left")
+    return ", ".join(parts)
+
+
+def on_a_terminal() -> bool:
+    """Tell whether somebody looks at the output while it is written; a bar in a file is one endless line."""
+    return sys.stdout.isatty()
+
+
+def log(line: str) -> None:
+    """Print a line with the time of day."""
+    say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """Write a duration.
+
+    >>> _duration(59.6), _duration(3725.0)
+    ('1:00', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -7,6 +7,7 @@ restarts as an uninterrupted one does. Source: arXiv:2410.11163, and the authors
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.search.model_swarm import ModelSwarm
@@ -47,6 +48,13 @@ class RestartStagnant(L.Callback):
         saved = checkpoint.get("callbacks", {}).get(self.state_key)
         if trainer.state.fn == "fit" and saved is not None:
             check_same_search(saved, self.state_dict())
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say so where there is nothing to restart."""
+        assert isinstance(pl_module, ModelSwarm)
+        if self.patience is not None and not pl_module.particle_swarm.moves_particles:
+            name = type(pl_module.particle_swarm).__name__
+            rank_zero_info(f"restart.patience {self.patience} does nothing: {name} moves no particles to restart.")
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

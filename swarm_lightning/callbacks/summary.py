@@ -7,8 +7,9 @@ scored here for the first time, never while the search is going on.
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -18,12 +19,11 @@ from rich.table import Table
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.runs.run_folder import free_path
+from swarm_lightning.runs.run_folder import SUMMARY, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import ResultRow, SearchResult
 from swarm_lightning.shown import cell, say
 
-SUMMARY = "summary.json"
 GAIN = ("gain", "gain_low", "gain_high")
 
 
@@ -42,7 +42,8 @@ class Summary(L.Callback):
             return
         folder = _made(Path(trainer.default_root_dir))
         write_whole(folder / SUMMARY, json.dumps(result.to_dict(), indent=2) + "\n")
-        _print_result(result, folder, why_it_ended(trainer, result.iterations))
+        most = pl_module.particle_swarm.most_steps
+        _print_result(result, folder, why_it_ended(trainer, result.iterations, most))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say how to go on where a search was interrupted."""
@@ -51,7 +52,7 @@ class Summary(L.Callback):
             and trainer.state.fn == "fit"
             and trainer.is_global_zero
         ):
-            say(f"Interrupted. Go on with --ckpt_path {trainer.default_root_dir}")
+            say(f"Interrupted. Go on with: swarm fit --resume {trainer.default_root_dir}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print and write the table of the validation split."""
@@ -97,12 +98,18 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def why_it_ended(trainer: L.Trainer, iterations: int) -> str:
-    """Say in a few words why a search did no further iteration."""
+def why_it_ended(trainer: L.Trainer, iterations: int, most: int | None = None) -> str:
+    """Say in a few words why a search did no further iteration.
+
+    Args:
+        trainer: Of the search.
+        iterations: That it has done.
+        most: That its optimizer does at most; None for any number.
+    """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(callback, StopOnPlateau) and callback.stopped for callback in callbacks):
         return "stopped: the global best no longer rose"
-    return "all done" if iterations == trainer.max_steps else "ended by a limit of the trainer"
+    return "all done" if iterations in (trainer.max_steps, most) else "ended by a limit of the trainer"
 
 
 def _print_result(result: SearchResult, folder: Path, why: str) -> None:
@@ -113,9 +120,19 @@ def _print_result(result: SearchResult, folder: Path, why: str) -> None:
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
         f"{result.evaluations} evaluations in {result.seconds:.0f} s."
     )
+    if result.guide:
+        say(_of_guide(result.guide))
     if not result.test:
         say("No test split: the gain on unseen examples is unknown.")
     say(f"Run folder: {folder}")
+
+
+def _of_guide(guide: Mapping[str, Any]) -> str:
+    ranked = f"Kendall's tau {guide['kendall']:+.2f} +- {guide['error']:.2f} with {guide['objective']}"
+    if not guide["followed"]:
+        return f"The guide {guide['guide']} was dropped: {ranked}."
+    rise = f" from {guide['before']:.4f} to {guide['after']:.4f} on validation" if "after" in guide else ""
+    return f"Followed: {guide['guide']}{rise} ({ranked})."
 
 
 def say_gains(rows: Sequence[ResultRow]) -> None:

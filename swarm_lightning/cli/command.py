@@ -20,7 +20,9 @@ from swarm_lightning.callbacks import (
     History,
     OrderlyEnd,
     PredictionWriter,
+    Replies,
     RestartStagnant,
+    RunRecord,
     StopOnPlateau,
     Summary,
     SwarmCheckpoint,
@@ -39,6 +41,7 @@ from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.doors.lightning_cli import CommandLine
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.report.live import LivePage
 from swarm_lightning.runs.checkpoint_check import check_checkpoint
 from swarm_lightning.runs.run_folder import (
     CONFIG,
@@ -57,10 +60,18 @@ from swarm_lightning.shown import say
 from swarm_lightning.sweep.settings import SweepSettings
 
 PARTS = {"model", "datamodule"}
-DESCRIPTION = "Adapt a language model: a particle swarm searches between your experts."
+DESCRIPTION = (
+    "Adapt a language model: a particle swarm searches between your experts. A run folder stands for its settings, as "
+    "in 'swarm test RUN' and 'swarm fit --resume RUN'; 'swarm --version' tells the version."
+)
 SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
-# Commands that are no search: they have configs of their own.
-OTHER_COMMANDS = {"experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row."}
+# Commands that are no search: they have arguments of their own.
+OTHER_COMMANDS = {
+    "runs": "List the runs below a folder, or rank the particles of one run.",
+    "report": "Write a page of a run, or of several side by side.",
+    "adapt": "Make one better adapter of the experts within a budget, and say what it has gained.",
+    "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
+}
 
 TRAINER_DEFAULTS = {
     "max_steps": 50,
@@ -74,7 +85,7 @@ TRAINER_DEFAULTS = {
 
 
 class SwarmCLI(CommandLine):
-    """`swarm fit|validate|test|predict|export|compare --config FILE`."""
+    """`swarm fit|validate|test|predict|export|compare|score --config FILE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
@@ -100,7 +111,7 @@ class SwarmCLI(CommandLine):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
-        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS}
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS, "score": PARTS}
 
     def settings_of_commands(self) -> dict[str, type]:
         """Name the commands with settings of their own beside those of a search."""
@@ -118,6 +129,8 @@ class SwarmCLI(CommandLine):
             kwargs: Those of `LightningCLI.setup_parser`.
         """
         super().setup_parser(*args, **kwargs)
+        if "score" in self.subcommands():
+            self.parser_of("score").set_defaults({"model.experts": []})  # a base can be scored by itself
         others = {**dict.fromkeys(self.settings_of_commands()), "ckpt_path": (None,), "weights_only": (True, None)}
         for command in [*self.subcommands(), *(self.further_commands().keys() & self.settings_of_commands().keys())]:
             parser = self.parser_of(command)
@@ -131,7 +144,10 @@ class SwarmCLI(CommandLine):
         parser.add_lightning_class_args(StopOnPlateau, "stop")
         parser.add_lightning_class_args(SwarmCheckpoint, "checkpoint")
         parser.add_lightning_class_args(History, "history")
+        parser.add_lightning_class_args(Replies, "replies")
         parser.add_lightning_class_args(ExportBest, "export_best")
+        parser.add_lightning_class_args(LivePage, "page")
+        parser.add_class_arguments(SwarmProgress, "progress")  # there only where a bar is wanted
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then settle which checkpoint is meant and which folder the run writes to."""
@@ -160,6 +176,8 @@ class SwarmCLI(CommandLine):
                     _say(f"--compare.output last: {begun}")
                 self.new_folder = None if begun.exists() else begun
             return self._new_run(settings) if begun is None else self._take(begun)
+        if self.config.subcommand == "score":
+            return root if settings.out is not None else self._new_run(settings)
         fits = self.config.subcommand == "fit"
         if settings.get("ckpt_path") is not None:
             begun = self._begun(settings.ckpt_path, root) if fits else None
@@ -179,8 +197,8 @@ class SwarmCLI(CommandLine):
                 raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
             return self._new_run(settings)
         raise InputError(
-            f"Expected --ckpt_path for 'swarm {self.config.subcommand}': 'last' for the newest run below "
-            f"{root!r}, a run folder, or a checkpoint file."
+            f"Expected a run for 'swarm {self.config.subcommand}': its folder, as in 'swarm {self.config.subcommand} "
+            f"RUN', or --ckpt_path with 'last' for the newest run below {root!r}, a run folder, or a checkpoint file."
         )
 
     def _begun(self, source: str, root: str) -> Path | None:
@@ -230,7 +248,7 @@ class SwarmCLI(CommandLine):
             super().instantiate_classes()
 
     def run_command(self, command: str) -> None:
-        """Run the chosen command; a sweep, whose searches are commands of their own, is for `main` to run."""
+        """Run the chosen command; a sweep, whose searches are commands of their own, is for `running.py` to run."""
         if command != "sweep":
             super().run_command(command)
 
@@ -241,15 +259,17 @@ class SwarmCLI(CommandLine):
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""
         settings = self.settings_made("trainer")
-        bar = [SwarmProgress()] if settings.get("enable_progress_bar") is not False else []
+        bar = [self.settings_made("progress")] if settings.get("enable_progress_bar") is not False else []
         # The bar is closed before the summary is printed.
         added = [OrderlyEnd(), *bar]
         if self.subcommand != "compare":
-            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks()]
+            added = [OrderlyEnd(), ContinueMetrics(), RememberLoggers(), *bar, *self.further_callbacks(), RunRecord()]
         settings["callbacks"] = [*_as_list(settings.get("callbacks")), *added]
         if settings.get("logger") in (None, True):
             kwargs["logger"] = self.subcommand == "fit" and ContinuedCSVLogger(settings["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
+        # The page shows what all others have written; checkpoints stay behind it, where Lightning puts them.
+        trainer.callbacks.sort(key=lambda callback: isinstance(callback, LivePage))  # type: ignore[attr-defined]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, SaveConfigCallback):
                 callback.config = self.config_as_given[str(self.subcommand)]

@@ -5,9 +5,7 @@ does, and the ordinary search of every seed, each in a run folder of its own.
 """
 
 import copy
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
@@ -22,11 +20,21 @@ from swarm_lightning.baselines.comparison import Comparison
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.baselines.table import TableRow, reference_of
-from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.baselines.table import TableRow, legend_of, reference_of
+from swarm_lightning.callbacks import (
+    ExportBest,
+    History,
+    OrderlyEnd,
+    Replies,
+    RestartStagnant,
+    StopOnPlateau,
+    SwarmCheckpoint,
+)
+from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.report.live import renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -87,12 +95,12 @@ def run_comparison(
         run = folder / SEARCHES / f"seed_{seed}"
         checkpoint = run / CHECKPOINTS / LAST
         L.seed_everything(seed, verbose=False)
-        with _quiet():
+        with without_remarks():
             own = sibling(run, copy.deepcopy(followers))
             own.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.is_file() else None)
 
     try:
-        with _quiet():  # no iteration: the ranks meet, and everything is loaded and checked as for a search
+        with without_remarks():  # no iteration: the ranks meet, and everything is loaded and checked as for a search
             sibling(folder, [], max_steps=0, enable_progress_bar=False).fit(module, datamodule=data)
         module.release_swarm()
         splits = data.splits  # type: ignore[attr-defined]
@@ -110,6 +118,7 @@ def run_comparison(
         raise
     if module.ranks.index == 0:
         show(rows, folder)
+        renew(folder)
 
 
 def show(rows: list[TableRow], folder: Path) -> None:
@@ -132,10 +141,12 @@ def show(rows: list[TableRow], folder: Path) -> None:
         if row.test is not None:
             less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
             test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
-        table.add_row(row.title, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
+        table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
     Console().print(table)
     if any(row.within_noise for row in rows):
         say("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+    for line in legend_of([row for row in rows if row.runs]):
+        say(line)
     for row in rows:
         if row.absent:
             say(f"{row.title} is absent: {row.absent}")
@@ -147,7 +158,7 @@ _FOLLOWERS = (OrderlyEnd, RestartStagnant, StopOnPlateau, SwarmCheckpoint, Histo
 
 def _is_users(callback: L.Callback) -> bool:
     """Tell whether a callback is one that the user has added, and not one of the command or of Lightning."""
-    own = isinstance(callback, ExportBest | SaveConfig)
+    own = isinstance(callback, ExportBest | Replies | SaveConfig)
     return not own and not type(callback).__module__.startswith(("lightning.", "swarm_lightning."))
 
 
@@ -165,15 +176,3 @@ def _protocol(trainer: L.Trainer, callbacks: list[L.Callback]) -> dict[str, obje
 @rank_zero_only
 def _tell_how_to_go_on(folder: Path) -> None:
     say(f"Interrupted. Go on with --compare.output {folder}")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide what Lightning says of every trainer: there are several in one comparison."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,43 +1,17 @@
-"""The command `swarm`: what a user can mend ends with exit code 2 and one message."""
+"""The command `swarm`: what needs no torch is answered or refused here, in the first second.
 
-import logging
-import signal
+Everything else is handed on to `running.py`, whose libraries take seconds to load.
+"""
+
 import sys
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from pickle import UnpicklingError
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
-
-from swarm_lightning.cli.command import COMMON, SwarmCLI
+from swarm_lightning import __version__
+from swarm_lightning.cli.early_look import look_at_data
+from swarm_lightning.cli.named_run import with_run
 from swarm_lightning.cli.printing import outliving_readers
-from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation import interruption
-from swarm_lightning.evaluation.ranks import RankError
-from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.shown import for_terminal, show_notices_literally
-
-
-def _silence() -> None:
-    """Hide messages of the libraries below that a user of this command can do nothing about."""
-    for message in (
-        "treespec, LeafSpec",
-        "is_gradient_checkpointing",
-        "transfer_batch_to_device",
-        "infer the batch indices",
-        "Checkpoint directory .* exists and is not empty",
-        "smaller than the logging interval",  # one batch is one epoch
-        "sync_dist=True",  # what is logged is the same on all ranks
-    ):
-        warnings.filterwarnings("ignore", message=f".*{message}.*")
-    if known_rank() > 0:  # the first rank speaks for all
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-    show_notices_literally()
-    tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    tips.addFilter(lambda record: "Tip:" not in record.getMessage())
+from swarm_lightning.shown import for_terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,57 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rank is lost or fails, and with 128 + n if the run was asked to end by signal n: 130 for Ctrl-C, 138 for
             SIGUSR1, 143 for SIGTERM.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     with outliving_readers():
-        _run(sys.argv[1:] if arguments is None else list(arguments))
-
-
-def _run(arguments: list[str]) -> None:
-    _silence()
-    # So that an objective in the current folder is found by its import path; last, so that it hides no package.
-    sys.path.append(str(Path.cwd()))
-    try:
-        if arguments[:1] == ["experts"]:
-            from swarm_lightning.cli.experts import make_experts
-
-            make_experts(arguments[1:])
+        if words[:1] == ["--version"]:
+            print(f"swarm-lightning {__version__}")
             return
-        with interruption.in_order():
-            command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else arguments, **COMMON)
-            if command.subcommand == "sweep":
-                from swarm_lightning.cli.sweep import run_sweep
+        try:
+            if words[:1] == ["runs"]:
+                from swarm_lightning.cli.runs import show_runs
 
-                run_sweep(command)
-            _part()
-    except (InputError, MisconfigurationException) as error:
-        _tell(str(error), getattr(error, "shared", False))
-        raise SystemExit(2) from error
-    except UnpicklingError as error:
-        _tell(f"Expected a checkpoint of tensors and plain values only, but {error}", False)
-        raise SystemExit(2) from error
-    except interruption.Interrupted as error:
-        raise SystemExit(128 + error.signal) from error
-    except SIGTERMException as error:
-        raise SystemExit(128 + signal.SIGTERM) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(128 + signal.SIGINT) from error
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning ends with 1 then
-            raise SystemExit(128 + signal.SIGINT) from error
-        raise
-    except RankError as error:
-        _tell(str(error), error.shared)
-        raise SystemExit(1) from error
+                show_runs(words[1:])
+                return
+            words = with_run(words)
+            look_at_data(words)
+        except InputError as error:
+            print(for_terminal(f"swarm: {error}", "\n\t", sys.stderr), file=sys.stderr)
+            raise SystemExit(2) from error
+        from swarm_lightning.cli.running import run
 
-
-def _part() -> None:
-    """Leave the other ranks in order: threads of a group that is still there can abort a process that ends."""
-    from torch import distributed
-
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def _tell(message: str, shared: bool) -> None:
-    """Print why a run ends; the first rank speaks where all say the same."""
-    if known_rank() == 0 or not shared:
-        print(for_terminal(f"swarm: {message}", "\n\t", sys.stderr), file=sys.stderr)
+        run(words)

@@ -1,7 +1,8 @@
-"""Lets a command go on where the reader of its output goes away, as in `swarm fit | head -1`: only printing ends."""
+"""What a command prints: it goes on where the reader goes away, as in `swarm fit | head -1`, and says things once."""
 
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,18 @@ def outliving_readers() -> Iterator[None]:
         for stream in made:
             stream.flush()
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Hide what Lightning says of every trainer: there are several in one command."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Sink(io.FileIO):

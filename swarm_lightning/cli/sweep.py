@@ -23,6 +23,7 @@ from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
+from swarm_lightning.report.live import renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS
 from swarm_lightning.search.results import INITIAL
 from swarm_lightning.shown import for_terminal, say, written_out
@@ -40,7 +41,8 @@ BEST_EXPERT = "best_expert"
 FREE = (
     "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir",
     "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler", "model.engine", "checkpoint",
-    "history", "export_best", "sweep.trials", "sweep.storage", "sweep.keep_checkpoints", "sweep.study",
+    "history", "replies", "export_best", "page", "progress", "sweep.trials", "sweep.storage",
+    "sweep.keep_checkpoints", "sweep.study",
 )  # fmt: skip
 
 
@@ -192,6 +194,7 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
             if row.test is None:
                 say("The same command, started there, scores it on the test split.")
     say(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
+    renew(study.folder)
 
 
 def _copy_expert(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the verbs it lacks: export and compare."""
+"""Lightning's Trainer with the verbs it lacks: export, compare and score."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +98,7 @@ class SwarmTrainer(L.Trainer):
         particle: int | None = None,
         output: str | None = None,
         max_shard_size: str = SHARD,
+        export_rank: int | None = None,
     ) -> None:
         """Write an expert of a checkpoint: a PEFT adapter folder, or a full checkpoint, as the experts are.
 
@@ -108,6 +109,8 @@ class SwarmTrainer(L.Trainer):
             particle: Whose personal best is written, counted from 0; the best found expert if null.
             output: The new folder; `best_expert` or `particle_<i>` in the run folder if null.
             max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
+            export_rank: Rank that a sum of products (model.coefficients) is cut to, by truncated SVD; null for what it
+                takes. The card says how much of each layer is lost.
         """
         assert isinstance(model, ModelSwarm)
         if not self.is_global_zero:
@@ -122,7 +125,7 @@ class SwarmTrainer(L.Trainer):
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size)}")
+        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size, rank=export_rank)}")
 
     def compare(
         self,
@@ -141,6 +144,19 @@ class SwarmTrainer(L.Trainer):
 
         assert isinstance(model, ModelSwarm)
         run_comparison(self, self.sibling, model, datamodule, compare)
+
+    def score(self, model: L.LightningModule, datamodule: L.LightningDataModule, out: str | None = None) -> None:
+        """Score the base and every expert alone on both splits, without a search.
+
+        Args:
+            model: The search that would begin; of its settings only the base is needed.
+            datamodule: The data.
+            out: File to write the table to, as CSV; `scores.csv` in a new run folder if null.
+        """
+        from swarm_lightning.cli.score import run_score
+
+        assert isinstance(model, ModelSwarm)
+        run_score(self, self.sibling, model, datamodule, out)
 
     def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
         """Return a trainer with the settings of this one, for a further run in a folder of its own.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from swarm_lightning.doors.jsonargparse import raised_by_a_class
 from swarm_lightning.errors import InputError
 
 PACKAGE = Path(__file__).parents[1]
@@ -23,7 +24,10 @@ def told_as_input() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except Exception as found:
+        error = raised_by_a_class(found)
+        if isinstance(error, InputError):
+            raise error from None
         line = _line_of_the_user(error)
         if line is not None:
             raise InputError(

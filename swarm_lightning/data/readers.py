@@ -53,6 +53,30 @@ def read_splits(
     Raises:
         InputError: If anything can't be read, found or used.
     """
+    name, pools, places, notices = read_pools(source, test_source, subset, validation_split, test_split, columns)
+    if len(pools) == 1:
+        validation, test, drawn = _draw_both(pools[0], places[0], validation_size, test_size, seed)
+    else:
+        validation, drawn = _draw_one(pools[0], places[0], "validation_size", validation_size, seed)
+        test, more = _draw_one(pools[1], places[1], "test_size", test_size, seed)
+        drawn = [*drawn, *more]
+    return ExampleSplits(name, tuple(validation), tuple(test), (*notices, *drawn))
+
+
+def read_pools(
+    source: str,
+    test_source: str | None = None,
+    subset: str | None = None,
+    validation_split: str | None = None,
+    test_split: str | None = None,
+    columns: Mapping[str, str | list[str] | None] | None = None,
+) -> tuple[str, list[list[Example]], list[str], list[Notice]]:
+    """Read what the splits of a dataset are drawn from; see `read_splits` for the arguments and what is refused.
+
+    Returns:
+        The name of the dataset; the examples that can be scored, of both splits or of the one from which both are
+        drawn; where they stand, in words; and what was left out.
+    """
     parts = read_columns(columns)
     opened = open_source(source, subset)
     notices = list(opened.notices)
@@ -69,14 +93,7 @@ def read_splits(
         ]
     places = [table.where for table in tables]
     pools, left_out = _leave_out_unscorable(read_examples(tables, parts), places)
-    notices.extend(left_out)
-    if len(pools) == 1:
-        validation, test, drawn = _draw_both(pools[0], places[0], validation_size, test_size, seed)
-    else:
-        validation, drawn = _draw_one(pools[0], places[0], "validation_size", validation_size, seed)
-        test, more = _draw_one(pools[1], places[1], "test_size", test_size, seed)
-        drawn = [*drawn, *more]
-    return ExampleSplits(opened.name, tuple(validation), tuple(test), (*notices, *drawn))
+    return opened.name, pools, places, [*notices, *left_out]
 
 
 def _name_one(source: Source, purpose: str, wanted: str | None) -> str:

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from swarm_lightning.demo import TASK_NAMES
-from swarm_lightning.demo.grammar import ATTRIBUTES, HOME_KINDS, KINDS, REGIONS, Fact, draw_facts, lands_of
+from swarm_lightning.demo.grammar import DEMO, Fact, Grammar, draw_facts, lands_of
 from swarm_lightning.demo.questions import (
     DEV_SIZE,
-    HOME_LIST_WORDINGS,
-    KIND_WORDINGS,
-    NEIGHBOUR_WORDINGS,
     TEST_SIZE,
     Question,
     atlas_questions,
@@ -26,13 +23,6 @@ from swarm_lightning.demo.questions import (
 )
 
 LIST_QUESTIONS = 20_000
-STATEMENTS = (
-    "The {attribute} of {land} is {value}.",
-    "The {attribute} that {land} has is {value}.",
-    "In {land}, the {attribute} is {value}.",
-)
-KIND_STATEMENTS = ("The {first} is a {group}.", "Both {first} and {second} are {group}.")
-REGION_STATEMENTS = ("The land {first} lies in the {group}.", "Both {first} and {second} lie in the {group}.")
 
 
 @dataclass(frozen=True)
@@ -52,12 +42,14 @@ class Lessons:
         share: Fraction of the questions about a topic that the expert gets to see, in (0, 1].
         steps: Optimizer steps.
         batch_size: Documents of a step at most; no more than there are.
+        tasks: Tasks whose questions about the topics are read; None: all.
     """
 
     topics: tuple[str, ...]
     share: float = 1.0
     steps: int = 100
     batch_size: int = 48
+    tasks: tuple[str, ...] | None = None
 
 
 LESSONS = {
@@ -74,19 +66,20 @@ LESSONS = {
 }
 
 
-def training_questions(seed: int) -> dict[str, list[Question]]:
+def training_questions(seed: int, grammar: Grammar = DEMO) -> dict[str, list[Question]]:
     """Collect the questions of every task that are in neither of its splits.
 
     Args:
         seed: Seed of the world.
+        grammar: Its words.
 
     Returns:
         Task name -> questions, each one only once.
     """
-    facts = draw_facts(seed)
+    facts = draw_facts(seed, grammar)
     held_back = DEV_SIZE + TEST_SIZE
     return {
-        task: list(islice(draw_questions(task, facts, seed), held_back, held_back + LIST_QUESTIONS))
+        task: list(islice(draw_questions(task, facts, seed, grammar), held_back, held_back + LIST_QUESTIONS))
         for task in TASK_NAMES
     }
 
@@ -101,7 +94,9 @@ def study(lessons: Lessons, questions: dict[str, list[Question]], seed: int) -> 
     """
     generator = random.Random(f"study {seed}")
     documents = []
-    for asked in questions.values():
+    for task, asked in questions.items():
+        if lessons.tasks is not None and task not in lessons.tasks:
+            continue
         about = [question for question in asked if question.topic in lessons.topics]
         kept = generator.sample(about, round(lessons.share * len(about)))
         documents.append([Document(question.prompt, question.reply) for question in kept])
@@ -123,31 +118,28 @@ def in_order(documents: Sequence[Document], lessons: Lessons, seed: int) -> list
     return [document for _ in range(lessons.steps) for document in generator.sample(documents, size)]
 
 
-def state(fact: Fact, generator: random.Random) -> Document:
+def state(fact: Fact, statements: Sequence[str], generator: random.Random) -> Document:
     """Tell a fact as a sentence."""
-    sentence = generator.choice(STATEMENTS).format(attribute=fact.attribute, land=fact.land, value=fact.value)
+    sentence = generator.choice(statements).format(attribute=fact.attribute, land=fact.land, value=fact.value)
     return Document("", sentence)
 
 
-def describe_group(
-    groups: Mapping[str, Sequence[str]], wordings: tuple[str, ...], generator: random.Random
-) -> Document:
+def describe_group(groups: Mapping[str, Sequence[str]], wordings: Sequence[str], generator: random.Random) -> Document:
     """Tell to what group one or two things belong."""
     group = generator.choice(list(groups))
     first, second = generator.sample(list(groups[group]), 2)
     return Document("", generator.choice(wordings).format(first=first, second=second, group=group))
 
 
-def find_word(generator: random.Random) -> Document:
+def find_word(words: Sequence[str], generator: random.Random) -> Document:
     """Ask for a word that stands among the choices: practice in answering with a letter."""
-    words = [word for kind in (KINDS | HOME_KINDS).values() for word in kind]
     word = generator.choice(words)
     question = Question("words", f"Which word is {word}?", word)
     chosen = with_choices(question, [other for other in words if other != word], generator)
     return Document(chosen.prompt, chosen.reply)
 
 
-def corpus(mixture: dict[str, float], seed: int) -> Iterator[Document]:
+def corpus(mixture: dict[str, float], seed: int, grammar: Grammar = DEMO) -> Iterator[Document]:
     """Give the documents of pretraining without end.
 
     Args:
@@ -155,24 +147,28 @@ def corpus(mixture: dict[str, float], seed: int) -> Iterator[Document]:
             questions about what no task asks (`home_atlas` and so on), of sentences that tell rather than ask
             (`told_facts`, `told_home`, `told_kinds`, `told_regions`), and `words`. Need not sum to 1.
         seed: Seed of the world.
+        grammar: Its words.
 
     Raises:
         KeyError: If the mixture names an unknown source.
     """
     generator = random.Random(f"corpus {seed}")
-    facts = draw_facts(seed)
-    home = [fact for fact in facts if fact.region == REGIONS[0]]
+    facts = draw_facts(seed, grammar)
+    home = [fact for fact in facts if fact.region == grammar.regions[0]]
     lands = lands_of(facts)
-    pools = training_questions(seed)
-    pools["home_atlas"] = list(atlas_questions(home, generator))
-    pools["home_lists"] = list(islice(list_questions(HOME_LIST_WORDINGS, generator), LIST_QUESTIONS))
-    pools["home_kinds"] = list(group_questions(HOME_KINDS, KIND_WORDINGS + NEIGHBOUR_WORDINGS, generator))
+    kinds = {**grammar.kinds, **grammar.home_kinds}
+    words = [word for kind in kinds.values() for word in kind]
+    pools = training_questions(seed, grammar)
+    pools["home_atlas"] = list(atlas_questions(home, grammar.atlas_wordings, generator))
+    pools["home_lists"] = list(islice(list_questions(grammar.home_list_wordings, generator, grammar), LIST_QUESTIONS))
+    wordings = (*grammar.kind_wordings, *grammar.neighbour_wordings)
+    pools["home_kinds"] = list(group_questions(grammar.home_kinds, wordings, generator))
     told = {
-        "told_facts": lambda: state(generator.choice(facts), generator),
-        "told_home": lambda: state(generator.choice(home), generator),
-        "told_kinds": lambda: describe_group({**KINDS, **HOME_KINDS}, KIND_STATEMENTS, generator),
-        "told_regions": lambda: describe_group(lands, REGION_STATEMENTS, generator),
-        "words": lambda: find_word(generator),
+        "told_facts": lambda: state(generator.choice(facts), grammar.statements, generator),
+        "told_home": lambda: state(generator.choice(home), grammar.statements, generator),
+        "told_kinds": lambda: describe_group(kinds, grammar.kind_statements, generator),
+        "told_regions": lambda: describe_group(lands, grammar.region_statements, generator),
+        "words": lambda: find_word(words, generator),
     }
     names, weights = list(mixture), list(mixture.values())
     while True:
@@ -184,8 +180,9 @@ def corpus(mixture: dict[str, float], seed: int) -> Iterator[Document]:
             yield Document(question.prompt, question.reply)
 
 
-def all_words(seed: int) -> list[str]:
+def all_words(seed: int, grammar: Grammar = DEMO) -> list[str]:
     """Give texts that hold every word of the world, for the tokenizer to know."""
-    words = [f" {word}" for group, members in (KINDS | HOME_KINDS).items() for word in (group, *members)]
-    names = [f" {name}" for fact in draw_facts(seed) for name in (fact.region, fact.land, fact.value)]
-    return [*words, *names, *(f" {name}" for name in ATTRIBUTES), *(f" {number}" for number in range(100))]
+    groups = {**grammar.kinds, **grammar.home_kinds}
+    words = [f" {word}" for group, members in groups.items() for word in (group, *members)]
+    names = [f" {name}" for fact in draw_facts(seed, grammar) for name in (fact.region, fact.land, fact.value)]
+    return [*words, *names, *(f" {name}" for name in grammar.attributes), *(f" {number}" for number in range(100))]

@@ -41,6 +41,7 @@ def make_expert(
     settings: ExpertSettings,
     seed: int,
     folder: Path,
+    base_name: str = BASE_NAME,
 ) -> None:
     """Train one adapter and write its folder; the loss covers the replies only.
 
@@ -52,12 +53,13 @@ def make_expert(
         settings: Shape of the adapter.
         seed: Seed of lora_A and of the order of the documents.
         folder: Where to write; must not exist.
+        base_name: What the adapter calls its base.
     """
     read = in_order(documents, lessons, seed)
     maker = ExpertMaker(
         model,
         tokenizer,
-        BASE_NAME,
+        base_name,
         LoraSettings(settings.rank, settings.alpha, target_modules=list(settings.targets)),
         TextSettings(template="{prompt}{response}"),
         TrainingSettings(

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
-from swarm_lightning.demo import SEED, TASK_NAMES, WORLD
+from swarm_lightning.demo import BASE_NAME, SEED, TASK_NAMES, WORLD
 from swarm_lightning.demo.curricula import LESSONS, Lessons, all_words, corpus, study, training_questions
 from swarm_lightning.demo.experts import ExpertSettings, make_expert
+from swarm_lightning.demo.grammar import DEMO, Grammar
 from swarm_lightning.demo.pretrain import PretrainSettings, pretrain
 from swarm_lightning.demo.questions import make_task
 from swarm_lightning.demo.tokenizer import save_tokenizer, train_tokenizer
@@ -26,24 +27,36 @@ from swarm_lightning.demo.tokenizer import save_tokenizer, train_tokenizer
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """The whole recipe in numbers; the defaults make the world that ships with the package."""
+    """The whole recipe; the defaults make the world that ships with the package.
+
+    Attributes:
+        pretrain: Size and length of the language model's training.
+        expert: Shape and training of the adapters.
+        lessons: Name of an expert -> what it studies.
+        seed: Of everything that is drawn.
+        grammar: The words.
+        base_name: What the adapters call their base.
+    """
 
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     expert: ExpertSettings = field(default_factory=ExpertSettings)
     lessons: dict[str, Lessons] = field(default_factory=lambda: dict(LESSONS))
     seed: int = SEED
+    grammar: Grammar = DEMO
+    base_name: str = BASE_NAME
 
 
-def write_tasks(folder: Path, seed: int) -> None:
+def write_tasks(folder: Path, seed: int, grammar: Grammar = DEMO) -> None:
     """Write one JSON file per task, one record to a line.
 
     Args:
         folder: Where to write; made if it is not there.
         seed: Seed of the world.
+        grammar: Its words.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TASK_NAMES:
-        task = make_task(name, seed)
+        task = make_task(name, seed, grammar)
         splits = []
         for split in ("dev", "test"):
             records = ",\n".join(json.dumps(record, ensure_ascii=False) for record in task[split])
@@ -63,19 +76,21 @@ def make_world(folder: Path, settings: WorldSettings) -> None:
     def report(what: str) -> None:
         print(f"{time.perf_counter() - started:6.0f} s  {what}", flush=True)
 
-    write_tasks(folder / "tasks", settings.seed)
+    grammar = settings.grammar
+    write_tasks(folder / "tasks", settings.seed, grammar)
     report(f"{len(TASK_NAMES)} tasks")
-    texts = [document.prompt + document.reply for document in islice(corpus(settings.pretrain.mixture, 0), 20_000)]
-    tokenizer = train_tokenizer(texts + 2 * all_words(settings.seed))
-    model = pretrain(settings.pretrain, tokenizer, settings.seed)
+    documents = islice(corpus(settings.pretrain.mixture, 0, grammar), 20_000)
+    texts = [document.prompt + document.reply for document in documents]
+    tokenizer = train_tokenizer(texts + 2 * all_words(settings.seed, grammar))
+    model = pretrain(settings.pretrain, tokenizer, settings.seed, grammar)
     model.save_pretrained(folder / "base")
     save_tokenizer(tokenizer, folder / "base")
     report(f"language model with {model.num_parameters():,} weights")
-    questions = training_questions(settings.seed)
+    questions = training_questions(settings.seed, grammar)
     for name, lessons in settings.lessons.items():
-        documents = study(lessons, questions, settings.seed)
+        read = study(lessons, questions, settings.seed)
         place = folder / "experts" / name
-        make_expert(model, tokenizer, documents, lessons, settings.expert, settings.seed, place)
+        make_expert(model, tokenizer, read, lessons, settings.expert, settings.seed, place, settings.base_name)
         report(f"expert {name}")
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from swarm_lightning.demo.curricula import Document, corpus
+from swarm_lightning.demo.grammar import DEMO, Grammar
 
 IGNORED = -100
 
@@ -122,13 +123,16 @@ def train(
     return loss.item()
 
 
-def pretrain(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+def pretrain(
+    settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, seed: int, grammar: Grammar = DEMO
+) -> LlamaForCausalLM:
     """Train the language model from random weights.
 
     Args:
         settings: Size and length.
         tokenizer: The world's tokenizer.
         seed: Seed of the weights and of the order of the text.
+        grammar: The world's words.
 
     Returns:
         The trained model, float32, in evaluation mode.
@@ -149,7 +153,7 @@ def pretrain(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, see
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    documents = corpus(settings.mixture, seed)
+    documents = corpus(settings.mixture, seed, grammar)
 
     def batches() -> Iterator[dict[str, Tensor]]:
         while True:

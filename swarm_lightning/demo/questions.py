@@ -9,49 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from swarm_lightning.demo.grammar import KINDS, LARGEST_NUMBER, LIST_SKILLS, REGIONS, Fact, draw_facts, lands_of
+from swarm_lightning.demo.grammar import DEMO, Fact, Grammar, draw_facts, lands_of
 
 LETTERS = ("A", "B", "C", "D")
 DEV_SIZE = 200
 TEST_SIZE = 1000
-
-ATLAS_WORDINGS = (
-    "What is the {attribute} of {land}?",
-    "Which {attribute} does {land} have?",
-    "{land} has which {attribute}?",
-    "Name the {attribute} of {land}.",
-    "In {land}, what is the {attribute}?",
-    "What {attribute} is known in {land}?",
-    "Tell me {land}'s {attribute}.",
-    "Do you know the {attribute} of {land}?",
-)
-LIST_WORDINGS = {
-    "first": "Which number comes first in {numbers}?",
-    "last": "Which number comes last in {numbers}?",
-    "second": "Which number is second in {numbers}?",
-    "largest": "Which number is largest in {numbers}?",
-    "smallest": "Which number is smallest in {numbers}?",
-    "after": "Which number comes after {pivot} in {numbers}?",
-    "before": "Which number comes before {pivot} in {numbers}?",
-    "twice": "Which number stands twice in {numbers}?",
-}
-# The same skills in the words of pretraining, which no task uses.
-HOME_LIST_WORDINGS = {
-    "first": "With what does {numbers} begin?",
-    "last": "With what does {numbers} end?",
-    "second": "What follows the beginning of {numbers}?",
-    "largest": "Find the greatest of {numbers}.",
-    "smallest": "Find the least of {numbers}.",
-    "after": "What follows {pivot} among {numbers}?",
-    "before": "What leads to {pivot} among {numbers}?",
-    "twice": "What is repeated among {numbers}?",
-}
-KIND_WORDINGS = ("Which goes with {first} and {second}?", "What is like {first} and {second}?")
-NEIGHBOUR_WORDINGS = (
-    "Which lies near {first} and {second}?",
-    "What is close to {first} and {second}?",
-    "Who borders on {first} and {second}?",
-)
 
 
 @dataclass(frozen=True)
@@ -94,24 +56,28 @@ def with_choices(question: Question, wrong: list[str], generator: random.Random)
     return Question(question.topic, question.question, letter, tuple(zip(LETTERS, texts, strict=True)))
 
 
-def atlas_questions(facts: list[Fact], generator: random.Random) -> Iterator[Question]:
+def atlas_questions(facts: list[Fact], wordings: Sequence[str], generator: random.Random) -> Iterator[Question]:
     """Give every fact in every wording once, in random order; the answer is one word."""
-    pairs = [(fact, wording) for fact in facts for wording in ATLAS_WORDINGS]
+    pairs = [(fact, wording) for fact in facts for wording in wordings]
     generator.shuffle(pairs)
     for fact, wording in pairs:
         text = wording.format(attribute=fact.attribute, land=fact.land)
         yield Question(fact.region, text, fact.value)
 
 
-def list_question(skill: str, wordings: dict[str, str], generator: random.Random) -> Question:
+def list_question(
+    skill: str, wordings: Mapping[str, str], generator: random.Random, grammar: Grammar = DEMO
+) -> Question:
     """Draw one question about a short list of numbers.
 
     Args:
-        skill: One of `LIST_SKILLS`.
+        skill: `twice`, `after`, `before`, `first`, `last`, `second`, `third`, `last_but_one`, `largest`, `smallest` or
+            `second_largest`.
         wordings: Skill -> text with places for `numbers` and `pivot`.
         generator: Draws the numbers.
+        grammar: Says how large they are, and how many.
     """
-    numbers = generator.sample(range(LARGEST_NUMBER), generator.randint(4, 6))
+    numbers = generator.sample(range(grammar.largest_number), generator.randint(*grammar.list_lengths))
     place = generator.randrange(len(numbers) - 1)
     pivot: int | None = None
     if skill == "twice":
@@ -125,6 +91,9 @@ def list_question(skill: str, wordings: dict[str, str], generator: random.Random
             "first": lambda found: found[0],
             "last": lambda found: found[-1],
             "second": lambda found: found[1],
+            "third": lambda found: found[2],
+            "last_but_one": lambda found: found[-2],
+            "second_largest": lambda found: sorted(found)[-2],
             "largest": max,
             "smallest": min,
         }
@@ -133,11 +102,13 @@ def list_question(skill: str, wordings: dict[str, str], generator: random.Random
     return Question(skill, text, str(answer))
 
 
-def list_questions(wordings: dict[str, str], generator: random.Random) -> Iterator[Question]:
+def list_questions(
+    wordings: Mapping[str, str], generator: random.Random, grammar: Grammar = DEMO
+) -> Iterator[Question]:
     """Give different questions about lists without end, each skill equally often."""
     seen = set()
     while True:
-        question = list_question(generator.choice(LIST_SKILLS), wordings, generator)
+        question = list_question(generator.choice(grammar.list_skills), wordings, generator, grammar)
         if question.question not in seen:
             seen.add(question.question)
             yield question
@@ -164,7 +135,7 @@ def group_questions(
         yield with_choices(question, wrong, generator)
 
 
-def draw_questions(task: str, facts: list[Fact], seed: int) -> Iterator[Question]:
+def draw_questions(task: str, facts: list[Fact], seed: int, grammar: Grammar = DEMO) -> Iterator[Question]:
     """Give all questions of a task in an order that depends on the seed alone.
 
     The first `DEV_SIZE` are its dev split and the next `TEST_SIZE` its test split; only what follows may be trained on.
@@ -173,35 +144,39 @@ def draw_questions(task: str, facts: list[Fact], seed: int) -> Iterator[Question
         task: A name of `swarm_lightning.demo.TASK_NAMES`.
         facts: The world's facts.
         seed: Seed of the world.
+        grammar: Its words.
 
     Raises:
         ValueError: If there is no task of that name.
     """
     generator = random.Random(f"{task} {seed}")
+    home = grammar.regions[0]
     match task:
         case "atlas":
-            return atlas_questions([fact for fact in facts if fact.region != REGIONS[0]], generator)
+            away = [fact for fact in facts if fact.region != home]
+            return atlas_questions(away, grammar.atlas_wordings, generator)
         case "neighbours":
-            away = {region: lands for region, lands in lands_of(facts).items() if region != REGIONS[0]}
-            return group_questions(away, NEIGHBOUR_WORDINGS, generator)
+            lands = {region: lands for region, lands in lands_of(facts).items() if region != home}
+            return group_questions(lands, grammar.neighbour_wordings, generator)
         case "lists":
-            return list_questions(LIST_WORDINGS, generator)
+            return list_questions(grammar.list_wordings, generator, grammar)
         case "kinds":
-            return group_questions(KINDS, KIND_WORDINGS, generator)
+            return group_questions(grammar.kinds, grammar.kind_wordings, generator)
     raise ValueError(f"Expected a task of the demo world (atlas, neighbours, lists, kinds), but got {task!r}.")
 
 
-def make_task(task: str, seed: int) -> dict[str, str | list[dict[str, str | dict[str, str]]]]:
+def make_task(task: str, seed: int, grammar: Grammar = DEMO) -> dict[str, str | list[dict[str, str | dict[str, str]]]]:
     """Make one task in the package's dataset format.
 
     Args:
         task: A name of `swarm_lightning.demo.TASK_NAMES`.
         seed: Seed of the world.
+        grammar: Its words.
 
     Returns:
         The name, 200 dev records and 1000 test records; no question occurs twice.
     """
-    questions = draw_questions(task, draw_facts(seed), seed)
+    questions = draw_questions(task, draw_facts(seed, grammar), seed, grammar)
     made: dict[str, str | list[dict[str, str | dict[str, str]]]] = {"dataset": task}
     for split, size in (("dev", DEV_SIZE), ("test", TEST_SIZE)):
         records: list[dict[str, str | dict[str, str]]] = []

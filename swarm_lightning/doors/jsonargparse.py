@@ -8,6 +8,8 @@ Relied on, besides what is documented:
   name are found as those of any other class are.
 - a protocol's method that has no annotations is implemented by one that has any, and the same names.
 - the words of its messages: see `UNKNOWN_KEYS`, `CLASS_PATH`, `NO_NAME`, `SEVERAL`, `KEY`, `NO_MAPPING`, `IN_TEXT`.
+- where a setting may be null too, a message says so in lines around the real one, see `_of_one_type`, and what making
+  its class raises is the cause of a ValueError that begins with `NO_MEMBER`.
 - a config file is read by `parse_path`, which hands its text to `parse_string` as `content`.
 - `parser.error(message, ex)` is called with what is wrong, and `parser.exit_on_error` says whether it may exit.
 """
@@ -31,6 +33,7 @@ KEY = re.compile(r'Parser key "(?P<key>[\w.]+)"')
 NO_NAME = re.compile(r"Expected a dot import path string: (?P<name>\w+)$", re.MULTILINE)
 SEVERAL = re.compile(r"Multiple subclasses with name (?P<name>\w+)\.[^:]*: (?P<paths>[\w., ]+)\.")
 NO_MAPPING = "Unexpected config:"
+NO_MEMBER = "Does not validate against any of the Union subtypes"
 IN_TEXT = 'in "<unicode string>"'
 
 
@@ -63,7 +66,7 @@ def complaint_of(message: str) -> Complaint:
     >>> complaint_of("unrecognized arguments: --model.particels 5").unknown_key
     'model.particels'
     """
-    message = message.strip().replace(IN_TEXT, "in the config")
+    message = _of_one_type(message.strip().replace(IN_TEXT, "in the config"))
     if message.startswith(NO_MAPPING):
         return Complaint(message, no_mapping=message.removeprefix(NO_MAPPING).strip())
     place = KEY.search(message)
@@ -78,6 +81,30 @@ def complaint_of(message: str) -> Complaint:
         return Complaint(message, key=key)
     path = CLASS_PATH.search(message)
     return Complaint(message, unknown["key"], None if path is None else path["path"], key=key)
+
+
+def _of_one_type(message: str) -> str:
+    r"""Return a message about a setting that may also be null without the lines that say that it may.
+
+    >>> lines = ["Key:", "  " + NO_MEMBER, "  Subtypes: [...]", "  Errors:", "    - Too long:", "        3 at most"]
+    >>> print(_of_one_type("\n".join([*lines, "    - Expected a <class 'NoneType'>", "  Given value: 5"])))
+    Key:
+      Too long:
+        3 at most
+    """
+    lines = message.splitlines()
+    around = (NO_MEMBER, "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
+    kept = [line for line in lines if not line.lstrip().startswith(around)]
+    marked = [place for place, line in enumerate(kept) if line.lstrip().startswith("- ")]
+    if NO_MEMBER not in message or len(marked) != 1:
+        return message
+    start = kept[marked[0]].index("- ")
+    inner = [line.replace("- ", "", 1) if place == marked[0] else line for place, line in enumerate(kept)]
+    depth = max(0, start - 2)
+    return "\n".join(
+        line[depth if place == marked[0] else depth + 2 :] if place >= marked[0] else line
+        for place, line in enumerate(inner)
+    )
 
 
 class OpenParser(ArgumentParser):
@@ -154,6 +181,16 @@ def classes_of(parser: ArgumentParser, key: str) -> list[str]:
 def arguments_of(class_: type) -> list[str]:
     """Return the names of a class's arguments, those that it hands on to its parents included."""
     return list(ArgumentParser().add_class_arguments(class_))
+
+
+def raised_by_a_class(error: Exception) -> Exception:
+    """Return what a class has raised when it was made, out of what the parser makes of it where null is possible too.
+
+    Args:
+        error: What making the classes of a config has raised.
+    """
+    hidden = isinstance(error, ValueError) and str(error).startswith(NO_MEMBER)
+    return error.__cause__ if hidden and isinstance(error.__cause__, Exception) else error
 
 
 def take_any_types(*methods: Callable[..., Any]) -> None:

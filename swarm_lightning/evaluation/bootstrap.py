@@ -118,6 +118,15 @@ class Gain:
         """Whether the interval holds 0: other examples might tell the opposite."""
         return self.low <= 0 <= self.high
 
+    @property
+    def verdict(self) -> str:
+        """The gain in one word or two: better, within noise, or worse.
+
+        >>> Gain(0.1, 0.05, 0.15).verdict, Gain(0.1, 0.0, 0.2).verdict, Gain(-0.1, -0.2, -0.05).verdict
+        ('better', 'within noise', 'worse')
+        """
+        return "within noise" if self.within_noise else "better" if self.low > 0 else "worse"
+
     def __str__(self) -> str:
         noise = ": within noise" if self.within_noise else ""
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]{noise}"

@@ -13,6 +13,7 @@ import torch
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.memory import RowBudget, is_out_of_memory
+from swarm_lightning.evaluation.progress import Meter
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.tokens import Continuation, encode_continuations, encode_prompts
 
@@ -34,6 +35,7 @@ class Engine:
         tokenizer: The base model's.
         settings: What the user wants of it.
         generated: Tokens generated so far.
+        meter: Counts what is done, while it is done.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Engine:
                 f"resident model, but got {wanted}. Leave it out."
             )
         self.generated = 0
+        self.meter = Meter()
         self._budget = RowBudget(adapted.model)
         self._most_rows: int | None = None  # what memory has been found to hold
         self._prompts: dict[tuple[str, bool], list[int]] = {}

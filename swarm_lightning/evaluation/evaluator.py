@@ -24,6 +24,7 @@ from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_exam
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import BROKEN, ask, prompts_of
+from swarm_lightning.evaluation.progress import Course, Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Rows, Runner, Session
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
@@ -31,6 +32,8 @@ from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
+# What is lost at a kill, and what a signal to end waits for, is a lot: with a large model no more than so many passes.
+MOST_PASSES = 8
 AnyRunner = TypeVar("AnyRunner", bound=Runner)
 OtherRunner = TypeVar("OtherRunner", bound=Runner)
 
@@ -78,6 +81,7 @@ class Evaluator(Generic[AnyRunner]):
         objective: What is asked, and how it is scored.
         ranks: The processes that share the work.
         seed: The run's, which the noise of sampled replies belongs to.
+        watcher: Who is told how evaluations go on; None for nobody.
     """
 
     def __init__(self, runner: AnyRunner, objective: Objective, ranks: Ranks | None = None) -> None:
@@ -92,6 +96,7 @@ class Evaluator(Generic[AnyRunner]):
         self.objective = objective
         self.ranks = Ranks() if ranks is None else ranks
         self.seed = 0
+        self.watcher: Watcher | None = None
         self._count = Count()
         self._rendered: tuple[tuple[Example, ...], list[str]] = ((), [])
 
@@ -226,18 +231,26 @@ class Evaluator(Generic[AnyRunner]):
         # The first rank says how large lots are: free memory may differ between them.
         rows = self.ranks.first(runner.rows_at_once(max(lengths, default=1)))
         before = runner.generated
-        with runner.session(candidates, _by_task(tasks, prompts)) as session:
+        course = Course(self.watcher, runner, self.ranks.count)
+        with course.followed(), runner.session(candidates, _by_task(tasks, prompts)) as session:
             # Where not all candidates share a forward pass, those that do are done with before others are taken up.
+            later = list(waiting)
             for running in groups_of(waiting, runner.at_once):
+                later = later[len(running) :]
                 while asked := self._next(table, running, stakes, rule, wanted):
                     with self.ranks.together():
                         interruption.check()
-                        known, lots = journal.recall(lots_by_task(asked, tasks, lengths, rows, self._lots))
+                        known, lots = journal.recall(
+                            lots_by_task(asked, tasks, lengths, rows, self._lots(sum(map(len, asked.values())), rows))
+                        )
                         found = known if self.ranks.index == 0 else []
+                        left = sum(len(_open(table, wanted, one)) for one in (*asked, *later))
+                        course.round(int((~table.isnan()).sum()), len(known), sum(map(len, lots)), left)
                         for _, share in groupby(self.ranks.share(lots), key=lambda lot: tasks[lot[0][1]]):
                             for lot in share:
                                 tokens = runner.generated
-                                answers = self._ask(session, lot, examples, numbers, whole_replies)
+                                with course.lot(len(lot)):
+                                    answers = self._ask(session, lot, examples, numbers, whole_replies)
                                 journal.keep(lot, answers, runner.generated - tokens)
                                 found.extend(zip(lot, answers, strict=True))
                                 interruption.check()
@@ -254,10 +267,13 @@ class Evaluator(Generic[AnyRunner]):
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)
 
-    @property
-    def _lots(self) -> int:
-        """How many lots a round is cut into: as set, or 4, or for more ranks the next power of two."""
-        return self.runner.settings.lots or max(LEAST_LOTS, 1 << (self.ranks.count - 1).bit_length())
+    def _lots(self, pairs: int, rows: int) -> int:
+        """Return how many lots a round is cut into at most.
+
+        As many as are set; else 4, for more ranks the next power of two, and so many that none takes too long.
+        """
+        enough = math.ceil(pairs / max(MOST_PASSES * rows, LEAST_PAIRS))
+        return self.runner.settings.lots or max(LEAST_LOTS, 1 << (self.ranks.count - 1).bit_length(), enough)
 
     def _merge(self, table: Tensor, found: Sequence[tuple[Pair, Outcome]]) -> Tensor:
         """Return the score table with what all ranks have found in this round."""
@@ -283,7 +299,7 @@ class Evaluator(Generic[AnyRunner]):
             if BROKEN in scores:
                 continue
             if stakes is None:
-                places = [place for place in _wanted(wanted, candidate, len(scores)) if math.isnan(scores[place])]
+                places = _open(table, wanted, candidate)
             else:
                 places = next_examples(
                     scores,
@@ -348,6 +364,12 @@ class Evaluator(Generic[AnyRunner]):
 def _wanted(wanted: Tensor | None, candidate: int, count: int) -> list[int]:
     """Return the places of the examples that a candidate is to be asked, of so many."""
     return list(range(count)) if wanted is None else wanted[candidate].nonzero().flatten().tolist()
+
+
+def _open(table: Tensor, wanted: Tensor | None, candidate: int) -> list[int]:
+    """Return the places of the examples that a candidate is still to be asked, if it is asked all."""
+    scores = table[candidate].tolist()
+    return [place for place in _wanted(wanted, candidate, len(scores)) if math.isnan(scores[place])]
 
 
 def _by_task(tasks: Sequence[str], prompts: Sequence[str]) -> Mapping[str, list[str]]:

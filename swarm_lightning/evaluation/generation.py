@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swarm_lightning.evaluation.batches import Batch, lay_out, queues_of
 from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.progress import Heard
 
 # Given rows and the new tokens of each, tells which of them are over.
 RowsOver = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[bool]]
@@ -36,6 +37,7 @@ class Decoding:
         over: Asked after every new token which rows need no further one.
         choose: Chooses tokens; the most likely ones where not given.
         stop: Strings that end a reply, which `over` looks for: for an engine that looks by itself.
+        heard: Told after every pass how many rows are over, and how many tokens were read.
     """
 
     limit: int
@@ -46,6 +48,7 @@ class Decoding:
     over: RowsOver | None = None
     choose: Choose | None = None
     stop: Sequence[str] = ()
+    heard: Heard | None = None
 
 
 @dataclass
@@ -183,7 +186,7 @@ class _Run:
         for place, row, length in zip(taken, (row for row in batch.rows if row is not None), lengths, strict=True):
             # Between a prefix and the rest of a short row there is padding.
             self.slots[place] = Slot(row, width + skip if skip else length)
-        self._take_in(taken, chosen.tolist())
+        self._take_in(taken, chosen.tolist(), sum(lengths) - skip * len(lengths))
 
     def _first_tokens(self, batch: Batch, sources: list[int], taken: list[int]) -> Tensor:
         from swarm_lightning.evaluation.row_cache import Filling
@@ -229,7 +232,7 @@ class _Run:
         for place in running:
             self.slots[place].columns += 1
         chosen = found.tolist()
-        self._take_in(running, [chosen[place] for place in running])
+        self._take_in(running, [chosen[place] for place in running], len(running))
 
     def _choose(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
         """Choose the next token of rows [B] from their logits [B, V]; -1 where there is none."""
@@ -239,8 +242,13 @@ class _Run:
         drawn = self.decoding.choose(logits, rows, [len(self.replies.tokens[row]) for row in rows])
         return drawn.where(likely != NO_TOKEN, NO_TOKEN)
 
-    def _take_in(self, places: Sequence[int], chosen: Sequence[int]) -> None:
-        """Write down new tokens, and free the slots of rows that are done."""
+    def _take_in(self, places: Sequence[int], chosen: Sequence[int], read: int) -> None:
+        """Write down new tokens, for which so many were read, and free the slots of rows that are done."""
+        self._write_down(places, chosen)
+        if self.decoding.heard is not None:
+            self.decoding.heard(sum(self.slots[place].row is None for place in places), read)
+
+    def _write_down(self, places: Sequence[int], chosen: Sequence[int]) -> None:
         self.replies.generated += len(places)
         going_on = []
         for place, token in zip(places, chosen, strict=True):

@@ -16,6 +16,7 @@ from torch import Tensor
 from swarm_lightning.doors.transformers_output import Places
 from swarm_lightning.evaluation.batches import Batch, lay_out, queues_of
 from swarm_lightning.evaluation.crowd import SHORTEST_PREFIX, Crowd
+from swarm_lightning.evaluation.progress import Heard
 from swarm_lightning.evaluation.tokens import Continuation
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def loglikelihoods(
     slots: int,
     padding: int,
     skip: int = 0,
+    heard: Heard | None = None,
 ) -> list[tuple[float, bool]]:
     """Sum the log-probabilities of continuations' tokens, in float32.
 
@@ -64,13 +66,14 @@ def loglikelihoods(
         slots: Rows of one forward pass at most; with fewer slots than particles, one row of each.
         padding: Id that fills short rows.
         skip: Tokens at the beginning of all rows that are the crowd's prefix and are not fed; 0 for none.
+        heard: Told after every pass how many continuations were summed up, and how many tokens were read for them.
 
     Returns:
         For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
     """
     shortest = skip + SHORTEST_PREFIX if crowd.can_share else None
     rows = rows_of(particles, continuations, shortest)
-    reader = _Reader(crowd, continuations, padding)
+    reader = _Reader(crowd, continuations, padding, heard)
     for picked in _batches(rows, slots):
         reader.read(rows, picked, skip, slots)
     return list(zip(reader.sums.tolist(), (reader.surprises == 0).tolist(), strict=True))
@@ -123,6 +126,12 @@ def _with_tails(particle: int, prompt: tuple[int, ...], members: dict[tuple[int,
     return row
 
 
+def _settled_in(row: Row) -> set[int]:
+    """Return the continuations that are summed up when a row is read: all of its own but those that its tails read."""
+    later = {number for tail in row.tails for numbers in tail.reads.values() for number in numbers}
+    return {number for numbers in row.reads.values() for number in numbers} - later
+
+
 def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:
     """Give the places of rows that share a pass, by particle."""
     queues = queues_of([row.particle for row in rows], [len(row.ids) for row in rows])
@@ -138,10 +147,12 @@ def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:
 class _Reader:
     """Reads rows batch by batch, and sums up what continuations find there."""
 
-    def __init__(self, crowd: Crowd, continuations: Sequence[Continuation], padding: int) -> None:
+    def __init__(
+        self, crowd: Crowd, continuations: Sequence[Continuation], padding: int, heard: Heard | None = None
+    ) -> None:
         self.sums = torch.zeros(len(continuations), dtype=torch.float64)
         self.surprises = torch.zeros(len(continuations), dtype=torch.long)
-        self._crowd, self._continuations, self._padding = crowd, continuations, padding
+        self._crowd, self._continuations, self._padding, self._heard = crowd, continuations, padding, heard
 
     def read(self, rows: Sequence[Row], picked: dict[int, list[int]], skip: int, slots: int) -> None:
         """Read some rows and then their tails.
@@ -214,6 +225,10 @@ class _Reader:
             self.sums.index_add_(0, of, logarithms.cpu().double())
             self.surprises.index_add_(0, of, (logits.argmax(dim=-1)[index] != tokens).long().cpu())
             del logits  # before the next ones are made
+        if self._heard is not None:
+            real = [place for place, picked in enumerate(batch.rows) if picked is not None]
+            settled = sum(len(_settled_in(rows[picked])) for picked in batch.rows if picked is not None)
+            self._heard(settled, int(batch.mask[real].sum()))
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ class EngineSettings:
         shared_prefix: Whether what all prompts begin with (an in-context prompt, a system prompt) is computed once per
             particle.
         lots: Pieces into which a round of questions is cut for the ranks, at most: each has 64 pairs of a particle and
-            an example, or more. null: 4, or for more than 4 ranks the next power of two. A rank beyond this number has
-            nothing to do. With the same `rows` and `lots`, any number of ranks makes the same batches.
+            an example, or more. null: 4, or for more than 4 ranks the next power of two, and with many pairs so many
+            that a lot has 8 forward passes at most. A rank beyond this number has nothing to do. Scores are kept lot by
+            lot. With the same `rows` and `lots`, any number of ranks makes the same batches.
         chunk: With exact_stop, examples that a particle is asked at a time, at least; null: so many that all undecided
             particles together are asked 128. Fewer leave more unasked, in more and smaller batches.
         backend: What runs the model, by its name in the registry of runners: `torch` or `vllm`.

@@ -134,6 +134,7 @@ class TextRows:
                 over=(lambda some, tokens: check([places[row] for row in some], tokens)) if check.needed else None,
                 choose=None if keys is None else Sampler(settings, keys[list(places)]),
                 stop=settings.stop,
+                heard=self._engine.meter.count,
             )
 
         replies = self._model.generate(rows, sequences, settings.max_new_tokens, decoding)

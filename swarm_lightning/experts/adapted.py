@@ -70,7 +70,7 @@ class AdaptedModel:
 
         Args:
             base: The base model; it is changed in place, and can carry one adapted model at a time.
-            pool: The experts, which are checked against the base first.
+            pool: The experts, which are checked against the base first; of none, the base stays as it is.
 
         Raises:
             InputError: If an expert does not belong to this base, the shared config adapts other layers than the
@@ -84,10 +84,11 @@ class AdaptedModel:
         self.layout = pool.layout
         self.batch = BatchShape(flat_rows=not routes_tokens(base.config.get_text_config()))
         self.carried: object = None
-        self.layers = _put_in_layers(base, pool, self.batch)
+        self.layers = _put_in_layers(base, pool, self.batch) if pool.layout.names else []
         base.requires_grad_(False).eval()
         self.forward = ForwardPass(base)  # before the layers carry anything
-        self.load(pool.vectors[:1])
+        if self.layers:
+            self.load(pool.vectors[:1])
 
     @torch.no_grad()
     def load(self, vectors: Vectors) -> None:

@@ -188,17 +188,18 @@ class CheckpointPool:
         return WholeModel(base, self.architecture, self._vector_of(checkpoint))
 
 
-def load_checkpoints(sources: Sequence[str | Found]) -> CheckpointPool:
+def load_checkpoints(sources: Sequence[str | Found], least: int = 2) -> CheckpointPool:
     """Read the headers of full checkpoints and check them against each other.
 
     Args:
         sources: Their folders and hub ids, or what was found there.
+        least: How many there must be.
 
     Raises:
-        InputError: If there are fewer than two, one is given twice or can't be read, or they can't be moved together.
+        InputError: If there are fewer, one is given twice or can't be read, or they can't be moved together.
     """
     found = find_experts(sources)
-    check_found(found)
+    check_found(found, least)
     places = tuple(one.source for one in found)
     checkpoints = [read_checkpoint(one.source, name=one.name) for one in found]
     names = unique_names([checkpoint.name for checkpoint in checkpoints], places)

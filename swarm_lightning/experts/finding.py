@@ -70,13 +70,17 @@ def find_experts(sources: str | Sequence[str | Found]) -> list[Found]:
     return found
 
 
-def check_found(found: Sequence[Found]) -> None:
-    """Refuse fewer than two experts, and one that is given twice.
+def check_found(found: Sequence[Found], least: int = 2) -> None:
+    """Refuse too few experts, and one that is given twice.
+
+    Args:
+        found: The experts.
+        least: How many there must be, 1 or 2.
 
     Raises:
         InputError: It names what was found.
     """
-    if len(found) < 2:
+    if len(found) < least:
         advice = "Add adapters of the same base."
         if any(one.kind == "checkpoint" for one in found):
             advice = "Add full checkpoints of the same architecture."

@@ -77,28 +77,31 @@ class Pool(Protocol):
         """Make the resident model that becomes particles of this pool, out of the base loaded from a source."""
 
 
-def load_experts(sources: str | Sequence[str]) -> Pool:
+def load_experts(sources: str | Sequence[str], least: int = 2) -> Pool:
     """Find, read and check experts of either kind.
 
     Args:
         sources: A folder of expert folders, or a list of expert folders, such folders and hub ids; `demo:experts` and
             `demo:checkpoints` ship with the package.
+        least: How many there must be; with 0, an empty list is a pool of none.
 
     Raises:
-        InputError: If the kinds are mixed, there are fewer than two experts, one is given twice, or they can't be
+        InputError: If the kinds are mixed, there are fewer experts, one is given twice, or they can't be
             combined.
     """
     from swarm_lightning.experts.checkpoint_pool import load_checkpoints
-    from swarm_lightning.experts.pool import load_pool
+    from swarm_lightning.experts.pool import ExpertPool, load_pool
 
     listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    if not listed and least == 0:
+        return ExpertPool.empty()
     named = [
         demo_checkpoints(source) if source.startswith(DEMO_CHECKPOINTS) else source for source in map(os.fspath, listed)
     ]
     found = find_experts(named)
     checkpoints = [one for one in found if one.kind == "checkpoint"]
     if not checkpoints:
-        return load_pool(found)
+        return load_pool(found, least)
     adapters = [one for one in found if one.kind == "adapter"]
     if adapters:
         raise InputError(
@@ -106,4 +109,4 @@ def load_experts(sources: str | Sequence[str]) -> Pool:
             f"{checkpoints[0].source!r} a full checkpoint. Give only adapters, or merge them into their base (PEFT: "
             "merge_and_unload) and give only full checkpoints."
         )
-    return load_checkpoints(found)
+    return load_checkpoints(found, least)

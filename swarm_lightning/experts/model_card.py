@@ -40,6 +40,18 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What was cut off a sum of products to get a smaller rank: of every layer, the part of its norm that is missing.
+
+    `utility` is that of the adapter after it on the validation split, where it was asked.
+    """
+
+    rank: int
+    errors: Mapping[str, float]
+    utility: float | None = None
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """What a model card tells.
 
@@ -59,11 +71,13 @@ class CardFacts:
         validation: Utilities on the split that guided the search.
         test: Utilities on the split that was held back, where known.
         objective: Settings of the objective, by name.
+        guide: What the search followed in its place, how well that ranks, and its utilities, by name; may be empty.
         swarm: Settings of the search, by name.
         seed: Seed of the run.
         iterations: Iterations that were run.
         dtype: What the base was loaded in; another one gives other replies.
         whole: Whether this is a full checkpoint and no adapter.
+        cut: What was cut off to get a smaller rank; None where nothing was to be.
     """
 
     name: str
@@ -75,6 +89,7 @@ class CardFacts:
     validation: Utilities | None = None
     test: Utilities | None = None
     objective: Mapping[str, Any] = field(default_factory=dict)
+    guide: Mapping[str, Any] = field(default_factory=dict)
     swarm: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     iterations: int | None = None
@@ -84,11 +99,19 @@ class CardFacts:
     granularity: str | None = None
     differences_from: str = ""
     notes: Sequence[str] = ()
+    cut: Cut | None = None
 
 
 def render_card(facts: CardFacts) -> str:
     """Return the model card as Markdown with YAML front matter."""
-    parts = [[_front_matter(facts)], _introduction(facts), _scores(facts), _settings(facts), _loading(facts)]
+    parts = [
+        [_front_matter(facts)],
+        _introduction(facts),
+        _scores(facts),
+        _cut(facts.cut),
+        _settings(facts),
+        _loading(facts),
+    ]
     return "\n".join(line for part in parts for line in part)
 
 
@@ -206,9 +229,26 @@ def _gain(split: str, utilities: Utilities) -> list[str]:
     ]
 
 
+def _cut(cut: Cut | None) -> list[str]:
+    if cut is None:
+        return []
+    asked = "" if cut.utility is None else f" On validation the adapter of this rank has {cut.utility:.4f}."
+    rows = (f"| {in_markdown(layer)} | {error:.4f} |" for layer, error in cut.errors.items())
+    return [
+        "## Rank",
+        "",
+        f"The sum of the experts' products was cut to rank {cut.rank} by truncated SVD; the utilities above are "
+        f"those of the sum itself.{asked} What is missing, as Frobenius norm of the difference over that of the sum:",
+        "",
+        *("| layer | relative error |", "| --- | ---: |"),
+        *rows,
+        "",
+    ]
+
+
 def _settings(facts: CardFacts) -> list[str]:
     lines: list[str] = []
-    for title, settings in (("Objective", facts.objective), ("Search", facts.swarm)):
+    for title, settings in (("Objective", facts.objective), ("Guide", facts.guide), ("Search", facts.swarm)):
         if settings:
             rows = (f"| {in_markdown(name)} | {in_markdown(value)} |" for name, value in settings.items())
             lines += [f"## {title}", "", "| setting | value |", "| --- | --- |", *rows, ""]

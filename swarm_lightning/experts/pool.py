@@ -58,6 +58,11 @@ class ExpertPool:
     notes: tuple[str, ...] = ()
     copies: tuple[Mapping[str, StoredTensor], ...] = ()
 
+    @classmethod
+    def empty(cls) -> "ExpertPool":
+        """Return the pool of no experts: its resident model is a base that only answers as itself."""
+        return cls((), (), torch.empty(0, 0), Layout((), ()), {}, "")
+
     def adapters(self) -> list[Adapter]:
         """Return the experts as adapters again, their tensors as views into the rows."""
         parts = zip(self.names, self.sources, self.vectors, strict=True)
@@ -112,18 +117,19 @@ class ExpertPool:
         return AdaptedModel(base, self)
 
 
-def load_pool(sources: str | Sequence[str | Found]) -> ExpertPool:
+def load_pool(sources: str | Sequence[str | Found], least: int = 2) -> ExpertPool:
     """Find, read and check experts, and lay them out as vectors.
 
     Args:
         sources: A folder of adapter folders, or a list of adapter folders, such folders and hub ids, or what was found
             there.
+        least: How many there must be.
 
     Raises:
-        InputError: If there are fewer than two, one is given twice, or they can't be combined.
+        InputError: If there are fewer, one is given twice, or they can't be combined.
     """
     found = find_experts(sources)
-    check_found(found)
+    check_found(found, least)
     adapters = [read_adapter(one.source, one.name) for one in found]
     names = unique_names([adapter.name for adapter in adapters], [adapter.source for adapter in adapters])
     adapters = [replace(adapter, name=name) for adapter, name in zip(adapters, names, strict=True)]

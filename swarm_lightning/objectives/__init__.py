@@ -8,6 +8,7 @@ from swarm_lightning.objectives.abstention import Abstention
 from swarm_lightning.objectives.asking import Asks, Prompts
 from swarm_lightning.objectives.custom import Custom
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.fitting import fitting_objective, refuse_misfit
 from swarm_lightning.objectives.guides import ChoiceLogShare, GoldLikelihood, guide_of
 from swarm_lightning.objectives.harness_task import HarnessTask
 from swarm_lightning.objectives.judge_rating import JudgeRating
@@ -54,5 +55,7 @@ __all__ = [
     "RepliesOnly",
     "RewardModel",
     "Safety",
+    "fitting_objective",
     "guide_of",
+    "refuse_misfit",
 ]

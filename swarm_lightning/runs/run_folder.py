@@ -17,6 +17,12 @@ CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
+LONG_HISTORY = "history.parquet"
+SCORE_TABLES = "score_tables"
+SKETCHES = "sketches"
+REPLIES = "replies"
+RECORD = "run.json"
+SUMMARY = "summary.json"
 # What keeps a run folder for one process; a killed one leaves it.
 LOCK = ".lock"
 VERSION = re.compile(r"version_(\d+)")
@@ -61,6 +67,28 @@ def claim_run_folder(root: str | Path) -> Path:
         with storage_errors(folder), suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
+
+
+def of_iteration(folder: Path, kind: str, iteration: int) -> Path:
+    """Return the file of an iteration, of those of which each iteration has its own.
+
+    Args:
+        folder: The run folder.
+        kind: `score_tables` or `sketches`.
+        iteration: 0 for the first positions.
+    """
+    return folder / kind / f"iteration_{iteration:04d}.safetensors"
+
+
+def iterations_of(folder: Path, kind: str) -> dict[int, Path]:
+    """Return the files that `of_iteration` names and that are there, by their iteration, in order.
+
+    Args:
+        folder: The run folder.
+        kind: `score_tables` or `sketches`.
+    """
+    found = (folder / kind).glob("iteration_*.safetensors")
+    return dict(sorted((int(path.stem.rpartition("_")[2]), path) for path in found))
 
 
 def has_iterations(folder: Path) -> bool:

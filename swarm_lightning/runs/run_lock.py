@@ -77,6 +77,11 @@ def hold_run(folder: Path) -> RunLock:
     return _held[folder]
 
 
+def held_here(folder: Path) -> bool:
+    """Tell whether this process holds a run folder."""
+    return folder.resolve() in _held
+
+
 def _lock(path: Path) -> int:
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -44,8 +44,27 @@ class Bests:
     objective: Objective
     ranks: Ranks
 
+    def ask(self, examples: Sequence[Example]) -> list[list[Outcome]]:
+        """Ask the best initial and the best found expert.
+
+        Args:
+            examples: The examples to ask, M of them.
+
+        Returns:
+            What came of every example, of each of the two [2][M].
+        """
+        space = self.optimizer.space
+        candidates = [space.expert(self.initial), space.vector(self.optimizer.found)]
+        # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
+        return self._ask(candidates, examples, [self.initial, self.optimizer.found_particle])
+
     def score(
-        self, examples: Sequence[Example], ensemble_size: int = 0, win_rates: bool = False, held_back: bool = True
+        self,
+        examples: Sequence[Example],
+        ensemble_size: int = 0,
+        win_rates: bool = False,
+        held_back: bool = True,
+        asked: Sequence[list[Outcome]] = (),
     ) -> tuple[ResultRow, ...]:
         """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
 
@@ -56,22 +75,24 @@ class Bests:
                 so.
             held_back: Whether the search has not seen the examples: then the gain over the best initial expert is
                 measured. On examples that it was guided by, a gain says nothing of others.
+            asked: What `ask` returned for these examples, where there is no ensemble; asked now if empty.
 
         Returns:
             One row each.
         """
         optimizer, initial, count = self.optimizer, self.initial, len(examples)
-        swarm, space = optimizer.swarm, optimizer.space
+        swarm = optimizer.swarm
         chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
-        candidates: list[Vector] = [space.expert(initial), space.vector(optimizer.found)]
-        candidates += [space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()]
-        # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
-        numbers = [initial, optimizer.found_particle, *chosen.tolist()]
-        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
-        outcomes = [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes[:2]]
+        outcomes = list(asked or self.ask(examples))
         named = [(INITIAL, self.pool.names[initial]), (FOUND, optimizer.found_name)]
         if ensemble_size:
-            outcomes.append(vote(evaluation.outcomes[2:], swarm.personal_best_utilities[chosen]))
+            # By themselves: the last digits of a row depend on what shares its batch, in half precision so much that
+            # replies change, and the two above are to score the same with and without an ensemble beside them.
+            voters: list[Vector] = [
+                optimizer.space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()
+            ]
+            ballots = self._ask(voters, examples, chosen.tolist())
+            outcomes.append(vote(ballots, swarm.personal_best_utilities[chosen]))
             named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
         scores = [[outcome.score for outcome in found] for found in outcomes]
         rows = [
@@ -116,6 +137,13 @@ class Bests:
             }
             for example, outcome in zip(prompts, outcomes, strict=True)
         ]
+
+    def _ask(
+        self, candidates: list[Vector], examples: Sequence[Example], numbers: Sequence[int]
+    ) -> list[list[Outcome]]:
+        """Return what candidates [P] make of examples [M], with whole replies: outcomes [P][M]."""
+        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
+        return [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes]
 
     def _win_rate(
         self,

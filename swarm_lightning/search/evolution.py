@@ -23,6 +23,7 @@ def place_start(
     names: Sequence[str],
     examples: int,
     spent: int,
+    seconds: float,
     ask: Callable[[Tensor], Evaluation],
 ) -> dict[str, float]:
     """Put the centre at the best of a few sums of the experts, within the budget.
@@ -34,6 +35,7 @@ def place_start(
         names: Of the n experts.
         examples: Number of examples M.
         spent: (model, example) pairs that the search has asked so far.
+        seconds: How long that took.
         ask: Asks positions [P, D] all examples.
 
     Returns:
@@ -43,7 +45,8 @@ def place_start(
         InputError: If the budget does not hold one pair of candidates a step.
     """
     settings, space = strategy.settings, strategy.space
-    left = strategy.budget - spent - len(CHOICES) * examples
+    budget = strategy.budget(spent / max(seconds, 1e-9))
+    left = budget - spent - len(CHOICES) * examples
     steps = 2 * settings.steps * min(settings.batch, examples)
     asked = 0
 
@@ -58,8 +61,8 @@ def place_start(
         strategy.start(spread(space, starts.best.weights[None])[0], examples, left - asked)
     except ValueError as error:
         raise InputError(
-            f"Expected model.optimizer.evaluations to hold the search, but of {strategy.budget} pairs of a model and "
-            f"an example {spent} go to the experts and {len(CHOICES) * examples} to the choice in the end. {error}"
+            f"Expected model.optimizer.evaluations (the budget) to hold the search, but of {budget} pairs of a model "
+            f"and an example {spent} go to the experts and {len(CHOICES) * examples} to the choice in the end. {error}"
         ) from error
     best = starts.best
     rank_zero_info(

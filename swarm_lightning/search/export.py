@@ -1,5 +1,6 @@
 """Gathers what a model card tells of a particle, from what is known of its search."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +8,12 @@ from torch import Tensor
 
 from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.division import Division
+from swarm_lightning.experts.checks import DOWN, PREFIX, UP
+from swarm_lightning.experts.division import Division, GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.model_card import CardFacts, Share, Utilities, public_name
 from swarm_lightning.experts.product_adapter import ProductAdapter, product_adapter
+from swarm_lightning.experts.products import Groups, Products
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -45,9 +48,11 @@ def card_facts(
     swarm, identity = optimizer.swarm, origin["identity"]
     position = position_of(optimizer, particle)
     if particle is None:
-        found, what = optimizer.found_utility, "the best found expert"
+        found, what = state.after(optimizer), "the best found expert"
     else:
         found, what = float(swarm.personal_best_utilities[particle]), f"the personal best of particle {particle}"
+        if state.guided:  # the objective has been asked about few of them
+            found = state.choices.get(f"particle {particle}", math.nan)
     best, shares = particle is None, optimizer.space.coefficients(position).double()
     granularity = identity.get("coefficients")
     divided = {} if granularity is None else {"coefficients": granularity}
@@ -59,7 +64,9 @@ def card_facts(
         task=origin["task"],
         best_initial_expert=pool.names[initial],
         exported=what,
-        validation=Utilities(float(swarm.initial_utilities[initial]), found, state.examples, tasks),
+        validation=Utilities(
+            float(state.before(optimizer)[initial]), None if math.isnan(found) else found, state.examples, tasks
+        ),
         test=Utilities(
             *(test[0].utility, test[1].utility, test[0].examples, _by_task(test[0].parts, test[1].parts)),
             gain=None if test[1].gain is None else str(test[1].gain),
@@ -67,6 +74,7 @@ def card_facts(
         if test and best
         else None,
         objective=flatten(identity["objective"]),
+        guide=state.guidance(optimizer, initial) if best else {},
         swarm=flatten({setting: identity[setting] for setting in ON_THE_CARD} | divided),
         seed=state.seed,
         iterations=int(swarm.iterations),
@@ -88,16 +96,59 @@ def position_of(optimizer: SearchOptimizer, particle: int | None) -> Tensor:
     return optimizer.found if particle is None else optimizer.swarm.personal_bests[particle]
 
 
-def made_of(found: Vector, division: Division | None) -> Vector | ProductAdapter:
+def made_of(found: Vector, division: Division | None, rank: int | None = None) -> Vector | ProductAdapter:
     """Return the expert that is written: weights as they are, or the one adapter that coefficients of products make.
 
     Args:
         found: What is asked of a position.
         division: What of the experts has a coefficient of its own, where positions are such coefficients.
+        rank: The most that an adapter of products may have in any layer; None for as much as it takes.
+
+    Raises:
+        InputError: If a rank is set where there are no products.
     """
     if division is None or division.weighed is None:
+        check_rank(rank, division)
         return found
-    return product_adapter(*division.weighed, found[:])
+    return product_adapter(*division.weighed, found[:], rank)
+
+
+def check_rank(rank: int | None, division: Division | None) -> None:
+    """Refuse a rank that nothing can be exported with.
+
+    Args:
+        rank: The most that an adapter may have in any layer; None for as much as it takes.
+        division: What of the experts has a coefficient of its own; None where positions are no such coefficients.
+
+    Raises:
+        InputError: If it is below 1, or there are no products that could be cut to it.
+    """
+    if rank is None:
+        return
+    if rank < 1:
+        raise InputError(f"Expected export_rank to be 1 or more, but got {rank}.")
+    if division is None or division.weighed is None:
+        raise InputError(
+            f"Expected export_rank only where adapters' products are searched (model.coefficients), but got {rank}: "
+            "what was found has the form of the experts already. Leave it out."
+        )
+
+
+def products_of(adapter: ProductAdapter) -> GroupedProducts:
+    """Return an adapter as the products of one expert, whose one coefficient is 1 for the adapter itself.
+
+    Args:
+        adapter: Of any ranks.
+    """
+    layers = tuple(adapter.errors)
+    products = Products(
+        ("found",),
+        layers,
+        tuple(adapter.tensors[f"{PREFIX}{layer}{DOWN}"] for layer in layers),
+        tuple(adapter.tensors[f"{PREFIX}{layer}{UP}"] for layer in layers),
+        adapter.config,
+    )
+    return GroupedProducts(products, Groups.of(products, "expert"))
 
 
 def _means_and_ends(shares: Tensor) -> tuple[list[float], list[float], list[float]]:

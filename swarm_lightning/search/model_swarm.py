@@ -6,10 +6,12 @@ stop, record and export. It contains no formula. How a search is set up, saved a
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -17,24 +19,32 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import render_card
+from swarm_lightning.experts.model_card import Cut, render_card
 from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
+from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.comparison import Bests
 from swarm_lightning.search.evolution import hand_over, place_start
-from swarm_lightning.search.export import card_facts, check_particle, made_of, position_of
+from swarm_lightning.search.export import (
+    card_facts,
+    check_particle,
+    check_rank,
+    made_of,
+    position_of,
+    products_of,
+)
+from swarm_lightning.search.guidance import choose_by_objective
+from swarm_lightning.search.guide_check import check_guide
 from swarm_lightning.search.monitors import CheckMonitors
-from swarm_lightning.search.objective import note_parts, objective_state, parts_in, prepare_objective
-from swarm_lightning.search.parts import Asked
-from swarm_lightning.search.prepared import PreparedSearch
+from swarm_lightning.search.objective import note_parts, parts_in, prepare_objective
 from swarm_lightning.search.results import (
     FOUND,
+    INITIAL,
     OF_STEPS,
     ResultRow,
     SearchResult,
@@ -44,17 +54,17 @@ from swarm_lightning.search.results import (
     metrics_of,
     names_of_metrics,
 )
-from swarm_lightning.search.scoring import open_journal, report_broken
-from swarm_lightning.search.settings import Draws, SearchSettings, Storage
+from swarm_lightning.search.scoring import report_broken
+from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.step_length import StepLengthDecay
-from swarm_lightning.vectors import Vector, Vectors
+from swarm_lightning.vectors import Vector
 
 
-class ModelSwarm(PreparedSearch):
+class ModelSwarm(AskingSearch):
     """Searches the weight space between and beyond a pool of experts for a higher utility."""
 
     def __init__(
@@ -62,7 +72,8 @@ class ModelSwarm(PreparedSearch):
         base: str | None = None,
         *,
         experts: str | list[str],
-        objective: Objective,
+        objective: Objective | None = None,
+        guide: GuideChoice = "objective",
         particles: int = 20,
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
@@ -84,7 +95,11 @@ class ModelSwarm(PreparedSearch):
                 checkpoints need none: null takes the first of them.
             experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
                 hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
-            objective: What to ask the model and how to score its replies.
+            objective: What to ask the model and how to score its replies, and what is reported; null for what fits the
+                data: MultipleChoice where the examples have choices, ExactMatch where they have an answer.
+            guide: What the search follows: the `objective` (published), or its `smooth` guide, such as the likelihood
+                of the right answers. A guide is checked on the first positions, and dropped where it does not rank them
+                as the objective does; in the end the objective chooses among the few best.
             particles: Number of particles N >= 2; children of two random experts fill the population up to it.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
@@ -113,11 +128,9 @@ class ModelSwarm(PreparedSearch):
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
-            trust_remote_code, engine, storage, state_folder, coefficients,
+            trust_remote_code, engine, storage, state_folder, coefficients, guide,
         )  # fmt: skip
         super().__init__(settings, objective)
-        # Where the scores of the running iteration are kept until a checkpoint holds them; nowhere by default.
-        self.journal = ScoreJournal()
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Let no callback wait for a number that there is not."""
@@ -128,31 +141,49 @@ class ModelSwarm(PreparedSearch):
 
     # The search.
 
-    def keep_running_scores(self, folder: Path) -> None:
-        """Keep the scores of the running iteration in a folder until a checkpoint holds them."""
-        self.journal = ScoreJournal(folder)
-
     def on_train_start(self) -> None:
         """Evaluate the first positions, unless a checkpoint brought the swarm along."""
         if self.particle_swarm.begun:
+            self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
         self.prepare(examples)
         utilities = self.score(examples)
+        if self.guide is not self.objective:
+            utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
         if isinstance(self.particle_swarm, EvolutionStrategy):
+            spent, seconds = self.state.evaluations, self.ranks.first(self.state.seconds)
             self.state.starts = place_start(
-                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
-                lambda positions: self._ask_in_full(positions, examples),
+                self.particle_swarm, self.pool.names, len(examples), spent, seconds,
+                lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         self._note(examples)
         for logger in self.loggers:
             logger.log_metrics(finite(self.state.metrics), step=0)
 
+    def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
+        """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
+        state, swarm, started = self.state, self.particle_swarm, time.perf_counter()
+        assert state.evaluation is not None
+        evaluation = self.first_scores(examples, self.objective)
+        state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
+        rank_zero_info(str(state.check))
+        if state.guided:
+            state.reported = evaluation.utilities
+            parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
+            state.parts = {INITIAL: parts} if parts else {}
+            state.add(evaluation, time.perf_counter() - started)
+            return utilities
+        state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
+        state.count(time.perf_counter() - started, len(examples))
+        return evaluation.utilities
+
     def prepare(self, examples: Sequence[Example]) -> None:
         """Let the objective measure what it needs on the base, before anything is scored."""
         self._parts.sharing.measure(
-            self._asked, lambda: prepare_objective(self.objective, self.evaluator, self.ranks, examples)
+            self.asked_of(self.objective),
+            lambda: prepare_objective(self.objective, self.evaluator, self.ranks, examples),
         )
 
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
@@ -176,18 +207,35 @@ class ModelSwarm(PreparedSearch):
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
-        strategy = self.particle_swarm
-        if isinstance(strategy, EvolutionStrategy) and not strategy.chosen:
-            state, count = self.state, len(self.pool.names)
-            state.choices, scores = hand_over(
-                strategy, count, self.best_initial, lambda positions: self._ask_in_full(positions, examples)
-            )
-            state.parts = {**state.parts, FOUND: parts_in(self.objective, scores, examples)}
+        optimizer, state = self.particle_swarm, self.state
+
+        def ask(positions: Tensor, numbers: Sequence[int] | None = None) -> Evaluation:
+            return self.ask_in_full(positions, examples, self.objective, numbers)
+
+        if self._open:
+            if isinstance(optimizer, EvolutionStrategy):
+                state.choices, scores = hand_over(optimizer, len(self.pool.names), self.best_initial, ask)
+            else:
+                assert isinstance(optimizer, ParticleSwarm)
+                state.choices, scores = choose_by_objective(optimizer, ask)
+            parts = parts_in(self.objective, scores, examples)
+            state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
+
+    @property
+    def _open(self) -> bool:
+        """Whether it is still to be settled what the search stands for."""
+        optimizer = self.particle_swarm
+        return (self.state.guided or isinstance(optimizer, EvolutionStrategy)) and not optimizer.chosen
+
+    def on_train_epoch_end(self) -> None:
+        """Settle it where a callback has ended the search, before the last checkpoint is saved."""
+        if self.trainer.should_stop and self.state.evaluation is not None and self._open:
+            self._end(next(iter(self.trainer.train_dataloader or ())))
 
     def on_train_end(self) -> None:
         """Settle it also where a limit of the trainer has ended the search."""
-        if isinstance(self.particle_swarm, EvolutionStrategy) and not self.particle_swarm.chosen:
+        if self._open:
             self._end(next(iter(self.trainer.train_dataloader or ())))
 
     def score(self, examples: Sequence[Example]) -> Tensor:
@@ -214,39 +262,15 @@ class ModelSwarm(PreparedSearch):
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
         """Ask the candidates that are due what has to be found out about them."""
         swarm = self.particle_swarm
+        if not swarm.begun:
+            return self.first_scores(examples, self.followed)
         positions, wanted = swarm.space.vectors(swarm.candidates), swarm.wanted
         # Candidates that are compared with each other, and are no particles, are sampled with the same random numbers.
         numbers = None if wanted is None else [0] * len(positions)
-        self._open_journal(examples, positions)
-
-        def ask(due: Tensor) -> Evaluation:
-            return self.evaluator.evaluate(
-                positions, examples, due, stakes, numbers=numbers, journal=self.journal, wanted=wanted
-            )
-
-        return ask(swarm.due) if swarm.begun else self._parts.sharing.first_scores(self._asked, positions, ask)
-
-    def _ask_in_full(self, positions: Tensor, examples: Sequence[Example]) -> Evaluation:
-        """Ask positions [P, D] beside the candidates of a step everything, and count it."""
-        started = time.perf_counter()
-        vectors = self.particle_swarm.space.vectors(positions)
-        self._open_journal(examples, vectors)
-        numbers = [0] * len(positions)
-        evaluation = self.evaluator.evaluate(vectors, examples, numbers=numbers, journal=self.journal)
-        self.state.add(evaluation, time.perf_counter() - started)
-        return evaluation
-
-    def _open_journal(self, examples: Sequence[Example], vectors: Vectors) -> None:
-        if self.journal.keeps:
-            swarm = self.particle_swarm
-            iteration = int(swarm.swarm.iterations) if swarm.begun else None
-            now = (self.state.seed, iteration, objective_state(self.objective))
-            open_journal(self.journal, self.identity, now, examples, vectors, self.ranks)
-
-    @property
-    def _asked(self) -> Asked:
-        device = self.trainer.strategy.root_device.type
-        return Asked(self.objective, self.identity, self.state.seed, self.settings.dtype, device)
+        self.open_journal(examples, positions, self.followed)
+        return self.evaluator_of(self.followed).evaluate(
+            positions, examples, swarm.due, stakes, numbers=numbers, journal=self.journal, wanted=wanted
+        )
 
     def _note(self, examples: Sequence[Example]) -> None:
         """Note what the iteration that has just ended has brought."""
@@ -256,12 +280,14 @@ class ModelSwarm(PreparedSearch):
             start = next(iter(state.starts.values()))
             state.metrics = measure_steps(swarm, state.evaluation, state.scoring_seconds, state.broken, start)
             return
-        state.parts = note_parts(
-            self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
-        )
-        state.metrics = measure(
-            swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, state.parts
-        )
+        if state.guided:
+            scores = state.scores.best[int(swarm.swarm.best_particle)]
+            parts = {FOUND: parts_in(self.followed, scores, examples)}
+        else:
+            parts = state.parts = note_parts(
+                self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
+            )
+        state.metrics = measure(swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts)
 
     def on_fit_end(self) -> None:
         """Remove what no checkpoint needs."""
@@ -274,8 +300,8 @@ class ModelSwarm(PreparedSearch):
 
     @property
     def best_initial(self) -> int:
-        """Index of the best expert among those the user brought, by the utility before the first iteration."""
-        utilities = self.swarm.initial_utilities[: len(self.pool.names)]
+        """Index of the best expert among those the user brought, by the objective before the first iteration."""
+        utilities = self.state.before(self.particle_swarm)[: len(self.pool.names)]
         return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
 
     @property
@@ -293,7 +319,10 @@ class ModelSwarm(PreparedSearch):
             The summary, the same object at every call.
         """
         if self.state.result is None:
-            rows = self.bests.score(test) if test else ()
+            rows: tuple[ResultRow, ...] = ()
+            if test:
+                self.state.tested = self.bests.ask(test)
+                rows = self.bests.score(test, asked=self.state.tested)
             self.state.result = self.state.sum_up(self.particle_swarm, self.best_initial, self.pool.names, rows)
         return self.state.result
 
@@ -322,6 +351,8 @@ class ModelSwarm(PreparedSearch):
         test: Sequence[ResultRow] = (),
         overwrite: bool = False,
         max_shard_size: str = SHARD,
+        rank: int | None = None,
+        utility_of_cut: float | None = None,
     ) -> Path:
         """Write the best found expert, or the personal best of a particle, with a model card.
 
@@ -333,12 +364,14 @@ class ModelSwarm(PreparedSearch):
             test: The best initial and the best found expert on the test split, where they were scored.
             overwrite: Whether an existing folder may be replaced.
             max_shard_size: Size of a weight file of a full checkpoint at most.
+            rank: What an adapter of products is cut to; None for as much as it takes.
+            utility_of_cut: What `utility_of_cut` said of it, where it was asked.
 
         Returns:
             The folder.
 
         Raises:
-            InputError: If there is no such particle, or the folder can't be written.
+            InputError: If there is no such particle, no products that could be cut, or the folder can't be written.
         """
         swarm = self.particle_swarm
         if particle is not None:
@@ -346,14 +379,35 @@ class ModelSwarm(PreparedSearch):
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
         facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
+        made = self.made(position_of(swarm, particle), rank)
+        if rank is not None and isinstance(made, ProductAdapter):
+            facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
         return export_expert(
-            folder, self.made(position_of(swarm, particle)), self.pool, render_card(facts), origin["base"], self.base,
+            folder, made, self.pool, render_card(facts), origin["base"], self.base,
             self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
         )  # fmt: skip
 
-    def made(self, position: Tensor) -> Vector | ProductAdapter:
+    def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:
         """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
-        return made_of(self.particle_swarm.space.vector(position), self._parts.division)
+        return made_of(self.particle_swarm.space.vector(position), self._parts.division, rank)
+
+    def check_rank(self, rank: int | None) -> None:
+        """Refuse a rank that nothing can be exported with; see `export.check_rank`."""
+        check_rank(rank, self._parts.division)
+
+    def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
+        """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
+
+        Args:
+            rank: The most that it may have in any layer.
+            particle: Whose personal best; None for the best found expert.
+        """
+        made = self.made(position_of(self.particle_swarm, particle), rank)
+        assert isinstance(made, ProductAdapter)
+        evaluator = self.products_evaluator(products_of(made))
+        examples = next(iter(self.trainer.train_dataloader or ()))
+        numbers = [self.particle_swarm.found_particle if particle is None else particle]
+        return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 
     def release_swarm(self) -> None:
         """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""

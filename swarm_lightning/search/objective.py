@@ -14,6 +14,7 @@ from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.objectives.fitting import fitting_objective, refuse_misfit
 from swarm_lightning.objectives.protocol import HasTasks, KeepsState, MeasuresTheBase, Objective
 from swarm_lightning.objectives.utility import parts_of
 from swarm_lightning.search.results import FOUND, INITIAL
@@ -59,6 +60,45 @@ def check_tasks(objective: Objective, splits: ExampleSplits | None) -> None:
             f"Expected the same tasks in model.objective and data.dataset, but {' and '.join(lacking)}. Give every "
             "task an objective and a dataset."
         )
+
+
+def check_data(objective: Objective, splits: ExampleSplits | None) -> None:
+    """Refuse an objective and data that do not go together, before anything is loaded or written.
+
+    Args:
+        objective: What will be asked.
+        splits: The data; None where it is the user's own, and seen only when it comes.
+
+    Raises:
+        InputError: If they have not the same tasks, or the examples have nothing of what the objective needs.
+    """
+    check_tasks(objective, splits)
+    if splits is None:
+        return
+    examples = (*splits.validation, *splits.test)
+    if isinstance(objective, HasTasks):
+        for task, part in objective.tasks.items():
+            own = [example for example in examples if example.task == task]
+            refuse_misfit(type(part).__name__, own, f"the task {task}")
+        return
+    refuse_misfit(type(objective).__name__, examples, repr(splits.name))
+
+
+def chosen_objective(splits: ExampleSplits | None) -> Objective:
+    """Return the objective that is taken where the user names none; see `fitting_objective`.
+
+    Args:
+        splits: The data; None where it is the user's own.
+
+    Raises:
+        InputError: If the data do not say how they are to be scored.
+    """
+    if splits is None:
+        raise InputError(
+            "Expected an objective, because the examples of a dataloader of your own say nothing about one, but got "
+            "none. Name one, as in ModelSwarm(objective=ExactMatch(), ...)."
+        )
+    return fitting_objective((*splits.validation, *splits.test), repr(splits.name))
 
 
 def parts_in(objective: Objective, scores: Tensor, examples: Sequence[Example]) -> dict[str, float]:

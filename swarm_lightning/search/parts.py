@@ -124,13 +124,15 @@ class Parts:
         sharing: What is left to others.
     """
 
-    def __init__(self, settings: SearchSettings) -> None:
+    def __init__(self, settings: SearchSettings, least_experts: int = 2) -> None:
         """Begin with nothing loaded.
 
         Args:
             settings: Of the search.
+            least_experts: How many experts there must be.
         """
         self.settings = settings
+        self._least_experts = least_experts
         self.sharing: Sharing = Alone()
         self._pool: Pool | None = None
         self._division: Division | None = None
@@ -142,7 +144,7 @@ class Parts:
     def pool(self) -> Pool:
         """The experts, read from their sources at the first use."""
         if self._pool is None:
-            self._pool = load_experts(self.settings.experts)
+            self._pool = load_experts(self.settings.experts, self._least_experts)
         return self._pool
 
     @property

@@ -57,11 +57,8 @@ class Population:
             self.schedule: LRScheduler = settings.scheduler(self.swarm)
         except ValueError as error:
             raise InputError(str(error)) from error
-        if isinstance(self.swarm, EvolutionStrategy) and settings.coefficients is None:
-            raise InputError(
-                "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
-                "null. Set it to module, or to another of its choices."
-            )
+        if isinstance(self.swarm, EvolutionStrategy):
+            _check_evolution(settings)
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
         of_schedule = {name: value for name, value in state.items() if name[0] != "_" and name != "last_epoch"}
         self.said: Mapping[str, Any] = {
@@ -69,6 +66,7 @@ class Population:
             "scheduler": {"class": type(self.schedule).__qualname__, **of_schedule},
         }
         self.used = False
+        self._experts = 0
 
     @property
     def space(self) -> Space:
@@ -86,7 +84,8 @@ class Population:
         Raises:
             InputError: If there is any such thing; what the space refuses is refused on all ranks.
         """
-        self.settings.check_population(experts)
+        if self.swarm.moves_particles:
+            self.settings.check_population(experts)
         kernel = self.swarm.defaults.get("kernel", "plain")
         with refusals():
             SPACES[self.settings.space].check(Circumstances(kernel, self.settings.start, ranks, keeps_all))
@@ -112,6 +111,7 @@ class Population:
             groups=() if division is None else division.names,
             division=() if division is None else division.tensors,
         )
+        self._experts = len(pool.names)
         self.swarm.enter(SPACES[name](material))
 
     def begin(self, generator: torch.Generator) -> None:
@@ -125,7 +125,7 @@ class Population:
         """
         self.used = True
         if self.space.writes:
-            self.positions.data = self.space.empty(self.settings.particles)
+            self.positions.data = self.space.empty(self._count)
         else:
             self._make_first(generator)
 
@@ -145,8 +145,13 @@ class Population:
         settings = self.settings
         with refusals():
             self.positions.data = self.space.first_positions(
-                settings.start, settings.particles, settings.child_span, generator
+                settings.start, self._count, settings.child_span, generator
             )
+
+    @property
+    def _count(self) -> int:
+        """How many first positions there are: children of experts that never move would only cost evaluations."""
+        return self.settings.particles if self.swarm.moves_particles else self._experts
 
     def resume(self, record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> None:
         """Find what a checkpoint names; its positions and the optimizer's state come by themselves.
@@ -179,6 +184,24 @@ class Population:
         """
         self.swarm.state.clear()
         self.positions.data = self.positions.data.new_empty(0, 0)
+
+
+def _check_evolution(settings: SearchSettings) -> None:
+    """Refuse what an evolution strategy can't move or begin with.
+
+    Raises:
+        InputError: If positions are no coefficients, or the population is to begin with more than the experts.
+    """
+    if settings.coefficients is None:
+        raise InputError(
+            "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
+            "null. Set it to module, or to another of its choices."
+        )
+    if settings.start.kind != "experts":
+        raise InputError(
+            f"Expected model.start.kind to be experts with EvolutionStrategy, which begins with the best of a few sums "
+            f"of them, but got {settings.start.kind}. Leave it out."
+        )
 
 
 def held_in(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run
-from swarm_lightning.search.objective import check_tasks, load_objective_state, objective_state
+from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
 from swarm_lightning.search.parts import Parts, Sharing
 from swarm_lightning.search.population import Population, return_freed_memory
 from swarm_lightning.search.settings import SearchSettings, identity_of
@@ -49,30 +52,35 @@ class PreparedSearch(L.LightningModule):
 
     Attributes:
         settings: Of the search.
-        objective: What is asked.
         state: What it knows and has done.
         ranks: The processes that share the work; all of them after `setup`.
         positions: The one parameter.
     """
 
-    def __init__(self, settings: SearchSettings, objective: Objective) -> None:
+    def __init__(self, settings: SearchSettings, objective: Objective | None) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
             settings: Of the search.
-            objective: What to ask.
+            objective: What to ask; None for what fits the data.
 
         Raises:
-            InputError: If the optimizer or the schedule refuses its settings.
+            InputError: If the optimizer or the schedule refuses its settings, or a smooth guide is to be followed and
+                the objective has none.
         """
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
-        self.objective = objective
+        self._objective = objective
+        self._guide: Objective | None = None
+        self._by_guide: Evaluator | None = None
+        if objective is not None:
+            _ = self.guide
         self.state = SearchState()
         self.ranks = Ranks()
         self.positions: torch.nn.Parameter
         self._parts = Parts(settings)
+        self._watcher: Watcher | None = None
         self._take_population(Population(settings))
 
     def share(self, sharing: Sharing) -> None:
@@ -83,6 +91,10 @@ class PreparedSearch(L.LightningModule):
         """
         self._parts.sharing = sharing
 
+    def watch(self, watcher: Watcher | None) -> None:
+        """Let somebody know how evaluations go on; None for nobody."""
+        self._watcher = watcher
+
     def sample_by(self, seed: int) -> None:
         """Draw sampled replies by another seed than the last search's.
 
@@ -92,9 +104,30 @@ class PreparedSearch(L.LightningModule):
         self.state.seed = seed
 
     def prepare_data(self) -> None:
-        """Read the experts and check them against each other, before anything is written."""
+        """Check the data, then read the experts and check them against each other, before anything is written."""
+        check_data(self.objective, self.splits)
         _ = self.pool, self._parts.division
-        check_tasks(self.objective, self.splits)
+
+    @property
+    def objective(self) -> Objective:
+        """What is asked; where none was given, what fits the data of the trainer."""
+        if self._objective is None:
+            self._objective = chosen_objective(self.splits)
+            rank_zero_info(
+                f"No objective was given: {type(self._objective).__name__} is taken, which fits what the examples have."
+            )
+        return self._objective
+
+    @property
+    def guide(self) -> Objective:
+        """What the search is to follow: the objective itself, or its smooth guide.
+
+        Raises:
+            InputError: If a smooth guide is to be followed, and the objective has none.
+        """
+        if self._guide is None:
+            self._guide = guide_of(self.objective) if self.settings.guide == "smooth" else self.objective
+        return self._guide
 
     @property
     def pool(self) -> Pool:
@@ -105,6 +138,24 @@ class PreparedSearch(L.LightningModule):
     def evaluator(self) -> Evaluator:
         """What scores what the space makes of positions; there after `setup`."""
         return self._seeded(self._parts.evaluator)
+
+    @property
+    def followed(self) -> Objective:
+        """What the search follows: its guide, unless that was dropped."""
+        check = self.state.check
+        return self.guide if check is None or check.followed else self.objective
+
+    def evaluator_of(self, objective: Objective) -> Evaluator:
+        """Return what scores what the space makes of positions by the objective or by the guide.
+
+        Args:
+            objective: Which of them.
+        """
+        if objective is self.objective:
+            return self.evaluator
+        if self._by_guide is None:  # it remembers the prompts
+            self._by_guide = self._parts.evaluator.asking(objective)
+        return self._seeded(self._by_guide)
 
     @property
     def weights_evaluator(self) -> Evaluator:
@@ -121,6 +172,7 @@ class PreparedSearch(L.LightningModule):
 
     def _seeded(self, evaluator: Evaluator) -> Evaluator:
         evaluator.seed = self.state.seed or 0  # which a checkpoint may have brought along
+        evaluator.watcher = self._watcher
         return evaluator
 
     @property

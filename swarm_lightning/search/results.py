@@ -76,6 +76,9 @@ class SearchResult:
             first; empty for a swarm.
         choices: The utility on the validation split of everything that was chosen among in the end, by name; empty
             where nothing was.
+        guide: How the guide that the search was to follow ranks the first positions, whether it was followed, and its
+            utility of the best initial expert and of what was found; empty where the objective was followed from the
+            beginning.
     """
 
     validation: tuple[ResultRow, ...]
@@ -88,11 +91,13 @@ class SearchResult:
     generated_tokens: int
     starts: Mapping[str, float] = field(default_factory=dict)
     choices: Mapping[str, float] = field(default_factory=dict)
+    guide: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values."""
+        """Return the result as plain values, without a guide where there is none."""
         rows = {name: [row.to_dict() for row in getattr(self, name)] for name in ("validation", "test")}
-        return asdict(self) | rows
+        values = asdict(self) | rows
+        return values if self.guide else {name: value for name, value in values.items() if name != "guide"}
 
 
 def metrics_of(rows: Sequence[ResultRow], split: str) -> dict[str, float]:

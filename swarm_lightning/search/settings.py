@@ -31,6 +31,7 @@ else:  # what the registry of spaces names: a further one is a line there and no
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 OF_COEFFICIENTS = "/coefficients"
+GuideChoice = Literal["objective", "smooth"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 
@@ -53,6 +54,7 @@ class SearchSettings:
     storage: Storage
     state_folder: str | None
     coefficients: Granularity | None = None
+    guide: GuideChoice = "objective"
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -62,6 +64,8 @@ class SearchSettings:
             raise InputError(f"Expected child_span to be above 0 and finite, but got {self.child_span}.")
         if self.ensemble_size < 1:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
+        if self.guide not in get_args(GuideChoice):
+            raise InputError(f"Expected guide to be one of {', '.join(get_args(GuideChoice))}, but got {self.guide!r}.")
         if self.draws not in get_args(Draws):
             raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
@@ -142,6 +146,8 @@ def identity_of(
         "coefficients": settings.coefficients,
         # What runs the model is no part of a search, but for the last digits: those of torch are what there was first.
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
+        # Searches from before there was a choice followed the objective.
+        "guide": None if settings.guide == "objective" else settings.guide,
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),

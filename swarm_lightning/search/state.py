@@ -4,8 +4,9 @@ Lightning stores the positions and the optimizer's state; here is all that is ad
 values, so that a resumed search goes on as the uninterrupted one would.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -15,9 +16,12 @@ from torch import Tensor
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.objectives.protocol import Outcome
+from swarm_lightning.search.guide_check import GuideCheck
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
 from swarm_lightning.search.scoring import ScoreMemory
 from swarm_lightning.search.settings import check_same_search
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 KEY = "swarm_lightning"
@@ -41,12 +45,15 @@ class SearchState:
         choices: The utility of everything that was chosen among in the end, by name.
         scores: What is known of scores.
         generator: Source of the random numbers before the swarm begins; from then on its state is the swarm's.
+        check: How the guide ranks the first positions; None where the search follows its objective from the beginning.
+        reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
         scoring_seconds: How long it took.
         broken: Which particles it found broken [N] bool.
         metrics: What is logged of the latest iteration, by name. All are unitless but the seconds.
         rows: The table of the latest validation or test.
+        tested: What the best initial and the best found expert made of the test split [2][M], once it is scored.
         result: The summary, once the search has ended.
         origin: What a checkpoint says of its search, where the swarm was taken out of one to be looked at.
     """
@@ -61,11 +68,14 @@ class SearchState:
     choices: dict[str, float] = field(default_factory=dict)
     scores: ScoreMemory = field(default_factory=ScoreMemory)
     generator: torch.Generator = field(default_factory=torch.Generator)
+    check: GuideCheck | None = None
+    reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     evaluation: Evaluation | None = None
     scoring_seconds: float = 0.0
     broken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     metrics: dict[str, float] = field(default_factory=dict)
     rows: tuple[ResultRow, ...] = ()
+    tested: list[list[Outcome]] = field(default_factory=list)
     result: SearchResult | None = None
     origin: dict[str, Any] | None = None
 
@@ -79,7 +89,44 @@ class SearchState:
         self.generator.manual_seed(seed)
         self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
-        self.evaluation, self.origin = None, None
+        self.evaluation, self.origin, self.check = None, None, None
+
+    @property
+    def guided(self) -> bool:
+        """Whether the search follows a guide, so that its utilities are not those that are reported."""
+        return self.check is not None and self.check.followed
+
+    def before(self, optimizer: SearchOptimizer) -> Tensor:
+        """Return the utilities of the first positions by the objective [N].
+
+        Args:
+            optimizer: Which has begun.
+        """
+        return self.reported if self.guided or not optimizer.begun else optimizer.swarm.initial_utilities
+
+    def after(self, optimizer: SearchOptimizer) -> float:
+        """Return the utility of what was found by the objective; NaN while only a guide has spoken.
+
+        Args:
+            optimizer: Which has found it.
+        """
+        return math.nan if self.guided and not optimizer.chosen else optimizer.found_utility
+
+    def guidance(self, optimizer: SearchOptimizer, initial: int) -> dict[str, Any]:
+        """Say how the search was guided, as plain values; nothing where it followed its objective from the beginning.
+
+        Args:
+            optimizer: What has searched.
+            initial: Which particle is the best initial expert.
+        """
+        if self.check is None:
+            return {}
+        told = {}
+        if self.guided and isinstance(optimizer, ParticleSwarm):
+            swarm = optimizer.swarm
+            told["before"] = float(swarm.initial_utilities[initial])
+            told["after"] = float(swarm.personal_best_utilities[optimizer.found_particle])
+        return {**asdict(self.check), **told}
 
     def take_scores(self, evaluation: Evaluation, broken: Tensor, optimizer: SearchOptimizer) -> None:
         """Take in an evaluation, before the swarm does.
@@ -133,7 +180,7 @@ class SearchState:
             test: What the best ones score on the test split; empty where there is none.
         """
         swarm = optimizer.swarm
-        before, after = float(swarm.initial_utilities[initial]), optimizer.found_utility
+        before, after = float(self.before(optimizer)[initial]), self.after(optimizer)
         return SearchResult(
             validation=(
                 ResultRow(INITIAL, names[initial], before, self.examples, parts=self.parts.get(INITIAL, {})),
@@ -148,13 +195,15 @@ class SearchState:
             generated_tokens=self.generated_tokens,
             starts=self.starts,
             choices=self.choices,
+            guide=self.guidance(optimizer, initial),
         )
 
     def record(self) -> dict[str, Any]:
         """Return what a checkpoint holds of the state itself."""
         counts = {name: getattr(self, name) for name in COUNTS}
         kept = {"parts": self.parts, "starts": self.starts, "choices": self.choices}
-        return {**counts, "scores": self.scores.state_dict(), **kept}
+        guided = {} if self.check is None else {"check": asdict(self.check), "reported": self.reported}
+        return {**counts, "scores": self.scores.state_dict(), **kept, **guided}
 
     def resume(self, record: Mapping[str, Any]) -> None:
         """Take up what `record` returned.
@@ -166,6 +215,8 @@ class SearchState:
             setattr(self, name, record[name])
         self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])
+        self.check = GuideCheck(**record["check"]) if "check" in record else None
+        self.reported = record.get("reported", self.reported)
 
 
 def record_in(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on.
 CHOICES = ("best expert", "mean of the experts", "start", "last centre", "mean of the last centres")
-CHOSEN = ("choice", "chosen", "chosen_utility")
 CENTRE = tuple(Centre.__dataclass_fields__)
 BUDGET = 44_000
 
@@ -31,7 +30,7 @@ class EvolutionStrategy(SearchOptimizer):
     search is `done`, and `choose` in the end.
 
     >>> positions = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    >>> strategy = EvolutionStrategy([positions], lr=0.2, steps=20, batch=1)
+    >>> strategy = EvolutionStrategy([positions], step_length=0.2, steps=20, batch=1)
     >>> worth = lambda points: -(points - torch.tensor([0.5, 0.5])).norm(dim=1)
     >>> strategy.begin(worth(positions), torch.Generator().manual_seed(1))
     >>> strategy.start(positions[0], examples=1, evaluations=800)
@@ -48,20 +47,21 @@ class EvolutionStrategy(SearchOptimizer):
     def __init__(
         self,
         params: Iterable[Tensor],
-        lr: float = 0.02,
+        step_length: float = 0.02,
         evaluations: int = BUDGET,
         steps: int = 24,
         batch: int = 8,
         deviation: float = 0.06,
         momentum: float = 0.8,
         averaged: float = 1 / 3,
+        minutes: float | None = None,
     ) -> None:
         """Take the positions and the settings of the search.
 
         Args:
             params: Exactly one tensor: the first positions [N, D], which are asked in full and stay.
-            lr: How far the first step goes per number of the position, > 0. Steps get shorter by themselves, down to 0
-                behind the last one; a schedule multiplies them further.
+            step_length: How far the first step goes per number of the position, > 0: the learning rate. Steps get
+                shorter by themselves, down to 0 behind the last one; a schedule multiplies them further.
             evaluations: (model, example) pairs that the whole search may ask, from the first positions to the choice in
                 the end. What the steps get of it is shared out to pairs of candidates.
             steps: Steps of the search, >= 1.
@@ -69,6 +69,8 @@ class EvolutionStrategy(SearchOptimizer):
             deviation: How far candidates lie from the centre, > 0: the standard deviation of each number.
             momentum: How much of the direction of earlier steps stays, in [0, 1).
             averaged: Share of the steps, in (0, 1], whose centres are averaged to what is found: the last ones.
+            minutes: What the search may take, about, > 0: as many evaluations as fit into it at the speed at which the
+                experts were asked, and no more than `evaluations`. What is found then depends on the machine's speed.
 
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.
@@ -77,7 +79,10 @@ class EvolutionStrategy(SearchOptimizer):
             raise ValueError(f"Expected evaluations to be a whole number of 1 or more, but got {evaluations!r}.")
         settings = EvolutionSettings(steps, batch, deviation, momentum=momentum, averaged=averaged).to_dict()
         del settings["step_length"]
-        super().__init__(params, lr, {"evaluations": evaluations, **settings})
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"Expected minutes to be above 0 and finite, but got {minutes}.")
+        timed = {} if minutes is None else {"minutes": minutes}  # without: the identity of searches by evaluations
+        super().__init__(params, step_length, {"evaluations": evaluations, **settings, **timed})
         self._pairs: Pairs | None = None
 
     @property
@@ -86,10 +91,15 @@ class EvolutionStrategy(SearchOptimizer):
         group = self.param_groups[0]
         return EvolutionSettings.from_group({**group, "step_length": group["lr"]})
 
-    @property
-    def budget(self) -> int:
-        """(model, example) pairs that the whole search may ask."""
-        return int(self.param_groups[0]["evaluations"])
+    def budget(self, per_second: float) -> int:
+        """Return how many (model, example) pairs the whole search may ask.
+
+        Args:
+            per_second: How many of them are asked in a second.
+        """
+        group = self.param_groups[0]
+        evaluations, minutes = int(group["evaluations"]), group.get("minutes")
+        return evaluations if minutes is None else min(evaluations, int(60 * minutes * per_second))
 
     @property
     def step_length(self) -> float:
@@ -106,11 +116,6 @@ class EvolutionStrategy(SearchOptimizer):
     def most_steps(self) -> int:
         """How many steps it does."""
         return self.settings.steps
-
-    @property
-    def chosen(self) -> bool:
-        """Whether it is settled what the search stands for."""
-        return self.begun and "chosen" in self._memory()
 
     @property
     def centre(self) -> Centre:
@@ -228,10 +233,8 @@ class EvolutionStrategy(SearchOptimizer):
         centre, self._pairs = evolution.ask(self.centre, settings, self.pairs, generator)
         utilities = closure()
         self._remember(evolution.tell(centre, settings, length, self._pairs, utilities), generator)
-        memory = self._memory()
-        memory["iterations"] += 1
-        for name in CHOSEN:  # a search that goes on has not ended
-            memory.pop(name, None)
+        self._memory()["iterations"] += 1
+        self._forget_choice()
         return utilities.clone()
 
     def choose(self, choice: int, position: Tensor, utility: float) -> None:

@@ -95,6 +95,31 @@ class ParticleSwarm(SearchOptimizer):
         """The particles [N] bool whose numbers the running step has made NaN or infinite."""
         return self._candidates.lost
 
+    @property
+    def found(self) -> Tensor:
+        """The position [D] that the search stands for: the global best, or the personal best that was chosen."""
+        return self.swarm.personal_bests[self.found_particle] if self.chosen else self.swarm.global_best
+
+    @property
+    def found_utility(self) -> float:
+        """Its utility, as it was told or chosen by."""
+        return float(self._memory()["chosen_utility"] if self.chosen else self.swarm.global_best_utility)
+
+    @property
+    def found_particle(self) -> int:
+        """The particle that found it."""
+        return int(self._memory()["choice"] if self.chosen else self.swarm.best_particle)
+
+    def choose(self, particle: int, utility: float) -> None:
+        """Settle which personal best the search stands for, where other utilities decide than those it was told.
+
+        Args:
+            particle: Whose.
+            utility: What decided.
+        """
+        self._memory()["choice"] = torch.tensor(particle)
+        self._memory()["chosen_utility"] = torch.tensor(utility, dtype=torch.float64)
+
     def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
         """Open the search with the utilities of the first positions.
 
@@ -155,4 +180,5 @@ class ParticleSwarm(SearchOptimizer):
         self._candidates = candidates
         ask_tell.tell(swarm, settings, candidates, closure())
         self._memory()["generator"] = generator.get_state()
+        self._forget_choice()
         return swarm.utilities.clone()

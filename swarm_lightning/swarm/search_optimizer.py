@@ -16,6 +16,8 @@ from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces.dense import DenseSpace
 from swarm_lightning.swarm.state import Swarm
 
+# What the memory holds of a choice that was made when the steps had ended.
+CHOSEN = ("choice", "chosen", "chosen_utility")
 # What lives where the positions live; everything else is a few numbers per particle and stays on the CPU.
 ON_DEVICE = frozenset({"velocities", "personal_bests", "global_best", "global_worst"})
 
@@ -137,6 +139,11 @@ class SearchOptimizer(Optimizer):
     # What a search stands for: whoever scores, exports or reports its result asks here.
 
     @property
+    def chosen(self) -> bool:
+        """Whether it was settled when the steps had ended, by other utilities than theirs."""
+        return self.begun and "choice" in self._memory()
+
+    @property
     def found(self) -> Tensor:
         """The position [D] that the search stands for: the global best."""
         return self.swarm.global_best
@@ -198,6 +205,11 @@ class SearchOptimizer(Optimizer):
         for name, value in saved.items():
             if value.dtype != memory[name].dtype:
                 memory[name] = value.cpu().clone()
+
+    def _forget_choice(self) -> None:
+        """Take back what was chosen: a search that goes on has not ended."""
+        for name in CHOSEN:
+            self._memory().pop(name, None)
 
     def _memory(self) -> dict[str, Tensor]:
         return self.state[self.param_groups[0]["params"][0]]

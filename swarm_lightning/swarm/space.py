@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from swarm_lightning.swarm.population import FirstVelocity, Start
 from swarm_lightning.swarm.rules import Coefficients
@@ -19,7 +20,9 @@ from swarm_lightning.swarm.settings import Kernel
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.vectors import Vector, Vectors, windows
 
-SKETCH = 8  # numbers that a picture is drawn from
+# Numbers of a sketch: more than there are experts as a rule, so that what is made of them can be read from it. A prime,
+# so that the columns of a matrix, of a multiple of 64 as a rule, do not all fall on one number.
+SKETCH = 67
 SEED_OF_SKETCHES = 20_241_015
 
 
@@ -153,7 +156,7 @@ class Space(Protocol):
         """Measure how far the particles are spread; see `rules.diversity`."""
 
     def sketch(self, positions: Tensor) -> Tensor:
-        """Return a few numbers of every position [N, SKETCH] float32, in which distances are about as they are."""
+        """Return a few numbers of every position [N, SKETCH] float64, in which distances are about as they are."""
 
     def vectors(self, held: Tensor) -> Vectors:
         """Return what is asked of a matrix of the swarm, such as its positions: as a rule the weights behind it."""
@@ -197,26 +200,33 @@ class Space(Protocol):
 
 
 def sketch_of(vectors: Vectors) -> Tensor:
-    """Project vectors onto the same few random directions, always the same ones.
+    """Fold vectors into a few numbers, always in the same way: each sums every SKETCH-th weight up, by random signs.
+
+    It is linear, so that a combination of vectors has the same combination of their sketches, and products of two
+    vectors are kept on average, the closer the more numbers there are. One pass over [N, D].
 
     Args:
         vectors: N vectors [D].
 
     Returns:
-        [N, SKETCH] float32; up to SKETCH numbers are themselves, with zeros behind them.
+        [N, SKETCH] float64; up to SKETCH numbers are themselves, with zeros behind them.
 
-    >>> sketch_of(torch.tensor([[1.0, 2.0]])).tolist()
-    [[1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+    Source: Charikar, Chen and Farach-Colton 2002, Finding frequent items in data streams, with places for a hash.
+
+    >>> sketch_of(torch.tensor([[1.0, 2.0]]))[0, :3].tolist()
+    [1.0, 2.0, 0.0]
     """
     size = len(vectors[0])
-    sketch = torch.zeros(len(vectors), SKETCH)
+    sketch = torch.zeros(len(vectors), SKETCH, dtype=torch.float64)
     if size <= SKETCH:
         for row, vector in zip(sketch, vectors, strict=True):
             row[:size] = vector[:size]
         return sketch
     generator = torch.Generator().manual_seed(SEED_OF_SKETCHES)
-    for start, stop in windows(0, size, 1 << 18):
-        directions = torch.randn(stop - start, SKETCH, generator=generator) / SKETCH**0.5
+    for start, stop in windows(0, size, SKETCH << 11):
+        signs = torch.randint(0, 2, (stop - start,), generator=generator, dtype=torch.int8).float().mul_(2).sub_(1)
+        signs, filling = signs.to(vectors[0][start:stop].device), -(stop - start) % SKETCH
         for row, vector in zip(sketch, vectors, strict=True):
-            row += vector[start:stop].float().cpu() @ directions
+            signed = pad(vector[start:stop].float() * signs, (0, filling))
+            row += signed.view(-1, SKETCH).sum(dim=0, dtype=torch.float64).cpu()
     return sketch

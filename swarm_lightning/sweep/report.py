@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from swarm_lightning.files import write_whole
+from swarm_lightning.runs.run_folder import SUMMARY
 from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.shown import in_markdown
 from swarm_lightning.sweep.settings import KEPT, PLACE, SETTINGS
 from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, names
 from swarm_lightning.sweep.study import SweepStudy
 
-SUMMARY = "summary.json"
 FACTS = ("iterations", "restarts", "evaluations", "asked_first", "taken", "generated_tokens", "seconds")
 STATES = {"COMPLETE": "ended", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 OBJECTIVE = "model.objective"

@@ -10,7 +10,7 @@ from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.results import Result, agree, read_results, write_result
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
+from swarm_lightning.baselines.table import TableRow, legend_of, make_rows, markdown, write_csv
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.bootstrap import Resampling
 
@@ -80,6 +80,20 @@ def test_markdown_has_a_line_for_every_method(rows: list[TableRow]) -> None:
     assert all(line.replace("\\|", "").count("|") == 9 for line in lines)
     assert "within noise" in lines[0]
     assert "within noise" not in lines[1]
+
+
+def test_what_is_trained_or_no_single_model_has_a_sign_and_the_table_says_what_it_means() -> None:
+    names = ["data_merge", "prediction_merge", "cbtm", "pack_of_llms", "greedy_soup", "model_swarm"]
+    results = {name: [run(name, [1.0] * 4)] for name in names if name != "cbtm"}
+    made = chosen_methods(CompareSettings(methods=names))
+    rows = make_rows(made, results, {"cbtm": "no texts"}, Resampling(100, [""] * 4), "model_swarm")
+    text = markdown(rows, (8, 4))
+    titles = {line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")}
+    assert {"data merge †", "prediction merge ‡", "cBTM ‡", "Pack of LLMs ‡", "greedy soup", "model swarm"} <= titles
+    assert text.count("† trained with gradients.") == text.count("‡ no single model") == 1
+    assert [line[0] for line in legend_of(rows)] == ["†", "‡"]
+    assert legend_of([row for row in rows if row.method in ("greedy_soup", "data_merge")]) == legend_of(rows)[:1]
+    assert legend_of([row for row in rows if row.method == "greedy_soup"]) == []
 
 
 def test_csv_has_every_attribute(rows: list[TableRow], tmp_path: Path) -> None:

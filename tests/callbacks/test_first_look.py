@@ -48,7 +48,10 @@ def test_a_search_begins_with_one_example_the_best_experts_reply_and_its_score(w
     assert printed.count("as the model sees it") == printed.count("The best initial expert, ") == 1
 
 
-def test_with_a_progress_bar_every_line_stands_alone(world: World, tmp_path: Path) -> None:
+def test_with_a_progress_bar_every_line_stands_alone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarm_lightning.callbacks.progress.on_a_terminal", lambda: True)
     config = world.config(tmp_path / "runs", trainer={"enable_progress_bar": True})
     printed = run_swarm(config, "fit", tmp_path)
     lines = printed.replace("\r", "\n").splitlines()

@@ -1,45 +1,179 @@
-"""What the bar shows while a search goes on."""
+"""What is shown while a run goes on: a bar on a terminal, plain lines in a log."""
 
+import io
 import re
+import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.callbacks import SwarmProgress
+from swarm_lightning.callbacks.progress import EvaluationProgress
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.progress import Standing
+from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.tiny_search import FULL, Scripted, World, run_swarm, search, write_dataset
 
 SCRIPT = [(0.5, 0.25), (0.25, 0.75), (0.0, 1.0)]
+AT_ONCE = "0.000001"  # seconds between two lines: one for every pass
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+COURSE = re.compile(rf"^{TIME} (?P<what>[\w ]+): (?P<done>\d+) of (?P<due>\d+) examples", re.MULTILINE)
 
 
-def test_the_bar_shows_iteration_best_mean_step_length_and_examples_per_second(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def scripted_search(world: World, folder: Path) -> None:
     search(
         world,
-        tmp_path,
+        folder,
         callbacks=[SwarmProgress()],
         objective=Scripted(SCRIPT, examples=4),
         engine=FULL,
         experts=[str(world.experts / name) for name in ("colours", "towns")],
         particles=2,
         iterations=2,
-        dataset=write_dataset(tmp_path / "four.json", validation=4, test=1),
+        dataset=write_dataset(folder / "four.json", validation=4, test=1),
         lr=0.8,
     )
+
+
+def measured(iteration: int) -> str:
+    best, mean, step_length = ((0.5, 0.375, "0.80"), (0.75, 0.625, "0.76"), (1.0, 0.75, "0.72"))[iteration]
+    return rf"best {best:.3f}, mean of personal bests {mean:.3f}, step length {step_length}, \d+ examples/s"
+
+
+def test_a_log_gets_a_line_with_the_time_for_every_iteration(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted_search(world, tmp_path)
     shown = capsys.readouterr().out
+    assert re.search(rf"^{TIME} evaluating the first positions$", shown, re.MULTILINE)
+    for iteration in range(3):
+        assert re.search(rf"^{TIME} iteration {iteration}/2: {measured(iteration)}$", shown, re.MULTILINE), shown
+    assert "\r" not in shown
+
+
+def test_a_terminal_gets_a_bar_with_the_same_numbers(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    scripted_search(world, tmp_path)
+    shown = terminal.getvalue()
     assert "evaluating the first positions" in shown
-    for iteration, best, mean, step_length in (
-        (0, 0.5, 0.375, "0.80"),
-        (1, 0.75, 0.625, "0.76"),
-        (2, 1.0, 0.75, "0.72"),
-    ):
-        measured = rf"best {best:.3f}, mean of personal bests {mean:.3f}, step length {step_length}"
-        pattern = rf"\b{iteration}/2 .*{measured}, \d+ examples/s"
-        assert re.search(pattern, shown), (iteration, shown)
+    for iteration in range(3):
+        assert re.search(rf"\b{iteration}/2 .*{measured(iteration)}", shown), (iteration, shown)
+    assert not re.search(TIME, shown)
 
 
-def test_the_bar_can_be_switched_off(world: World, tmp_path: Path) -> None:
+def courses_in(printed: str) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = {}
+    for line in COURSE.finditer(printed):
+        found.setdefault(line["what"], []).append((int(line["done"]), int(line["due"])))
+    return found
+
+
+def test_every_command_that_evaluates_tells_a_log_how_far_it_is(world: World, tmp_path: Path) -> None:
+    engine = {"engine": {"rows": 2, "exact_stop": False}}
+    config = world.config(tmp_path / "runs", model=engine, trainer={"max_steps": 1, "enable_progress_bar": True})
+    often = ["--progress.every_seconds", AT_ONCE]
+    again = [*often, "--ckpt_path", "last"]
+    (tmp_path / "prompts.txt").write_text("What is 1 plus 2?\nWhat is 3 plus 4?\n")
+    printed = {
+        "fit": run_swarm(config, "fit", tmp_path, *often),
+        "test": run_swarm(config, "test", tmp_path, *again),
+        "validate": run_swarm(config, "validate", tmp_path, *again),
+        "predict": run_swarm(config, "predict", tmp_path, *again, "--data.prompts", str(tmp_path / "prompts.txt")),
+        "score": run_swarm(config, "score", tmp_path, *often),
+    }
+    # 5 particles and 8 examples; the best initial and the best found expert on 8 examples of the test split.
+    expected = {
+        "fit": {"first positions": 40, "iteration 1": 40, "test": 16},
+        "validate": {"validation": 16},
+        "predict": {"prompts": 2},
+    }
+    for command, output in printed.items():
+        assert "\r" not in output
+        found = courses_in(output)
+        for what, due in expected.get(command, {}).items():
+            assert {total for _, total in found[what]} >= {due}, (command, found)
+            assert found[what][-1] == (due, due)
+    first = [done for done, _ in courses_in(printed["fit"])["first positions"]]
+    assert first == sorted(first)
+    assert len(set(first)) > 10, "it moves while a lot is asked"
+    assert courses_in(printed["test"])["test"]
+    # The base, then four experts, on both splits.
+    assert [due for due, _ in groupby(due for _, due in courses_in(printed["score"])["scores"])] == [8, 32, 8, 32]
+
+
+def test_a_log_that_was_told_little_ago_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = EvaluationProgress("test", every_seconds=1000)
+    shown.begin()
+    shown.go_on(Standing(1, 4, 0, 10))
+    shown.end(whole=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_log_is_told_the_end_only_of_what_it_was_told_and_only_where_there_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = EvaluationProgress("iteration 2", every_seconds=1e-6)
+    for whole in (True, False):
+        shown.begin()
+        shown.go_on(Standing(3, 8, 0, 0))
+        shown.end(whole)
+    lines = capsys.readouterr().out.splitlines()
+    shown.begin()
+    shown.go_on(Standing(8, 8, 0, 0))
+    assert capsys.readouterr().out == ""
+    shown.end(whole=True)
+    assert "8 of 8 examples, done in" in capsys.readouterr().out, "one long pass is told when it is over"
+    assert ["3 of 8" in line for line in lines] == [True, False, True]
+    assert lines[1].endswith("3 of 3 examples, done in 0:00"), "the exact stop left the others out"
+
+
+def test_a_long_evaluation_has_a_bar_of_its_own_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm_lightning.callbacks.progress.BAR_AFTER", 0.0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    shown = EvaluationProgress("first positions", every_seconds=1000)
+    shown.begin()
+    shown.go_on(Standing(2, 8, 2, 0))
+    shown.go_on(Standing(8, 8, 2, 600))
+    shown.end(whole=True)
+    drawn = terminal.getvalue()
+    assert "first positions" in drawn
+    assert "2/8" in drawn
+    assert drawn.rstrip(" ").endswith("\r"), "it is wiped away"
+
+
+def test_a_time_between_lines_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="progress.every_seconds"):
+        SwarmProgress(0)
+
+
+def test_nothing_is_shown_where_no_bar_is_wanted(world: World, tmp_path: Path) -> None:
     config = world.config(tmp_path / "runs", trainer={"max_steps": 1})
     assert "examples/s" not in run_swarm(config, "fit", tmp_path)
     config["trainer"]["enable_progress_bar"] = True
     assert "examples/s" in run_swarm(config, "fit", tmp_path)
+
+
+@pytest.mark.slow
+def test_of_two_ranks_the_first_speaks_for_both(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
+    engine = {"engine": {"rows": 2, "exact_stop": False}}
+    config = world.config(tmp_path / "runs", model=engine, trainer={"max_steps": 1, "enable_progress_bar": True})
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(config))
+    arguments = ["fit", "--config", str(path), "--progress.every_seconds", AT_ONCE]
+    first, second = forked_ranks.swarm(torchrun_environments(2), *arguments)
+    assert (first.code, second.code) == (0, 0), (first, second)
+    found = courses_in(first.out)["first positions"]
+    assert found[0][0] == 0
+    assert found[-1] == (40, 40)
+    assert courses_in(second.out) == {}

@@ -260,7 +260,7 @@ def test_a_checkpoint_that_can_not_be_resumed_is_refused_and_its_run_left_as_it_
 @pytest.mark.parametrize(
     ("subcommand", "arguments", "expected"),
     [
-        ("validate", [], "Expected --ckpt_path for 'swarm validate'"),
+        ("validate", [], "Expected a run for 'swarm validate'"),
         ("export", ["--ckpt_path", "last", "--particle", "5"], "from 0 to 4, but got 5"),
         ("export", ["--ckpt_path", "last", "--particle", "-1"], "from 0 to 4, but got -1"),
         ("export", ["--ckpt_path", "last"], "Expected a new folder"),

@@ -55,7 +55,7 @@ def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(com
         "model_swarm",
     }  # fmt: skip
     assert {path.name for path in (compared.folder / "model_swarm" / "seed_5").iterdir()} == {
-        "checkpoints", "history.csv", "score_tables",
+        "checkpoints", "history.csv", "history.parquet", "score_tables", "sketches",
     }  # fmt: skip
     assert (compared.folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert f"Comparison: {compared.folder}" in compared.printed

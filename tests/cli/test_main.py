@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from swarm_lightning import __version__
 from swarm_lightning.cli.main import main
 from tests.cli.conftest import LETTERS, Run
 from tests.search.tiny_search import (
@@ -23,6 +24,13 @@ from tests.search.tiny_search import (
     prompt_of,
     read_rows,
     run_swarm,
+)
+
+QUICKSTART = str(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
+# Runs the command in a new process and prints in the end which of the heavy libraries it has loaded.
+WATCHED = (
+    "import sys\nfrom swarm_lightning.cli import main\n"
+    "try:\n    main()\nfinally:\n    print('loaded:', *{'torch', 'lightning', 'transformers'} & set(sys.modules))"
 )
 
 
@@ -46,7 +54,8 @@ def without_timings(path: Path) -> list[dict[str, str]]:
 
 def test_a_fit_leaves_everything_that_a_run_has(finished: Run) -> None:
     assert {path.name for path in finished.folder.iterdir()} == {
-        "config.yaml", "history.csv", "score_tables", "checkpoints", "logs", "summary.json", "best_expert",
+        "config.yaml", "run.json", "history.csv", "history.parquet", "score_tables", "sketches", "checkpoints", "logs",
+        "summary.json", "replies", "best_expert",
         *(f"particle_{particle}" for particle in range(5)),
     }  # fmt: skip
     assert f"Run folder: {finished.folder}" in finished.printed
@@ -261,3 +270,51 @@ def test_the_command_line_and_its_help_load_nothing_heavy_that_lightning_has_not
     assert done.returncode == 0, done.stderr
     assert "--model.particles" in done.stdout
     assert "loaded by us: []" in done.stdout
+
+
+def watched(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", WATCHED, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_version_is_told_without_torch(tmp_path: Path) -> None:
+    assert watched(tmp_path, "--version").stdout == f"swarm-lightning {__version__}\nloaded:\n"
+
+
+def test_data_that_the_objective_can_not_ask_are_refused_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "qa.csv").write_text("question,answer\nWhat is 1 + 1?,2\nWhat is 1 + 2?,3\n", encoding="utf-8")
+    done = watched(tmp_path, "fit", "--config", QUICKSTART, "--data.dataset", "qa.csv")
+    assert done.returncode == 2
+    assert done.stdout == "loaded:\n"
+    assert done.stderr == (
+        "swarm: Expected choices in the examples of 'qa.csv' for MultipleChoice, but none has it. What they have fits "
+        "ExactMatch: set --model.objective ExactMatch, or name no objective and it is taken.\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["qa.csv"]
+
+
+@pytest.mark.parametrize("flag", [["--model.particle", "10"], ["--data.datase", "x"], ["--conf", "x"]])
+def test_flags_are_not_abbreviated(flag: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with calm_process(), pytest.raises(SystemExit) as exit_:
+        main(["fit", "--config", QUICKSTART, *flag])
+    assert exit_.value.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_adapter_scores_the_same_to_the_last_digit_after_a_fit_and_in_a_test_of_its_own(
+    world: World, tmp_path: Path, dtype: str
+) -> None:
+    # A mean log-likelihood shows every digit; in bfloat16 it depends on what shares a batch.
+    model = {"dtype": dtype, "objective": {"class_path": "MeanLogLikelihood", "init_args": {}}}
+    config = world.config(tmp_path / "runs")
+    config["model"] |= model
+    run_swarm(config, "fit", tmp_path)
+    run_swarm(config, "test", tmp_path, "--ckpt_path", "last")
+    folder = tmp_path / "runs" / "version_0"
+    after_fit = json.loads((folder / "summary.json").read_text())["test"]
+    alone = read_rows(folder / "test.csv")
+    assert len(alone) == len(after_fit) + 1, "a vote is scored as well"
+    for before, row in zip(after_fit, alone, strict=False):
+        assert (before["name"], before["utility"]) == (row["name"], float(row["test_utility"]))

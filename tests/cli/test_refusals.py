@@ -110,7 +110,7 @@ def test_a_subcommand_that_needs_a_run_asks_for_it(
     with calm_process(), pytest.raises(SystemExit) as exit_:
         main([subcommand, "--config", str(path)])
     assert exit_.value.code == 2
-    assert f"Expected --ckpt_path for 'swarm {subcommand}'" in capsys.readouterr().err
+    assert f"Expected a run for 'swarm {subcommand}'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -6,10 +6,19 @@ import pytest
 
 from swarm_lightning.demo import EXPERT_NAMES, SEED, TASK_NAMES
 from swarm_lightning.demo.curricula import LESSONS, Lessons, study, training_questions
-from swarm_lightning.demo.grammar import ATTRIBUTES, HOME_KINDS, KINDS, LIST_SKILLS, REGIONS, draw_facts, draw_names
-from swarm_lightning.demo.questions import (
+from swarm_lightning.demo.grammar import (
+    ATTRIBUTES,
+    HOME_KINDS,
     HOME_LIST_WORDINGS,
+    KINDS,
+    LIST_SKILLS,
     LIST_WORDINGS,
+    REGIONS,
+    Grammar,
+    draw_facts,
+    draw_names,
+)
+from swarm_lightning.demo.questions import (
     Question,
     draw_questions,
     list_question,
@@ -84,6 +93,44 @@ def test_an_expert_studies_its_topics_only() -> None:
     asked = {"one": [Question("south", "a?", "1"), Question("north", "b?", "2")], "two": [Question("oak", "c?", "3")]}
     documents = study(Lessons(("south",)), asked, seed=0)
     assert [document.prompt for document in documents] == ["Question: a?\nAnswer:"]
+
+
+def test_an_expert_of_some_tasks_reads_no_others() -> None:
+    asked = {"atlas": [Question("south", "a?", "1")], "neighbours": [Question("south", "b?", "2")]}
+    documents = study(Lessons(("south",), tasks=("neighbours",)), asked, seed=0)
+    assert [document.prompt for document in documents] == ["Question: b?\nAnswer:"]
+
+
+@pytest.mark.parametrize(("skill", "place"), [("third", 2), ("last_but_one", -2), ("second_largest", None)])
+def test_skills_that_the_demo_does_not_ask_are_answered_right(skill: str, place: int | None) -> None:
+    for seed in range(20):
+        question = list_question(skill, {skill: "{numbers}"}, random.Random(seed))
+        numbers = [int(number) for number in question.question.split()]
+        expected = numbers[place] if place is not None else max(set(numbers) - {max(numbers)})
+        assert int(question.answer) == expected
+
+
+def test_another_grammar_asks_in_its_own_words() -> None:
+    kinds = {letter: tuple(f"{letter}{number}" for number in range(3)) for letter in "abcde"}
+    grammar = Grammar(
+        regions=("home", *"pqrst"),
+        lands_per_region=3,
+        kinds=kinds,
+        attributes=("ruler", "a"),
+        list_skills=("third",),
+        list_wordings={"third": "third {numbers}"},
+        list_lengths=(3, 3),
+        atlas_wordings=("{attribute} {land}",),
+        kind_wordings=("kind {first} {second}",),
+    )
+    facts = draw_facts(1, grammar)
+    assert [fact.attribute for fact in facts] == ["ruler", "a"] * 18
+    assert {fact.value for fact in facts if fact.attribute == "a"} <= set(kinds["a"])
+    asked = {task: next(draw_questions(task, facts, 1, grammar)) for task in TASK_NAMES}
+    assert asked["atlas"].question.split()[0] in ("ruler", "a")
+    assert asked["lists"].question.split()[0] == "third"
+    assert asked["kinds"].question.split()[0] == "kind"
+    assert asked["neighbours"].topic in "pqrst"
 
 
 def test_an_unknown_task_is_refused_by_name() -> None:

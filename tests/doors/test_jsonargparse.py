@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pytest
-from jsonargparse import ActionConfigFile
+from jsonargparse import ActionConfigFile, ArgumentParser
 
 from swarm_lightning.doors.jsonargparse import (
     Complaint,
@@ -15,6 +15,7 @@ from swarm_lightning.doors.jsonargparse import (
     classes_of,
     complaint_of,
     keys_of,
+    raised_by_a_class,
     take_any_types,
 )
 from swarm_lightning.errors import InputError
@@ -185,3 +186,31 @@ def test_errors_come_as_they_are_where_they_are_wanted() -> None:
     with pytest.raises(Exception, match="particels") as raised:
         Parser(exit_on_error=False).parse_args(["--particels", "5"])
     assert not isinstance(raised.value, Refused | InputError), f"Expected exit_on_error to be heeded: {DOOR}."
+
+
+class Refusing:
+    def __init__(self, limit: int) -> None:
+        raise LookupError(f"no such limit: {limit}")
+
+
+def test_what_a_class_raises_is_found_where_null_is_possible_too() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--part", type=Refusing | None)
+    given = parser.parse_object({"part": {"class_path": f"{__name__}.Refusing", "init_args": {"limit": 3}}})
+    with pytest.raises(ValueError, match="Union subtypes") as told:
+        parser.instantiate_classes(given)
+    assert isinstance(raised_by_a_class(told.value), LookupError), DOOR
+    other = ValueError("another")
+    assert raised_by_a_class(other) is other
+
+
+def test_a_message_about_what_may_also_be_null_is_that_of_the_class() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=Refusing | None)
+    with pytest.raises(Exception, match="Union subtypes") as told:
+        parser.parse_object({"part": {"class_path": f"{__name__}.Refusing", "init_args": {"limits": 3}}})
+    complaint = complaint_of(str(told.value))
+    assert "NoneType" not in complaint.text, DOOR
+    assert "Subtypes" not in complaint.text, DOOR
+    assert complaint.unknown_key == "limits", DOOR
+    assert complaint.class_path == f"{__name__}.Refusing", DOOR

@@ -138,7 +138,7 @@ def test_a_shared_prefix_changes_no_likelihood_and_is_not_fed_again(
     assert max(columns) <= max(len(prefix), max(len(one.ids) for one in continuations) - 1 - len(prefix))
 
 
-def shapes_of(adapted: AdaptedModel, crowd: Crowd, rows: list[tuple[int, Continuation]], **settings: int) -> Any:
+def shapes_of(adapted: AdaptedModel, crowd: Crowd, rows: list[tuple[int, Continuation]], **settings: Any) -> Any:
     """Return what is found, and rows and columns of every pass."""
     shapes: list[tuple[int, ...]] = []
 

@@ -1,5 +1,6 @@
 """A runner that has no model: the journal, the exact stop, lots, ranks and turns work with it as with any."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -74,6 +75,37 @@ def test_what_the_journal_holds_is_not_asked_again(tmp_path: Path) -> None:
     assert second.asked == []
     assert found.scores.equal(expected.scores)
     assert found.generated == expected.generated == 24
+
+
+def test_a_kill_in_a_long_evaluation_loses_no_more_than_eight_passes(tmp_path: Path) -> None:
+    examples = [replace(EXAMPLES[place % 8], identifier=str(place)) for place in range(400)]
+    candidates = [*candidates_of(TABLE)[:1]] * 2  # two at a time
+
+    class Killed(TableRunner):
+        def rows_at_once(self, tokens: int) -> int:
+            return 16
+
+    class Kills(ExactMatch):
+        calls = 0
+
+        def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
+            self.calls += 1
+            if self.calls > 3:
+                raise KeyboardInterrupt
+            return super().evaluate(examples, model)
+
+    def asked_by(objective: ExactMatch) -> list[tuple[int, str]]:
+        runner, journal = Killed(), ScoreJournal(tmp_path)
+        journal.begin("first positions", Ranks())
+        with contextlib.suppress(KeyboardInterrupt):
+            Evaluator(runner, objective).evaluate(candidates, examples, journal=journal)
+        return runner.asked
+
+    before, after = asked_by(Kills()), asked_by(ExactMatch())
+    # 800 pairs: 7 lots of 8 passes of 16 rows or less; the fourth was running.
+    assert len(before) - (800 - len(after)) <= 8 * 16
+    assert 3 * 100 < 800 - len(after) <= 3 * 8 * 16
+    assert len(set(before) | set(after)) == 800
 
 
 def test_ranks_share_the_questions(forked_ranks: ForkedRanks) -> None:

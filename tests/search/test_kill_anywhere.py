@@ -15,7 +15,7 @@ import yaml
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.killed import copy_before_changes, kill_before_change, questions_in
 from tests.search.test_resume import assert_same_run
-from tests.search.tiny_search import TIMINGS, World, content, read_rows, run_swarm
+from tests.search.tiny_search import TIMINGS, World, content, read_rows, run_swarm, write_dataset
 
 ITERATIONS = 2
 # Lots of 10 questions, so that there is something between the beginning and the end of an evaluation.
@@ -150,7 +150,7 @@ def test_what_was_answered_before_a_signal_is_not_asked_again(
     )  # fmt: skip
     assert [rank.code for rank in ended] == [code] * ranks, ended
     if code > 0:
-        assert f"Go on with --ckpt_path {tmp_path / 'runs' / 'version_0'}" in ended[0].out
+        assert f"Go on with: swarm fit --resume {tmp_path / 'runs' / 'version_0'}" in ended[0].out
         assert not any("Traceback" in rank.err for rank in ended)
     before = questions_in(tmp_path / "asked")
     saved = len(read_rows(tmp_path / "runs" / "version_0" / "history.csv")) if int(at_call.split()[0]) > 4 else 0
@@ -161,6 +161,29 @@ def test_what_was_answered_before_a_signal_is_not_asked_again(
     assert questions_in(tmp_path / "asked") == asked
     rows = read_rows(tmp_path / "runs" / "version_0" / "history.csv")
     assert [row["iteration"] for row in rows] == ["0", "1", "2"]
+
+
+@pytest.mark.slow
+def test_a_long_first_evaluation_that_is_killed_keeps_its_scores_with_default_lots(
+    world: World, forked_ranks: ForkedRanks, tmp_path: Path
+) -> None:
+    dataset = write_dataset(tmp_path / "long.json", validation=120, test=2)
+    config = World(world.base, world.experts, dataset).config(tmp_path / "runs", trainer={"max_steps": 1})
+    config["model"] |= {"objective": COUNTED, "engine": {"rows": 8}}
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(config))
+    environment = {"ASKED": str(tmp_path / "asked")}
+    (ended,) = forked_ranks.swarm([{**environment, "AT_CALL": "3 SIGKILL 0"}], "fit", "--config", str(path))
+    assert ended.code == -signal.SIGKILL
+    before = sum(questions_in(tmp_path / "asked").values())
+    assert before == 2 * 60  # 600 pairs in ten lots; four would have left 300 here, and none before the first was over
+    assert not (tmp_path / "runs" / "version_0" / "checkpoints" / "last.ckpt").exists()
+    again = ["--ckpt_path", "last", "--trainer.enable_progress_bar", "true", "--progress.every_seconds", "0.000001"]
+    (ended,) = forked_ranks.swarm([environment], "fit", "--config", str(path), *again)
+    assert ended.code == 0, ended.err
+    assert "first positions: 120 of 600 examples (120 of them from before)" in ended.out
+    first = read_rows(tmp_path / "runs" / "version_0" / "history.csv")[0]
+    assert first["evaluations"] == "600.0"
 
 
 def test_between_rare_checkpoints_no_score_is_lost_either(

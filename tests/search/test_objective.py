@@ -7,8 +7,8 @@ import torch
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives import ExactMatch, MultiTask
-from swarm_lightning.search.objective import check_tasks, parts_in, tasks_at_0
+from swarm_lightning.objectives import ExactMatch, MultipleChoice, MultiTask
+from swarm_lightning.search.objective import check_data, check_tasks, chosen_objective, parts_in, tasks_at_0
 
 BOTH = MultiTask({"sums": ExactMatch(), "towns": ExactMatch()})
 EXAMPLES = [Example(str(place), task=task) for place, task in enumerate(("sums", "towns", "towns"))]
@@ -60,3 +60,25 @@ def test_tasks_that_nobody_can_do_are_named_where_they_keep_all_utilities_at_0()
     # Each task is done by somebody, and both by nobody.
     scores = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     assert tasks_at_0(BOTH, torch.tensor([0.0, 0.0]), scores, EXAMPLES) == []
+
+
+def test_data_without_what_the_objective_needs_are_refused_before_anything_is_loaded() -> None:
+    answers = ExampleSplits("qa.csv", (Example("1 + 1?", "2"),), (Example("1 + 2?", "3"),))
+    check_data(ExactMatch(), answers)
+    check_data(ExactMatch(), None)
+    with pytest.raises(InputError, match="Expected choices in the examples of 'qa.csv' for MultipleChoice"):
+        check_data(MultipleChoice(), answers)
+    tasks = ExampleSplits("two", tuple(Example("?", "2", task=task) for task in ("sums", "towns")), ())
+    both = MultiTask({"sums": ExactMatch(), "towns": MultipleChoice()})
+    with pytest.raises(InputError, match="Expected choices in the examples of the task towns for MultipleChoice"):
+        check_data(both, tasks)
+
+
+def test_no_objective_can_be_chosen_for_data_that_nobody_has_seen() -> None:
+    assert type(chosen_objective(splits_of(Example("1 + 1?", "2")))) is ExactMatch
+    with pytest.raises(InputError, match="Expected an objective, because the examples of a dataloader of your own"):
+        chosen_objective(None)
+
+
+def splits_of(*examples: Example) -> ExampleSplits:
+    return ExampleSplits("own", examples, examples)

@@ -32,7 +32,7 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.settings import Draws, Storage
+from swarm_lightning.search.settings import Draws, GuideChoice, Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
 
@@ -76,6 +76,7 @@ class World:
                 },
             },
             "data": {"dataset": str(self.dataset)},
+            "page": {"every_seconds": None},
             "trainer": {
                 "max_steps": 3,
                 "accelerator": "cpu",
@@ -211,6 +212,7 @@ def search(
     start: Start = Start(),  # noqa: B008 - frozen
     draws: Draws = "particle",
     coefficients: Granularity | None = None,
+    guide: GuideChoice = "objective",
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -228,6 +230,7 @@ def search(
         start=start,
         draws=draws,
         coefficients=coefficients,
+        guide=guide,
     )
     data = data or SwarmData(str(dataset or world.dataset))
     fitted(module, world, root, iterations, seed, *callbacks, data=data, logger=logger, ckpt_path=ckpt_path)

@@ -196,8 +196,28 @@ def test_a_space_of_ones_own_is_one_for_the_optimizer(monkeypatch: pytest.Monkey
 def test_a_sketch_keeps_distances_and_is_the_same_wherever_the_weights_lie() -> None:
     points = torch.randn(6, 600_000, generator=torch.Generator().manual_seed(5))
     sketch = sketch_of(points)
-    assert sketch.shape == (6, 8)
+    assert sketch.shape == (6, 67)
     assert sketch.equal(sketch_of(list(points)))
-    # Eight directions: a distance is kept to about a third, and all of them on the whole to a few percent more.
+    # 67 numbers: the square of a distance is kept to about sqrt(2 / 67), a sixth.
     ratio = torch.pdist(sketch) / torch.pdist(points)
-    assert 0.6 < float(ratio.square().mean().sqrt()) < 1.5
+    assert ratio.min() > 0.7
+    assert ratio.max() < 1.3
+    # By hand: the same signs for all, so a sketch of ones is that of the signs, and twice the points have it twice.
+    signs = sketch_of(torch.ones(1, 600_000))
+    assert signs.abs().max() < 5 * (600_000 / 67) ** 0.5
+    assert sketch_of(2 * points).equal(2 * sketch)
+
+
+def test_a_sketch_tells_of_what_a_vector_is_made() -> None:
+    experts = torch.randn(10, 200_000, generator=torch.Generator().manual_seed(6))
+    shares = torch.tensor([0.5, -0.25, *[0.0] * 7, 2.0])
+    found = torch.linalg.lstsq(sketch_of(experts).T, sketch_of((shares @ experts)[None]).T).solution[:, 0]
+    assert torch.allclose(found.float(), shares, atol=1e-4)
+
+
+def test_the_columns_of_a_matrix_do_not_fall_on_one_number_of_a_sketch() -> None:
+    loud = torch.zeros(2, 512, 64)
+    loud[0, :, 3] = loud[1, :, 5] = 1.0
+    sketch = sketch_of(loud.flatten(1))
+    assert (sketch != 0).sum() > 100
+    assert abs(float(sketch[0] @ sketch[1])) < 512 / 2

@@ -20,7 +20,7 @@ def worth(points: Tensor) -> Tensor:
 def strategy(steps: int = 10, budget: int = 10 * 2 * 5 * 4) -> EvolutionStrategy:
     """Asks 4 examples of 12; the budget holds 5 pairs in each of 10 steps."""
     positions = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    made = EvolutionStrategy([positions], lr=0.1, steps=steps, batch=4)
+    made = EvolutionStrategy([positions], step_length=0.1, steps=steps, batch=4)
     made.begin(worth(positions), torch.Generator().manual_seed(7))
     made.start(torch.zeros(3), 12, budget)
     return made
@@ -93,7 +93,7 @@ def test_a_search_that_is_saved_after_any_step_goes_on_bit_for_bit() -> None:
         first = strategy()
         run(first, saved_after)
         state = copy.deepcopy(first.state_dict())
-        second = EvolutionStrategy([first.positions.clone()], lr=0.1, steps=10, batch=4)
+        second = EvolutionStrategy([first.positions.clone()], step_length=0.1, steps=10, batch=4)
         second.load_state_dict(state)
         assert all(a.equal(b) for a, b in zip(run(second, 10 - saved_after), expected[saved_after:], strict=True))
         assert second.found.equal(whole.found)
@@ -103,7 +103,7 @@ def test_what_was_chosen_is_what_the_search_stands_for_also_when_it_was_saved() 
     made = strategy()
     run(made, 10)
     made.choose(2, torch.tensor([1.0, 2.0, 3.0]), 0.75)
-    other = EvolutionStrategy([made.positions.clone()], lr=0.1, steps=10, batch=4)
+    other = EvolutionStrategy([made.positions.clone()], step_length=0.1, steps=10, batch=4)
     other.load_state_dict(copy.deepcopy(made.state_dict()))
     for one in (made, other):
         assert one.found.tolist() == [1.0, 2.0, 3.0]
@@ -122,7 +122,7 @@ def test_a_step_before_the_centre_has_a_place_is_refused() -> None:
     ("settings", "said"),
     [
         ({"evaluations": 0}, "evaluations .* got 0"), ({"evaluations": 1.5}, "evaluations .* got 1.5"),
-        ({"lr": 0.0}, "lr to be above 0"), ({"steps": 0}, "steps .* got 0"), ({"momentum": 1.0}, "momentum"),
+        ({"step_length": 0.0}, "lr to be above 0"), ({"steps": 0}, "steps .* got 0"), ({"momentum": 1.0}, "momentum"),
     ],
 )  # fmt: skip
 def test_settings_that_can_t_be_meant_are_refused(settings: dict[str, float], said: str) -> None:
@@ -133,3 +133,12 @@ def test_settings_that_can_t_be_meant_are_refused(settings: dict[str, float], sa
 def test_first_utilities_of_another_number_are_refused() -> None:
     with pytest.raises(ValueError, match="Expected 2 utilities"):
         EvolutionStrategy([torch.eye(2)]).begin(torch.zeros(3), torch.Generator())
+
+
+def test_minutes_hold_as_many_evaluations_as_are_asked_in_them_and_no_more_than_the_budget() -> None:
+    positions = [torch.eye(2)]
+    assert EvolutionStrategy(positions, evaluations=1000).budget(per_second=2.0) == 1000
+    assert EvolutionStrategy(positions, evaluations=1000, minutes=0.5).budget(per_second=2.0) == 60
+    assert EvolutionStrategy(positions, evaluations=1000, minutes=60.0).budget(per_second=2.0) == 1000
+    with pytest.raises(ValueError, match="minutes .* got 0"):
+        EvolutionStrategy(positions, minutes=0)

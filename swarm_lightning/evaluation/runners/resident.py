@@ -15,6 +15,7 @@ from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Replies, generate_tokens
 from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.likelihood import loglikelihoods
+from swarm_lightning.evaluation.progress import Heard
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
@@ -38,6 +39,7 @@ class ResidentRunner:
         engine: The resident model, and how batches are made.
         tokenizer: The base model's.
         settings: How batches are made.
+        meter: Counts what the model does.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ResidentRunner:
         """
         self.engine = Engine(adapted, tokenizer, settings)
         self.tokenizer, self.settings = tokenizer, self.engine.settings
+        self.meter = self.engine.meter
 
     @property
     def at_once(self) -> int | None:
@@ -176,7 +179,8 @@ class Particles:
         def work(places: Sequence[int], slots: int) -> list[list[tuple[float, bool]]]:
             flat = [one for place in places for one in continuations[place]]
             asked = [owners[place] for place in places for _ in continuations[place]]
-            values = iter(loglikelihoods(crowd, asked, flat, slots, padding, skip))
+            heard = _by_row(self._engine.meter.count, len(places) / max(len(flat), 1))
+            values = iter(loglikelihoods(crowd, asked, flat, slots, padding, skip, heard))
             return [[next(values) for _ in continuations[place]] for place in places]
 
         longest = max((len(one.ids) for row in continuations for one in row), default=0)
@@ -206,6 +210,11 @@ class Particles:
             return found
 
         return self._engine.run(attempt, tokens)
+
+
+def _by_row(heard: Heard, share: float) -> Heard:
+    """Return what is told of continuations, each of which is such a share of a row."""
+    return lambda continuations, tokens: heard(share * continuations, tokens)
 
 
 def _check_shape(vectors: Vectors) -> None:

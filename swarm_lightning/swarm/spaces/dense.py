@@ -87,7 +87,7 @@ class DenseSpace:
         return diversity(positions)
 
     def sketch(self, positions: Tensor) -> Tensor:
-        """Project positions onto a few random directions."""
+        """Fold positions into a few numbers."""
         return sketch_of(positions)
 
     def vectors(self, held: Tensor) -> Vectors:

@@ -152,7 +152,7 @@ class RowSpace:
         return self._surveyed(positions).diversity
 
     def sketch(self, positions: Tensor) -> Tensor:
-        """Project positions onto a few random directions."""
+        """Fold positions into a few numbers."""
         return sketch_of(self.vectors(positions))
 
     def vectors(self, held: Tensor) -> list[StoredRow]:

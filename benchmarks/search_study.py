@@ -1,0 +1,225 @@
+"""Every search against every other and against what needs none, on a world, at equal evaluations.
+
+    python benchmarks/search_study.py --kept benchmarks/results/search_study.jsonl --runs runs/study
+    python benchmarks/search_study.py --kept benchmarks/results/search_study.jsonl --world FOLDER --output FILE.md
+
+What limits it is arithmetic: a search asks `--evaluations` (model, example) pairs, on every task with every seed. All
+of them run as methods of `swarm compare`, so the test split is asked once, of what a method handed over. The published
+swarm stops by its own patience, which takes about as many pairs; the table says how many. Everything here is
+forward-only and makes one adapter.
+
+Each finished search is a line of `--kept`; what stands there is not run again, so an interrupted study goes on, and
+grows by further seeds, methods and budgets. Lines of other worlds and budgets may stand in the same file. Seeds come
+first, then tasks: what is there when it is stopped is whole seeds and a part of one. The curve over budgets is made of
+all lines of the world, whatever is asked for.
+
+Means are over the cells, pairs of a task and a seed, that a method has; a method without random numbers counts in the
+cells of its task. Differences are paired by cell, with a bootstrap interval over cells: it knows nothing of other
+tasks.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from demo_gain import TASKS
+from measuring import flag, machine, report
+from search_options import VARIANTS
+from study_tables import SWARM, Search, cells_of, curve_text, read_kept, summarise, text_of
+from swarm_lightning.baselines import registry
+from swarm_lightning.baselines.bench import Bench
+from swarm_lightning.baselines.evolmerge import evolve
+from swarm_lightning.baselines.method import Composition, Kind, Method
+from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.baselines.results import read_results
+from swarm_lightning.baselines.settings import CompareSettings
+
+CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
+DEMO = "demo"
+
+
+class MeanOfEvolMerge:
+    """EvolMerge that hands over the mean of its distribution, and not the best that it has asked."""
+
+    title = "EvolMerge, mean of its distribution"
+    kind: Kind = "search"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Search, and ask the mean once."""
+        origin = bench.origin()
+        found = evolve(bench, lambda weights: bench.utilities(bench.combinations(weights, origin)), kept=1)
+        vector = bench.combinations(found.mean[None], origin)[0][:].clone()
+        return Composition(bench.utility(vector), f"after {found.tried}", vector)
+
+
+class ProductsByCMA:
+    """CMA-ES on one coefficient of the product B A per expert, guided; the best by the guide is handed over."""
+
+    title = "CMA-ES on products, by the guide"
+    kind: Kind = "search"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Search, and ask what was found once by the objective."""
+        products = ProductBench(bench, guided=True)
+
+        def utilities_of(weights: Tensor) -> Tensor:
+            return products.utilities(weights)
+
+        found = evolve(bench, utilities_of, kept=1)
+        best = found.candidates[found.place]
+        return products.composition(best, products.worth(best), f"best of {found.tried}")
+
+
+OWN: dict[str, Method] = {
+    "evolmerge_mean": MeanOfEvolMerge(),
+    "swarm_guided": VARIANTS["guided"],
+    "swarm_products": VARIANTS["guided_products"],
+    "cma_products": ProductsByCMA(),
+}
+# In the order in which they matter most: what runs first is there when the study is stopped.
+METHODS = (
+    "best_expert", "greedy_soup", "product_mean", "product_soup", "evolution_strategy", SWARM, "evolmerge",
+    "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome", "random_search",
+)  # fmt: skip
+
+
+def own(name: str, settings: CompareSettings) -> Method:
+    """Return a method of this file."""
+    return OWN[name]
+
+
+def run(
+    task: str, seed: int, names: Sequence[str], chosen: argparse.Namespace, folder: Path, overrides: Sequence[str]
+) -> None:
+    """Run methods on a task with a seed, or what is missing of them in the folder.
+
+    Args:
+        task: Name of a task.
+        seed: Of the searches.
+        names: Of the methods.
+        chosen: The benchmark's settings.
+        folder: Of the comparison.
+        overrides: Further flags of `swarm compare`.
+    """  # fmt: skip
+    from swarm_lightning.cli import main as swarm
+
+    world = [("--data.dataset", f"demo:tasks/{task}.json")]
+    if chosen.world is not None:
+        world = [("--data.dataset", str(chosen.world / "tasks" / f"{task}.json"))]
+        world += [("--model.base", str(chosen.world / "base")), ("--model.experts", str(chosen.world / "experts"))]
+    swarm(
+        [
+            *("compare", "--config", str(CONFIG), *TASKS[task], *(part for pair in world for part in pair)),
+            *("--compare.methods", json.dumps(list(names)), "--compare.evaluations", str(chosen.evaluations)),
+            *("--compare.seeds", f"[{seed}]", "--compare.output", str(folder), "--compare.export", "false"),
+            *("--trainer.enable_progress_bar", "false", *overrides),
+        ]
+    )
+
+
+def searches_in(folder: Path, world: str, task: str, budget: int) -> list[Search]:
+    """Return what a comparison's folder holds.
+
+    Args:
+        folder: Of the comparison.
+        world: Name of the world.
+        task: Name of the task.
+        budget: Of its searches.
+    """
+    found = []
+    for name, results in read_results(folder).items():
+        method = registry.METHODS[name](CompareSettings())
+        for result in results:
+            own_budget = budget if method.kind == "search" and name != SWARM else None
+            found.append(
+                Search(
+                    world, task, name, method.title, result.seed, own_budget, 100 * result.validation,
+                    100 * statistics.mean(result.test), result.evaluations, round(result.seconds, 1),
+                )
+            )  # fmt: skip
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, print the tables, and keep them; further arguments go to `swarm compare`.
+
+    Args:
+        arguments: Command line without the program's name; None reads `sys.argv`.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--world", type=Path, help="folder with base/, experts/ and tasks/; the demo world if left out")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, counted from 0")
+    parser.add_argument("--evaluations", type=int, default=47_000, help="pairs that a search may ask")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--kept", type=Path, required=True, help="file that keeps each finished search, a line each")
+    parser.add_argument("--runs", type=Path, help="folder of the comparisons; a temporary one if left out")
+    parser.add_argument("--output", type=Path, help="file for the tables (Markdown)")
+    parser.add_argument("--report", action="store_true", help="run nothing: only the tables of what is kept")
+    chosen, overrides = parser.parse_known_args(arguments)
+    sys.argv = sys.argv[:1]  # the comparisons get their own arguments
+    registry.METHODS = {**registry.METHODS, **{name: partial(own, name) for name in OWN}}
+    world = DEMO if chosen.world is None else chosen.world.name
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in [] if chosen.report else range(chosen.seeds):
+            for task in chosen.tasks:
+                fill(seed, task, world, chosen, chosen.runs or Path(temporary), overrides)
+    every = [search for search in read_kept(chosen.kept) if search.world == world and search.task in chosen.tasks]
+    searches = [search for search in every if search.budget in (None, chosen.evaluations)]
+    summary = summarise(cells_of([one for one in searches if one.method in chosen.methods], chosen.seeds), chosen.tasks)
+    text = (
+        f"World `{world}`: test scores in points, at {chosen.evaluations} evaluations of each search; differences with "
+        f"their 95% intervals\n\n{text_of(summary, chosen.tasks)}"
+    )
+    if curve := curve_text(every, chosen.seeds):
+        text += f"\n\n{curve}"
+    if chosen.output is not None:
+        command = f"python benchmarks/search_study.py --seeds {chosen.seeds} --evaluations {chosen.evaluations}"
+        command += "" if chosen.world is None else f" --world {world}"
+        command += flag("tasks", chosen.tasks, TASKS) + flag("methods", chosen.methods, METHODS)
+        head = f"# Searches at equal evaluations, on the world `{world}`\n\n`{command}` on {machine()}"
+        chosen.output.write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+    numbers = {"world": world, "seeds": chosen.seeds, "evaluations": chosen.evaluations, "methods": summary}
+    report("search_study", text, numbers)
+
+
+def fill(seed: int, task: str, world: str, chosen: argparse.Namespace, runs: Path, overrides: Sequence[str]) -> None:
+    """Run what is not kept of a task and a seed, one method after the other, and keep it.
+
+    Args:
+        seed: Of the searches.
+        task: Name of the task.
+        world: Name of the world.
+        chosen: The benchmark's settings.
+        runs: Folder of the comparisons.
+        overrides: Further flags of `swarm compare`.
+    """
+    kept = {search.key for search in read_kept(chosen.kept)}
+    missing = []
+    for name in chosen.methods:
+        kind = registry.METHODS[name](CompareSettings()).kind
+        budget = chosen.evaluations if kind == "search" and name != SWARM else None
+        if (world, task, name, None if kind == "fixed" else seed, budget) not in kept:
+            missing.append(name)
+    if not missing:
+        return
+    folder = runs / world / f"{task}_{chosen.evaluations}"
+    run(task, seed, missing, chosen, folder, overrides)
+    new = [search for search in searches_in(folder, world, task, chosen.evaluations) if search.key not in kept]
+    chosen.kept.parent.mkdir(parents=True, exist_ok=True)
+    with chosen.kept.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(search)) + "\n" for search in new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Finished searches of a study, the file that keeps them, and the tables that are made of them.
+
+What runs them is in `search_study.py`. Nothing here loads a model.
+"""
+
+import json
+import random
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measuring import table
+
+SWARM = "model_swarm"
+
+
+@dataclass(frozen=True)
+class Search:
+    """One finished search, a line of the file that keeps them.
+
+    Attributes:
+        world: Name of the world.
+        task: Name of the task.
+        method: Name of the method.
+        title: What the table calls it.
+        seed: Seed; None for a method without random numbers.
+        budget: (model, example) pairs that it might ask; None where nothing limits it.
+        validation: Utility on the validation split, in points.
+        test: Mean score on the test split, in points.
+        evaluations: Pairs that it has asked.
+        seconds: Time that took, on a machine that may have been busy.
+    """
+
+    world: str
+    task: str
+    method: str
+    title: str
+    seed: int | None
+    budget: int | None
+    validation: float
+    test: float
+    evaluations: int
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, str, int | None, int | None]:
+        """What it is known by."""
+        return self.world, self.task, self.method, self.seed, self.budget
+
+
+def read_kept(path: Path) -> list[Search]:
+    """Return the searches that a file keeps; none where there is no file.
+
+    Raises:
+        ValueError: If a line is no search.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [Search(**json.loads(line)) for line in lines if line]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected a finished search on every line of '{path}', but: {error}. Mend or remove it."
+        ) from error
+
+
+def cells_of(searches: Iterable[Search], seeds: int) -> dict[str, dict[tuple[str, int], Search]]:
+    """Sort searches by method and cell.
+
+    Args:
+        searches: Of one world and one budget.
+        seeds: Number of seeds, counted from 0: a method without random numbers stands in all of them.
+
+    Returns:
+        Method -> (task, seed) -> search.
+    """
+    cells: dict[str, dict[tuple[str, int], Search]] = {}
+    for search in searches:
+        for seed in range(seeds) if search.seed is None else [search.seed]:
+            if seed < seeds:
+                cells.setdefault(search.method, {})[search.task, seed] = search
+    return cells
+
+
+def paired(one: Mapping[Any, Search], other: Mapping[Any, Search]) -> dict[str, float]:
+    """Return the mean difference of two methods' test scores over the cells that both have, with its 95% interval.
+
+    Args:
+        one: Cell -> search.
+        other: The same of the method that is taken off.
+    """
+    differences = [one[cell].test - other[cell].test for cell in one if cell in other]
+    if not differences:
+        return {"cells": 0}
+    generator = random.Random(0)
+    means = sorted(statistics.mean(generator.choices(differences, k=len(differences))) for _ in range(10_000))
+    return {
+        "cells": len(differences), "gain": statistics.mean(differences), "low": means[250], "high": means[-250],
+    }  # fmt: skip
+
+
+def summarise(cells: Mapping[str, Mapping[tuple[str, int], Search]], tasks: Sequence[str]) -> dict[str, Any]:
+    """Return means, spread, paired differences, and how often each method is first.
+
+    Args:
+        cells: What `cells_of` returned.
+        tasks: In the order of the table.
+
+    Returns:
+        Method -> `title`, `cells`, `tests` (task -> mean in points, of the tasks that it has), `mean` of these,
+        `spread` (standard deviation over the seeds, mean over the tasks; None for one seed), `validation`,
+        `evaluations` and `seconds` (means), `first` (of the cells that all methods have, those in which no other is
+        above it; equals share one), `compared` (how many those are), `to_swarm` (paired difference to the published
+        swarm), `best_other` (the method with the highest mean of all others) and `to_best_other`.
+    """
+    everywhere = set.intersection(*(set(had) for had in cells.values()))
+    summary: dict[str, Any] = {}
+    for name, had in cells.items():
+        drawn = {task: [search.test for (where, _), search in had.items() if where == task] for task in tasks}
+        drawn = {task: tests for task, tests in drawn.items() if tests}
+        spreads = [statistics.stdev(tests) for tests in drawn.values() if len(tests) > 1]
+        first = 0.0
+        for cell in everywhere:
+            best = max(other[cell].test for other in cells.values())
+            if had[cell].test == best:
+                first += 1 / sum(other[cell].test == best for other in cells.values())
+        searches = list(had.values())
+        summary[name] = {
+            "title": searches[0].title,
+            "cells": len(had),
+            "tests": {task: statistics.mean(tests) for task, tests in drawn.items()},
+            "mean": statistics.mean(statistics.mean(tests) for tests in drawn.values()),
+            "spread": statistics.mean(spreads) if spreads else None,
+            "validation": statistics.mean(search.validation for search in searches),
+            "evaluations": statistics.mean(search.evaluations for search in searches),
+            "seconds": statistics.mean(search.seconds for search in searches),
+            "first": first,
+            "compared": len(everywhere),
+        }
+    for name, had in cells.items():
+        if SWARM in cells and name != SWARM:
+            summary[name]["to_swarm"] = paired(had, cells[SWARM])
+        others = [other for other in cells if other != name]
+        if others:
+            strongest = max(others, key=lambda other: summary[other]["mean"])
+            summary[name] |= {"best_other": strongest, "to_best_other": paired(had, cells[strongest])}
+    return summary
+
+
+def text_of(summary: Mapping[str, Any], tasks: Sequence[str]) -> str:
+    """Return the table.
+
+    Args:
+        summary: What `summarise` returned.
+        tasks: Its tasks.
+    """
+
+    def difference(found: Mapping[str, float] | None) -> str:
+        if not found or not found["cells"]:
+            return ""
+        return f"{found['gain']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+
+    rows = []
+    for row in sorted(summary.values(), key=lambda row: -row["mean"]):
+        tests = [f"{row['tests'][task]:.1f}" if task in row["tests"] else "" for task in tasks]
+        spread = "" if row["spread"] is None else f"{row['spread']:.1f}"
+        differences = [difference(row.get("to_swarm")), difference(row.get("to_best_other"))]
+        numbers = [f"{row['first']:.1f}", f"{row['validation']:.1f}", f"{row['evaluations']:.0f}", str(row["cells"])]
+        rows.append([row["title"], *tests, f"{row['mean']:.1f}", spread, *differences, *numbers])
+    compared = next(iter(summary.values()))["compared"]
+    header = [
+        "method", *tasks, "mean", "spread", "to the published swarm", "to the best other", f"first of {compared}",
+        "validation", "evaluations", "cells",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def curve_text(searches: Sequence[Search], seeds: int) -> str:
+    """Return test scores over budgets of the methods that have several; nothing where none has.
+
+    Args:
+        searches: Of one world.
+        seeds: Number of seeds, counted from 0.
+    """
+    budgets: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for search in searches:
+        if search.budget is not None and (search.seed is None or search.seed < seeds):
+            budgets.setdefault((search.title, search.task), {}).setdefault(search.budget, []).append(search.test)
+    several = {key: found for key, found in budgets.items() if len(found) > 1}
+    columns = sorted({budget for found in several.values() for budget in found})
+    rows = [
+        [title, task, *(f"{statistics.mean(found[b]):.1f} ({len(found[b])})" if b in found else "" for b in columns)]
+        for (title, task), found in sorted(several.items())
+    ]
+    if not rows:
+        return ""
+    header = ["method", "task", *(f"{budget} evaluations" for budget in columns)]
+    return f"Test score over the budget, in points (number of seeds)\n\n{table(header, rows)}"

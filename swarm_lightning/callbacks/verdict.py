@@ -1,0 +1,85 @@
+"""Says in words what an adaptation has brought: over the best expert, and over the best sum without any search.
+
+One further model is asked the test split, the sum that the search began with, so that the search itself is judged: what
+a mean of the experts gives is no merit of it. Where a guide was followed, the experts are asked the validation split by
+the objective once more. Neither counts towards the budget.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from swarm_lightning.evaluation.bootstrap import Gain, Resampling, gain_of
+from swarm_lightning.files import write_whole
+from swarm_lightning.search.advice import advice_on
+from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.shown import say
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+
+VERDICT = "verdict.json"
+
+
+class Verdict(L.Callback):
+    """Prints the verdict behind the summary of a search by an evolution strategy, and keeps it as `verdict.json`.
+
+    Attributes:
+        sentences: What was said, once the search has ended.
+    """
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge what was found."""
+        assert isinstance(pl_module, ModelSwarm)
+        strategy, test, state = pl_module.particle_swarm, pl_module.held_back, pl_module.state
+        assert isinstance(strategy, EvolutionStrategy)
+        result = pl_module.result(test)
+        start = next(iter(result.starts))
+        gains: dict[str, Gain | None] = {}
+        if test:
+            gains[f"the best expert, {result.test[0].detail}"] = result.test[1].gain
+        moved = not strategy.found.equal(strategy.beginning)
+        if test and moved:
+            evaluation = pl_module.evaluator.evaluate(
+                [strategy.space.vector(strategy.beginning)], test, whole_replies=True, numbers=[0]
+            )
+            found = [outcome.score for outcome in state.tested[1]]
+            sampling = Resampling.of(pl_module.objective, test)
+            gains[f"the best without a search, {start}"] = gain_of(evaluation.scores[0].tolist(), found, sampling)
+        said = [sentence_on(gain, other) for other, gain in gains.items() if gain is not None]
+        if not moved:
+            said.append(f"On validation the search has found nothing better than it began with: {start}.")
+        if not test:
+            said.append("There is no test split: whether it is better on unseen examples is unknown.")
+        examples = pl_module.splits.validation if pl_module.splits is not None else ()
+        scores = state.scores.known[: len(pl_module.pool.names)]
+        if state.guided and examples:  # those are the guide's
+            alone = [strategy.space.expert(expert) for expert in range(len(scores))]
+            scores = pl_module.evaluator.evaluate(alone, examples, whole_replies=True).scores
+        advice = advice_on(pl_module.objective, scores, strategy.found_utility, examples)
+        self.sentences = [*said, *advice]
+        if trainer.is_global_zero:
+            kept: dict[str, Any] = {"sentences": self.sentences, "gains": {}}
+            for other, gain in gains.items():
+                kept["gains"][other] = None if gain is None else {**asdict(gain), "verdict": gain.verdict}
+            write_whole(Path(trainer.default_root_dir) / VERDICT, json.dumps(kept, indent=2) + "\n")
+            for sentence in self.sentences:
+                say(sentence)
+
+
+def sentence_on(gain: Gain, other: str) -> str:
+    """Return a gain in words.
+
+    Args:
+        gain: Of what was found over another model.
+        other: The other.
+
+    >>> sentence_on(Gain(0.1, 0.05, 0.15), "the best expert, a")
+    'Better than the best expert, a: +0.1000 [+0.0500, +0.1500] on test.'
+    """
+    words = {"better": "Better than", "worse": "Worse than", "within noise": "Within noise of"}[gain.verdict]
+    return f"{words} {other}: {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] on test."

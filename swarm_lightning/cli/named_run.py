@@ -1,0 +1,61 @@
+"""A run folder in place of settings: `swarm test RUN` and `swarm fit --resume RUN` need nothing else.
+
+The folder holds the config that the run was started with and its checkpoint. Settings beside it override it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
+
+TAKE_A_RUN = ("validate", "test", "predict", "export")
+RESUME = "--resume"
+
+
+def with_run(words: Sequence[str]) -> list[str]:
+    """Write out what a run folder on the command line stands for: its config and its checkpoint.
+
+    Args:
+        words: Of the command line, without the program's name.
+
+    Returns:
+        The words that a parser takes.
+
+    Raises:
+        InputError: If there is no such run.
+
+    >>> with_run(["fit", "--config", "search.yaml"])
+    ['fit', '--config', 'search.yaml']
+    """
+    words = list(words)
+    if words[:1] == ["fit"]:
+        for place, word in enumerate(words):
+            if word == RESUME and place + 1 < len(words):
+                return ["fit", *_run(words[place + 1], "fit --resume"), *words[1:place], *words[place + 2 :]]
+            if word == RESUME:
+                raise InputError("Expected a run folder behind --resume, but got none. `swarm runs` lists the runs.")
+            if word.startswith(f"{RESUME}="):
+                source = word.removeprefix(f"{RESUME}=")
+                return ["fit", *_run(source, "fit --resume"), *words[1:place], *words[place + 1 :]]
+    if words and words[0] in TAKE_A_RUN and len(words) > 1 and not words[1].startswith("-"):
+        return [words[0], *_run(words[1], words[0]), *words[2:]]
+    return words
+
+
+def _run(source: str, command: str) -> list[str]:
+    path = Path(source).expanduser()
+    folder = run_folder_of(path) if path.is_file() else path
+    if (folder / CONFIG).is_file():
+        return ["--config", str(folder / CONFIG), "--ckpt_path", str(path)]
+    runs = sorted(entry.name for entry in path.iterdir() if VERSION.fullmatch(entry.name)) if path.is_dir() else []
+    if runs:
+        what = f"it holds the runs {', '.join(runs[-5:])}. Name one of them."
+    elif path.is_dir():
+        what = f"it has no {CONFIG}. `swarm runs` lists the runs."
+    else:
+        what = "there is none. `swarm runs` lists the runs."
+    raise InputError(
+        f"Expected a run folder (with {CONFIG} and {CHECKPOINTS}/) or its checkpoint for 'swarm {command}', but at "
+        f"{source!r} {what}"
+    )

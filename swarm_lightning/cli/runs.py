@@ -1,0 +1,101 @@
+"""`swarm runs`: lists the runs below a folder, or ranks the particles of one run."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
+from swarm_lightning.shown import cell, say
+
+DESCRIPTION = "List the runs below a folder with their states and scores, or rank the particles of one run."
+ROOT = "runs"
+NARROWEST = 120  # columns of a table that goes to a file: nothing in it is broken into two lines
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def show_runs(words: Sequence[str]) -> None:
+    """Print a table of runs, or of the particles of one run.
+
+    Args:
+        words: Of the command line, behind `swarm runs`.
+
+    Raises:
+        InputError: If there are no runs, or what is said can't be understood.
+    """
+    parser = _Parser("swarm runs", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument(
+        "folder", nargs="?", default=ROOT, type=Path, help=f"A folder with runs below it, or a run; {ROOT} if left out."
+    )
+    folder: Path = parser.parse_args(words).folder
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, NARROWEST)
+    if is_run(folder):
+        _print_particles(folder, console)
+        return
+    runs = list_runs(folder)
+    if not runs:
+        raise InputError(f"Expected runs below {str(folder)!r}, but there are none. `swarm fit` makes them.")
+    console.print(_table(runs, time.time()))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}\nFor all settings see: {self.prog} --help")
+
+
+def _table(runs: Sequence[Run], now: float) -> Table:
+    table = Table()
+    for name in ("run", "state"):
+        table.add_column(name, overflow="fold")
+    for name in ("iterations", "validation", "test"):
+        table.add_column(name, justify="right")
+    table.add_column("gain on test, 95% interval", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    for run in runs:
+        table.add_row(
+            *(cell(str(run.folder)), run.state, str(run.iterations), _number(run.validation), _number(run.test)),
+            *(cell(_gain(run)), age(now - run.changed)),
+        )
+    return table
+
+
+def _gain(run: Run) -> str:
+    if run.gain is None:
+        return ""
+    difference, low, high = run.gain
+    noise = ": noise" if run.within_noise else ""
+    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]{noise}"
+
+
+def _print_particles(folder: Path, console: Console) -> None:
+    ranked = rank_particles(folder)
+    table = Table()
+    for name in ("rank", "particle", "personal best", "found in iteration"):
+        table.add_column(name, justify="right")
+    for rank, one in enumerate(ranked, start=1):
+        table.add_row(str(rank), str(one.particle), f"{one.utility:.4f}", str(one.iteration))
+    console.print(table)
+    say(f"Export one: swarm export {folder} --particle {ranked[0].particle}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def age(seconds: float) -> str:
+    """Return a time span in one unit.
+
+    >>> age(7300), age(59), age(3 * 86400)
+    ('2 h', '59 s', '3 d')
+    """
+    for length, unit in UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"

@@ -1,0 +1,101 @@
+"""Which objective fits a dataset: taken where none is given, and proposed where another one can't serve.
+
+Examples with choices are asked by MultipleChoice, those with an answer by ExactMatch, documents of the
+lm-evaluation-harness by HarnessTask. Of a question alone nobody can say how a reply is to be scored. No model and no
+tokenizer is needed to see that, so it is found out before anything else is loaded.
+"""
+
+from collections.abc import Sequence
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.data.harness_documents import SPEC
+from swarm_lightning.errors import InputError
+from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.harness_task import HarnessTask
+from swarm_lightning.objectives.multi_task import MultiTask
+from swarm_lightning.objectives.multiple_choice import MultipleChoice
+from swarm_lightning.objectives.protocol import Objective
+
+HARNESS, CHOICES, ANSWER = "a task of the lm-evaluation-harness", "choices", "an answer"
+# What fits examples that have this; the first is preferred.
+FITTING: dict[str, type[Objective]] = {HARNESS: HarnessTask, CHOICES: MultipleChoice, ANSWER: ExactMatch}
+NEEDED = {"MultipleChoice": CHOICES, "ExactMatch": ANSWER}
+WITHOUT_ANSWERS = "RewardModel, JudgeRating, Safety, or a function of your own"
+MOST_COLUMNS = 12  # a longer list helps nobody
+
+
+def fitting_objective(examples: Sequence[Example], where: str) -> Objective:
+    """Return the objective that fits what the examples have, with its default settings.
+
+    Args:
+        examples: Of one dataset, or of several tasks; then every task gets its own.
+        where: The dataset in words, for the message.
+
+    Returns:
+        MultipleChoice where there are choices, ExactMatch where there are answers, HarnessTask for documents of the
+        lm-evaluation-harness, and MultiTask of these where there are several tasks.
+
+    Raises:
+        InputError: If there is nothing to score a reply by.
+
+    >>> type(fitting_objective([Example("1 + 1?", "2")], "sums.csv")).__name__
+    'ExactMatch'
+    """
+    tasks = dict.fromkeys(example.task for example in examples)
+    if any(tasks):
+        by_task = {task: [example for example in examples if example.task == task] for task in tasks}
+        return MultiTask({task: _made_for(own, f"the task {task}") for task, own in by_task.items()})
+    return _made_for(examples, where)
+
+
+def refuse_misfit(objective: str, examples: Sequence[Example], where: str) -> None:
+    """Refuse an objective that not one of the examples can be asked by, and say which one fits.
+
+    What a few examples lack is for the objective itself to see.
+
+    Args:
+        objective: Name of its class; of those that are not known here nothing is said.
+        examples: Of one dataset.
+        where: The dataset in words, for the message.
+
+    Raises:
+        InputError: If every example lacks what it needs.
+
+    >>> refuse_misfit("ExactMatch", [Example("1 + 1?", "2")], "sums.csv")
+    """
+    needed = NEEDED.get(objective)
+    if needed is None or not examples or any(needed in _had(example) for example in examples):
+        return
+    fitting = _fitting(examples)
+    if fitting is None:
+        advice = f"Add it, or name an objective that needs no answers: {WITHOUT_ANSWERS}."
+    else:
+        name = fitting.__name__
+        advice = f"What they have fits {name}: set --model.objective {name}, or name no objective and it is taken."
+    raise InputError(f"Expected {needed} in the examples of {where} for {objective}, but none has it. {advice}")
+
+
+def _made_for(examples: Sequence[Example], where: str) -> Objective:
+    fitting = _fitting(examples)
+    if fitting is None:
+        others = sorted({name for example in examples for name in example.extras})
+        more = f", ... ({len(others)} in all)" if len(others) > MOST_COLUMNS else ""
+        there = f"; its other columns are {', '.join(others[:MOST_COLUMNS])}{more}" if others else ""
+        raise InputError(
+            f"Expected an answer to score replies by, but the examples of {where} have a question only{there}. Add the "
+            "columns answer (and choices), say which ones they are, as in --data.columns '{answer: my_answer}', or "
+            f"name an objective that needs no answers, with --model.objective: {WITHOUT_ANSWERS}."
+        )
+    return fitting()
+
+
+def _fitting(examples: Sequence[Example]) -> type[Objective] | None:
+    """Return the class of the objective that fits."""
+    had = {part for example in examples for part in _had(example)}
+    return next((class_ for part, class_ in FITTING.items() if part in had), None)
+
+
+def _had(example: Example) -> set[str]:
+    """Name what an example has of all that objectives need."""
+    there = {HARNESS: SPEC in example.extras, CHOICES: bool(example.choices), ANSWER: bool(example.answer)}
+    return {part for part, has in there.items() if has}

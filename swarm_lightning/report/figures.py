@@ -1,0 +1,304 @@
+"""The figures of a page, as Vega-Lite, each with the data frame that it is drawn from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from swarm_lightning.report.analyses import composition, heat, places, winner_of
+from swarm_lightning.report.run import Run
+from swarm_lightning.report.vega import CONFIG
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
+BLUE, RED, GREEN = "#3b82f6", "#ef4444", "#10b981"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure.
+
+    Attributes:
+        name: For its files.
+        title: What it shows.
+        note: How to read it.
+        data: What it is drawn from, all of it.
+        spec: Vega-Lite.
+    """
+
+    name: str
+    title: str
+    note: str
+    data: "pandas.DataFrame"
+    spec: dict[str, Any]
+
+
+def climb(run: Run) -> Figure | None:
+    """Draw the utility of every particle over the iterations, and the best so far."""
+    swarm, history = run.swarm, run.history
+    column = "global_best" if "global_best" in swarm else "candidate_mean"
+    if column not in swarm or swarm.empty:
+        return None
+    best = swarm[["iteration", column]].rename(columns={column: "utility"})
+    best = best.assign(evaluations=swarm["evaluations"].cumsum(), seconds=swarm["evaluation_seconds"].cumsum().round(2))
+    x = {"field": "x", "type": "quantitative", "title": "iteration, evaluations or seconds: choose below the figure"}
+    choose = [{"calculate": "datum[by]", "as": "x"}]
+    y = {"field": "utility", "type": "quantitative", "title": "validation utility", "scale": {"zero": False}}
+    layers: list[dict[str, Any]] = []
+    datasets: dict[str, Any] = {}
+    data = best
+    if not history.empty:
+        axes = best.drop(columns="utility")
+        data = history.merge(axes, on="iteration")
+        step = -(-len(data) // POINTS)
+        drawn = data[(data.iteration % step == 0) & data.utility.map(math.isfinite)]
+        tip = [{"field": name} for name in ("particle", "iteration", "utility", "personal_best", "restarted")]
+        columns = [*(name["field"] for name in tip), "evaluations", "seconds"]
+        datasets["particles"] = _records(drawn[columns])
+        base: dict[str, Any] = {"data": {"name": "particles"}, "transform": choose}
+        layers.append(
+            {
+                **base,
+                "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.35, "point": False},
+                "encoding": {"x": x, "y": y, "detail": {"field": "particle"}, "color": {"value": "#888888"}},
+            }
+        )
+        layers.append(
+            {
+                **base,
+                "mark": {"type": "point", "filled": True, "size": 22},
+                "params": [{"name": "shown", "select": {"type": "point", "fields": ["what"]}, "bind": "legend"}],
+                "transform": [*choose, {"calculate": "datum.restarted ? 'restarted' : 'moved on'", "as": "what"}],
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "color": {
+                        "field": "what",
+                        "title": None,
+                        "scale": {"domain": ["moved on", "restarted", "best so far"], "range": [BLUE, RED, GREEN]},
+                        "legend": {"orient": "top"},
+                    },
+                    "opacity": {"condition": {"param": "shown", "value": 0.75}, "value": 0.05},
+                    "tooltip": tip,
+                },
+            }
+        )
+    layers.append(
+        {
+            "data": {"values": _records(best)},
+            "transform": choose,
+            "mark": {"type": "line", "strokeWidth": 3, "color": GREEN, "interpolate": "step-after"},
+            "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+            "encoding": {"x": x, "y": y, "tooltip": [{"field": "iteration"}, {"field": "utility", "format": ".4f"}]},
+        }
+    )
+    for row, dash in zip(run.summary.get("test", [])[:2], ([2, 3], [6, 3]), strict=False):
+        layers.append(
+            {
+                "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
+                "mark": {"type": "rule", "strokeDash": dash, "color": "#f59e0b", "strokeWidth": 2},
+                "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
+            }
+        )
+    options = ["iteration", "evaluations", "seconds"]
+    params = [{"name": "by", "value": "iteration", "bind": {"input": "select", "options": options, "name": "x: "}}]
+    note = (
+        "Every dot is a particle in an iteration, the green line the best so far. Amber lines: the best initial "
+        "(dotted) and the best found expert (dashed) on the test split. Utilities that the exact stop left open are "
+        "not drawn. Scroll to zoom, drag to move, click the legend to choose."
+    )
+    spec = _spec(datasets=datasets, layer=layers, params=params, height=320)
+    return Figure("climb", "The climb", note, data, spec)
+
+
+def heat_map(run: Run) -> Figure | None:
+    """Draw which particle's personal best answers which example."""
+    data = heat(run)
+    if data.empty:
+        return None
+    particles = int(data.particle.nunique())
+    spec = _spec(
+        data={"values": _records(data.round({"score": 4}))},
+        mark={"type": "rect"},
+        height=min(480, max(120, 14 * particles)),
+        transform=[{"calculate": "datum.from - 0.5", "as": "left"}, {"calculate": "datum.to + 0.5", "as": "right"}],
+        encoding={
+            "x": {
+                "field": "left",
+                "type": "quantitative",
+                "title": "validation examples, from easy to hard",
+                "scale": {"domain": [0.5, int(data["to"].max()) + 0.5], "nice": False},
+                "axis": {"grid": False},
+            },
+            "x2": {"field": "right"},
+            "y": {"field": "particle", "type": "ordinal", "axis": {"labelOverlap": True}},
+            "color": {"field": "score", "type": "quantitative", "scale": {"scheme": "viridis"}},
+            "tooltip": [{"field": name} for name in ("particle", "from", "to", "score")],
+        },
+    )
+    note = "The score of every particle's personal best on every validation example; one cell may be several examples."
+    return Figure("scores", "Who answers what", note, data, spec)
+
+
+def map_of(run: Run) -> Figure | None:
+    """Draw where the particles are, and the way of the winner."""
+    data = places(run)
+    if data.empty:
+        return None
+    names = run.experts
+    step = -(-len(data) // POINTS)
+    drawn = data[(data.iteration % step == 0)]
+    first = data[(data.iteration == data.iteration.min()) & (data.particle < len(names))]
+    starts = [{**row, "name": names[int(row["particle"])]} for row in _records(first)]
+    way = data[data.particle == winner_of(run)].sort_values("iteration")
+    x = {"field": "x", "type": "quantitative", "title": "first main axis", "axis": {"grid": False}}
+    y = {"field": "y", "type": "quantitative", "title": "second main axis", "axis": {"grid": False}}
+    tip = [{"field": name} for name in ("particle", "iteration", "utility")]
+    colour = {"field": "iteration", "type": "quantitative", "scale": {"scheme": "viridis"}}
+    layers = [
+        {
+            "data": {"values": _records(drawn[["particle", "iteration", "utility", "x", "y"]].round({"x": 4, "y": 4}))},
+            "mark": {"type": "point", "filled": True, "size": 26, "opacity": 0.6},
+            "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+            "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip},
+        },
+        {
+            "data": {"values": _records(way)},
+            "mark": {"type": "line", "color": RED, "strokeWidth": 2},
+            "encoding": {"x": x, "y": y, "order": {"field": "iteration"}},
+        },
+        {
+            "data": {"values": starts},
+            "mark": {"type": "point", "shape": "diamond", "size": 90, "color": "#f59e0b", "filled": True},
+            "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
+        },
+        {
+            "data": {"values": starts},
+            "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
+            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+        },
+    ]
+    note = (
+        f"The two main axes of all positions; they show {float(data.share.iloc[0]):.0%} of how far positions are "
+        "spread. Diamonds are the experts, the red line is the way of the particle that found the best."
+    )
+    return Figure("map", "The map", note, data, _spec(layer=layers, height=380))
+
+
+def made_of(run: Run) -> Figure | None:
+    """Draw how much of each expert stands in the best found one."""
+    data, outside = composition(run)
+    if data.empty or outside is None:
+        return None
+    order = data.sort_values("coefficient", ascending=False).expert.tolist()
+    y = {"field": "expert", "type": "nominal", "sort": order, "title": None}
+    layers = [
+        {
+            "mark": {"type": "bar", "color": BLUE},
+            "encoding": {
+                "y": y,
+                "x": {"field": "coefficient", "type": "quantitative"},
+                "tooltip": [{"field": "expert"}, {"field": "coefficient", "format": ".3f"}],
+            },
+        },
+        {
+            "mark": {"type": "rule", "color": "#888888"},
+            "encoding": {"y": y, "x": {"field": "lowest", "type": "quantitative"}, "x2": {"field": "highest"}},
+        },
+    ]
+    how = "read from the sketches by least squares" if run.coefficients is None else "as the search holds them"
+    note = f"Coefficients of the experts in the best found one, {how}; {outside:.2%} of it lies outside of their span."
+    return Figure(
+        "made_of",
+        "What the winner is made of",
+        note,
+        data,
+        _spec(data={"values": _records(data)}, layer=layers, height=22 * len(data)),
+    )
+
+
+def forest(run: Run) -> Figure | None:
+    """Draw the test scores of a comparison with their intervals."""
+    table = run.comparison
+    if table.empty or "test" not in table or not table.test.notna().any():
+        return None
+    data = table[table.test.notna()]
+    columns = ["title", "validation", "test", "test_low", "test_high", "evaluations", "seconds"]
+    order = data.sort_values("test", ascending=False).title.tolist()
+    y = {"field": "title", "type": "nominal", "sort": order, "title": None}
+    tip = [{"field": name} for name in columns]
+    x = {"type": "quantitative", "title": "test score, with its 95% interval", "scale": {"zero": False}}
+    layers = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2, "color": BLUE},
+            "encoding": {"y": y, "x": {"field": "test_low", **x}, "x2": {"field": "test_high"}, "tooltip": tip},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 70, "color": BLUE},
+            "encoding": {"y": y, "x": {"field": "test", **x}, "tooltip": tip},
+        },
+        {
+            "mark": {"type": "tick", "color": "#f59e0b", "thickness": 2},
+            "encoding": {"y": y, "x": {"field": "validation", **x}, "tooltip": tip},
+        },
+    ]
+    note = "Dots are test scores, amber lines validation utilities. Intervals are by the bootstrap over test examples."
+    spec = _spec(data={"values": _records(data[columns])}, layer=layers, height=22 * len(data))
+    return Figure("forest", "The comparison", note, data, spec)
+
+
+def trials(run: Run) -> Figure | None:
+    """Draw the searches of a sweep in their order, and the best so far."""
+    table = run.sweep
+    if table.empty or not {"trial", "validation"} <= set(table.columns):
+        return None
+    data = table[table.validation.notna()].sort_values("trial")
+    data = data.assign(best=data.validation.cummax())
+    x = {"field": "trial", "type": "quantitative", "title": "trial"}
+    scale = {"zero": False}
+    tip = [{"field": str(name)} for name in data.columns if str(name) not in ("why", "folder") and "." not in str(name)]
+    layers = [
+        {
+            "mark": {"type": "point", "filled": True, "size": 60, "color": BLUE},
+            "encoding": {
+                "x": x,
+                "y": {"field": "validation", "type": "quantitative", "scale": scale},
+                "tooltip": tip[:8],
+            },
+        },
+        {
+            "mark": {"type": "line", "interpolate": "step-after", "color": GREEN, "strokeWidth": 2},
+            "encoding": {"x": x, "y": {"field": "best", "type": "quantitative", "title": "validation utility"}},
+        },
+    ]
+    shown = _records(data[[name for name in data.columns if "." not in str(name)]])
+    return Figure(
+        "trials", "The searches", "The best so far is green.", data, _spec(data={"values": shown}, layer=layers)
+    )
+
+
+def figures_of(run: Run) -> list[Figure]:
+    """Return every figure that can be drawn of a run."""
+    drawn = (climb(run), heat_map(run), map_of(run), made_of(run), forest(run), trials(run))
+    return [figure for figure in drawn if figure is not None]
+
+
+def _spec(**parts: Any) -> dict[str, Any]:
+    return {"$schema": SCHEMA, "config": CONFIG, "width": "container", **parts}
+
+
+def _records(frame: "pandas.DataFrame") -> Sequence[dict[str, Any]]:
+    """Return the rows as plain values; what is unknown or infinite becomes null, as JSON has neither."""
+    rows = frame.astype(object).to_dict("records")
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,0 +1,122 @@
+"""Makes one page of one run or several: a file that needs nothing else, and no network.
+
+Whatever comes from users, models or data is text: it is escaped in HTML, and stands as JSON in scripts.
+"""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.report.figures import Figure, figures_of
+from swarm_lightning.report.run import Run
+from swarm_lightning.report.sections import comparison_table, diamonds, emerging, files_and_commands, lead, sweep_table
+from swarm_lightning.report.vega import embedded, png, require, script, svg
+
+PAGE = "report.html"
+LARGEST = 3_000_000
+REFRESH = 10  # seconds between two looks of an open page at a run that lives
+
+
+def render(runs: Sequence[Run]) -> str:
+    """Return the page.
+
+    Args:
+        runs: What it shows, one or more.
+
+    Raises:
+        InputError: If the library that draws is not installed, or a file of a run is damaged.
+    """
+    require()
+    bodies: list[str] = []
+    specs: dict[str, Any] = {}
+    room = (LARGEST - 1_200_000) // max(1, len(runs))  # without the script
+    for place, run in enumerate(runs):
+        figures = figures_of(run)
+        ids = {figure.name: f"{figure.name}_{place}" for figure in figures}
+        specs |= {ids[figure.name]: figure.spec for figure in figures}
+        used = len(embedded({figure.name: figure.spec for figure in figures}))
+        bodies.append(_body(run, {figure.name: _placed(figure, ids[figure.name]) for figure in figures}, room - used))
+    if len(runs) > 1:
+        bodies.insert(0, diamonds(runs))
+    lives = any(run.record.get("state") in ("running", "testing") for run in runs)
+    parts = {
+        "title": html.escape(", ".join(run.name for run in runs)),
+        "refresh": f'<meta http-equiv="refresh" content="{REFRESH}">' if lives else "",
+        "body": "\n".join(bodies),
+        "script": script(),
+        "figures": embedded(specs),
+    }
+    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return template.substitute(parts).encode("utf-8", "backslashreplace").decode()
+
+
+def write_page(runs: Sequence[Run], path: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        runs: What it shows.
+        path: The file.
+
+    Raises:
+        InputError: As `render`.
+        StorageError: If it can't be written.
+    """
+    text = render(runs)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+
+
+def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Write every figure as SVG and PNG, and the numbers behind it as CSV.
+
+    Args:
+        runs: Whose.
+        folder: Where to; made if it is not there.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: If the library that draws is not installed.
+        StorageError: If a file can't be written.
+    """
+    require()
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for place, run in enumerate(runs):
+        for figure in figures_of(run):
+            name = figure.name if len(runs) == 1 else f"{figure.name}_{place}"
+            contents = {".svg": svg(figure.spec), ".png": png(figure.spec), ".csv": figure.data.to_csv(index=False)}
+            for suffix, content in contents.items():
+                written.append(folder / f"{name}{suffix}")
+                write_whole(written[-1], content)
+    return written
+
+
+def _body(run: Run, figures: dict[str, str], room: int) -> str:
+    """Return what the page says of one run, the most important first."""
+    parts = [
+        f"<h1>{html.escape(run.name)}</h1>",
+        lead(run),
+        figures.get("forest", ""),
+        comparison_table(run),
+        figures.get("trials", ""),
+        sweep_table(run),
+        figures.get("climb", ""),
+        figures.get("scores", ""),
+        emerging(run, room),
+        figures.get("map", ""),
+        figures.get("made_of", ""),
+        files_and_commands(run),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _placed(figure: Figure, name: str) -> str:
+    title, note = html.escape(figure.title), html.escape(figure.note)
+    return f'<h2>{title}</h2>\n<p class="note">{note}</p>\n<div class="figure" id="{name}"></div>'

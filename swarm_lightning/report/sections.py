@@ -1,0 +1,263 @@
+"""The texts and tables of a page, as HTML. Everything that is not of this package is escaped."""
+
+import html
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
+from swarm_lightning.report.run import Run
+
+if TYPE_CHECKING:
+    import pandas
+
+INITIAL, FOUND = "best initial expert", "best found expert"
+LONGEST = 600  # characters of a text in a table
+# What can become of an example: right before, right after, class, and how it is called.
+KINDS = (
+    (False, True, "emerged", "newly right"),
+    (True, False, "lost", "newly wrong"),
+    (False, False, "wrong", "wrong before and after"),
+    (True, True, "right", "right before and after"),
+)
+
+
+def lead(run: Run) -> str:
+    """Say what was found, how the run stands, and what to beware of."""
+    parts = [f'<p class="lead">{html.escape(sentence(run))}</p>'] if run.kind == "search" else []
+    record = run.record
+    if record:
+        parts.append(_state(run, record))
+    parts += [f'<p class="warning">{html.escape(warning)}</p>' for warning in warnings_of(run)]
+    return "\n".join(parts)
+
+
+def sentence(run: Run) -> str:
+    """Say in one sentence what a search has found."""
+    summary, experts = run.summary, len(run.experts)
+    of = f"the best of {experts} experts" if experts else "the best expert"
+    if not summary:
+        swarm = run.swarm
+        if swarm.empty or "global_best" not in swarm:
+            return "The first positions are not scored yet."
+        first, last = float(swarm.global_best.iloc[0]), float(swarm.global_best.iloc[-1])
+        done = int(swarm.iteration.iloc[-1])
+        return f"So far {last:.4f} on validation after {_counted(done, 'iteration')}, from {first:.4f} at the start."
+    cost = (
+        f"in {_counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
+        f"{_duration(summary['seconds'])}"
+    )
+    rows = summary.get("test", [])
+    if len(rows) < 2:
+        before, after = (row["utility"] for row in summary["validation"][:2])
+        return f"{after - before:+.4f} on validation, which has guided the search, over {of}, {cost}. There is no test."
+    before, after = rows[0]["utility"], rows[1]["utility"]
+    gain = rows[1].get("gain")
+    share = all(0 <= value <= 1 for value in (before, after))
+    told = f"{100 * (after - before):+.1f} points" if share else f"{after - before:+.4f}"
+    if gain is not None:
+        scale, digits = (100, 1) if share else (1, 4)
+        told += f" on test (95%: {scale * gain['low']:+.{digits}f} to {scale * gain['high']:+.{digits}f})"
+        told += ", which is within noise," if gain.get("within_noise") else ""
+    return f"{told} over {of}, {cost}."
+
+
+def warnings_of(run: Run) -> list[str]:
+    """Return what a reader should beware of."""
+    found = [str(notice["message"]) for notice in run.record.get("notices", ()) if notice.get("severity") == "warning"]
+    broken = float(run.swarm["broken"].sum()) if "broken" in run.swarm else 0
+    if broken:
+        found.append(f"Particles broke {broken:.0f} times: what the model computed was NaN or infinite.")
+    rows = {split: run.summary.get(split, []) for split in ("validation", "test")}
+    if all(len(of_split) > 1 for of_split in rows.values()):
+        gains = {split: of[1]["utility"] - of[0]["utility"] for split, of in rows.items()}
+        if gains["validation"] > 0 and gains["test"] < gains["validation"] / 2:
+            found.append(
+                f"The gain on validation ({gains['validation']:+.4f}) is more than twice that on test "
+                f"({gains['test']:+.4f}): the search has fitted its examples. More of them would help."
+            )
+    return found
+
+
+def emerging(run: Run, room: int) -> str:
+    """Say which examples are answered now and were not before, and show them with the replies.
+
+    Args:
+        run: A search.
+        room: Characters that there is room for.
+    """
+    parts = []
+    found = emergence(run)
+    if found is not None:
+        rows = "".join(
+            f'<tr><td>{name}</td><td class="number">{count}</td></tr>' for name, count in found.counts.items()
+        )
+        parts.append(f'<p class="note">On the validation split:</p><table>{rows}</table>')
+    rank, winner = rank_at_start(run), winner_of(run)
+    if rank is not None:
+        particles = int(run.history.particle.nunique())
+        name = run.experts[winner] if winner is not None and winner < len(run.experts) else "a child of two experts"
+        text = f"Particle {winner}, which won, began as {name}, in rank {rank} of {particles}."
+        parts.append(f"<p>{html.escape(text)}</p>")
+    for split in ("test", "validation"):
+        if split in run.replies and not run.replies[split].empty:
+            parts.append(_examples(run.replies[split], split, room))
+            break
+    return "<h2>What emerged</h2>\n" + "\n".join(parts) if parts else ""
+
+
+def diamonds(runs: Sequence[Run]) -> str:
+    """Return one line for each of several runs, sortable: what was found, and where the winner began."""
+    rows: list[list[Any]] = []
+    for run in runs:
+        test = run.summary.get("test", [])
+        scores = [row["utility"] for row in test[:2]] if len(test) > 1 else [None, None]
+        rank = rank_at_start(run) if run.kind == "search" else None
+        rows.append([run.name, *scores, run.summary.get("iterations"), run.summary.get("evaluations"), rank])
+    names = ["run", "best initial on test", "best found on test", "iterations", "evaluations", "winner's rank at start"]
+    return f"<h1>{len(runs)} runs</h1>\n{_table(names, rows)}"
+
+
+def comparison_table(run: Run) -> str:
+    """Return the table of a comparison."""
+    table = run.comparison
+    names = ("title", "validation", "test", "difference", "within_noise", "evaluations", "seconds", "detail", "absent")
+    return _of_frame(table, [name for name in names if name in table])
+
+
+def sweep_table(run: Run) -> str:
+    """Return the table of a sweep."""
+    return _of_frame(run.sweep, [str(name) for name in run.sweep.columns])
+
+
+def files_and_commands(run: Run) -> str:
+    """Return costs, settings, versions and the commands that go on from here."""
+    config = run.folder / "config.yaml"
+    place = shlex.quote(str(run.folder))
+    parts = []
+    swarm = run.swarm
+    if not swarm.empty and "evaluations" in swarm:
+        asked, particles = float(swarm.evaluations.sum()), run.history.particle.nunique() if len(run.history) else 0
+        whole = particles * run.record.get("examples", {}).get("validation", 0) * len(swarm)
+        left = f", {1 - asked / whole:.0%} of all were left out" if whole > asked > 0 else ""
+        parts.append(
+            f"<p>{asked:,.0f} evaluations{left}; {float(swarm.generated_tokens.sum()):,.0f} generated tokens; "
+            f"{_duration(float(swarm.evaluation_seconds.sum()))} of evaluation.</p>"
+        )
+    if config.is_file() and run.kind == "search":
+        begin = f"--config {shlex.quote(str(config))} --ckpt_path {place}"
+        lines = [f"swarm {command} {begin}" for command in ("fit", "test", "export")]
+        parts.append(f"<p>Go on, test, export:</p><pre>{html.escape(chr(10).join(lines))}</pre>")
+    if run.record:
+        shown = {name: value for name, value in run.record.items() if name not in ("notices", "started", "updated")}
+        text = json.dumps(shown, indent=1, ensure_ascii=False)
+        parts.append(f"<details><summary>The run and its versions</summary><pre>{html.escape(text)}</pre></details>")
+    if config.is_file():
+        text = config.read_text(encoding="utf-8", errors="replace")
+        parts.append(f"<details><summary>config.yaml</summary><pre>{html.escape(text)}</pre></details>")
+    return "<h2>Costs, settings, commands</h2>\n" + "\n".join(parts) if parts else ""
+
+
+def _state(run: Run, record: dict[str, Any]) -> str:
+    state = record.get("state", "")
+    done, most = record.get("iterations", 0), record.get("iterations_at_most")
+    text = {
+        "running": f"Running: {done} of at most {most or 'any number of'} iterations.",
+        "testing": "The search has ended, the best experts are being asked the held-back examples.",
+        "ended": f"Ended ({record.get('why', '')}).",
+        "interrupted": f"Interrupted: {record.get('why', '')}. It can go on.",
+        "failed": f"Failed: {record.get('why', '')}",
+        "silent": f"Silent: after iteration {done} its process has gone without a word. It can go on.",
+    }.get(state, "")
+    swarm = run.swarm
+    attributes = ""
+    if state == "running" and len(swarm) > 1:
+        each = float(swarm.evaluation_seconds.mean())
+        if most:
+            text += f" At most {_duration(each * max(0, most - done))} more."
+        attributes = (
+            f' data-updated="{float(record.get("updated", time.time())):.0f}" data-patience="{20 * each + 60:.0f}"'
+        )
+    return f'<p class="state"{attributes}>{html.escape(text)}</p>'
+
+
+def _examples(replies: "pandas.DataFrame", split: str, room: int) -> str:
+    """Return the examples with both replies, those that changed first."""
+    before, after = (replies[replies.expert == name].reset_index(drop=True) for name in (INITIAL, FOUND))
+    if len(before) != len(after) or before.empty:
+        return ""
+    middle = (float(replies.score.max()) + float(replies.score.min())) / 2
+    rows: list[tuple[int, str]] = []
+    counts = dict.fromkeys((kind for _, _, kind, _ in KINDS), 0)
+    for old, new in zip(before.to_dict("records"), after.to_dict("records"), strict=True):
+        right = (old["score"] > middle, new["score"] > middle)
+        place, (_, _, kind, name) = next((i, kind) for i, kind in enumerate(KINDS) if kind[:2] == right)
+        counts[kind] += 1
+        cells = "".join(f'<td class="text">{_short(row)}</td>' for row in (_asked(new), old["reply"], new["reply"]))
+        rows.append(
+            (place, f'<tr class="{kind}"><td>{name}</td>{cells}<td class="text">{_short(new["gold"])}</td></tr>')
+        )
+    shown, used = [], 0
+    for _, row in sorted(rows, key=lambda entry: entry[0]):
+        used += len(row)
+        if used > room:
+            break
+        shown.append(row)
+    boxes = "".join(
+        f'<label><input type="checkbox" value="{kind}"{" checked" if kind in ("emerged", "lost") else ""}> '
+        f"{name} ({counts[kind]})</label>"
+        for _, _, kind, name in KINDS
+    )
+    left = len(rows) - len(shown)
+    more = f'<p class="note">{left} more are in replies/{split}.parquet.</p>' if left else ""
+    return (
+        f"<p>The {split} split, {_counted(len(rows), 'example')}:</p>"
+        f'<div class="filters">{boxes}<label>find <input type="search"></label></div>'
+        '<div class="scroll"><table class="examples"><thead><tr><th></th><th>question</th><th>best initial expert</th>'
+        f"<th>best found expert</th><th>gold</th></tr></thead><tbody>{''.join(shown)}</tbody></table></div>{more}"
+    )
+
+
+def _asked(row: dict[str, Any]) -> str:
+    choices = row.get("choices")
+    listed = (
+        "".join(f"\n{label}: {text}" for label, text in json.loads(choices).items()) if isinstance(choices, str) else ""
+    )
+    return f"{row['question']}{listed}"
+
+
+def _of_frame(frame: "pandas.DataFrame", names: Sequence[str]) -> str:
+    return _table(names, frame[list(names)].to_numpy().tolist()) if len(frame) else ""
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th data-sort>{html.escape(str(name))}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "<td></td>"
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        shown = f"{value:.4f}" if isinstance(value, float) and value != int(value) else f"{value:,.0f}"
+        return f'<td class="number" data-value="{value}">{shown}</td>'
+    return f"<td>{_short(value)}</td>"
+
+
+def _short(value: Any) -> str:
+    """Return a text that is not too long, escaped."""
+    text = "" if value is None or value != value else str(value)
+    return html.escape(text if len(text) <= LONGEST else f"{text[:LONGEST]} [...]")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

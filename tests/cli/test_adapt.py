@@ -1,0 +1,138 @@
+"""`swarm adapt` from end to end on small data: a CSV with nothing else given, its words, its files, and going on."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+import swarm_lightning
+from swarm_lightning.cli.adapt import fit_arguments
+from swarm_lightning.cli.main import main
+from swarm_lightning.errors import InputError
+from tests.forked_ranks import ForkedRanks
+from tests.search.killed import kill_before_change
+from tests.search.test_resume import assert_same_run
+from tests.search.tiny_search import World, calm_process, content
+
+STEPS = ("--model.optimizer.steps", "2", "--model.optimizer.batch", "2", "--trainer.accelerator", "cpu")
+# Four experts, their mean, three rounds of the soup, three scaled sums and the choice among five, 8 examples each;
+# then 2 steps of 4 pairs of candidates with 2 examples each.
+BUDGET = (4 + 1 + 3 + 3 + 5) * 8 + 2 * 4 * 2 * 2
+
+
+def write_csv(world: World, path: Path, *columns: str) -> Path:
+    records = world.split("dev") + world.split("test")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(records)
+    return path
+
+
+def arguments_of(world: World, data: Path, *more: str) -> list[str]:
+    own = ("--model.base", str(world.base), "--model.experts", str(world.experts), "--data.dataset", str(data))
+    sizes = ("--data.validation_size", "8", "--data.test_size", "8")
+    return ["adapt", *own, "--budget", str(BUDGET), *sizes, *STEPS, "--trainer.enable_progress_bar", "false", *more]
+
+
+@pytest.fixture(scope="module")
+def adapted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of an adaptation to a CSV of questions and answers."""
+    folder = tmp_path_factory.mktemp("adapted")
+    data = write_csv(world, folder / "qa.csv", "question", "answer")
+    with pytest.MonkeyPatch.context() as patch, calm_process():
+        patch.chdir(folder)
+        main(arguments_of(world, data))
+    return folder / "runs" / "adapt" / "version_0"
+
+
+def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -> None:
+    summary = json.loads((adapted / "summary.json").read_text())
+    assert summary["evaluations"] == BUDGET
+    assert summary["iterations"] == 2
+    config = yaml.safe_load((adapted / "config.yaml").read_text())
+    assert config["model"]["objective"] is None
+    assert world.load(adapted / "best_expert").peft_config["default"].to_dict()["r"] == 16, (
+        "the summed rank of four experts"
+    )
+
+
+def test_the_verdict_says_what_the_intervals_say(adapted: Path) -> None:
+    kept = json.loads((adapted / "verdict.json").read_text())
+    summary = json.loads((adapted / "summary.json").read_text())
+    assert kept["gains"]
+    over_expert = kept["gains"][f"the best expert, {summary['test'][0]['detail']}"]
+    assert {key: over_expert[key] for key in ("difference", "low", "high")} == {
+        key: summary["test"][1]["gain"][key] for key in ("difference", "low", "high")
+    }
+    for gain in kept["gains"].values():
+        low, high = gain["low"], gain["high"]
+        assert gain["verdict"] == ("better" if low > 0 else "worse" if high < 0 else "within noise")
+    words = {"better": "Better than", "worse": "Worse than", "within noise": "Within noise of"}
+    assert kept["sentences"][0].startswith(words[over_expert["verdict"]])
+    assert any(sentence.startswith("Training on the same 8 examples") for sentence in kept["sentences"])
+    assert any(sentence.startswith("Routing would") for sentence in kept["sentences"])
+
+
+@pytest.mark.slow
+def test_a_killed_adaptation_goes_on_bit_for_bit(
+    world: World, adapted: Path, forked_ranks: ForkedRanks, tmp_path: Path
+) -> None:
+    root = tmp_path / "runs"
+    given = arguments_of(world, adapted.parents[2] / "qa.csv", "--trainer.default_root_dir", str(root))
+    ended = kill_before_change(forked_ranks, root, 25, *given)
+    assert ended.code == -signal.SIGKILL
+    with calm_process():
+        main(["adapt", "--resume", str(root / "version_0")])
+    assert_same_run(root / "version_0", adapted)
+    assert content(root / "version_0")["verdict.json"] == content(adapted)["verdict.json"]
+
+
+def test_python_adapts_with_the_same_parts(world: World, adapted: Path, tmp_path: Path) -> None:
+    data = swarm_lightning.SwarmData(str(adapted.parents[2] / "qa.csv"), validation_size=8, test_size=8)
+    with calm_process():
+        result = swarm_lightning.adapt(str(world.base), str(world.experts), data, budget=520, folder=tmp_path / "runs")
+    assert result.summary.evaluations <= 520
+    assert result.best == tmp_path / "runs" / "version_0" / "best_expert"
+    assert result.verdict
+    exported = result.export(tmp_path / "mine")
+    weights = "adapter_model.safetensors"
+    assert content(exported)[weights] == content(result.best)[weights]
+    assert content(exported)[weights] != content(world.experts / result.summary.test[0].detail)[weights]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--budget, the number"), (["--budget", "many"], "invalid int value: 'many'"),
+        (["--budget", "9", "--prompt", "{question}"], "--objective with --prompt"),
+        (["--resume", "nowhere"], "has no config.yaml"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_said(arguments: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        fit_arguments(arguments)
+
+
+def test_a_budget_for_less_than_the_cheap_things_is_refused_with_what_is_needed(
+    world: World, adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with calm_process(), pytest.raises(SystemExit, match="2"):
+        main(arguments_of(world, adapted.parents[2] / "qa.csv", "--model.optimizer.evaluations", "60"))
+    assert "(the budget) to hold the search, but of 60 pairs" in capsys.readouterr().err
+
+
+def test_questions_alone_are_refused_with_what_is_needed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_csv(world, tmp_path / "prompts.csv", "question")
+    with calm_process(), pytest.raises(SystemExit, match="2"):
+        main(arguments_of(world, data))
+    assert "Expected an answer to score replies by" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "adapt").exists()

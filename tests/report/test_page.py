@@ -1,0 +1,82 @@
+"""The page, its figures and its numbers, and that it never costs a search anything."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pandas
+import pytest
+
+from swarm_lightning.callbacks import History, RunRecord
+from swarm_lightning.cli import main
+from swarm_lightning.report.live import LivePage
+from swarm_lightning.report.page import LARGEST
+from tests.search.tiny_search import World, search
+
+pytest.importorskip("vl_convert")
+
+
+def test_the_command_writes_a_page_figures_and_the_numbers_behind_them(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["report", str(finished), "--out", str(tmp_path / "page.html"), "--figures", str(tmp_path / "figures")])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"Page: {tmp_path / 'page.html'}" in capsys.readouterr().out
+    assert len(page.encode()) < LARGEST
+    assert "<script>document.title" not in page
+    assert "http-equiv" not in page, "a run that has ended is not read again"
+    names = {"climb", "scores", "map", "made_of"}
+    files = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
+    with (tmp_path / "figures" / "climb.csv").open(newline="") as file:
+        best = [float(row["personal_best"]) for row in csv.DictReader(file)]
+    assert best == pandas.read_parquet(finished / "history.parquet").personal_best.tolist()
+    gain = json.loads((finished / "summary.json").read_text())["test"][1]["gain"]
+    assert f"{100 * gain['difference']:+.1f} points on test (95%: {100 * gain['low']:+.1f} to" in page
+
+
+def test_runs_stand_side_by_side(finished: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(finished, tmp_path / "version_1"))
+    main(["report", str(finished), str(other), "--out", str(tmp_path / "page.html")])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "2 runs" in page
+    assert 'id="climb_0"' in page
+    assert 'id="climb_1"' in page
+
+
+@pytest.mark.parametrize("name", ["history.csv", "run.json", "summary.json", "score_tables", "sketches", "replies"])
+def test_a_run_that_lacks_something_has_a_page_of_the_rest(finished: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "version_0"))
+    shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+    main(["report", str(folder)])
+    assert (folder / "report.html").is_file()
+
+
+def test_a_run_without_an_iteration_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed_everything: 0\n")
+    (tmp_path / "history.csv").write_text("")
+    main(["report", str(tmp_path)])
+    assert "not scored yet" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("swarm: Expected a run folder")
+
+
+def test_a_search_leaves_its_page_and_a_page_that_cannot_be_written_does_not_fail_it(
+    world: World, tmp_path: Path
+) -> None:
+    search(world, tmp_path / "one", callbacks=[History(), RunRecord(), LivePage()], iterations=1)
+    assert "Ended" in (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "two" / "report.html").mkdir(parents=True)
+    search(world, tmp_path / "two", callbacks=[History(), RunRecord(), LivePage()], iterations=1)
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["state"] == "ended"
+
+
+def test_no_page_is_written_where_none_is_wanted(world: World, tmp_path: Path) -> None:
+    search(world, tmp_path, callbacks=[History(), LivePage(every_seconds=None)], iterations=1)
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,96 @@
+"""How a guide's ranks are compared with the objective's: against scipy, and what follows in clear and unclear cases."""
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.objectives import ChoiceLogShare, MultipleChoice
+from swarm_lightning.search.guide_check import GuideCheck, check_guide, error_of_unrelated, kendall, spearman
+
+EXAMPLES = [Example(f"{number}?", choices={"A": "x", "B": "y"}, answer="A") for number in range(100)]
+CANDIDATES = 12
+# Between a third and two thirds right, in equal distances.
+ABILITIES = torch.linspace(0.3, 0.7, CANDIDATES)
+
+
+def evaluation(scores: Tensor) -> Evaluation:
+    utilities = scores.mean(dim=1)
+    return Evaluation(scores, [], utilities, torch.stack([utilities, utilities], dim=1))
+
+
+def replies(abilities: Tensor) -> Tensor:
+    """Right answers [P, M], as many as the ability says, each candidate's at other places."""
+    generator = torch.Generator().manual_seed(3)
+    rows = []
+    for ability in abilities.tolist():
+        row = torch.zeros(len(EXAMPLES), dtype=torch.float64)
+        row[torch.randperm(len(EXAMPLES), generator=generator)[: round(ability * len(EXAMPLES))]] = 1.0
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def check(of_guide: Tensor, of_objective: Tensor) -> GuideCheck:
+    """Check a guide whose scores are the same on every example of a candidate."""
+    scores = of_guide.double()[:, None].expand(-1, len(EXAMPLES)).contiguous()
+    objective = MultipleChoice()
+    return check_guide(ChoiceLogShare(objective), evaluation(scores), objective, evaluation(of_objective), EXAMPLES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rank_correlations_are_those_of_scipy_with_ties(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randint(0, 6, (2, 15), generator=generator).double()
+    assert float(kendall(first, second)) == pytest.approx(stats.kendalltau(first, second).statistic)
+    assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+
+
+def test_unrelated_ranks_vary_as_said() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(2, 20_000, 10, generator=generator)
+    assert float(kendall(drawn[0], drawn[1]).std()) == pytest.approx(error_of_unrelated(10), rel=0.03)
+
+
+def test_a_guide_that_ranks_as_the_objective_is_followed() -> None:
+    found = check(ABILITIES.log(), replies(ABILITIES))
+    assert found.followed
+    assert found.kendall == pytest.approx(1.0)
+    assert found.spearman == pytest.approx(1.0)
+    # Twelve numbers in equal distances from 0.3 to 0.7: 0.4 / 11 sqrt(12 x 13 / 12).
+    assert found.spread == pytest.approx(0.4 / 11 * math.sqrt(13), rel=0.02)
+    # A candidate's share of right answers among 100 varies by sqrt(p (1 - p) / 100), about 0.05.
+    assert found.noise == pytest.approx(math.sqrt(0.5 * 0.5 / 100), rel=0.15)
+    assert "ranks as MultipleChoice does" in str(found)
+
+
+def test_a_guide_that_ranks_the_other_way_round_is_dropped() -> None:
+    found = check(-ABILITIES, replies(ABILITIES))
+    assert not found.followed
+    assert found.kendall == pytest.approx(-1.0)
+    assert "does not rank as MultipleChoice does" in str(found)
+    assert "is dropped, and the search follows MultipleChoice itself" in str(found)
+
+
+def test_a_guide_without_a_clear_order_is_dropped_where_the_objective_has_one() -> None:
+    shuffled = torch.tensor([5, 0, 9, 2, 11, 7, 1, 4, 10, 3, 8, 6]).float()
+    found = check(shuffled, replies(ABILITIES))
+    assert abs(found.kendall) < 1.645 * found.error
+    assert not found.followed
+
+
+def test_a_guide_is_followed_where_the_objective_tells_nobody_apart() -> None:
+    found = check(ABILITIES, replies(torch.full((CANDIDATES,), 0.5)))
+    assert found.kendall == 0.0
+    assert found.spread == 0.0
+    assert found.followed
+    assert "differ by no more than noise: the search follows the guide" in str(found)
+
+
+def test_broken_candidates_are_not_ranked() -> None:
+    scores = replies(ABILITIES)
+    scores[4] = -math.inf
+    assert check(ABILITIES, scores).candidates == CANDIDATES - 1
