@@ -36,6 +36,7 @@ class Decoding:
         skip: Tokens at the beginning of all prompts that are the crowd's prefix and are not fed; 0 for none.
         over: Asked after every new token which rows need no further one.
         choose: Chooses tokens; the most likely ones where not given.
+        stop: Strings that end a reply, which `over` looks for: for an engine that looks by itself.
         heard: Told after every pass how many rows are over, and how many tokens were read.
     """
 
@@ -46,6 +47,7 @@ class Decoding:
     skip: int = 0
     over: RowsOver | None = None
     choose: Choose | None = None
+    stop: Sequence[str] = ()
     heard: Heard | None = None
 
 

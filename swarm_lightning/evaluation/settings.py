@@ -23,7 +23,8 @@ class EngineSettings:
             lot. With the same `rows` and `lots`, any number of ranks makes the same batches.
         chunk: With exact_stop, examples that a particle is asked at a time, at least; null: so many that all undecided
             particles together are asked 128. Fewer leave more unasked, in more and smaller batches.
-        backend: What runs the model, by its name in the registry of runners: `torch`.
+        backend: What runs the model, by its name in the registry of runners: `torch` or `vllm`.
+        tensor_parallel: With vllm, devices that share one engine of a rank.
     """
 
     rows: int | None = None
@@ -34,10 +35,11 @@ class EngineSettings:
     lots: int | None = None
     chunk: int | None = None
     backend: str = "torch"
+    tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""
-        for name in ("rows", "particles", "lots", "chunk"):
+        for name in ("rows", "particles", "lots", "chunk", "tensor_parallel"):
             value = getattr(self, name)
             if value is None:
                 continue

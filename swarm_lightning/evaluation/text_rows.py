@@ -133,6 +133,7 @@ class TextRows:
                 skip=skip,
                 over=(lambda some, tokens: check([places[row] for row in some], tokens)) if check.needed else None,
                 choose=None if keys is None else Sampler(settings, keys[list(places)]),
+                stop=settings.stop,
                 heard=self._engine.meter.count,
             )
 

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 
 from swarm_lightning.evaluation.runner import Loaded, Runner
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.evaluation.runners.vllm import VllmRunner
 
 RUNNERS: Mapping[str, Callable[[Loaded], Runner]] = {
     "torch": lambda loaded: ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings),
+    "vllm": VllmRunner,
 }

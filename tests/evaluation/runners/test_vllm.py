@@ -1,0 +1,131 @@
+"""vLLM answers as the model in memory does; what it can't serve is refused before it is started.
+
+One engine serves all tests that need one: its start takes a minute or more.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.runner import Loaded, Rows, Runner, Session
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.evaluation.runners.vllm import RAM, VllmRunner
+from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.experts.checkpoint_pool import load_checkpoints
+from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.whole_model import WholeModel
+from swarm_lightning.objectives.protocol import GenerationSettings
+from tests.full_models import NAMES, make_base, save_copies
+
+NEEDS_VLLM = [pytest.mark.vllm, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]
+PROMPTS = [
+    f"{question} {number}" for number in range(3) for question in ("Question: What is", "the fox", "Answer: the town")
+]
+ROWS = [(particle, prompt) for particle in range(4) for prompt in PROMPTS]
+SAMPLED = GenerationSettings(max_new_tokens=6, temperature=0.8, top_p=0.9, top_k=20)
+
+
+def loaded_of(base: str, experts: str) -> Loaded:
+    model, tokenizer = load_base(base, "float32")
+    pool = load_pool(experts)
+    settings = EngineSettings(particles=3)  # fewer slots than particles
+    return Loaded(pool.resident(model, base), tokenizer, settings, pool, base, False)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return loaded_of("demo:base", "demo:experts")  # vLLM has no kernel for the tiny base's heads of 8
+
+
+@pytest.fixture(scope="module")
+def runner(loaded: Loaded) -> Iterator[VllmRunner]:
+    found = VllmRunner(loaded)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def ours(loaded: Loaded) -> ResidentRunner:
+    return ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings)
+
+
+def replies(runner: Runner, loaded: Loaded, settings: GenerationSettings, seed: int = 0) -> list[str]:
+    with runner.session(loaded.pool.vectors, {}) as session:
+        return lent(session, seed).generate([prompt for _, prompt in ROWS], settings)
+
+
+def lent(session: Session, seed: int = 0) -> Rows:
+    examples = [Example(identifier=str(place), question=prompt, answer="") for place, (_, prompt) in enumerate(ROWS)]
+    owners = [particle for particle, _ in ROWS]
+    return session.rows(owners, examples, RowNoise(seed, tuple(owners), tuple(examples)), True)
+
+
+class TestServed:
+    pytestmark = NEEDS_VLLM
+
+    def test_greedy_replies_are_ours(self, runner: VllmRunner, ours: ResidentRunner, loaded: Loaded) -> None:
+        settings = GenerationSettings(max_new_tokens=8)
+        found, expected = replies(runner, loaded, settings), replies(ours, loaded, settings)
+        assert len(set(expected)) > 10
+        equal = sum(one == other for one, other in zip(found, expected, strict=True))
+        assert equal >= 0.9 * len(ROWS)
+
+    def test_a_reply_is_cut_at_a_stop_string(self, runner: VllmRunner, ours: ResidentRunner, loaded: Loaded) -> None:
+        whole = replies(ours, loaded, GenerationSettings(max_new_tokens=8))
+        stop = next(reply[2:3] for reply in whole if len(reply) > 3 and reply[2:3].isascii())
+        settings = GenerationSettings(max_new_tokens=8, stop=(stop,))
+        found, expected = replies(runner, loaded, settings), replies(ours, loaded, settings)
+        assert not any(stop in reply for reply in found)
+        assert sum(one == other for one, other in zip(found, expected, strict=True)) >= 0.9 * len(ROWS)
+
+    def test_likelihoods_are_ours(self, runner: VllmRunner, ours: ResidentRunner, loaded: Loaded) -> None:
+        rows = []
+        for one in (runner, ours):
+            with one.session(loaded.pool.vectors, {}) as session:
+                texts = [[" red", " seven rivers"]] * len(ROWS)
+                rows.append(lent(session).loglikelihood([prompt for _, prompt in ROWS], texts))
+        for found, expected in zip(sum(rows[0], []), sum(rows[1], []), strict=True):
+            assert found.logarithm == pytest.approx(expected.logarithm, abs=1e-3)
+            assert found.tokens == expected.tokens
+
+    def test_the_same_seed_gives_the_same_replies(self, runner: VllmRunner, loaded: Loaded) -> None:
+        first = replies(runner, loaded, SAMPLED)
+        assert replies(runner, loaded, SAMPLED) == first
+        assert replies(runner, loaded, SAMPLED, seed=1) != first
+
+    def test_no_adapter_stays_in_memory_or_in_the_engine(self, runner: VllmRunner, loaded: Loaded) -> None:
+        before = set(RAM.glob("swarm-*"))
+        replies(runner, loaded, GenerationSettings(max_new_tokens=1))
+        assert set(RAM.glob("swarm-*")) == before
+        assert set(runner.llm.llm_engine.list_loras()) == set()
+
+    def test_the_engines_processes_end_with_it(self, runner: VllmRunner) -> None:
+        """The last test here: it ends the engine of the others."""
+        children = psutil.Process().children(recursive=True)
+        engines = [child for child in children if "VLLM" in " ".join(child.cmdline())]
+        assert engines
+        runner.close()
+        _, alive = psutil.wait_procs(engines, timeout=60)
+        assert alive == []
+
+
+def test_full_checkpoints_are_refused(tiny_base_folder: Path, tmp_path: Path) -> None:
+    experts = save_copies(make_base(tiny_base_folder, "llama"), tiny_base_folder, tmp_path)
+    pool = load_checkpoints([str(experts / name) for name in NAMES])
+    model, tokenizer = load_base(pool.base)
+    resident = WholeModel(model, pool.architecture, pool.vector(0))
+    with pytest.raises(InputError, match="vLLM serves neither full checkpoints nor weighted sums"):
+        VllmRunner(Loaded(resident, tokenizer, EngineSettings(), pool, pool.base, False))
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
+def test_a_missing_vllm_is_named_with_its_extra(loaded: Loaded) -> None:
+    with pytest.raises(InputError, match=r"not installed. Install the extra, `pip install 'swarm-lightning\[vllm\]'`"):
+        VllmRunner(loaded)
