@@ -13,3 +13,9 @@ def test_counts_are_whole_numbers_of_one_or_more(name: str, value: object) -> No
 
 def test_counts_may_be_left_to_the_engine() -> None:
     assert EngineSettings() == EngineSettings(rows=None, particles=None, lots=None, chunk=None)
+
+
+def test_devices_that_torch_would_not_use_are_refused() -> None:
+    with pytest.raises(InputError, match=r"engine.tensor_parallel to be 1 with backend: torch.*but got 2"):
+        EngineSettings(tensor_parallel=2)
+    assert EngineSettings(backend="vllm", tensor_parallel=2).tensor_parallel == 2
