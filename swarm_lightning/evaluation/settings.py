@@ -47,6 +47,6 @@ class EngineSettings:
                 raise InputError(f"Expected engine.{name} to be a whole number of 1 or more, but got {value!r}.")
         if self.backend == "torch" and self.tensor_parallel > 1:
             raise InputError(
-                f"Expected engine.tensor_parallel to be 1 with backend: torch, which runs a rank's model on one device, "
+                f"Expected engine.tensor_parallel to be 1 with backend: torch, which runs on one device a rank, "
                 f"but got {self.tensor_parallel}. Leave it out, or set model.engine.backend to vllm."
             )
