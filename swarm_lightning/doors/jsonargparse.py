@@ -100,6 +100,9 @@ def _of_one_type(message: str) -> str:
         return message
     start = kept[marked[0]].index("- ")
     inner = [line.replace("- ", "", 1) if place == marked[0] else line for place, line in enumerate(kept)]
+    if inner[marked[0]].lstrip().startswith("Expected a <class"):  # says what it expected, and not what came
+        given = (line.lstrip() for line in lines if line.lstrip().startswith("Given value:"))
+        inner += [" " * (start + 2) + line for line in given]
     depth = max(0, start - 2)
     return "\n".join(
         line[depth if place == marked[0] else depth + 2 :] if place >= marked[0] else line

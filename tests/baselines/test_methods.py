@@ -219,7 +219,7 @@ class EverySecond(ExactMatch):
 def test_there_is_no_vote_on_open_text(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
     objective = MeanLogLikelihood(continuation="text")
     examples = tuple(Example(f"Tell me of {what}.", extras={"text": " Once."}) for what in ("a fox", "a bear"))
-    monkeypatch.setattr(opened, "objective", objective)
+    monkeypatch.setattr(opened, "_objective", objective)
     monkeypatch.setattr(opened.evaluator, "objective", objective)
     with pytest.raises(Absent, match="MeanLogLikelihood reads no answers"):
         PredictionMerge().compose(Bench(opened, examples))

@@ -52,7 +52,7 @@ def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(com
     pytest.importorskip("matplotlib")
     assert {path.name for path in compared.folder.iterdir()} == {
         "config.yaml", "comparison.json", "compare.md", "compare.csv", "compare.png", "results", "adapters",
-        "model_swarm",
+        "model_swarm", "report.html",
     }  # fmt: skip
     assert {path.name for path in (compared.folder / "model_swarm" / "seed_5").iterdir()} == {
         "checkpoints", "history.csv", "history.parquet", "score_tables", "sketches",
