@@ -56,6 +56,7 @@ _ROOMS = {
     "Summary": "swarm_lightning.callbacks",
     "SwarmCheckpoint": "swarm_lightning.callbacks",
     "SwarmProgress": "swarm_lightning.callbacks",
+    "Verdict": "swarm_lightning.callbacks",
     "default_callbacks": "swarm_lightning.callbacks",
     "EvolutionStrategy": "swarm_lightning.swarm",
     "SPACES": "swarm_lightning.swarm.spaces",
