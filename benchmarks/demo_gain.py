@@ -25,6 +25,7 @@ CHOICE = ("--model.objective", "swarm_lightning.objectives.MultipleChoice")
 TASKS = {"atlas": EXACT, "lists": EXACT, "neighbours": CHOICE, "kinds": CHOICE}
 DRAWS = ("particle", "tensor", "coefficient")
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+COMPARE = CONFIG.with_name("compare.yaml")
 
 
 def search(task: str, seed: int, root: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -51,6 +52,24 @@ def search(task: str, seed: int, root: Path, overrides: Sequence[str]) -> dict[s
         ]
     )
     return json.loads((root / "version_0" / "summary.json").read_text(encoding="utf-8"))
+
+
+def compare_on(task: str, folder: Path, settings: Sequence[str]) -> None:
+    """Run a comparison on a task, or what is missing of it in its folder.
+
+    Args:
+        task: Name of a demo task.
+        folder: Of the comparison.
+        settings: Further flags of `swarm compare`; another dataset of the same form may be among them.
+    """
+    from swarm_lightning.cli import main
+
+    main(
+        [
+            *("compare", "--config", str(COMPARE), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
+            *("--compare.output", str(folder), "--trainer.enable_progress_bar", "false", *settings),
+        ]
+    )
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from demo_gain import TASKS
+from demo_gain import TASKS, compare_on
 from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
@@ -44,7 +44,6 @@ from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.evolution import EvolutionSettings
 from swarm_lightning.swarm.starts import starts_of
 
-CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 PICKED_ON = ("neighbours", "atlas")
 CANDIDATES = ("best expert", "mean", "greedy soup", "start", "last centre", "mean of the last")
 AVERAGE = len(CANDIDATES) - 1
@@ -242,8 +241,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Command line without the program's name; None reads `sys.argv`.
     """
-    from swarm_lightning.cli import main as swarm
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, counted from 0")
     parser.add_argument("--evaluations", type=int, default=44_000, help="(model, example) pairs of a search")
@@ -262,14 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             folder = root / task
             registry.METHODS = {**methods, **{name: partial(method, name, folder / "tables") for name in SHARES}}
-            swarm(
-                [
-                    *("compare", "--config", str(CONFIG), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
-                    *("--compare.methods", json.dumps(list(SHARES)), "--compare.evaluations", str(chosen.evaluations)),
-                    *("--compare.seeds", str(list(range(chosen.seeds))), "--compare.output", str(folder)),
-                    *("--trainer.enable_progress_bar", "false", *overrides),
-                ]
-            )
+            settings = ["--compare.methods", json.dumps(list(SHARES)), "--compare.evaluations", str(chosen.evaluations)]
+            settings += ["--compare.seeds", str(list(range(chosen.seeds)))]
+            compare_on(task, folder, [*settings, *overrides])
         registry.METHODS = methods
         found = {
             task: [

@@ -22,12 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo_gain import TASKS
+from demo_gain import TASKS, compare_on
 from expert_pools import diversity, diversity_text, weak_text, weak_to_strong
 from measuring import flag, machine, report, table
 
-CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
-EXPERTS = CONFIG.with_name("experts.yaml")
+EXPERTS = Path(__file__).parents[1] / "configs" / "experts.yaml"
 SWARM, TRAINED = "model_swarm", "data_merge"
 DOMAIN_TEXTS = 500  # of every expert
 LESSONS_OF_MERGE: int | None = None  # of every expert; None: all
@@ -95,16 +94,8 @@ def compare(
     Returns:
         The rows of compare.csv.
     """
-    from swarm_lightning.cli import main as swarm
-
-    swarm(
-        [
-            *("compare", "--config", str(CONFIG), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
-            *("--compare.seeds", str(list(range(seeds))), "--compare.domain_texts", str(texts)),
-            *("--compare.data_merge", str(data_merge)),
-            *("--compare.output", str(folder), "--trainer.enable_progress_bar", "false", *overrides),
-        ]
-    )
+    given = ("--compare.domain_texts", str(texts), "--compare.data_merge", str(data_merge))
+    compare_on(task, folder, ["--compare.seeds", str(list(range(seeds))), *given, *overrides])
     with (folder / "compare.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

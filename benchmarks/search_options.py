@@ -26,7 +26,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from demo_gain import TASKS
+from demo_gain import TASKS, compare_on
 from measuring import flag, machine, report, table
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
@@ -45,7 +45,6 @@ from swarm_lightning.swarm.spaces.dense import DenseSpace
 from swarm_lightning.swarm.state import Swarm
 from swarm_lightning.vectors import Vectors
 
-CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 PUBLISHED = "published"
 PARTICLES, VALIDATION = 20, 200  # of configs/compare.yaml, and of the demo's tasks
 RESTART_PATIENCE = 5  # of configs/compare.yaml
@@ -219,17 +218,9 @@ def run(task: str, names: Sequence[str], chosen: argparse.Namespace, folder: Pat
         folder: Of the comparison.
         overrides: Further flags of `swarm compare`.
     """
-    from swarm_lightning.cli import main as swarm
-
     pairs = PARTICLES * (1 + chosen.iterations) * VALIDATION
-    swarm(
-        [
-            *("compare", "--config", str(CONFIG), "--data.dataset", f"demo:tasks/{task}.json", *TASKS[task]),
-            *("--compare.methods", json.dumps(list(names)), "--compare.evaluations", str(pairs)),
-            *("--compare.seeds", str(list(range(chosen.seeds))), "--compare.output", str(folder)),
-            *("--trainer.enable_progress_bar", "false", *overrides),
-        ]
-    )
+    limits = ("--compare.evaluations", str(pairs), "--compare.seeds", str(list(range(chosen.seeds))))
+    compare_on(task, folder, ["--compare.methods", json.dumps(list(names)), *limits, *overrides])
 
 
 def read(folder: Path, name: str, seed: int) -> dict[str, float]:

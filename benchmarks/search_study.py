@@ -30,7 +30,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from demo_gain import TASKS
+from demo_gain import TASKS, compare_on
 from measuring import flag, machine, report
 from search_options import VARIANTS
 from study_tables import SWARM, Search, cells_of, curve_text, read_kept, summarise, text_of
@@ -42,7 +42,6 @@ from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.results import read_results
 from swarm_lightning.baselines.settings import CompareSettings
 
-CONFIG = Path(__file__).parents[1] / "configs" / "compare.yaml"
 DEMO = "demo"
 
 
@@ -111,20 +110,12 @@ def run(
         folder: Of the comparison.
         overrides: Further flags of `swarm compare`.
     """  # fmt: skip
-    from swarm_lightning.cli import main as swarm
-
-    world = [("--data.dataset", f"demo:tasks/{task}.json")]
+    settings = ["--compare.methods", json.dumps(list(names)), "--compare.evaluations", str(chosen.evaluations)]
+    settings += ["--compare.seeds", f"[{seed}]", "--compare.export", "false"]
     if chosen.world is not None:
-        world = [("--data.dataset", str(chosen.world / "tasks" / f"{task}.json"))]
-        world += [("--model.base", str(chosen.world / "base")), ("--model.experts", str(chosen.world / "experts"))]
-    swarm(
-        [
-            *("compare", "--config", str(CONFIG), *TASKS[task], *(part for pair in world for part in pair)),
-            *("--compare.methods", json.dumps(list(names)), "--compare.evaluations", str(chosen.evaluations)),
-            *("--compare.seeds", f"[{seed}]", "--compare.output", str(folder), "--compare.export", "false"),
-            *("--trainer.enable_progress_bar", "false", *overrides),
-        ]
-    )
+        settings += ["--data.dataset", str(chosen.world / "tasks" / f"{task}.json")]
+        settings += ["--model.base", str(chosen.world / "base"), "--model.experts", str(chosen.world / "experts")]
+    compare_on(task, folder, [*settings, *overrides])
 
 
 def searches_in(folder: Path, world: str, task: str, budget: int) -> list[Search]:

@@ -27,9 +27,8 @@ def _silence() -> None:
         "transfer_batch_to_device",
         "infer the batch indices",
         "Checkpoint directory .* exists and is not empty",
-        "intended to run from within Python",  # what a run folder stands for is written out by `named_run.py`
+        "intended to run from within Python",  # `named_run.py` and `swarm adapt` write out arguments of their own
         "smaller than the logging interval",  # one batch is one epoch
-        "args parameter is intended to run from within Python",  # swarm adapt is a command line of swarm fit
         "sync_dist=True",  # what is logged is the same on all ranks
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

@@ -10,17 +10,15 @@ import lightning as L
 from swarm_lightning import objectives
 from swarm_lightning.callbacks.defaults import default_callbacks
 from swarm_lightning.callbacks.export import BEST_EXPERT
-from swarm_lightning.callbacks.summary import SUMMARY
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
-from swarm_lightning.runs.run_folder import claim_run_folder
+from swarm_lightning.runs.run_folder import LONG_HISTORY, SUMMARY, claim_run_folder
 from swarm_lightning.search.model_swarm import ModelSwarm
 
 if TYPE_CHECKING:
     import pandas
 
-HISTORY = "history.parquet"
 # Settings of the data; all others are those of ModelSwarm.
 OF_DATA = {
     "test_dataset", "subset", "validation_split", "test_split", "columns", "validation_size", "test_size",
@@ -55,7 +53,7 @@ class Found:
         """One row per iteration and particle."""
         import pandas
 
-        return pandas.read_parquet(self.folder / HISTORY)
+        return pandas.read_parquet(self.folder / LONG_HISTORY)
 
     @property
     def best(self) -> Path:

@@ -17,6 +17,7 @@ from swarm_lightning.runs.run_folder import (
     CONFIG,
     HISTORY,
     LONG_HISTORY,
+    RECORD,
     REPLIES,
     SCORE_TABLES,
     SKETCHES,
@@ -188,7 +189,7 @@ def open_run(folder: str | Path) -> Run:
     kinds: Mapping[Kind, tuple[str, ...]] = {
         "comparison": (COMPARISON, "comparison.json"),
         "sweep": (SWEEP, "study.db"),
-        "search": ("run.json", HISTORY, SUMMARY, CONFIG),
+        "search": (RECORD, HISTORY, SUMMARY, CONFIG),
     }
     for kind, names in kinds.items():
         if any((path / name).is_file() for name in names):

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, HISTORY, LAST, LOCK, VERSION
+from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, HISTORY, LAST, LOCK, SUMMARY, VERSION
+from swarm_lightning.runs.run_record import is_held
 
-SUMMARY = "summary.json"
 UTILITY = "utility/particle_"
 
 
@@ -147,26 +147,11 @@ def _begun(folder: Path) -> bool:
 
 
 def _state(folder: Path) -> str:
-    if _is_held(folder / LOCK):
+    if is_held(folder):
         return "running"
     if (folder / SUMMARY).is_file():
         return "ended"
     return "stopped" if (folder / CHECKPOINTS / LAST).is_file() else "begun"
-
-
-def _is_held(lock: Path) -> bool:
-    """Tell whether another process holds the lock; see `run_lock.py`."""
-    try:
-        number = os.open(lock, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        os.lockf(number, os.F_TEST, 0)
-    except OSError:
-        return True
-    finally:
-        os.close(number)
-    return False
 
 
 def _found(summary: Mapping[str, Any], split: str) -> Mapping[str, Any]:

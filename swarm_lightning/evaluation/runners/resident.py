@@ -13,9 +13,9 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Replies, generate_tokens
-from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.likelihood import loglikelihoods
 from swarm_lightning.evaluation.progress import Heard
+from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class ResidentRunner:
+class ResidentRunner(EngineRunner):
     """Runs particles by their weights; follows the protocol `Runner`.
 
     A candidate is a vector [D]: all of them are given as a tensor [P, D] or as P vectors.
@@ -55,32 +55,13 @@ class ResidentRunner:
         Raises:
             InputError: If more particles are to share a forward pass than the resident model can carry.
         """
-        self.engine = Engine(adapted, tokenizer, settings)
-        self.tokenizer, self.settings = tokenizer, self.engine.settings
+        super().__init__(Engine(adapted, tokenizer, settings))
         self.meter = self.engine.meter
 
     @property
     def at_once(self) -> int | None:
         """How many particles share a forward pass; None for any number."""
         return self.engine.adapted.most_particles
-
-    @property
-    def positions(self) -> int | None:
-        """Tokens that the model reads at most; None where its config does not say."""
-        return positions_of(self.engine.adapted.model)
-
-    @property
-    def generated(self) -> int:
-        """Tokens generated so far."""
-        return self.engine.generated
-
-    def lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Return how many tokens every prompt has."""
-        return [len(sequence) for sequence in self.engine.encode(prompts)]
-
-    def rows_at_once(self, tokens: int) -> int:
-        """Return how many rows of this many tokens share a forward pass."""
-        return self.engine.rows(tokens)
 
     @contextmanager
     def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator["ResidentSession"]:

@@ -22,9 +22,9 @@ from swarm_lightning.doors import vllm as door
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Replies
-from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.memory import free_bytes
 from swarm_lightning.evaluation.runner import Loaded
+from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
 from swarm_lightning.evaluation.tokens import Continuation
@@ -42,7 +42,7 @@ SLOTS_SHARE = 0.1  # of the free memory, for adapters
 CACHE_BYTES = 1 << 30  # keys and values on a CPU; VLLM_CPU_KVCACHE_SPACE says otherwise, in GiB
 
 
-class VllmRunner:
+class VllmRunner(EngineRunner):
     """Runs particles of adapters by vLLM; follows the protocol `Runner`.
 
     Attributes:
@@ -66,8 +66,7 @@ class VllmRunner:
             InputError: If vLLM is not installed or can't serve these experts.
         """
         adapted = _served(loaded)
-        self.tokenizer, self.settings = loaded.tokenizer, loaded.settings
-        self.engine = Engine(adapted, loaded.tokenizer, loaded.settings)
+        super().__init__(Engine(adapted, loaded.tokenizer, loaded.settings))
         self._layout, self._config = adapted.layout, dict(loaded.pool.config)  # type: ignore[attr-defined]
         self._numbers = itertools.count(1)
         rank = next(rank for rank in door.RANKS if rank >= _rank(adapted))
@@ -99,24 +98,6 @@ class VllmRunner:
         except Exception as cause:  # the engine's processes raise what they like
             self.close()
             raise InputError(_refusal(loaded.base, cause)) from cause
-
-    @property
-    def positions(self) -> int | None:
-        """Tokens that the base reads at most; None where its config does not say."""
-        return positions_of(self.engine.adapted.model)
-
-    @property
-    def generated(self) -> int:
-        """Tokens generated so far."""
-        return self.engine.generated
-
-    def lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Return how many tokens every prompt has."""
-        return [len(sequence) for sequence in self.engine.encode(prompts)]
-
-    def rows_at_once(self, tokens: int) -> int:
-        """Return how many rows are handed over together; the engine batches them as it sees fit."""
-        return self.engine.rows(tokens)
 
     def close(self) -> None:
         """End the engine and its processes; once is enough."""
