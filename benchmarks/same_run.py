@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 TIMINGS = frozenset({"evaluation_seconds", "examples_per_second", "seconds"})
-OWN = frozenset({"run.json"})  # when and where it was run
+# When, where and how fast it was run; the page shows what the other files hold, beside these.
+OWN = frozenset({"run.json", "report.html"})
 OF_THE_RUN = ("dirpath", "best_model_path", "last_model_path", "seconds")
 
 

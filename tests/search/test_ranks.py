@@ -118,7 +118,8 @@ def test_two_processes_started_from_the_shell_make_the_run_of_one(
     command += ["--trainer.devices", "2"] if start == "trainer.devices" else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("best found expert") == 1
+    assert done.stdout.count("│ best found expert") == 1
+    assert done.stdout.count("Gain of the best found expert") == 1
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["version_0"]
     assert_same_run(tmp_path / "runs" / "version_0", alone)
 
