@@ -30,7 +30,7 @@ class Replies(L.Callback):
         """Choose which replies are kept.
 
         Args:
-            validation: Those to the split that guided the search: two evaluations of it more.
+            validation: Those to the split that guided the search: two evaluations of it more. Never in a sweep.
             test: Those to the split that was held back.
         """
         self.validation = validation

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 
-from swarm_lightning.callbacks import ExportBest
+from swarm_lightning.callbacks import ExportBest, Replies
 from swarm_lightning.cli.command import COMMON, SwarmCLI
 from swarm_lightning.differences import CONTENT
 from swarm_lightning.files import write_whole
@@ -88,6 +88,8 @@ class TrialCLI(SwarmCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ExportBest):
                 callback.tells = False
+            elif isinstance(callback, Replies):
+                callback.validation = False  # of many searches few are looked at, and each would ask two models more
 
 
 class RehearsalCLI(TrialCLI):
