@@ -85,7 +85,7 @@ TRAINER_DEFAULTS = {
 
 
 class SwarmCLI(CommandLine):
-    """`swarm fit|validate|test|predict|export|compare|score --config FILE`."""
+    """`swarm fit|validate|test|predict|export|compare|score|plan --config FILE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
@@ -111,7 +111,7 @@ class SwarmCLI(CommandLine):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
-        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS, "score": PARTS}
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS, "score": PARTS, "plan": PARTS}
 
     def settings_of_commands(self) -> dict[str, type]:
         """Name the commands with settings of their own beside those of a search."""
@@ -173,6 +173,8 @@ class SwarmCLI(CommandLine):
                     _say(f"--compare.output last: {begun}")
                 self.new_folder = None if begun.exists() else begun
             return self._new_run(settings) if begun is None else self._take(begun)
+        if self.config.subcommand == "plan":  # it writes nothing
+            return root
         if self.config.subcommand == "score":
             return root if settings.out is not None else self._new_run(settings)
         fits = self.config.subcommand == "fit"
