@@ -252,7 +252,7 @@ main(ARGUMENTS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("busy", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.usefixtures("frail")
 def test_a_killed_rank_ends_the_run_which_goes_on_on_another_number_of_ranks(
     world: World, tmp_path: Path, busy: bool
