@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.forked_ranks import ForkedRanks
 from tests.objectives.perspective_server import KEY, PerspectiveServer, running_server
+from tests.shares_of_files import FEWEST_TESTS, grown, lines_about, seconds_of_files
 
 # The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
 # torch is imported, so that it holds for the subprocesses that tests start as well.
@@ -56,6 +57,28 @@ MIXED: dict[str, dict[str, Any]] = {
     },
     "rank-stabilised": {"r": 5, "lora_alpha": 3, "use_rslora": True, "target_modules": ["q_proj", "gate_proj"]},
 }
+
+
+def reports_of_a_whole_run(config: pytest.Config) -> list[object]:
+    """Return what the tests of this run reported; nothing where only some were chosen."""
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or len(terminal.stats.get("passed", [])) < FEWEST_TESTS:
+        return []
+    return [report for reports in terminal.stats.values() for report in reports]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a whole run in which a test file has grown beyond its share."""
+    if session.exitstatus == pytest.ExitCode.OK and grown(seconds_of_files(reports_of_a_whole_run(session.config))):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show which test files took longest in a whole run."""
+    seconds = seconds_of_files(reports_of_a_whole_run(config))
+    if seconds:
+        terminalreporter.section("test files by time")
+        terminalreporter.write_line("\n".join(lines_about(seconds)))
 
 
 @pytest.fixture(scope="session")
