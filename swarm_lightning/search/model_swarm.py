@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
@@ -78,6 +79,7 @@ class ModelSwarm(AskingSearch):
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
         coefficients: Granularity | None = None,
+        mixture: MixtureKind | None = None,
         draws: Draws = "particle",
         optimizer: Callable[[Iterable[Tensor]], SearchOptimizer] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
@@ -108,6 +110,11 @@ class ModelSwarm(AskingSearch):
                 which what the experts add to the base is summed up, the products B A of adapters or the differences of
                 full checkpoints: one for each `expert`, or for each `layer` of it, `half_block` (attention or MLP),
                 `module` or rank `component`; full checkpoints have expert, layer and module.
+            mixture: null: experts are moved as weights. Else a token swarm: experts are any causal language models,
+                adapters and whole models of any architecture and size, a particle is one number per expert, and what
+                is mixed by them is the experts' next-token `probabilities` (numbers below 0 count as 0, the rest is
+                normalised) or `log_probabilities` (a weighted sum, normalised; numbers below 0 avoid what an expert
+                likes). The base says how prompts are put, and null takes the first expert's.
             draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or each
                 `coefficient`; where `coefficients` is null, a particle then consists of n coefficients of the experts'
                 A and B matrices.
@@ -128,7 +135,7 @@ class ModelSwarm(AskingSearch):
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
-            trust_remote_code, engine, storage, state_folder, coefficients, guide,
+            trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture,
         )  # fmt: skip
         super().__init__(settings, objective)
 
@@ -356,7 +363,7 @@ class ModelSwarm(AskingSearch):
     ) -> Path:
         """Write the best found expert, or the personal best of a particle, with a model card.
 
-        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint.
+        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint; of a token swarm, a mixture.
 
         Args:
             folder: Where it goes.
@@ -384,7 +391,7 @@ class ModelSwarm(AskingSearch):
             facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
         return export_expert(
             folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
+            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
         )  # fmt: skip
 
     def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:

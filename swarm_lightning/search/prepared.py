@@ -363,7 +363,7 @@ class PreparedSearch(L.LightningModule):
             InputError: If the checkpoint is not one of a swarm, or of other experts.
         """
         record = record_in(checkpoint)
-        meant = {"draws": self.settings.draws, "coefficients": self.settings.coefficients}
+        meant = {name: getattr(self.settings, name) for name in ("draws", "coefficients", "mixture")}
         check_identity(record["identity"], meant)
         storage = record.get("storage", {}).get("kind", "memory")
         self._take_population(Population(replace(self.settings, storage=storage)))

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import GRANULARITIES, Granularity
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 else:  # what the registry of spaces names: a further one is a line there and nothing here
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
-OF_COEFFICIENTS = "/coefficients"
+OF_COEFFICIENTS, OF_MIXTURE = "/coefficients", "/mixture"
 GuideChoice = Literal["objective", "smooth"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
@@ -55,6 +56,7 @@ class SearchSettings:
     state_folder: str | None
     coefficients: Granularity | None = None
     guide: GuideChoice = "objective"
+    mixture: MixtureKind | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -76,6 +78,8 @@ class SearchSettings:
             raise InputError(
                 f"Expected engine.backend to be one of {', '.join(RUNNERS)}, but got {self.engine.backend!r}."
             )
+        if self.mixture is not None:
+            self._check_mixture()
         if self.space not in SPACES and self.coefficients is not None:
             fitting = [name.split("/")[:2] for name in SPACES if name.endswith(OF_COEFFICIENTS)]
             raise InputError(
@@ -92,7 +96,28 @@ class SearchSettings:
     @property
     def space(self) -> str:
         """The name of the space that positions lie in."""
-        return f"{self.storage}/{self.draws}" + (OF_COEFFICIENTS if self.coefficients is not None else "")
+        kind = OF_COEFFICIENTS if self.coefficients is not None else ""
+        return f"{self.storage}/{self.draws}" + (kind if self.mixture is None else OF_MIXTURE)
+
+    def _check_mixture(self) -> None:
+        """Refuse what does not go together with a token swarm."""
+        if self.mixture not in AVERAGED:
+            raise InputError(f"Expected mixture to be null or one of {', '.join(AVERAGED)}, but got {self.mixture!r}.")
+        if self.coefficients is not None:
+            raise InputError(
+                f"Expected model.coefficients to be null with model.mixture, but got {self.coefficients}: a token "
+                "swarm has one number per expert. Leave it out."
+            )
+        if self.engine.backend != "torch":
+            raise InputError(
+                "Expected model.engine.backend to be torch with model.mixture, which reads whole distributions, but "
+                f"got {self.engine.backend!r}. Leave it out."
+            )
+        if self.space not in SPACES:
+            raise InputError(
+                "Expected model.storage to be memory, and model.draws particle or coefficient, with model.mixture, but "
+                f"got {self.storage} and {self.draws}. Leave them out."
+            )
 
     def check_population(self, experts: int) -> None:
         """Refuse a population that can't be made.
@@ -144,6 +169,7 @@ def identity_of(
         "start": asdict(settings.start),
         "draws": settings.draws,
         "coefficients": settings.coefficients,
+        "mixture": settings.mixture,
         # What runs the model is no part of a search, but for the last digits: those of torch are what there was first.
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
