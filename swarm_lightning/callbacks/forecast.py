@@ -69,7 +69,7 @@ def _work(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example], p
     patience = next((one.patience for one in callbacks if isinstance(one, StopOnPlateau)), None)
     optimizer, distance = search.particle_swarm, 0.0
     if isinstance(optimizer, ParticleSwarm) and search.settings.engine.exact_stop:
-        bounds = [bounds_of(search.followed, example) for example in examples]
+        bounds = bounds_of(search.followed, examples)
         lowest, highest = min(low for low, _ in bounds), max(high for _, high in bounds)
         if -float("inf") < lowest < highest < float("inf"):
             best = (float(search.swarm.global_best_utility) - lowest) / (highest - lowest)

@@ -71,7 +71,7 @@ def run_plan(
     trial = try_rows(search, space, examples, seconds)
     repels = not isinstance(optimizer, ParticleSwarm) or optimizer.settings.repel > 0
     stops = search.settings.engine.exact_stop and isinstance(optimizer, ParticleSwarm)
-    lowest, highest = zip(*(bounds_of(search.guide, example) for example in examples), strict=True)
+    lowest, highest = zip(*bounds_of(search.guide, examples), strict=True)
     bounds = (min(lowest), max(highest))
     work = work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps, patience,
