@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.graph_settings import GraphSettings
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import GRANULARITIES, Granularity
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 else:  # what the registry of spaces names: a further one is a line there and nothing here
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
-OF_COEFFICIENTS = "/coefficients"
+OF_COEFFICIENTS, OF_GRAPHS = "/coefficients", "/graphs"
 GuideChoice = Literal["objective", "smooth"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
@@ -55,6 +56,7 @@ class SearchSettings:
     state_folder: str | None
     coefficients: Granularity | None = None
     guide: GuideChoice = "objective"
+    graphs: GraphSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -76,6 +78,11 @@ class SearchSettings:
             raise InputError(
                 f"Expected engine.backend to be one of {', '.join(RUNNERS)}, but got {self.engine.backend!r}."
             )
+        if self.graphs is not None and (self.storage, self.draws, self.coefficients) != ("memory", "particle", None):
+            raise InputError(
+                "Expected model.storage memory, model.draws particle and model.coefficients null with model.graphs, "
+                f"but got {self.storage}, {self.draws} and {self.coefficients}. Leave them out."
+            )
         if self.space not in SPACES and self.coefficients is not None:
             fitting = [name.split("/")[:2] for name in SPACES if name.endswith(OF_COEFFICIENTS)]
             raise InputError(
@@ -92,7 +99,8 @@ class SearchSettings:
     @property
     def space(self) -> str:
         """The name of the space that positions lie in."""
-        return f"{self.storage}/{self.draws}" + (OF_COEFFICIENTS if self.coefficients is not None else "")
+        of = OF_GRAPHS if self.graphs is not None else OF_COEFFICIENTS if self.coefficients is not None else ""
+        return f"{self.storage}/{self.draws}{of}"
 
     def check_population(self, experts: int) -> None:
         """Refuse a population that can't be made.
@@ -103,6 +111,8 @@ class SearchSettings:
         Raises:
             InputError: If it is too small, there is no such start, or it begins with a base that is not named.
         """
+        if self.graphs is not None:  # particles are graphs, as many as one likes
+            return
         try:
             points = self.start.points(torch.zeros(experts, 1), torch.Generator())
             grow_population(points, self.particles, self.child_span, torch.Generator())
@@ -148,6 +158,7 @@ def identity_of(
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
         "guide": None if settings.guide == "objective" else settings.guide,
+        "graphs": None if settings.graphs is None else asdict(settings.graphs),
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),
