@@ -20,6 +20,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.graph_settings import GraphSettings
+from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
@@ -81,6 +82,7 @@ class ModelSwarm(AskingSearch):
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
         coefficients: Granularity | None = None,
+        mixture: MixtureKind | None = None,
         draws: Draws = "particle",
         optimizer: Callable[[Iterable[Tensor]], SearchOptimizer] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
@@ -112,6 +114,11 @@ class ModelSwarm(AskingSearch):
                 which what the experts add to the base is summed up, the products B A of adapters or the differences of
                 full checkpoints: one for each `expert`, or for each `layer` of it, `half_block` (attention or MLP),
                 `module` or rank `component`; full checkpoints have expert, layer and module.
+            mixture: null: experts are moved as weights. Else a token swarm: experts are any causal language models,
+                adapters and whole models of any architecture and size, a particle is one number per expert, and what
+                is mixed by them is the experts' next-token `probabilities` (numbers below 0 count as 0, the rest is
+                normalised) or `log_probabilities` (a weighted sum, normalised; numbers below 0 avoid what an expert
+                likes). The base says how prompts are put, and null takes the first expert's.
             draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or each
                 `coefficient`; where `coefficients` is null, a particle then consists of n coefficients of the experts'
                 A and B matrices.
@@ -134,7 +141,7 @@ class ModelSwarm(AskingSearch):
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
-            trust_remote_code, engine, storage, state_folder, coefficients, guide, graphs,
+            trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
         )  # fmt: skip
         super().__init__(settings, objective)
 
@@ -170,7 +177,9 @@ class ModelSwarm(AskingSearch):
             space = self.particle_swarm.space
             begin_models(
                 self.particle_swarm,
-                lambda experts: self.ask_vectors([space.expert(one) for one in experts], examples, self.followed, experts),
+                lambda experts: self.ask_vectors(
+                    [space.expert(one) for one in experts], examples, self.followed, experts
+                ),
                 lambda: self.score(examples),
             )
         self._note(examples)
@@ -267,9 +276,8 @@ class ModelSwarm(AskingSearch):
         swarm, state = self.particle_swarm, self.state
         check_same_swarm(self.ranks, swarm, examples)
         stakes = None
-        if swarm.begun and isinstance(swarm, ParticleSwarm):
-            if swarm.asks_particles:
-                stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
+        if swarm.begun and isinstance(swarm, ParticleSwarm) and swarm.asks_particles:
+            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(evaluation, time.perf_counter() - started, len(examples))
@@ -376,7 +384,7 @@ class ModelSwarm(AskingSearch):
     ) -> Path:
         """Write the best found expert, or the personal best of a particle, with a model card.
 
-        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint.
+        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint; of a token swarm, a mixture.
 
         Args:
             folder: Where it goes.
@@ -404,7 +412,7 @@ class ModelSwarm(AskingSearch):
             facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
         return export_expert(
             folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
+            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
         )  # fmt: skip
 
     def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:

@@ -39,6 +39,7 @@ from swarm_lightning.search.state import (
 )
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.swarm.state import Swarm
@@ -203,6 +204,26 @@ class PreparedSearch(L.LightningModule):
         own |= self.identity if self.trainer.state.fn == "fit" else {}
         check_same_run(self.ranks, own, self._run_folder)
 
+    def rehearse(self) -> Space:
+        """Check and load all that a search needs, without a run folder, and make no positions.
+
+        Returns:
+            The space that they would lie in.
+
+        Raises:
+            InputError: As `setup`.
+        """
+        self._population.check(len(self.pool.names), self.ranks.count, keeps_all=False)
+        self.load("fit")
+        self.state.seed = torch.initial_seed()
+        self._population.enter(self.pool, self._parts.division, self._run_folder)
+        return self._population.space
+
+    @property
+    def movement(self) -> SearchOptimizer:
+        """What would move the particles; its settings are there before a search is."""
+        return self._population.swarm
+
     def load(self, stage: str) -> None:
         """Load the base model once, and check everything against it; see `Parts.load`.
 
@@ -334,7 +355,7 @@ class PreparedSearch(L.LightningModule):
             InputError: If the checkpoint is not one of a swarm, or of other experts.
         """
         record = record_in(checkpoint)
-        meant = {"draws": self.settings.draws, "coefficients": self.settings.coefficients}
+        meant = {name: getattr(self.settings, name) for name in ("draws", "coefficients", "mixture")}
         check_identity(record["identity"], meant)
         storage = record.get("storage", {}).get("kind", "memory")
         self._take_population(Population(replace(self.settings, storage=storage)))

@@ -26,7 +26,8 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 KEY = "swarm_lightning"
 FORMAT = 2
-READ_BY = ("experts", "particles", "draws", "coefficients", "differences_from")  # what positions mean nothing without
+# What positions mean nothing without.
+READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
 COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
 
 

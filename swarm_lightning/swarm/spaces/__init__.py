@@ -5,10 +5,11 @@ from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
 from swarm_lightning.swarm.spaces.dense import DenseSpace, TensorSpace
 from swarm_lightning.swarm.spaces.divided import DividedSpace, DrawnDividedSpace
 from swarm_lightning.swarm.spaces.graphs import GraphSpace
+from swarm_lightning.swarm.spaces.mixture import DrawnMixtureSpace, MixtureSpace
 from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
 
-# `storage`/`draws`, the settings of a search that choose one; behind it `/coefficients` where `coefficients` is set, and
-# `/graphs` where `graphs` are.
+# `storage`/`draws`, the settings of a search that choose one; behind it `/coefficients`, `/mixture` or `/graphs` where
+# that is set.
 SPACES: dict[str, type[Space]] = {
     "memory/particle": DenseSpace,
     "memory/tensor": TensorSpace,
@@ -17,4 +18,6 @@ SPACES: dict[str, type[Space]] = {
     "memory/particle/coefficients": DividedSpace,
     "memory/coefficient/coefficients": DrawnDividedSpace,
     "memory/particle/graphs": GraphSpace,
+    "memory/particle/mixture": MixtureSpace,
+    "memory/coefficient/mixture": DrawnMixtureSpace,
 }

@@ -78,7 +78,9 @@ class GraphSpace(DenseSpace):
         matrices = torch.rand(particles, self.nodes, self.nodes, generator=generator)
         matrices.diagonal(dim1=1, dim2=2).zero_()
         count = self.material.decoding.numbers(self.nodes)
-        self._numbers = torch.rand(particles, count, generator=generator, dtype=torch.float64) if count else self._numbers
+        self._numbers = (
+            torch.rand(particles, count, generator=generator, dtype=torch.float64) if count else self._numbers
+        )
         return matrices.flatten(1)
 
     def graph(self, matrix: Tensor, particle: int) -> Graph:
