@@ -81,6 +81,7 @@ def card_facts(
         whole=not pool.are_differences,
         coefficients=[Share(*numbers) for numbers in zip(*_means_and_ends(shares), strict=True)],
         granularity=granularity,
+        mixture=identity.get("mixture"),
         differences_from=_origin(optimizer.space.differences_from, origin["base"]),
         notes=pool.notes,
     )
