@@ -174,12 +174,9 @@ class ModelSwarm(AskingSearch):
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         elif isinstance(self.particle_swarm, HeterogeneousSwarm):
-            space = self.particle_swarm.space
             begin_models(
                 self.particle_swarm,
-                lambda experts: self.ask_vectors(
-                    [space.expert(one) for one in experts], examples, self.followed, experts
-                ),
+                lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
                 lambda: self.score(examples),
             )
         self._note(examples)
@@ -200,7 +197,7 @@ class ModelSwarm(AskingSearch):
             state.add(evaluation, time.perf_counter() - started)
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(evaluation, time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples))
         return evaluation.utilities
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -280,7 +277,7 @@ class ModelSwarm(AskingSearch):
             stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(evaluation, time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
 
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
