@@ -145,22 +145,14 @@ def public_name(source: str) -> str:
 def _front_matter(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
+    kind, library = (["merge"], "transformers") if facts.whole else (["lora", "peft"], "peft")
+    if facts.mixture or facts.system:
+        kind, library = ["mixture" if facts.mixture else "system"], "swarm-lightning"
     data = ModelCardData(
         base_model=public_name(facts.base),
-        library_name="swarm-lightning" if facts.mixture or facts.system else "transformers" if facts.whole else "peft",
+        library_name=library,
         pipeline_tag="text-generation",
-        tags=[
-            *(
-                ["mixture"]
-                if facts.mixture
-                else ["multi-agent"]
-                if facts.system
-                else ["merge"]
-                if facts.whole
-                else ["lora", "peft"]
-            ),
-            "swarm-lightning",
-        ],
+        tags=[*kind, "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
@@ -335,7 +327,8 @@ def _loading(facts: CardFacts) -> list[str]:
             'system.generate(["A prompt"], max_new_tokens=20)',
             "```",
             "",
-            "`graph.json` says who answers whom and what each is told, `graph.svg` shows it, `models` holds the weights.",
+            "`graph.json` says who answers whom and what each node is told, `graph.svg` shows it, and `models` holds the",
+            "weights.",
             "",
         ]
     if facts.whole:
