@@ -3,7 +3,7 @@
 It is a share of the run and no number of seconds, as machines differ, and so does what they do beside the tests.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import pytest
@@ -13,9 +13,9 @@ FEWEST_TESTS = 2000  # fewer are a choice of files, in which one may be the larg
 SHOWN = 10
 
 
-def seconds_of_files(reports: Iterable[object]) -> "Counter[str]":
+def seconds_of_files(reports: Iterable[object]) -> dict[str, float]:
     """Add up the seconds of all tests of a file, those before and behind them included."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for report in reports:
         if isinstance(report, pytest.TestReport):
             seconds[report.nodeid.split("::")[0]] += report.duration
@@ -27,11 +27,11 @@ def grown(seconds: Mapping[str, float]) -> list[str]:
     return [name for name, taken in seconds.items() if taken > LARGEST_SHARE * sum(seconds.values())]
 
 
-def lines_about(seconds: "Counter[str]") -> list[str]:
+def lines_about(seconds: Mapping[str, float]) -> list[str]:
     """Say which files took longest, and what to do about those that have grown too large."""
     whole = sum(seconds.values())
-    lines = [f"{taken:6.0f} s {taken / whole:4.0%}  {name}" for name, taken in seconds.most_common(SHOWN)]
-    return lines + [
+    longest = sorted(seconds, key=lambda name: -seconds[name])[:SHOWN]
+    return [f"{seconds[name]:6.0f} s {seconds[name] / whole:4.0%}  {name}" for name in longest] + [
         f"Expected no test file to take more than {LARGEST_SHARE:.0%} of the run, but {name} takes "
         f"{seconds[name] / whole:.0%}. Share searches among its tests, make them smaller, or mark the longest as slow."
         for name in grown(seconds)

@@ -1,13 +1,11 @@
 """A test file that grows beyond its share of the run is named."""
 
-from collections import Counter
-
 from tests.shares_of_files import grown, lines_about
 
 
 def test_a_file_that_takes_more_than_its_share_is_named_with_what_to_do() -> None:
     others = {f"tests/test_{number}.py": 7.0 for number in range(13)}  # 91 seconds
-    seconds = Counter({"tests/test_large.py": 9.0, **others})
+    seconds = {"tests/test_large.py": 9.0, **others}
     assert grown(seconds) == ["tests/test_large.py"]
     lines = lines_about(seconds)
     assert lines[0] == "     9 s   9%  tests/test_large.py"

@@ -41,9 +41,8 @@ def assert_logged(history: list[dict[str, str]], series: dict[str, list[tuple[in
         assert series[name] == [(step, pytest.approx(value, rel=1e-6)) for step, value in known], name
 
 
-def test_the_default_is_a_csv_file_in_the_run_folder(run: Run) -> None:
-    folder, history = run_with(run, None)
-    rows = read_rows(folder / "logs" / "version_0" / "metrics.csv")
+def test_the_default_is_a_csv_file_in_the_run_folder(finished: Run) -> None:
+    history, rows = (read_rows(finished.folder / name) for name in ("history.csv", "logs/version_0/metrics.csv"))
     assert_logged(
         history, {name: [(int(row["step"]), float(row[name])) for row in rows if row[name]] for name in rows[0]}
     )
