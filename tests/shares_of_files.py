@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-LARGEST_SHARE = 0.08
+LARGEST_SHARE = 0.12
 FEWEST_TESTS = 2000  # fewer are a choice of files, in which one may be the largest part
 SHOWN = 10
 
