@@ -62,6 +62,8 @@ _ROOMS = {
     "SPACES": "swarm_lightning.swarm.spaces",
     "run_search": "swarm_lightning.cli.search",
     "Found": "swarm_lightning.cli.search",
+    "load": "swarm_lightning.evaluation.loading",
+    "HeterogeneousSwarm": "swarm_lightning.swarm",
 }
 
 __all__ = ["__version__", "search", *_ROOMS]

@@ -14,6 +14,13 @@ from swarm_lightning.experts.sources import HUB_ID
 from swarm_lightning.paths import DEMO_PREFIX
 from swarm_lightning.shown import in_markdown
 
+MIXED = {
+    "probabilities": "The probability of the next token is the mean of the experts', weighted by these numbers, of "
+    "which those below 0 count as 0. Of different vocabularies, what is weighed is the text of tokens.",
+    "log_probabilities": "The log-probability of the next token is the sum of the experts', each times its number, "
+    "normalised. Of different vocabularies, what is weighed is the text of tokens.",
+}
+
 
 @dataclass(frozen=True)
 class Utilities:
@@ -78,6 +85,8 @@ class CardFacts:
         dtype: What the base was loaded in; another one gives other replies.
         whole: Whether this is a full checkpoint and no adapter.
         cut: What was cut off to get a smaller rank; None where nothing was to be.
+        mixture: What of the experts is mixed, where this is a mixture of models; None otherwise.
+        system: What each node of a system of models reads, a line each in the order in which they answer; else empty.
     """
 
     name: str
@@ -100,6 +109,8 @@ class CardFacts:
     differences_from: str = ""
     notes: Sequence[str] = ()
     cut: Cut | None = None
+    mixture: str | None = None
+    system: Sequence[str] = ()
 
 
 def render_card(facts: CardFacts) -> str:
@@ -134,11 +145,14 @@ def public_name(source: str) -> str:
 def _front_matter(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
+    kind, library = (["merge"], "transformers") if facts.whole else (["lora", "peft"], "peft")
+    if facts.mixture or facts.system:
+        kind, library = ["mixture" if facts.mixture else "system"], "swarm-lightning"
     data = ModelCardData(
         base_model=public_name(facts.base),
-        library_name="transformers" if facts.whole else "peft",
+        library_name=library,
         pipeline_tag="text-generation",
-        tags=["merge", "swarm-lightning"] if facts.whole else ["lora", "peft", "swarm-lightning"],
+        tags=[*kind, "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
@@ -146,18 +160,21 @@ def _front_matter(facts: CardFacts) -> str:
 def _experts(facts: CardFacts) -> list[str]:
     if not facts.coefficients:
         return [f"- {in_markdown(name)}" for name in facts.experts]
+    name = "number" if facts.mixture else "coefficient"
     made = "Each of the A and B matrices is the sum of the experts', each times its coefficient."
     if facts.granularity is not None:
         made = "What it adds to the base is the sum of the experts' products B A, each times its coefficient."
     if facts.differences_from:
         origin = in_markdown(facts.differences_from)
         made = f"The weights are those of {origin}, plus the experts' differences from it, each times its coefficient."
+    if facts.mixture is not None:
+        made = MIXED[facts.mixture]
     if facts.granularity not in (None, "expert"):
         made += f" There is one for each {facts.granularity.replace('_', ' ')} of an expert: these are their means."
     return [
         *(
-            f"- {in_markdown(name)}, coefficient {_share(share)}"
-            for name, share in zip(facts.experts, facts.coefficients, strict=True)
+            f"- {in_markdown(expert)}, {name} {_share(share)}"
+            for expert, share in zip(facts.experts, facts.coefficients, strict=True)
         ),
         "",
         made,
@@ -173,12 +190,16 @@ def _share(share: Share) -> str:
 def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
     what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
+    what = "A mixture of the models below, asked as" if facts.mixture else what
+    method = "Model Swarms ([arXiv:2410.11163](https://arxiv.org/abs/2410.11163))"
+    if facts.system:
+        what = "Models that answer together, on"
+        method = "Heterogeneous Swarms ([arXiv:2502.04510](https://arxiv.org/abs/2502.04510))"
     return [
         f"# {in_markdown(facts.name)}",
         "",
         f"{what} {in_markdown(public_name(facts.base))}: {in_markdown(facts.exported)}, searched{iterations} by "
-        "`swarm-lightning` from the experts below with Model Swarms "
-        "([arXiv:2410.11163](https://arxiv.org/abs/2410.11163)), without gradients.",
+        f"`swarm-lightning` from the experts below with {method}, without gradients.",
         "",
         f"- Task: {in_markdown(public_name(facts.task))}",
         f"- Seed: {'not recorded' if facts.seed is None else facts.seed}",
@@ -187,7 +208,22 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         *_experts(facts),
         "",
+        *_who_answers(facts.system),
         *(line for note in facts.notes for line in (in_markdown(note), "")),
+    ]
+
+
+def _who_answers(system: Sequence[str]) -> list[str]:
+    if not system:
+        return []
+    lines = (f"{place}. {in_markdown(line)}" for place, line in enumerate(system, start=1))
+    return [
+        "## Who answers whom",
+        "",
+        "In this order, each node with the expert that its model began as:",
+        "",
+        *lines,
+        "",
     ]
 
 
@@ -208,7 +244,15 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
-    after = "this model" if facts.whole else "this adapter"
+    after = (
+        "this system"
+        if facts.system
+        else "this mixture"
+        if facts.mixture
+        else "this model"
+        if facts.whole
+        else "this adapter"
+    )
     return [
         "## Utility",
         "",
@@ -261,6 +305,32 @@ def _loading(facts: CardFacts) -> list[str]:
     base = ascii(facts.base).replace("`", r"\x60")
     demo = facts.base.startswith(DEMO_PREFIX)
     opening = ["## How to load it", "", "From the folder that holds this one:", "", "```python"]
+    if facts.mixture is not None:
+        return [
+            *opening,
+            "import swarm_lightning",
+            "",
+            f"mixture = swarm_lightning.load({name})",
+            'mixture.generate(["A prompt"], max_new_tokens=20)',
+            'mixture.loglikelihood(["A prompt"], [[" one text", " another"]])',
+            "```",
+            "",
+            "`swarm.json` says where the experts lie; their weights are not in this folder.",
+            "",
+        ]
+    if facts.system:
+        return [
+            *opening,
+            "import swarm_lightning",
+            "",
+            f"system = swarm_lightning.load({name})",
+            'system.generate(["A prompt"], max_new_tokens=20)',
+            "```",
+            "",
+            "`graph.json` says who answers whom and what each node is told, `graph.svg` shows it, and `models` holds the",
+            "weights.",
+            "",
+        ]
     if facts.whole:
         return [
             *opening,
