@@ -4,6 +4,7 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import MLFlowLogger
 
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import CONFIG
@@ -23,7 +24,9 @@ class SaveConfig(SaveConfigCallback):
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, self.parser.dump(self.config, skip_unset=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams(self.parser_values())
+            # MLflow takes no value anew, and a search may go on with more iterations: those it began with stay.
+            if not (isinstance(logger, MLFlowLogger) and logger.experiment.get_run(logger.run_id).data.params):
+                logger.log_hyperparams(self.parser_values())
 
     def parser_values(self) -> dict[str, object]:
         """Return the config as nested plain values."""
