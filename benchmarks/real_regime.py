@@ -99,20 +99,20 @@ class Ours:
         layout = Layout.of(swarm.adapters[0])
         self.positions = torch.stack([layout.flatten(tensors) for tensors in swarm.adapters])
         names = tuple(f"particle_{place}" for place in range(len(swarm.adapters)))
-        pool = ExpertPool(names, names, self.positions, layout, lora_settings(swarm.rank).to_dict(), "random")
-        self.swarm, self.adapted = swarm, AdaptedModel(swarm.base(), pool)
+        self.pool = ExpertPool(names, names, self.positions, layout, lora_settings(swarm.rank).to_dict(), "random")
+        self.swarm, self.adapted = swarm, AdaptedModel(swarm.base(), self.pool)
         self.settings = EngineSettings(rows=rows, exact_stop=False, row_stops=False)
 
     def evaluate(self, kind: str) -> list[list[str]]:
         """Return what all particles reply or choose [N][M]."""
-        evaluation = self._evaluator(kind).evaluate(self.positions, self._examples(), whole_replies=True)
+        evaluation = self._evaluator(kind).evaluate(self.positions, self.examples(), whole_replies=True)
         return [["" if outcome is None else outcome.reply for outcome in row] for row in evaluation.outcomes]
 
     def floor(self, kind: str) -> list[list[str]]:
         """Ask the base alone N x M rows, in batches of our own layout; every row another, or it would be read once."""
         turned = [
             replace(example, question=" ".join([*words[place:], *words[:place]]))
-            for example, words in ((one, one.question.split()) for one in self._examples())
+            for example, words in ((one, one.question.split()) for one in self.examples())
             for place in range(len(self.positions))
         ]
         self._evaluator(kind).evaluate_base(turned)
@@ -128,7 +128,8 @@ class Ours:
             objective = MultipleChoice(method="likelihood", scored="text", template="{question}")
         return Evaluator(ResidentRunner(self.adapted, self.swarm.tokenizer, self.settings), objective)
 
-    def _examples(self) -> list[Any]:
+    def examples(self) -> list[Any]:
+        """Return the prompts as examples with four choices."""
         from swarm_lightning.data.examples import Example
 
         return [

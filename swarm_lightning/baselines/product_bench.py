@@ -9,8 +9,10 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.product_adapter import product_adapter
+from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.products import Granularity, Groups
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
@@ -49,6 +51,14 @@ class ProductBench:
         self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self.groups))
         self._guide = self.evaluator.asking(_guide_of(self.evaluator.objective)) if guided else self.evaluator
         self._examples = bench.examples
+
+    @property
+    def resident(self) -> ProductModel:
+        """The base with the products, where it lies in the memory of this process; see `Bench.resident`."""
+        runner = self.evaluator.runner
+        assert isinstance(runner, ResidentRunner)
+        assert isinstance(runner.engine.adapted, ProductModel)
+        return runner.engine.adapted
 
     def utilities(self, coefficients: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Ask mixtures validation examples; where replies are sampled, all with the same random numbers.

@@ -10,7 +10,9 @@ from swarm_lightning.baselines.cbtm import CBTM
 from swarm_lightning.baselines.data_merge import DataMerge
 from swarm_lightning.baselines.evolmerge import EvolMerge
 from swarm_lightning.baselines.evolution_strategy import EvolutionStrategy
+from swarm_lightning.baselines.fine_tuning import FineTuning
 from swarm_lightning.baselines.genome import Genome
+from swarm_lightning.baselines.learned_coefficients import LearnedCoefficients
 from swarm_lightning.baselines.lorahub import LoraHub
 from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.model_stock import ModelStock
@@ -52,12 +54,21 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "random_search": lambda settings: RandomSearch(),
     "genome": lambda settings: Genome(),
     "genome_plus": lambda settings: Genome(plus=True),
+    "learned_coefficients": lambda settings: LearnedCoefficients(),
+    "fine_tuning_zero": lambda settings: FineTuning("zero"),
+    "fine_tuning_expert": lambda settings: FineTuning("expert"),
+    "fine_tuning_mean": lambda settings: FineTuning("mean"),
     SWARM: lambda settings: SwarmRow(),
 }
 
 # What sets a method apart from the others, which ask models forwards only and make one model of the experts.
 TRAINED, SEVERAL = "†", "‡"
-SIGNS = {"data_merge": TRAINED, "prediction_merge": SEVERAL, "cbtm": SEVERAL, "pack_of_llms": SEVERAL}
+SIGNS = {
+    **dict.fromkeys(
+        ("data_merge", "learned_coefficients", "fine_tuning_zero", "fine_tuning_expert", "fine_tuning_mean"), TRAINED
+    ),
+    **dict.fromkeys(("prediction_merge", "cbtm", "pack_of_llms"), SEVERAL),
+}
 LEGEND = {
     TRAINED: "trained with gradients",
     SEVERAL: "no single model: every answer costs as many forward passes as there are experts",

@@ -50,9 +50,9 @@ class FirstLook(L.Callback):
         best = pl_module.best_initial
         vector, numbers = pl_module.particle_swarm.space.expert(best), [best]
         outcomes = pl_module.evaluator.evaluate([vector], examples, whole_replies=True, numbers=numbers).outcomes[0]
-        for example, outcome in zip(examples, outcomes, strict=True):
+        every = bounds_of(pl_module.objective, examples)
+        for example, outcome, bounds in zip(examples, outcomes, every, strict=True):
             if trainer.is_global_zero and outcome is not None:
-                bounds = bounds_of(pl_module.objective, example)
                 _print(describe_reply(pl_module.pool.names[best], example, outcome, bounds))
 
     def _show_prompts(self, trainer: L.Trainer, module: ModelSwarm, examples: Sequence[Example]) -> None:

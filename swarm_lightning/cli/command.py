@@ -18,6 +18,7 @@ from swarm_lightning.callbacks import (
     ContinueMetrics,
     ExportBest,
     FirstLook,
+    Forecast,
     History,
     OrderlyEnd,
     PredictionWriter,
@@ -86,7 +87,7 @@ TRAINER_DEFAULTS = {
 
 
 class SwarmCLI(CommandLine):
-    """`swarm fit|validate|test|predict|export|compare|score --config FILE`."""
+    """`swarm fit|validate|test|predict|export|compare|score|plan --config FILE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make all parts and run the subcommand, as Lightning does; a search that is refused leaves no folder behind.
@@ -112,7 +113,7 @@ class SwarmCLI(CommandLine):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the subcommands, each a method of the trainer, and the arguments that the parser fills itself."""
-        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS, "score": PARTS}
+        return {**LightningCLI.subcommands(), "export": PARTS, "compare": PARTS, "score": PARTS, "plan": PARTS}
 
     def settings_of_commands(self) -> dict[str, type]:
         """Name the commands with settings of their own beside those of a search."""
@@ -122,22 +123,19 @@ class SwarmCLI(CommandLine):
         """Name the commands that are no method of the trainer."""
         return {"sweep": SWEEP, **OTHER_COMMANDS}
 
-    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Let every command take the configs of the others; a run's own config is one of `fit` or `compare`.
+    def complete_parser(self, command: str, parser: LightningArgumentParser) -> None:
+        """Let a command take the configs of the others; a run's own config is one of `fit` or `compare`.
 
         Args:
-            args: Those of `LightningCLI.setup_parser`.
-            kwargs: Those of `LightningCLI.setup_parser`.
+            command: Its name.
+            parser: With all its arguments.
         """
-        super().setup_parser(*args, **kwargs)
-        if "score" in self.subcommands():
-            self.parser_of("score").set_defaults({"model.experts": []})  # a base can be scored by itself
+        if command == "score":
+            parser.set_defaults({"model.experts": []})  # a base can be scored by itself
         others = {**dict.fromkeys(self.settings_of_commands()), "ckpt_path": (None,), "weights_only": (True, None)}
-        for command in [*self.subcommands(), *(self.further_commands().keys() & self.settings_of_commands().keys())]:
-            parser = self.parser_of(command)
-            own = keys_of(parser)
-            assert isinstance(parser, SwarmParser)
-            parser.passed_over = {key: values for key, values in others.items() if key not in own}
+        own = keys_of(parser)
+        assert isinstance(parser, SwarmParser)
+        parser.passed_over = {key: values for key, values in others.items() if key not in own}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every part of a search that is a callback a key of its own in the config."""
@@ -179,6 +177,8 @@ class SwarmCLI(CommandLine):
                     _say(f"--compare.output last: {begun}")
                 self.new_folder = None if begun.exists() else begun
             return self._new_run(settings) if begun is None else self._take(begun)
+        if self.config.subcommand == "plan":  # it writes nothing
+            return root
         if self.config.subcommand == "score":
             return root if settings.out is not None else self._new_run(settings)
         fits = self.config.subcommand == "fit"
@@ -257,7 +257,7 @@ class SwarmCLI(CommandLine):
 
     def further_callbacks(self) -> list[Callback]:
         """Return what shows a search to the user and writes down what came out."""
-        return [FirstLook(), Summary(), PredictionWriter()]
+        return [FirstLook(), Forecast(), Summary(), PredictionWriter()]
 
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""

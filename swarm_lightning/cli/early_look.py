@@ -18,7 +18,7 @@ from swarm_lightning.paths import locate
 SUFFIXES = {".json", ".jsonl", ".ndjson", ".csv", ".tsv"}
 LARGEST = 64 * 2**20  # bytes of a file that is worth reading twice
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")  # set: the ranks find out together
-READS_DATA = {"fit", "compare", "adapt"}
+READS_DATA = {"fit", "compare", "adapt", "plan"}
 # Settings of the data by the argument of `read_pools` that they are; the others choose among what it reads.
 ARGUMENTS = {
     "dataset": "source", "test_dataset": "test_source", "subset": "subset", "validation_split": "validation_split",

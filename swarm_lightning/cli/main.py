@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from swarm_lightning import __version__
 from swarm_lightning.cli.early_look import look_at_data
-from swarm_lightning.cli.named_run import with_run
+from swarm_lightning.cli.named_run import with_json, with_run
 from swarm_lightning.cli.printing import outliving_readers
 from swarm_lightning.errors import InputError
 from swarm_lightning.shown import for_terminal
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
                 show_runs(words[1:])
                 return
-            words = with_run(words)
+            words = with_json(with_run(words))
             look_at_data(words)
         except InputError as error:
             print(for_terminal(f"swarm: {error}", "\n\t", sys.stderr), file=sys.stderr)

@@ -1,4 +1,6 @@
-"""A run folder in place of settings: `swarm test RUN` and `swarm fit --resume RUN` need nothing else.
+"""What stands for more on the command line: a run folder for its settings, and a bare `--json` for its value.
+
+`swarm test RUN` and `swarm fit --resume RUN` need nothing else.
 
 The folder holds the config that the run was started with and its checkpoint. Settings beside it override it.
 """
@@ -11,6 +13,7 @@ from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_fo
 
 TAKE_A_RUN = ("validate", "test", "predict", "export")
 RESUME = "--resume"
+JSON = "--json"
 
 
 def with_run(words: Sequence[str]) -> list[str]:
@@ -41,6 +44,22 @@ def with_run(words: Sequence[str]) -> list[str]:
     if words and words[0] in TAKE_A_RUN and len(words) > 1 and not words[1].startswith("-"):
         return [words[0], *_run(words[1], words[0]), *words[2:]]
     return words
+
+
+def with_json(words: Sequence[str]) -> list[str]:
+    """Let `swarm plan --json` stand without a value.
+
+    >>> with_json(["plan", "--json", "--ranks", "2"])
+    ['plan', '--json=true', '--ranks', '2']
+    """
+    if words[:1] != ["plan"]:
+        return list(words)
+    bare = [
+        place
+        for place, word in enumerate(words)
+        if word == JSON and (place + 1 == len(words) or words[place + 1].lower() not in ("true", "false"))
+    ]
+    return [f"{JSON}=true" if place in bare else word for place, word in enumerate(words)]
 
 
 def _run(source: str, command: str) -> list[str]:

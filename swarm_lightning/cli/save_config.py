@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import lightning as L
+import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
@@ -19,17 +20,12 @@ class SaveConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the config, unless the run is resumed and has one."""
         path = Path(trainer.default_root_dir) / CONFIG
+        text = self.parser.dump(self.config, skip_unset=False)
         if trainer.is_global_zero and (trainer.ckpt_path is None or not path.exists()):
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, self.parser.dump(self.config, skip_unset=False))
+            write_whole(path, text)
         for logger in trainer.loggers:
             # MLflow takes no value anew, and a search may go on with more iterations: those it began with stay.
             if not (isinstance(logger, MLFlowLogger) and logger.experiment.get_run(logger.run_id).data.params):
-                logger.log_hyperparams(self.parser_values())
-
-    def parser_values(self) -> dict[str, object]:
-        """Return the config as nested plain values."""
-        import yaml
-
-        return yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+                logger.log_hyperparams(yaml.safe_load(text))

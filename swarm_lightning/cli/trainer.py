@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the verbs it lacks: export, compare and score."""
+"""Lightning's Trainer with the verbs it lacks: export, compare, score and plan."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,6 +180,34 @@ class SwarmTrainer(L.Trainer):
 
         assert isinstance(model, ModelSwarm)
         run_score(self, self.sibling, model, datamodule, out)
+
+    def plan(
+        self,
+        model: L.LightningModule,
+        datamodule: L.LightningDataModule,
+        ranks: int | None = None,
+        points: float = 0.05,
+        seconds: float = 10.0,
+        price_in: float | None = None,
+        price_out: float | None = None,
+        json: bool = False,
+    ) -> None:
+        """Say what a search would cost, without a search: all is checked, and a few rows are asked.
+
+        Args:
+            model: The search that would begin.
+            datamodule: Its data.
+            ranks: A number of ranks to say the time for too, each as fast as this one.
+            points: A difference of two utilities; how many validation examples tell it from noise is said.
+            seconds: What the rows may take, about.
+            price_in: Price of a million tokens that a judge reads.
+            price_out: Price of a million tokens that a judge writes.
+            json: Whether everything is printed as one JSON object; `--json` alone will do.
+        """
+        from swarm_lightning.cli.plan import run_plan
+
+        assert isinstance(model, ModelSwarm)
+        run_plan(self, self.sibling, model, datamodule, ranks, points, seconds, (price_in, price_out), json)
 
     def sibling(self, folder: Path, callbacks: Sequence[L.Callback], **changes: Any) -> "SwarmTrainer":
         """Return a trainer with the settings of this one, for a further run in a folder of its own.

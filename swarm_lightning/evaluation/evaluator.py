@@ -137,8 +137,12 @@ class Evaluator(Generic[AnyRunner]):
         """
         positions = self.runner.positions
         if positions is not None:
-            lengths = self.runner.lengths(self._prompts(examples))
+            lengths = self.prompt_lengths(examples)
             check_fits(self.objective, examples, lengths, positions, self.runner.tokenizer)
+
+    def prompt_lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Return how many tokens the prompt of every example has."""
+        return self.runner.lengths(self._prompts(examples))
 
     def evaluate(
         self,

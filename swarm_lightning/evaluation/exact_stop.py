@@ -86,7 +86,7 @@ def rule_of(objective: Objective, examples: Sequence[Example]) -> UtilityRule:
         objective: What is asked.
         examples: M of them, in the order of the scores.
     """
-    bounds = [bounds_of(objective, example) for example in examples]
+    bounds = bounds_of(objective, examples)
     return UtilityRule(
         tuple(lowest for lowest, _ in bounds),
         tuple(highest for _, highest in bounds),

@@ -73,9 +73,8 @@ def loglikelihoods(
     """
     shortest = skip + SHORTEST_PREFIX if crowd.can_share else None
     rows = rows_of(particles, continuations, shortest)
-    reader = _Reader(crowd, continuations, padding, heard)
-    for picked in _batches(rows, slots):
-        reader.read(rows, picked, skip, slots)
+    reader = Reader(crowd, continuations, padding, heard)
+    reader.read_all(rows, skip, slots)
     return list(zip(reader.sums.tolist(), (reader.surprises == 0).tolist(), strict=True))
 
 
@@ -144,17 +143,53 @@ def _batches(rows: Sequence[Row], slots: int) -> Iterator[dict[int, list[int]]]:
         }
 
 
-class _Reader:
-    """Reads rows batch by batch, and sums up what continuations find there."""
+class Reader:
+    """Reads rows batch by batch, and sums up what continuations find there.
+
+    Attributes:
+        sums: Of the log-probabilities of every continuation's tokens.
+        surprises: How many of them are not the likeliest at their place.
+    """
 
     def __init__(
         self, crowd: Crowd, continuations: Sequence[Continuation], padding: int, heard: Heard | None = None
     ) -> None:
+        """Begin with nothing read; see `loglikelihoods`."""
         self.sums = torch.zeros(len(continuations), dtype=torch.float64)
         self.surprises = torch.zeros(len(continuations), dtype=torch.long)
         self._crowd, self._continuations, self._padding, self._heard = crowd, continuations, padding, heard
 
-    def read(self, rows: Sequence[Row], picked: dict[int, list[int]], skip: int, slots: int) -> None:
+    def read_all(self, rows: Sequence[Row], skip: int, slots: int) -> None:
+        """Read all rows and their tails.
+
+        Args:
+            rows: What `rows_of` returned.
+            skip: Tokens of the crowd's prefix.
+            slots: Rows of a pass at most.
+        """
+        for picked in _batches(rows, slots):
+            self._read(rows, picked, skip, slots)
+
+    def take(self, logits: Tensor, found: Sequence[tuple[Row, int, Sequence[int]]]) -> None:
+        """Add what some places say to the sums.
+
+        Args:
+            logits: Of the next token at every place [w, vocabulary].
+            found: For every place its row, the place of the token that it predicts, and the continuations that it
+                stands in.
+        """
+        heard = [
+            (index, self._continuations[number].ids[token], number)
+            for index, (_, token, numbers) in enumerate(found)
+            for number in numbers
+        ]
+        index, tokens, of = torch.tensor(heard).unbind(dim=1)
+        index, tokens = index.to(logits.device), tokens.to(logits.device)
+        logarithms = logits[index, tokens].float() - log_sum_exp(logits)[index]
+        self.sums.index_add_(0, of, logarithms.cpu().double())
+        self.surprises.index_add_(0, of, (logits.argmax(dim=-1)[index] != tokens).long().cpu())
+
+    def _read(self, rows: Sequence[Row], picked: dict[int, list[int]], skip: int, slots: int) -> None:
         """Read some rows and then their tails.
 
         Args:
@@ -202,28 +237,22 @@ class _Reader:
             self._add([tail for tail, _ in tails], part, torch.cat([masks[parent_of], part.mask], dim=1), behind)
 
     def _add(self, rows: Sequence[Row], batch: Batch, mask: Tensor, cache: "PassCache | None") -> None:
-        """Run a batch, and add what it says to the sums."""
+        """Run a batch, and take in what it says."""
         # A place of the batch is wanted once, by whoever reads a token there.
         width = batch.tokens.shape[1]
-        readers: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        readers: dict[tuple[int, int], tuple[Row, int, Sequence[int]]] = {}
         for place, picked in enumerate(batch.rows):
             if picked is None:
                 continue
             row = rows[picked]
             for token, numbers in row.reads.items():
-                found = [(self._continuations[number].ids[token], number) for number in numbers]
-                readers[place, width - len(row.ids) + token - 1] = found
+                readers[place, width - len(row.ids) + token - 1] = (row, token, numbers)
         places = Places([place for place, _ in readers], [column for _, column in readers])
         read = list(readers.values())
         for wanted, logits in self._crowd.logits_at(
             places, batch.particles, batch.tokens, mask, batch.positions, cache
         ):
-            heard = [(index, *reader) for index, place in enumerate(wanted.tolist()) for reader in read[place]]
-            index, tokens, of = torch.tensor(heard).unbind(dim=1)
-            index, tokens = index.to(logits.device), tokens.to(logits.device)
-            logarithms = logits[index, tokens].float() - log_sum_exp(logits)[index]
-            self.sums.index_add_(0, of, logarithms.cpu().double())
-            self.surprises.index_add_(0, of, (logits.argmax(dim=-1)[index] != tokens).long().cpu())
+            self.take(logits, [read[place] for place in wanted.tolist()])
             del logits  # before the next ones are made
         if self._heard is not None:
             real = [place for place, picked in enumerate(batch.rows) if picked is not None]

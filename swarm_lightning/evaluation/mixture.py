@@ -4,7 +4,7 @@ All particles of a mixture ride in one forward pass and read the same tokens, th
 weights come about, and what is asked, is the caller's. `runners/mixture.py` puts objectives' questions to it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -19,6 +19,9 @@ from swarm_lightning.evaluation.tokens import Continuation
 # probabilities: the weighted mean of the distributions. logits: the weighted mean of the logits, which is the weighted
 # geometric mean of the distributions.
 Averaged = Literal["probabilities", "logits"]
+# What the mixing numbers of a token swarm multiply. A weighted sum of log-probabilities, normalised, is that of logits.
+MixtureKind = Literal["probabilities", "log_probabilities"]
+AVERAGED: Mapping[MixtureKind, Averaged] = {"probabilities": "probabilities", "log_probabilities": "logits"}
 
 
 def mix(logits: Tensor, weights: Tensor, averaged: Averaged) -> Tensor:
@@ -36,10 +39,71 @@ def mix(logits: Tensor, weights: Tensor, averaged: Averaged) -> Tensor:
     >>> mix(ones, torch.tensor([[0.5, 0.5]]), "logits").exp().round(decimals=4)  # e^1.5 and e^0.5
     tensor([[0.7311, 0.2689]])
     """
-    shares = weights.to(logits.device, torch.float32).T[:, :, None]
     if averaged == "logits":
+        shares = weights.to(logits.device, torch.float32).T[:, :, None]
         return (shares * logits.float()).sum(dim=0).log_softmax(dim=-1)
-    return (logits.float().log_softmax(dim=-1) + shares.log()).logsumexp(dim=0)
+    return mix_logarithms(logits.float().log_softmax(dim=-1), weights, averaged)
+
+
+def mix_logarithms(logarithms: Tensor, weights: Tensor, averaged: Averaged) -> Tensor:
+    """Mix log-probabilities: of all tokens, or for a mean of probabilities of any.
+
+    A weight of 0 leaves an expert out, whatever its numbers are.
+
+    Args:
+        logarithms: Of every expert and row [n, R, K].
+        weights: Of every expert in every row [R, n]; for probabilities >= 0, those of a row summing to one.
+        averaged: What is averaged: with logits, the weighted sum, which over all tokens is normalised.
+
+    Returns:
+        Log-probabilities of the mixture [R, K].
+
+    >>> logarithms = torch.tensor([[[0.5, 0.5]], [[0.1, 0.9]]]).log()
+    >>> mix_logarithms(logarithms, torch.tensor([[0.75, 0.25]]), "probabilities").exp()  # 0.375 + 0.025
+    tensor([[0.4000, 0.6000]])
+    >>> mix_logarithms(logarithms, torch.tensor([[1.0, -1.0]]), "logits").exp()  # 0.5 / 0.1 against 0.5 / 0.9
+    tensor([[0.9000, 0.1000]])
+    """
+    if averaged == "logits":
+        return weighted_sum(logarithms, weights).log_softmax(dim=-1)
+    shares = weights.to(logarithms).T[:, :, None]
+    return torch.where(shares > 0, logarithms + shares.log(), -torch.inf).logsumexp(dim=0)
+
+
+def weighted_sum(logarithms: Tensor, weights: Tensor) -> Tensor:
+    """Sum log-probabilities up by weights; one of 0 leaves an expert out, whatever its numbers are.
+
+    Args:
+        logarithms: Of every expert and row [n, R, K].
+        weights: Of every expert in every row [R, n].
+
+    Returns:
+        Sums [R, K], which are not normalised.
+    """
+    shares = weights.to(logarithms).T[:, :, None]
+    return torch.where(shares != 0, shares * logarithms, 0.0).sum(dim=0)
+
+
+def shares_of(numbers: Tensor, mixture: MixtureKind) -> Tensor:
+    """Return the weights by which experts are mixed.
+
+    Args:
+        numbers: Mixing numbers [P, n].
+        mixture: With probabilities, numbers below 0 count as 0 and the rest is normalised; where none is above 0, all
+            experts weigh the same. With log_probabilities, the numbers are the weights.
+
+    Returns:
+        Weights [P, n] float64.
+
+    >>> shares_of(torch.tensor([[3.0, 1.0, -2.0], [0.0, -1.0, 0.0]]), "probabilities").round(decimals=4).tolist()
+    [[0.75, 0.25, 0.0], [0.3333, 0.3333, 0.3333]]
+    """
+    weights = numbers.detach().to("cpu", torch.float64)
+    if mixture == "log_probabilities":
+        return weights
+    weights = weights.clamp_min(0.0)
+    weights = weights.where(weights.sum(dim=1, keepdim=True) > 0, 1.0)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 @torch.inference_mode()
@@ -156,7 +220,7 @@ def _generate_batch(
         if decoding.choose is not None:
             drawn = decoding.choose(mixed, running, [len(replies.tokens[row]) for row in running])
             chosen = drawn.where(chosen != NO_TOKEN, NO_TOKEN)
-        _take_in(running, chosen.tolist(), done, decoding, replies)
+        take_in(running, chosen.tolist(), done, decoding, replies)
         chosen = chosen.clamp_min(0)
         alive = [place for place, row in enumerate(running) if row not in done]
         if not alive:
@@ -172,7 +236,7 @@ def _generate_batch(
         lengths = lengths + 1
 
 
-def _take_in(running: list[int], chosen: list[int], done: set[int], decoding: Decoding, replies: Replies) -> None:
+def take_in(running: list[int], chosen: list[int], done: set[int], decoding: Decoding, replies: Replies) -> None:
     """Write down the new tokens of rows that are not done, and note which are done now."""
     going_on = []
     for row, token in zip(running, chosen, strict=True):

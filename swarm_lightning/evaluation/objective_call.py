@@ -99,8 +99,8 @@ def _check(objective: Objective, examples: Sequence[Example], outcomes: Collecti
         raise InputError(
             f"Expected one outcome per example from {name}, but got {len(outcomes)} for {len(examples)} examples."
         )
-    for example, outcome in zip(examples, outcomes, strict=True):
-        lowest, highest = bounds_of(objective, example)
+    for example, outcome, bounds in zip(examples, outcomes, bounds_of(objective, examples), strict=True):
+        lowest, highest = bounds
         if math.isfinite(outcome.score) and not lowest <= outcome.score <= highest:
             raise InputError(
                 f"Expected scores between {lowest} and {highest} from {name}, as its bounds say, but got "

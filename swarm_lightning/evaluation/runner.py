@@ -33,6 +33,7 @@ class Loaded:
         pool: The experts.
         base: Folder or hub id of the base.
         trust_remote_code: Whether code that comes with the base may run.
+        dtype: Data type that models are loaded in.
     """
 
     resident: ResidentModel
@@ -41,6 +42,7 @@ class Loaded:
     pool: Pool
     base: str
     trust_remote_code: bool
+    dtype: str = "auto"
 
 
 class Rows(LanguageModel, Protocol):

@@ -24,6 +24,8 @@ class EngineSettings:
         chunk: With exact_stop, examples that a particle is asked at a time, at least; null: so many that all undecided
             particles together are asked 128. Fewer leave more unasked, in more and smaller batches.
         backend: What runs the model, by its name in the registry of runners: `torch` or `vllm`.
+        models: Of a token swarm (`model.mixture`), models in memory beside the base at most; null: as many as fit. More
+            take turns.
         tensor_parallel: With vllm, devices that share one engine of a rank.
     """
 
@@ -35,11 +37,12 @@ class EngineSettings:
     lots: int | None = None
     chunk: int | None = None
     backend: str = "torch"
+    models: int | None = None
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""
-        for name in ("rows", "particles", "lots", "chunk", "tensor_parallel"):
+        for name in ("rows", "particles", "lots", "chunk", "models", "tensor_parallel"):
             value = getattr(self, name)
             if value is None:
                 continue

@@ -101,6 +101,17 @@ class AdaptedModel:
         Raises:
             ValueError: If the vectors' shape is not [P, D].
         """
+        self.attach(vectors)
+
+    def attach(self, vectors: Vectors) -> None:
+        """Take up LoRA weights as `load` does, so that gradients reach them.
+
+        Args:
+            vectors: Weights [P, D]; see `load`.
+
+        Raises:
+            ValueError: If the vectors' shape is not [P, D].
+        """
         if not isinstance(vectors, Tensor):
             vectors = torch.stack([vector[:].to(self.model.device) for vector in vectors])
         vectors = vectors.unsqueeze(0) if vectors.dim() == 1 else vectors

@@ -1,4 +1,4 @@
-"""Writes an expert as what the experts of its pool are: a PEFT adapter folder, or a full checkpoint."""
+"""Writes what was found in the form of its pool: a PEFT adapter folder, a full checkpoint, or a mixture of models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from swarm_lightning.experts.checkpoint_export import SHARD, export_checkpoint
 from swarm_lightning.experts.export import export_adapter, write_adapter
 from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.experts.mixture_export import export_mixture
+from swarm_lightning.experts.model_pool import ModelPool
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.resident import ResidentModel
@@ -23,6 +25,7 @@ def export_expert(
     overwrite: bool = False,
     max_shard_size: str = SHARD,
     trust_remote_code: bool = False,
+    dtype: str = "auto",
 ) -> Path:
     """Write weights with a model card.
 
@@ -37,6 +40,7 @@ def export_expert(
         overwrite: Whether an existing folder may be replaced. It stays as it was until the new one is complete.
         max_shard_size: Size of a weight file of a checkpoint at most.
         trust_remote_code: Whether code that comes with the base's tokenizer may run.
+        dtype: Data type that models of a mixture are loaded in.
 
     Returns:
         The folder.
@@ -47,6 +51,8 @@ def export_expert(
     """
     if isinstance(weights, ProductAdapter):
         return write_adapter(folder, weights.tensors, weights.config, card, overwrite, base)
+    if isinstance(pool, ModelPool):
+        return export_mixture(folder, weights[:], pool, pool.mixture, source, dtype, card, overwrite)
     if isinstance(pool, ExpertPool):
         return export_adapter(folder, weights[:], pool, card, overwrite, base=base)
     return export_checkpoint(folder, weights, resident(), source, card, overwrite, max_shard_size, trust_remote_code)

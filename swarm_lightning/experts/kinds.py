@@ -1,6 +1,5 @@
 """What a search needs of its experts, be they LoRA adapters or full checkpoints, and how either kind is loaded."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +9,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
-from swarm_lightning.experts.merged_demo import DEMO_CHECKPOINTS, demo_checkpoints
+from swarm_lightning.experts.merged_demo import with_demo_checkpoints
 from swarm_lightning.experts.products import Granularity, Products
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.vectors import Vector
@@ -92,12 +91,9 @@ def load_experts(sources: str | Sequence[str], least: int = 2) -> Pool:
     from swarm_lightning.experts.checkpoint_pool import load_checkpoints
     from swarm_lightning.experts.pool import ExpertPool, load_pool
 
-    listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    if not listed and least == 0:
+    named = with_demo_checkpoints(sources)
+    if not named and least == 0:
         return ExpertPool.empty()
-    named = [
-        demo_checkpoints(source) if source.startswith(DEMO_CHECKPOINTS) else source for source in map(os.fspath, listed)
-    ]
     found = find_experts(named)
     checkpoints = [one for one in found if one.kind == "checkpoint"]
     if not checkpoints:

@@ -7,12 +7,23 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.paths import cache_folder, locate
 
 DEMO_CHECKPOINTS = "demo:checkpoints"
+
+
+def with_demo_checkpoints(sources: str | Sequence[str]) -> list[str]:
+    """Return sources with the folders of those that are full checkpoints of the demo world.
+
+    Args:
+        sources: One or more.
+    """
+    listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    return [demo_checkpoints(one) if one.startswith(DEMO_CHECKPOINTS) else one for one in map(os.fspath, listed)]
 
 
 def demo_checkpoints(source: str) -> str:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 METRICS = {"ExactMatch": "exact_match", "MultipleChoice": "accuracy"}  # in the hub's words
+MIXED = {
+    "probabilities": "The probability of the next token is the mean of the experts', weighted by these numbers, of "
+    "which those below 0 count as 0. Of different vocabularies, what is weighed is the text of tokens.",
+    "log_probabilities": "The log-probability of the next token is the sum of the experts', each times its number, "
+    "normalised. Of different vocabularies, what is weighed is the text of tokens.",
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class CardFacts:
         dtype: What the base was loaded in; another one gives other replies.
         whole: Whether this is a full checkpoint and no adapter.
         cut: What was cut off to get a smaller rank; None where nothing was to be.
+        mixture: What of the experts is mixed, where this is a mixture of models; None otherwise.
         provenance: Where base and experts come from, and their licenses, as far as they say so.
     """
 
@@ -107,6 +114,7 @@ class CardFacts:
     differences_from: str = ""
     notes: Sequence[str] = ()
     cut: Cut | None = None
+    mixture: str | None = None
     provenance: Provenance = Provenance()
 
 
@@ -149,9 +157,9 @@ def _front_matter(facts: CardFacts) -> str:
         license=facts.provenance.license,
         model_name=facts.name if results else None,
         eval_results=results or None,
-        library_name="transformers" if facts.whole else "peft",
+        library_name="swarm-lightning" if facts.mixture else "transformers" if facts.whole else "peft",
         pipeline_tag="text-generation",
-        tags=["merge", "swarm-lightning"] if facts.whole else ["lora", "peft", "swarm-lightning"],
+        tags=[*(["mixture"] if facts.mixture else ["merge"] if facts.whole else ["lora", "peft"]), "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
@@ -192,18 +200,21 @@ def _licenses(provenance: Provenance, base: str) -> list[str]:
 def _experts(facts: CardFacts) -> list[str]:
     if not facts.coefficients:
         return [f"- {in_markdown(name)}" for name in facts.experts]
+    name = "number" if facts.mixture else "coefficient"
     made = "Each of the A and B matrices is the sum of the experts', each times its coefficient."
     if facts.granularity is not None:
         made = "What it adds to the base is the sum of the experts' products B A, each times its coefficient."
     if facts.differences_from:
         origin = in_markdown(facts.differences_from)
         made = f"The weights are those of {origin}, plus the experts' differences from it, each times its coefficient."
+    if facts.mixture is not None:
+        made = MIXED[facts.mixture]
     if facts.granularity not in (None, "expert"):
         made += f" There is one for each {facts.granularity.replace('_', ' ')} of an expert: these are their means."
     return [
         *(
-            f"- {in_markdown(name)}, coefficient {_share(share)}"
-            for name, share in zip(facts.experts, facts.coefficients, strict=True)
+            f"- {in_markdown(expert)}, {name} {_share(share)}"
+            for expert, share in zip(facts.experts, facts.coefficients, strict=True)
         ),
         "",
         made,
@@ -219,6 +230,7 @@ def _share(share: Share) -> str:
 def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
     what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
+    what = "A mixture of the models below, asked as" if facts.mixture else what
     return [
         f"# {in_markdown(facts.name)}",
         "",
@@ -254,7 +266,7 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
-    after = "this model" if facts.whole else "this adapter"
+    after = "this mixture" if facts.mixture else "this model" if facts.whole else "this adapter"
     return [
         "## Utility",
         "",
@@ -307,6 +319,19 @@ def _loading(facts: CardFacts) -> list[str]:
     base = ascii(facts.base).replace("`", r"\x60")
     demo = facts.base.startswith(DEMO_PREFIX)
     opening = ["## How to load it", "", "From the folder that holds this one:", "", "```python"]
+    if facts.mixture is not None:
+        return [
+            *opening,
+            "import swarm_lightning",
+            "",
+            f"mixture = swarm_lightning.load({name})",
+            'mixture.generate(["A prompt"], max_new_tokens=20)',
+            'mixture.loglikelihood(["A prompt"], [[" one text", " another"]])',
+            "```",
+            "",
+            "`swarm.json` says where the experts lie; their weights are not in this folder.",
+            "",
+        ]
     if facts.whole:
         return [
             *opening,

@@ -83,6 +83,17 @@ class ProductModel:
         Raises:
             ValueError: If the vectors' shape is not [P, C].
         """
+        self.attach(vectors)
+
+    def attach(self, vectors: Vectors) -> None:
+        """Take up coefficients as `load` does, so that gradients reach them.
+
+        Args:
+            vectors: Coefficients [P, C]; see `load`.
+
+        Raises:
+            ValueError: If the vectors' shape is not [P, C].
+        """
         if not isinstance(vectors, Tensor):
             vectors = torch.stack([vector[:] for vector in vectors])
         vectors = vectors.unsqueeze(0) if vectors.dim() == 1 else vectors

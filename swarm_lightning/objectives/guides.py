@@ -112,15 +112,28 @@ class GoldLikelihood:
             One outcome per example; its reply is the text that was measured, and nothing is put to a vote. Without a
             gold answer the score is the lowest.
         """
+        prompts, continuations = self.continuations(examples, model.tokenizer)
+        special = self.objective.template.add_special_tokens
+        found = model.loglikelihood(prompts, continuations, add_special_tokens=special)
+        scores = [mean_logarithm(row[0]) if row else LOWEST for row in found]
+        return [Outcome(gold_of(example), None, score) for example, score in zip(examples, scores, strict=True)]
+
+    def continuations(
+        self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
+    ) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Return the prompts, and the right answer as it stands behind each; none where there is no answer.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            tokenizer: The base model's.
+        """
         template = self.objective.template
-        prompts = template.render_all(examples, model.tokenizer)
-        texts = [(example.answer or "").strip() for example in examples]
-        continuations = [
+        prompts = template.render_all(examples, tokenizer)
+        texts = map(gold_of, examples)
+        behind = [
             (template.continued(prompt, text),) if text else () for prompt, text in zip(prompts, texts, strict=True)
         ]
-        found = model.loglikelihood(prompts, continuations, add_special_tokens=template.add_special_tokens)
-        scores = [mean_logarithm(row[0]) if row else LOWEST for row in found]
-        return [Outcome(text, None, score) for text, score in zip(texts, scores, strict=True)]
+        return prompts, behind
 
 
 class HarmonicGuide(MultiTask):
@@ -183,6 +196,11 @@ def guide_of(objective: Objective) -> Objective:
             "says which text a better model would find likelier. Follow the objective itself (guide: objective)."
         )
     return make(objective)
+
+
+def gold_of(example: Example) -> str:
+    """Return the right answer of an example as it is measured; empty where there is none."""
+    return (example.answer or "").strip()
 
 
 def log_share(likelihoods: Sequence[Likelihood], gold: int | None, normalize: str) -> float:

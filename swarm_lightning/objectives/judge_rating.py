@@ -157,14 +157,24 @@ class JudgeRating(Asks, Objective):
             InputError: If the judge can't be asked; the ratings so far are kept.
         """
         replies = self.ask(examples, model)
-        pairs = zip(examples, replies, strict=True)
-        questions = [fill(self.rating_prompt, example, reply=reply) for example, reply in pairs]
+        questions = self.questions(examples, replies)
         readings = self._judge.ask_all(questions, read_rating, RATING_REMINDER)
         _report_unread(questions, readings, f"ratings were counted as {LOWEST:g}")
         return [
             Outcome(reply, None, LOWEST if reading.value is None else reading.value)
             for reply, reading in zip(replies, readings, strict=True)
         ]
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """The most tokens of a rating with its reasons; None where `request` does not say."""
+        sent = json.loads(self.request)
+        return sent.get("max_completion_tokens", sent.get("max_tokens"))
+
+    def questions(self, examples: Sequence[Example], replies: Sequence[str]) -> list[str]:
+        """Return what the judge is asked about replies; see `PaysForScores`."""
+        pairs = zip(examples, replies, strict=True)
+        return [fill(self.rating_prompt, example, reply=reply) for example, reply in pairs]
 
     def replies_only(self) -> Unscored:
         """Return an objective that asks the same and no judge: nothing is paid."""

@@ -147,11 +147,21 @@ class MultipleChoice(Asks, Objective):
         Returns:
             For every example one likelihood per choice, in their order.
         """
-        prompts = self.template.render_all(examples, model.tokenizer)
-        continuations = [
-            self._continuations(example, prompt) for example, prompt in zip(examples, prompts, strict=True)
-        ]
+        prompts, continuations = self.continuations(examples, model.tokenizer)
         return model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+
+    def continuations(
+        self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
+    ) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Return the prompts, and how every choice stands behind its prompt: its letter, or as `scored` says.
+
+        Args:
+            examples: What to ask; examples may repeat.
+            tokenizer: The base model's.
+        """
+        prompts = self.template.render_all(examples, tokenizer)
+        behind = [self._continuations(example, prompt) for example, prompt in zip(examples, prompts, strict=True)]
+        return prompts, behind
 
     def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         outcomes = []

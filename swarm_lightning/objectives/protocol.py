@@ -134,7 +134,7 @@ class Objective(Protocol):
     """What to ask and how to score; anything with these four members is an objective.
 
     An objective may follow `CombinesScores`, `HasTasks`, `ComparesReplies`, `RepliesOnly`, `CountsTokens`,
-    `MeasuresTheBase` and `KeepsState` as well.
+    `PaysForScores`, `MeasuresTheBase` and `KeepsState` as well.
 
     Attributes:
         bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
@@ -210,6 +210,24 @@ class RepliesOnly(Protocol):
 
     def replies_only(self) -> Objective:
         """Return an objective that asks the same and scores nothing; predictions are made with it."""
+        ...
+
+
+@runtime_checkable
+class PaysForScores(Protocol):
+    """An objective whose scores come from a service that is paid by the token; optional.
+
+    Attributes:
+        answer_tokens: The most tokens of an answer of the service; None where that is not set.
+    """
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """A plain attribute will do."""
+        ...
+
+    def questions(self, examples: Sequence[Example], replies: Sequence[str]) -> list[str]:
+        """Return what the service would be asked about replies, one text each; equal ones are asked once."""
         ...
 
 

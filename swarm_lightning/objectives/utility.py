@@ -47,12 +47,12 @@ def parts_of(objective: Objective, scores: Sequence[float], examples: Sequence[E
     }
 
 
-def bounds_of(objective: Objective, example: Example) -> tuple[float, float]:
-    """Return the lowest and the highest score that an example can get: those of its task where there are several.
+def bounds_of(objective: Objective, examples: Sequence[Example]) -> list[tuple[float, float]]:
+    """Return the lowest and the highest score that each example can get: those of its task where there are several.
 
     Args:
         objective: What is asked.
-        example: With its task.
+        examples: M of them, with their tasks: whether an objective has any is slow to find out, and found out once.
     """
-    part = objective.tasks.get(example.task, objective) if isinstance(objective, HasTasks) else objective
-    return part.bounds
+    tasks = objective.tasks if isinstance(objective, HasTasks) else {}
+    return [tasks.get(example.task, objective).bounds for example in examples]

@@ -82,6 +82,7 @@ def card_facts(
         whole=not pool.are_differences,
         coefficients=[Share(*numbers) for numbers in zip(*_means_and_ends(shares), strict=True)],
         granularity=granularity,
+        mixture=identity.get("mixture"),
         differences_from=_origin(optimizer.space.differences_from, origin["base"]),
         notes=pool.notes,
         provenance=provenance_of(origin["base"], pool.names, pool.sources),

@@ -19,6 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.graph_settings import GraphSettings
+from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.expert_export import export_expert
@@ -40,6 +42,7 @@ from swarm_lightning.search.export import (
 )
 from swarm_lightning.search.guidance import choose_by_objective
 from swarm_lightning.search.guide_check import check_guide
+from swarm_lightning.search.heterogeneous import begin_models, measure_models, names_of_models
 from swarm_lightning.search.monitors import CheckMonitors
 from swarm_lightning.search.objective import note_parts, parts_in, prepare_objective
 from swarm_lightning.search.results import (
@@ -58,6 +61,7 @@ from swarm_lightning.search.results import (
 from swarm_lightning.search.scoring import report_broken
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -79,6 +83,7 @@ class ModelSwarm(AskingSearch):
         child_span: float = 2.0,
         start: Start = Start(),  # noqa: B008 - frozen
         coefficients: Granularity | None = None,
+        mixture: MixtureKind | None = None,
         draws: Draws = "particle",
         optimizer: Callable[[Iterable[Tensor]], SearchOptimizer] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
@@ -88,6 +93,7 @@ class ModelSwarm(AskingSearch):
         engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
         storage: Storage = "memory",
         state_folder: str | None = None,
+        graphs: GraphSettings | None = None,
         log_particles: bool = True,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
@@ -110,6 +116,11 @@ class ModelSwarm(AskingSearch):
                 which what the experts add to the base is summed up, the products B A of adapters or the differences of
                 full checkpoints: one for each `expert`, or for each `layer` of it, `half_block` (attention or MLP),
                 `module` or rank `component`; full checkpoints have expert, layer and module.
+            mixture: null: experts are moved as weights. Else a token swarm: experts are any causal language models,
+                adapters and whole models of any architecture and size, a particle is one number per expert, and what
+                is mixed by them is the experts' next-token `probabilities` (numbers below 0 count as 0, the rest is
+                normalised) or `log_probabilities` (a weighted sum, normalised; numbers below 0 avoid what an expert
+                likes). The base says how prompts are put, and null takes the first expert's.
             draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or each
                 `coefficient`; where `coefficients` is null, a particle then consists of n coefficients of the experts'
                 A and B matrices.
@@ -124,6 +135,8 @@ class ModelSwarm(AskingSearch):
             storage: Where the swarm lies: `memory`, or `disk`, memory-mapped files for swarms larger than memory.
             state_folder: With `disk`, a folder in which the run gets one of its own for these files; `state` in the run
                 folder if null.
+            graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
+                is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
             log_particles: Whether loggers get the numbers of every particle too; the history has them in any case.
 
         Raises:
@@ -131,7 +144,7 @@ class ModelSwarm(AskingSearch):
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
-            trust_remote_code, engine, storage, state_folder, coefficients, guide,
+            trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
         )  # fmt: skip
         super().__init__(settings, objective)
         self._log_particles = log_particles
@@ -140,7 +153,9 @@ class ModelSwarm(AskingSearch):
         """Let no callback wait for a number that there is not."""
         tasks = self.objective.tasks if isinstance(self.objective, HasTasks) else ()
         moves = self._population.swarm.moves_particles
-        names = names_of_metrics(self.settings.particles, tasks) if moves else OF_STEPS
+        names = names_of_metrics(self.settings.particles, tasks) if moves else list(OF_STEPS)
+        if self.settings.graphs is not None:
+            names += names_of_models(len(self.pool.names))
         return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
@@ -162,6 +177,15 @@ class ModelSwarm(AskingSearch):
                 self.particle_swarm, self.pool.names, len(examples), spent, seconds,
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
+        elif isinstance(self.particle_swarm, HeterogeneousSwarm):
+            space = self.particle_swarm.space
+            begin_models(
+                self.particle_swarm,
+                lambda experts: self.ask_vectors(
+                    [space.expert(one) for one in experts], examples, self.followed, experts
+                ),
+                lambda: self.score(examples),
+            )
         self._note(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
@@ -180,7 +204,7 @@ class ModelSwarm(AskingSearch):
             state.add(evaluation, time.perf_counter() - started)
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(time.perf_counter() - started, len(examples))
+        state.count(evaluation, time.perf_counter() - started, len(examples))
         return evaluation.utilities
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -260,11 +284,11 @@ class ModelSwarm(AskingSearch):
         swarm, state = self.particle_swarm, self.state
         check_same_swarm(self.ranks, swarm, examples)
         stakes = None
-        if swarm.begun and isinstance(swarm, ParticleSwarm):
-            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0)
+        if swarm.begun and isinstance(swarm, ParticleSwarm) and swarm.asks_particles:
+            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(time.perf_counter() - started, len(examples))
+        state.count(evaluation, time.perf_counter() - started, len(examples))
         return evaluation.utilities
 
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
@@ -272,12 +296,10 @@ class ModelSwarm(AskingSearch):
         swarm = self.particle_swarm
         if not swarm.begun:
             return self.first_scores(examples, self.followed)
-        positions, wanted = swarm.space.vectors(swarm.candidates), swarm.wanted
-        # Candidates that are compared with each other, and are no particles, are sampled with the same random numbers.
-        numbers = None if wanted is None else [0] * len(positions)
-        self.open_journal(examples, positions, self.followed)
+        asked = swarm.asked
+        self.open_journal(examples, asked, self.followed)
         return self.evaluator_of(self.followed).evaluate(
-            positions, examples, swarm.due, stakes, numbers=numbers, journal=self.journal, wanted=wanted
+            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
         )
 
     def _note(self, examples: Sequence[Example]) -> None:
@@ -295,7 +317,12 @@ class ModelSwarm(AskingSearch):
             parts = state.parts = note_parts(
                 self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
             )
-        state.metrics = measure(swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts)
+        state.metrics = measure(
+            swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts, state.besides
+        )
+        if isinstance(swarm, HeterogeneousSwarm):
+            assigned = state.evaluation if not swarm.asks_particles else state.besides
+            state.metrics |= measure_models(swarm, assigned)
 
     def on_fit_end(self) -> None:
         """Remove what no checkpoint needs."""
@@ -341,7 +368,8 @@ class ModelSwarm(AskingSearch):
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial expert, the best found expert and the ensemble on the test split."""
         # Only particles that have moved have personal bests that could vote.
-        size = self.settings.ensemble_size if self.particle_swarm.moves_particles else 0
+        votes = self.particle_swarm.moves_particles and self.settings.graphs is None
+        size = self.settings.ensemble_size if votes else 0
         self._report("test", self.bests.score(batch, size, win_rates=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
@@ -364,7 +392,7 @@ class ModelSwarm(AskingSearch):
     ) -> Path:
         """Write the best found expert, or the personal best of a particle, with a model card.
 
-        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint.
+        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint; of a token swarm, a mixture.
 
         Args:
             folder: Where it goes.
@@ -392,7 +420,7 @@ class ModelSwarm(AskingSearch):
             facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
         return export_expert(
             folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code,
+            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
         )  # fmt: skip
 
     def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:

@@ -17,9 +17,12 @@ from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Loaded, Runner
 from swarm_lightning.evaluation.runners import RUNNERS
+from swarm_lightning.evaluation.runners.graphs import GraphRunner
+from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.division import Division, GroupedProducts
 from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.model_pool import ModelPool, load_models
 from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
@@ -144,7 +147,11 @@ class Parts:
     def pool(self) -> Pool:
         """The experts, read from their sources at the first use."""
         if self._pool is None:
-            self._pool = load_experts(self.settings.experts, self._least_experts)
+            settings, least = self.settings, self._least_experts
+            if settings.mixture is not None and settings.experts:
+                self._pool = load_models(settings.experts, settings.base, settings.mixture, least)
+            else:
+                self._pool = load_experts(settings.experts, least)
         return self._pool
 
     @property
@@ -192,7 +199,8 @@ class Parts:
             evaluator, loaded = self.evaluator, self._loaded
             assert loaded is not None
             weighs = self.division is not None and self.division.weighed is not None
-            self._weights_evaluator = evaluator.on(self._runner(loaded, None)) if weighs else evaluator
+            other = weighs or self.settings.graphs is not None
+            self._weights_evaluator = evaluator.on(self._runner(loaded, None)) if other else evaluator
         return self._weights_evaluator
 
     def products_evaluator(self, weighed: GroupedProducts) -> Evaluator:
@@ -241,7 +249,9 @@ class Parts:
         if replies and isinstance(objective, RepliesOnly):
             objective = objective.replies_only()
         weighed = None if self.division is None else self.division.weighed
-        evaluator = Evaluator(self._runner(loaded, weighed), objective, ranks)
+        runner, graphs = self._runner(loaded, weighed), self.settings.graphs
+        runner = runner if graphs is None else GraphRunner(runner, graphs.instructions)
+        evaluator = Evaluator(runner, objective, ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._loaded, self._evaluator = loaded, evaluator
@@ -283,9 +293,18 @@ class Parts:
         if weighed is not None:
             assert isinstance(resident, AdaptedModel)
             resident = ProductModel(resident, *weighed)
-        return RUNNERS[settings.engine.backend](
-            Loaded(resident, loaded.tokenizer, settings.engine, self.pool, self.base, settings.trust_remote_code)
+        made = Loaded(
+            resident,
+            loaded.tokenizer,
+            settings.engine,
+            self.pool,
+            self.base,
+            settings.trust_remote_code,
+            settings.dtype,
         )
+        if settings.mixture is not None and isinstance(self.pool, ModelPool):
+            return TokenSwarmRunner(made, settings.mixture)
+        return RUNNERS[settings.engine.backend](made)
 
     def _load(self, device: torch.device) -> Resident:
         from swarm_lightning.experts.base_model import base_fingerprint, load_base

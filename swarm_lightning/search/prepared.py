@@ -4,6 +4,7 @@ Everything the user gave is checked here or in the parts, before any work starts
 `model_swarm.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
@@ -39,6 +41,7 @@ from swarm_lightning.search.state import (
 )
 from swarm_lightning.search.strategy import ranks_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.swarm.state import Swarm
@@ -203,6 +206,32 @@ class PreparedSearch(L.LightningModule):
         own |= self.identity if self.trainer.state.fn == "fit" else {}
         check_same_run(self.ranks, own, self._run_folder)
 
+    def rehearse(self) -> Space:
+        """Check and load all that a search needs, without a run folder, and make no positions.
+
+        Returns:
+            The space that they would lie in.
+
+        Raises:
+            InputError: As `setup`.
+        """
+        self._population.check(len(self.pool.names), self.ranks.count, keeps_all=False)
+        self.load("fit")
+        self.state.seed = torch.initial_seed()
+        self._population.enter(self.pool, self._parts.division, self._run_folder)
+        return self._population.space
+
+    @property
+    def chunk(self) -> int:
+        """Examples that the exact stop asks of a particle at a time."""
+        together = self.evaluator.runner.at_once or self.settings.particles
+        return self.settings.engine.chunk or math.ceil(2 * LEAST_PAIRS / together)
+
+    @property
+    def movement(self) -> SearchOptimizer:
+        """What would move the particles; its settings are there before a search is."""
+        return self._population.swarm
+
     def load(self, stage: str) -> None:
         """Load the base model once, and check everything against it; see `Parts.load`.
 
@@ -334,7 +363,7 @@ class PreparedSearch(L.LightningModule):
             InputError: If the checkpoint is not one of a swarm, or of other experts.
         """
         record = record_in(checkpoint)
-        meant = {"draws": self.settings.draws, "coefficients": self.settings.coefficients}
+        meant = {name: getattr(self.settings, name) for name in ("draws", "coefficients", "mixture")}
         check_identity(record["identity"], meant)
         storage = record.get("storage", {}).get("kind", "memory")
         self._take_population(Population(replace(self.settings, storage=storage)))

@@ -26,7 +26,8 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 KEY = "swarm_lightning"
 FORMAT = 2
-READ_BY = ("experts", "particles", "draws", "coefficients", "differences_from")  # what positions mean nothing without
+# What positions mean nothing without.
+READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
 COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
 
 
@@ -49,7 +50,8 @@ class SearchState:
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
-        scoring_seconds: How long it took.
+        besides: The evaluation of what the latest iteration has asked beside its particles; None where it has not.
+        scoring_seconds: How long scoring took in the latest iteration.
         broken: Which particles it found broken [N] bool.
         metrics: What is logged of the latest iteration, by name. All are unitless but the seconds.
         rows: The table of the latest validation or test.
@@ -71,6 +73,7 @@ class SearchState:
     check: GuideCheck | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     evaluation: Evaluation | None = None
+    besides: Evaluation | None = None
     scoring_seconds: float = 0.0
     broken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     metrics: dict[str, float] = field(default_factory=dict)
@@ -89,7 +92,7 @@ class SearchState:
         self.generator.manual_seed(seed)
         self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
-        self.evaluation, self.origin, self.check = None, None, None
+        self.evaluation, self.besides, self.origin, self.check = None, None, None, None
 
     @property
     def guided(self) -> bool:
@@ -102,7 +105,7 @@ class SearchState:
         Args:
             optimizer: Which has begun.
         """
-        return self.reported if self.guided or not optimizer.begun else optimizer.swarm.initial_utilities
+        return self.reported if self.guided or not optimizer.begun else optimizer.expert_utilities
 
     def after(self, optimizer: SearchOptimizer) -> float:
         """Return the utility of what was found by the objective; NaN while only a guide has spoken.
@@ -136,8 +139,11 @@ class SearchState:
             broken: Which of them are broken [N] bool.
             optimizer: The swarm, in the middle of an iteration.
         """
+        if optimizer.asks_besides:
+            self.besides = evaluation
+            return
         self.evaluation, self.broken = evaluation, broken
-        if optimizer.wanted is not None:  # scores of a few examples of a candidate's own say nothing of any particle
+        if not optimizer.asks_particles:  # what other candidates score says nothing of any particle
             return
         if optimizer.begun:
             self.scores.update(evaluation, optimizer.swarm, optimizer.due)
@@ -145,16 +151,16 @@ class SearchState:
         else:
             self.scores.begin(evaluation)
 
-    def count(self, seconds: float, examples: int) -> None:
-        """Count the evaluation that was taken in.
+    def count(self, evaluation: Evaluation, seconds: float, examples: int) -> None:
+        """Count an evaluation that was taken in.
 
         Args:
+            evaluation: Of the candidates of a step.
             seconds: How long it took.
             examples: Number of examples M.
         """
-        assert self.evaluation is not None
-        self.scoring_seconds = seconds
-        self.add(self.evaluation, seconds)
+        self.scoring_seconds = seconds + (self.scoring_seconds if evaluation is self.besides else 0.0)
+        self.add(evaluation, seconds)
         self.examples = examples
 
     def add(self, evaluation: Evaluation, seconds: float) -> None:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import real_world
 from tests.benchmarks.last_line import last_line
@@ -12,8 +14,8 @@ from tests.search.tiny_search import calm_process, content
 
 
 def write_data(folder: Path) -> None:
-    for name in (*(file for files in real_world.DOMAINS.values() for file in files), *real_world.TASKS):
-        path = folder / (f"big_bench_hard/{name}.json" if name in real_world.TASKS else name)
+    for name in (*(file for files in real_world.DOMAINS.values() for file in files), *real_world.TASKS.values()):
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         records = [
             {"input": f"Which is {place}?\nOptions:\n(A) red {place}\n(B) town", "target": f"({'AB'[place % 2]})"}
@@ -26,13 +28,13 @@ def write_data(folder: Path) -> None:
 
 
 def test_no_expert_learns_from_a_task() -> None:
-    learned = {Path(file).stem for files in real_world.DOMAINS.values() for file in files}
-    assert not learned & set(real_world.TASKS)
+    learned = {file for files in real_world.DOMAINS.values() for file in files}
+    assert not learned & set(real_world.TASKS.values())
 
 
 def test_splits_share_no_record() -> None:
     records = [{"input": f"{n}?\nOptions:\n(A) x\n(B) y", "target": "(A)"} for n in range(9)]
-    splits = real_world.task_of(records, 4, 10)
+    splits = real_world.task_of(records, 4, 10, longest=5)
     assert sorted(int(row["id"]) for split in splits.values() for row in split) == list(range(9))
     assert (len(splits["dev"]), len(splits["test"])) == (4, 5)
 
@@ -43,19 +45,32 @@ def test_the_whole_recipe_runs_on_a_tiny_base_and_a_second_time_makes_nothing_an
 ) -> None:
     write_data(tmp_path / "data")
     arguments = ["--data", str(tmp_path / "data"), "--folder", str(tmp_path / "made"), "--base", str(tiny_base_folder)]
-    arguments += ["--lessons", "4", "--training-steps", "1", "--validation", "6", "--test", "8", "--particles", "6"]
-    arguments += ["--iterations", "1", "--methods", "uniform_soup", "model_swarm"]
+    arguments += ["--lessons", "4", "--training-steps", "2", "--validation", "6", "--test", "8", "--particles", "6"]
+    arguments += ["--iterations", "1", "--methods", "base_model", "uniform_soup", "model_swarm"]
+    arguments += ["--tasks", "hyperbaton"]
     with calm_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["real_world.py", *arguments])
         real_world.main()
-        first, made = last_line(capsys)["tasks"], content(tmp_path / "made")
+        first, made = last_line(capsys), content(tmp_path / "made")
         real_world.main()
-    assert last_line(capsys)["tasks"] == first
-    assert set(first) == set(real_world.TASKS)
-    for task in first.values():
-        assert set(task["scores"]) == {"base", *real_world.DOMAINS}
-        assert [row["name"] for row in task["search"]["test"]] == ["best initial expert", "best found expert"]
+    assert last_line(capsys) == first
+    assert -1 <= first["cosines"]["least"] <= first["cosines"]["mean"] <= first["cosines"]["greatest"] <= 1
+    found = first["hyperbaton"]
+    assert set(found["scores"]) == {"base", *real_world.DOMAINS}
+    assert set(found["methods"]) == {"base_model", "uniform_soup", "model_swarm"}
+    assert found["methods"]["base_model"] == found["scores"]["base"]
     again = content(tmp_path / "made")
-    assert {name for name in made if again.get(name) != made[name]} <= {"lessons", "experts"} | {
-        name for name in made if "logs" in name
-    }
+    assert {name for name in made if again.get(name) != made[name]} == set()
+
+
+def test_cosines_are_those_of_the_whole_products(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    flat = []
+    for name in ("one", "other"):
+        a, b = torch.randn(2, 5), torch.randn(4, 2)
+        (tmp_path / name).mkdir()
+        save_file({"layer.lora_A.weight": a, "layer.lora_B.weight": b}, tmp_path / name / "adapter_model.safetensors")
+        flat.append((b @ a).flatten())
+    assert real_world.similarity(tmp_path)["mean"] == pytest.approx(
+        float(torch.cosine_similarity(*flat, dim=0)), abs=1e-6
+    )

@@ -54,6 +54,9 @@ class Commands(CommandLine):
     def further_commands(self) -> Mapping[str, str]:
         return {"sweep": "Sweep.", "experts": "Make experts."}
 
+    def complete_parser(self, command: str, parser: LightningArgumentParser) -> None:
+        self.completed = [*getattr(self, "completed", []), command]
+
     def run_command(self, command: str) -> None:
         if command == "sweep":
             self.ran = command
@@ -91,6 +94,20 @@ def test_a_further_command_takes_settings_beside_those_of_a_search_and_runs_in_i
     assert ran.settings_given.sweep.times == 2, f"Expected _add_subcommands to take further commands: {DOOR}."
     assert ran.settings_made("trainer")["max_epochs"] == 7, f"Expected _get to find what was made: {DOOR}."
     assert ran.parser_of("sweep").parse_args([]).sweep.times == 1, f"Expected _subcommand_parsers to know it: {DOOR}."
+
+
+def test_the_parser_of_a_command_gets_its_arguments_where_it_is_needed_and_once() -> None:
+    ran = run("sweep", "--sweep.times", "2")
+    assert ran.completed == ["sweep"]
+    for _ in range(2):
+        filled = ran.parser_of("compare").parse_args(["--compare.times", "4", "--trainer.max_epochs", "7"])
+        assert (filled.compare.times, filled.trainer.max_epochs) == (4, 7), DOOR
+    assert ran.completed == ["sweep", "compare"]
+
+
+def test_the_command_may_stand_behind_options(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("{}")
+    assert run("--config", str(tmp_path / "none.yaml"), "sweep", "--sweep.times", "2").settings_given.sweep.times == 2
 
 
 def test_a_method_without_settings_of_its_own_is_lightnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

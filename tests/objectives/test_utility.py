@@ -44,6 +44,6 @@ def test_parts_are_the_utilities_of_the_tasks_that_were_asked() -> None:
 
 def test_an_example_has_the_bounds_of_its_task() -> None:
     objective = MultiTask({"sums": ExactMatch(), "towns": Abstention()}, combine="minimum")
-    assert [bounds_of(objective, example) for example in (SUMS, TOWNS)] == [(0.0, 1.0), (-1.0, 1.0)]
+    assert bounds_of(objective, [SUMS, TOWNS]) == [(0.0, 1.0), (-1.0, 1.0)]
     assert objective.bounds == (-1.0, 1.0)
-    assert bounds_of(Worst(), SUMS) == (-1.0, 3.0)
+    assert bounds_of(Worst(), [SUMS]) == [(-1.0, 3.0)]

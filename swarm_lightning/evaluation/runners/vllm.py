@@ -278,6 +278,13 @@ def _served(loaded: Loaded) -> AdaptedModel:
             f"Expected a base in float32, float16 or bfloat16 with model.engine.backend vllm, but got "
             f"{resident.model.dtype}. Set model.dtype, or model.engine.backend to torch."
         )
+    head = next((layer.name for layer in resident.layers if layer is resident.model.get_output_embeddings()), None)
+    if head is not None:
+        raise InputError(
+            f"Expected adapters that leave the output layer as it is with model.engine.backend vllm, but the experts "
+            f"adapt {head!r}, with which vLLM can't give the log-probabilities of a prompt. Set model.engine.backend "
+            "to torch."
+        )
     if _rank(resident) > door.RANKS[-1]:
         raise InputError(
             f"Expected adapters of rank {door.RANKS[-1]} at most with model.engine.backend vllm, but got rank "

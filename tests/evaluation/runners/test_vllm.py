@@ -4,13 +4,17 @@ One engine serves all tests that need one: its start takes a minute or more.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.doors import vllm as door
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.runner import Loaded, Rows, Runner, Session
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
@@ -20,11 +24,16 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import load_checkpoints
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.product_model import ProductModel
+from swarm_lightning.experts.products import Groups, Products
 from swarm_lightning.experts.whole_model import WholeModel
 from swarm_lightning.objectives.protocol import GenerationSettings
+from tests.conftest import save_adapter
 from tests.full_models import NAMES, make_base, save_copies
+from tests.search.tiny_search import leaves, load_checkpoint, read_rows, run_swarm
 
 NEEDS_VLLM = [pytest.mark.vllm, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]
+EXAMPLES = 24  # of a search
 PROMPTS = [
     f"{question} {number}" for number in range(3) for question in ("Question: What is", "the fox", "Answer: the town")
 ]
@@ -67,6 +76,67 @@ def lent(session: Session, seed: int = 0) -> Rows:
     return session.rows(owners, examples, RowNoise(seed, tuple(owners), tuple(examples)), True)
 
 
+def state_of(checkpoint: dict[str, Any], name: str) -> torch.Tensor:
+    (value,) = (leaf for path, leaf in leaves(checkpoint).items() if path.endswith(f"/{name}"))
+    return value
+
+
+def search_config(root: Path, backend: str, iterations: int) -> dict[str, Any]:
+    """Return the config of a search on the demo world."""
+    return {
+        "model": {
+            "base": "demo:base",
+            "experts": "demo:experts",
+            "dtype": "float32",
+            "particles": 10,
+            "engine": {"backend": backend, "particles": 3},
+            "objective": {
+                "class_path": "swarm_lightning.objectives.MultipleChoice",
+                "init_args": {"max_new_tokens": 3},
+            },
+        },
+        "data": {"dataset": "demo:tasks/neighbours.json", "validation_size": EXAMPLES, "test_size": 8},
+        "page": {"every_seconds": None},
+        "trainer": {"max_steps": iterations, "default_root_dir": str(root), "enable_progress_bar": False},
+    }
+
+
+class TestSearches:
+    """Whole searches by the engine of this module, whose start alone is left out, beside one by the model in memory."""
+
+    pytestmark = NEEDS_VLLM
+
+    @pytest.fixture(scope="class")
+    def runs(self, runner: VllmRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Run folders of a search by each backend, and of one that is stopped and resumed."""
+        folder = tmp_path_factory.mktemp("runs")
+
+        def started(*_: object, **__: object) -> object:
+            runner.llm.reset_prefix_cache()  # a further runner numbers its particles from 1 again
+            return runner.llm
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(door, "start", started)
+            patch.setattr(door, "stop", lambda engine: None)
+            for name, backend in (("torch", "torch"), ("vllm", "vllm")):
+                run_swarm(search_config(folder / name, backend, 2), "fit", folder)
+            run_swarm(search_config(folder / "stopped", "vllm", 1), "fit", folder)
+            run_swarm(search_config(folder / "stopped", "vllm", 2), "fit", folder, "--ckpt_path", "last")
+        return folder
+
+    def test_a_resumed_search_ends_as_one_that_was_never_stopped(self, runs: Path) -> None:
+        whole, resumed = (load_checkpoint(runs / name / "version_0") for name in ("vllm", "stopped"))
+        for name in ("positions", "personal_bests", "global_best", "personal_best_utilities"):
+            assert torch.equal(state_of(whole, name), state_of(resumed, name))
+
+    def test_a_search_scores_its_first_positions_as_one_by_the_model_in_memory(self, runs: Path) -> None:
+        ours, theirs = (read_rows(runs / name / "version_0" / "history.csv")[0] for name in ("torch", "vllm"))
+        utilities = [name for name in ours if name.startswith("utility/")]
+        assert len(utilities) == 10
+        for name in utilities:
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1.5 / EXAMPLES)
+
+
 class TestServed:
     pytestmark = NEEDS_VLLM
 
@@ -75,6 +145,7 @@ class TestServed:
         found, expected = replies(runner, loaded, settings), replies(ours, loaded, settings)
         assert len(set(expected)) > 10
         equal = sum(one == other for one, other in zip(found, expected, strict=True))
+        print(f"{equal} of {len(ROWS)} greedy replies are equal")
         assert equal >= 0.9 * len(ROWS)
 
     def test_a_reply_is_cut_at_a_stop_string(self, runner: VllmRunner, ours: ResidentRunner, loaded: Loaded) -> None:
@@ -114,6 +185,21 @@ class TestServed:
         runner.close()
         _, alive = psutil.wait_procs(engines, timeout=60)
         assert alive == []
+
+
+def test_adapters_of_the_output_layer_are_refused(tiny_base_folder: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate(("one", "two"), start=1):
+        save_adapter(tiny_base_folder, tmp_path / name, seed, r=2, target_modules=["q_proj", "lm_head"])
+    with pytest.raises(InputError, match=r"leave the output layer as it is .* the experts adapt 'lm_head'"):
+        VllmRunner(loaded_of(str(tiny_base_folder), str(tmp_path)))
+
+
+def test_weighted_sums_of_products_are_refused(tiny_base_folder: Path, tiny_experts_folder: Path) -> None:
+    plain = loaded_of(str(tiny_base_folder), str(tiny_experts_folder))
+    products = Products.of(plain.pool.adapters())
+    weighed = ProductModel(plain.resident, products, Groups.of(products, "expert"))
+    with pytest.raises(InputError, match=r"got ProductModel: vLLM serves .* \(model.coefficients\)"):
+        VllmRunner(replace(plain, resident=weighed))
 
 
 def test_full_checkpoints_are_refused(tiny_base_folder: Path, tmp_path: Path) -> None:

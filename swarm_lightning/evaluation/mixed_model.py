@@ -1,0 +1,131 @@
+"""A mixture of models from its folder, to be asked like a model: `swarm_lightning.load(folder)`."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
+from swarm_lightning.evaluation.runner import Loaded, Rows
+from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
+from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.experts.mixture_export import MIXTURE_FILE, read_mixture
+from swarm_lightning.experts.model_pool import load_models
+from swarm_lightning.objectives.generation_settings import GenerationSettings
+from swarm_lightning.objectives.protocol import Likelihood
+
+
+class MixedModel:
+    """Several models that answer as one.
+
+    Attributes:
+        numbers: The mixing number of every expert, by its name.
+        mixture: What the numbers multiply: `probabilities` or `log_probabilities`.
+        runner: Runs the mixture.
+    """
+
+    def __init__(self, runner: TokenSwarmRunner, names: Sequence[str], numbers: Sequence[float]) -> None:
+        """Take the models.
+
+        Args:
+            runner: Runs mixtures of them.
+            names: One for each.
+            numbers: By which they are mixed.
+        """
+        self.runner, self.mixture = runner, runner.mixture
+        self.numbers = dict(zip(names, numbers, strict=True))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        add_special_tokens: bool = True,
+        seed: int = 0,
+        **settings: Any,
+    ) -> list[str]:
+        """Reply to prompts.
+
+        Args:
+            prompts: The texts that the models see.
+            max_new_tokens: The most tokens of a reply.
+            add_special_tokens: Whether the tokenizers add their special tokens; a chat template has put them in.
+            seed: Of sampled replies.
+            settings: Others of `GenerationSettings`: `stop`, `temperature`, `top_k`, `top_p`.
+
+        Returns:
+            One reply per prompt, without the prompt.
+
+        Raises:
+            InputError: If a prompt leaves no room for the reply.
+        """
+        how = GenerationSettings(max_new_tokens, **settings)
+        return self._ask(prompts, seed, lambda rows: rows.generate(prompts, how, add_special_tokens))
+
+    def loglikelihood(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
+    ) -> list[list[Likelihood]]:
+        """Measure how likely continuations of prompts are.
+
+        Args:
+            prompts: The texts that the models see.
+            continuations: For every prompt, the texts that may follow, with the space in front where there is one.
+            add_special_tokens: As for `generate`.
+
+        Returns:
+            For every prompt, one likelihood per continuation.
+        """
+        return self._ask(prompts, 0, lambda rows: rows.loglikelihood(prompts, continuations, add_special_tokens))
+
+    def _ask(self, prompts: Sequence[str], seed: int, ask: Any) -> Any:
+        examples = tuple(Example(prompt) for prompt in prompts)
+        owners = [0] * len(examples)
+        numbers = torch.tensor([list(self.numbers.values())], dtype=torch.float32)
+        with torch.inference_mode(), self.runner.session(numbers, {}) as session:
+            rows: Rows = session.rows(owners, examples, RowNoise(seed, tuple(owners), examples), True)
+            return ask(rows)
+
+
+def load_mixture(
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+) -> MixedModel:
+    """Load a mixture of models that a token swarm has found.
+
+    Args:
+        folder: With `swarm.json`, such as `best_expert` in a run folder.
+        device: Where the models compute.
+        trust_remote_code: Whether code that comes with the models may run.
+        engine: How batches are made.
+
+    Raises:
+        InputError: If the folder holds no mixture, or a model is gone or can't be loaded.
+    """
+    place = Path(folder).expanduser()
+    file = read_mixture(place)
+    if file.mixture not in AVERAGED:
+        raise InputError(
+            f"Expected mixture to be one of {', '.join(AVERAGED)} in {str(place / MIXTURE_FILE)!r}, but got "
+            f"{file.mixture!r}. Export it again."
+        )
+    pool = load_models(list(file.experts), file.base, file.mixture, least=1)
+    if len(pool.names) != len(file.numbers):
+        raise InputError(
+            f"Expected one expert at each of the {len(file.numbers)} places in {str(place / MIXTURE_FILE)!r}, but "
+            f"found {len(pool.names)}. Correct the sources there."
+        )
+    if pool.fingerprint != file.fingerprint:
+        warnings.warn(
+            f"The experts are not those that {str(place)!r} was made of: their names or weights are others now.",
+            stacklevel=2,
+        )
+    model, tokenizer = load_base(file.base, file.dtype, device, trust_remote_code)
+    loaded = Loaded(pool.resident(model, file.base), tokenizer, engine, pool, file.base, trust_remote_code, file.dtype)
+    return MixedModel(TokenSwarmRunner(loaded, cast("MixtureKind", file.mixture)), pool.names, file.numbers)

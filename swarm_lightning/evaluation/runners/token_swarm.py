@@ -1,0 +1,191 @@
+"""Token swarms: any models, mixed by what they say of the next token, by one number for each.
+
+A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly. Likelihoods of given
+texts are computed from a table that every expert fills once (`kept_table.py`), and replies share what they have in
+common (`shared_generation.py`). Experts of different vocabularies are mixed by their texts (`text_mixture.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.generation import Replies
+from swarm_lightning.evaluation.kept_table import KeptTable
+from swarm_lightning.evaluation.lengths import check_room
+from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind, shares_of
+from swarm_lightning.evaluation.model_groups import Shelf
+from swarm_lightning.evaluation.runner import Loaded, Session
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.shared_generation import Mixed, generate_shared
+from swarm_lightning.evaluation.text_mixture import TextExperts, TextMixtureRows
+from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.tokens import Continuation, encode_prompts
+from swarm_lightning.experts.vocabularies import one_vocabulary
+from swarm_lightning.vectors import Vectors
+
+
+class TokenSwarmRunner:
+    """Runs mixtures of any models; follows the protocol `Runner`.
+
+    A candidate is mixing numbers [n]: all of them are given as a tensor [P, n] or as P vectors.
+
+    Attributes:
+        tokenizer: The base's, which renders prompts.
+        settings: How batches are made.
+        at_once: None: any number of mixtures are asked together.
+        meter: Counts what the models do.
+        shelf: The models.
+        one_vocabulary: Whether experts are mixed token by token.
+    """
+
+    at_once: int | None = None
+
+    def __init__(self, loaded: Loaded, mixture: MixtureKind, by_texts: bool = False) -> None:
+        """Load the models.
+
+        Args:
+            loaded: What a search has loaded.
+            mixture: What the numbers multiply.
+            by_texts: Whether experts are mixed by their texts even if they have one vocabulary.
+
+        Raises:
+            InputError: If a model can't be loaded, or their tokenizers can't be matched.
+        """
+        self._base = ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings)
+        self.tokenizer, self.settings, self.meter = self._base.tokenizer, self._base.settings, self._base.meter
+        self.mixture = mixture
+        self.shelf = Shelf(loaded, self._base.engine)
+        tokenizers = [self.tokenizer, *(group.tokenizer for group in self.shelf.groups)]
+        self.one_vocabulary = not by_texts and one_vocabulary(tokenizers)
+        averaged, vocabulary = AVERAGED[mixture], len(self.tokenizer.get_vocab())
+        self._experts = Experts(Mixed(self.shelf, averaged, vocabulary), KeptTable(self.shelf, averaged, vocabulary))
+        self._texts = None if self.one_vocabulary else TextExperts(self.shelf, averaged)
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that every model reads; None where nothing limits any."""
+        limits = [self._base.positions, *(group.positions for group in self.shelf.groups)]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far; of a mixture, one counts once."""
+        return self._base.generated
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
+        found, positions = self._base.lengths(prompts), self.positions
+        if self.one_vocabulary or positions is None:
+            return found
+        for group in self.shelf.groups:
+            if group.positions is not None:
+                more = group.positions - positions
+                own = (len(ids) - more for ids in encode_prompts(group.tokenizer, prompts))
+                found = [max(pair) for pair in zip(found, own, strict=True)]
+        return found
+
+    def rows_at_once(self, tokens: int) -> int:
+        """Return how many rows of this many tokens are asked together."""
+        return self.shelf.rows(tokens)
+
+    @contextmanager
+    def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
+        """Take up mixtures; see `Runner.session`."""
+        if candidates is None:
+            with self._base.session(None, prompts) as base:
+                yield base
+            return
+        numbers = candidates if isinstance(candidates, Tensor) else torch.stack([one[:] for one in candidates])
+        if numbers.dim() != 2 or numbers.shape[1] != self.shelf.count:
+            raise ValueError(
+                f"Expected {self.shelf.count} mixing numbers of every candidate, but got {list(numbers.shape)}."
+            )
+        try:
+            weights = shares_of(numbers, self.mixture)
+            yield TokenSwarmSession(self._base.engine, self._texts or self._experts, weights)
+        finally:
+            self.shelf.unload()
+
+
+class TokenSwarmSession:
+    """Mixtures of one evaluation; follows the protocol `Session`.
+
+    Attributes:
+        models: Number of experts.
+    """
+
+    def __init__(self, engine: Engine, experts: "Experts | TextExperts", weights: Tensor) -> None:
+        """Take mixtures.
+
+        Args:
+            engine: Of the base, whose tokenizer writes prompts.
+            experts: What is mixed.
+            weights: Of the experts in every mixture [P, n].
+        """
+        self.models = weights.shape[1]
+        self._engine, self._experts, self._weights = engine, experts, weights
+
+    def rows(
+        self, candidates: Sequence[int], examples: Sequence[Example], noise: RowNoise, whole_replies: bool
+    ) -> TextRows:
+        """Lend mixtures for one call; see `Session.rows`."""
+        experts, weights = self._experts, self._weights
+        if isinstance(experts, TextExperts):
+            return TextMixtureRows(self._engine, experts, weights, candidates, whole_replies, noise)
+        return TextRows(self._engine, TokenMixtures(experts, weights), candidates, whole_replies, noise)
+
+    def forget(self) -> None:
+        """Let nothing go: what the experts say of texts is the same for all particles to come."""
+
+
+class Experts:
+    """Experts of one vocabulary, and what is known of them.
+
+    Attributes:
+        mixed: The experts.
+        table: What they say of given texts.
+    """
+
+    def __init__(self, mixed: Mixed, table: KeptTable) -> None:
+        """Take both."""
+        self.mixed, self.table = mixed, table
+
+
+class TokenMixtures:
+    """Mixtures that each answer rows of their own; follows the protocol `TokenModel`."""
+
+    def __init__(self, experts: Experts, weights: Tensor) -> None:
+        """Take mixtures; see `TokenSwarmSession`."""
+        self._experts, self._weights = experts, weights
+
+    def generate(
+        self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
+    ) -> Replies:
+        """Choose tokens after prompts; see `TokenModel.generate`."""
+        mixed = self._experts.mixed
+        longest = max((len(sequence) for sequence in tokens), default=0) + limit
+        for group in mixed.shelf.groups:
+            check_room(group.positions, tokens, prompts.texts, limit, group.name)
+
+        def work(slots: int, _: int) -> Replies:
+            most = min(slots, mixed.shelf.rows(longest))
+            how = decoding(range(len(tokens)), max(len(tokens), 1), 0)
+            return generate_shared(mixed, tokens, self._weights[list(prompts.owners)], most, replace(how, slots=most))
+
+        return mixed.shelf.base.run(work, longest)
+
+    def loglikelihoods(
+        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
+    ) -> list[list[tuple[float, bool]]]:
+        """Compute the log-probabilities of continuations; see `TokenModel.loglikelihoods`."""
+        flat = [one.ids[:-1] for row in continuations for one in row]
+        texts = [text for text, row in zip(prompts.texts, continuations, strict=True) for _ in row]
+        for group in self._experts.mixed.shelf.groups:
+            check_room(group.positions, flat, texts, 0, group.name)
+        return self._experts.table.loglikelihoods(self._weights, prompts.owners, continuations)

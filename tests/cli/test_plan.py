@@ -1,0 +1,90 @@
+"""`swarm plan`: what it says of a search that is then done; it checks what a search checks, and writes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.refused import message_of
+from tests.search.tiny_search import World, run_swarm
+
+
+def plan_of(config: dict[str, Any], folder: Path, *arguments: str) -> dict[str, Any]:
+    printed = run_swarm(config, "plan", folder, "--json", "--seconds", "0.5", *arguments)
+    plan: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return plan
+
+
+def test_what_can_be_known_is_said_exactly(world: World, tmp_path: Path) -> None:
+    engine = {"engine": {"exact_stop": False}}
+    config = world.config(tmp_path / "runs", model=engine, stop={"patience": None})
+    plan = plan_of(config, tmp_path, "--ranks", "2")
+    run_swarm(config, "fit", tmp_path)
+    summary = json.loads((tmp_path / "runs" / "version_0" / "summary.json").read_text())
+    # 5 particles, 8 examples, the first positions and 3 iterations; 2 models on 12 test and 8 validation examples.
+    assert summary["evaluations"] == 5 * 8 * (1 + 3)
+    assert plan["evaluations"] == {"low": 160, "likely": 160, "high": 160}
+    assert plan["most_evaluations"] == 160
+    assert plan["iterations"] == {"low": 3, "likely": 3, "high": 3}
+    assert plan["work"]["tests"] == 2 * (12 + 8)
+    assert set(plan["ranks"]) == {"1", "2"}
+    assert plan["total"]["likely"] == pytest.approx(sum(plan["seconds"].values()))
+    assert plan["bill"] is None
+    assert plan["needed"]["unpaired"] >= 1
+
+
+def test_a_plan_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
+    printed = run_swarm(world.config(tmp_path / "runs"), "plan", tmp_path, "--seconds", "0.5")
+    for word in ("Iterations: ", "Evaluations: ", "Tokens: ", "Time: ", "Memory: ", "Disk: ", "Validation examples: "):
+        assert word in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"search.yaml"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"coefficients": "expert"},
+        {"draws": "coefficient"},
+        {"storage": "disk"},
+        {
+            "coefficients": "module",
+            "optimizer": {
+                "class_path": "swarm_lightning.swarm.EvolutionStrategy",
+                "init_args": {"evaluations": 250, "steps": 2, "batch": 4},
+            },
+        },
+    ],
+    ids=["products", "draws", "disk", "evolution"],
+)
+def test_every_kind_of_search_is_planned(world: World, tmp_path: Path, model: dict[str, Any]) -> None:
+    plan = plan_of(world.config(tmp_path / "runs", model=model), tmp_path)
+    assert plan["seconds"]["first positions"] > 0
+    assert plan["total"]["low"] <= plan["total"]["likely"] <= plan["most_seconds"]
+    assert not (tmp_path / "runs").exists()
+    if "optimizer" in model:
+        assert plan["evaluations"]["likely"] == 250
+        assert plan["iterations"]["likely"] == 2
+
+
+def test_a_plan_refuses_what_a_search_refuses(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    config = world.config(tmp_path / "runs", model={"experts": str(tmp_path / "empty")})
+    told = message_of(config, tmp_path, capsys, subcommand="plan")
+    assert told == message_of(config, tmp_path, capsys, subcommand="fit")
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--ranks", "0"), "--ranks"),
+        (("--points", "0"), "--points"),
+        (("--seconds", "-1"), "--seconds"),
+        (("--price_in", "1"), "--price_out"),
+        (("--trainer.max_steps", "-1"), "trainer.max_steps"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], word: str
+) -> None:
+    assert word in message_of(world.config(tmp_path / "runs"), tmp_path, capsys, *flags, subcommand="plan")
