@@ -62,8 +62,7 @@ class ExportBest(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         pl_module.check_rank(self.export_rank)
         for particle in self.particles:
-            moves = pl_module.particle_swarm.moves_particles
-            check_particle(particle, pl_module.settings.particles if moves else 0)
+            check_particle(particle, pl_module.exportable)
         if self.log_artifact:
             check_takes_artifacts(trainer.loggers)
 

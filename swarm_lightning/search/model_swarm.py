@@ -6,11 +6,8 @@ stop, record and export. It contains no formula. How a search is set up, saved a
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -22,24 +19,12 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.graph_settings import GraphSettings
 from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import Cut, render_card
-from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
-from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.comparison import Bests
 from swarm_lightning.search.evolution import hand_over, place_start
-from swarm_lightning.search.export import (
-    card_facts,
-    check_particle,
-    check_rank,
-    made_of,
-    position_of,
-    products_of,
-)
+from swarm_lightning.search.exporting import ExportingSearch
 from swarm_lightning.search.guidance import choose_by_objective
 from swarm_lightning.search.guide_check import check_guide
 from swarm_lightning.search.heterogeneous import begin_models, measure_models, names_of_models
@@ -66,10 +51,9 @@ from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.step_length import StepLengthDecay
-from swarm_lightning.vectors import Vector
 
 
-class ModelSwarm(AskingSearch):
+class ModelSwarm(ExportingSearch):
     """Searches the weight space between and beyond a pool of experts for a higher utility."""
 
     def __init__(
@@ -178,12 +162,9 @@ class ModelSwarm(AskingSearch):
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         elif isinstance(self.particle_swarm, HeterogeneousSwarm):
-            space = self.particle_swarm.space
             begin_models(
                 self.particle_swarm,
-                lambda experts: self.ask_vectors(
-                    [space.expert(one) for one in experts], examples, self.followed, experts
-                ),
+                lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
                 lambda: self.score(examples),
             )
         self._note(examples)
@@ -204,7 +185,7 @@ class ModelSwarm(AskingSearch):
             state.add(evaluation, time.perf_counter() - started)
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(evaluation, time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples))
         return evaluation.utilities
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -288,7 +269,7 @@ class ModelSwarm(AskingSearch):
             stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(evaluation, time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
 
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
@@ -334,12 +315,6 @@ class ModelSwarm(AskingSearch):
     # What comes out of it.
 
     @property
-    def best_initial(self) -> int:
-        """Index of the best expert among those the user brought, by the objective before the first iteration."""
-        utilities = self.state.before(self.particle_swarm)[: len(self.pool.names)]
-        return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
-
-    @property
     def bests(self) -> Bests:
         """The best experts of the search, which can be asked."""
         return Bests(self.pool, self.best_initial, self.particle_swarm, self.evaluator, self.objective, self.ranks)
@@ -379,71 +354,6 @@ class ModelSwarm(AskingSearch):
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
         """Answer prompts, examples made from a file of them, with the best found expert; see `Bests.answer`."""
         return self.bests.answer(batch, self.tokenizer)
-
-    def export(
-        self,
-        folder: Path,
-        particle: int | None = None,
-        test: Sequence[ResultRow] = (),
-        overwrite: bool = False,
-        max_shard_size: str = SHARD,
-        rank: int | None = None,
-        utility_of_cut: float | None = None,
-    ) -> Path:
-        """Write the best found expert, or the personal best of a particle, with a model card.
-
-        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint; of a token swarm, a mixture.
-
-        Args:
-            folder: Where it goes.
-            particle: Whose personal best; None for the best found expert.
-            test: The best initial and the best found expert on the test split, where they were scored.
-            overwrite: Whether an existing folder may be replaced.
-            max_shard_size: Size of a weight file of a full checkpoint at most.
-            rank: What an adapter of products is cut to; None for as much as it takes.
-            utility_of_cut: What `utility_of_cut` said of it, where it was asked.
-
-        Returns:
-            The folder.
-
-        Raises:
-            InputError: If there is no such particle, no products that could be cut, or the folder can't be written.
-        """
-        swarm = self.particle_swarm
-        if particle is not None:
-            check_particle(particle, self.settings.particles if swarm.moves_particles else 0)
-        # A checkpoint knows which search it belongs to better than the config of the moment.
-        origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
-        facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
-        made = self.made(position_of(swarm, particle), rank)
-        if rank is not None and isinstance(made, ProductAdapter):
-            facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
-        return export_expert(
-            folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
-        )  # fmt: skip
-
-    def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:
-        """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
-        return made_of(self.particle_swarm.space.vector(position), self._parts.division, rank)
-
-    def check_rank(self, rank: int | None) -> None:
-        """Refuse a rank that nothing can be exported with; see `export.check_rank`."""
-        check_rank(rank, self._parts.division)
-
-    def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
-        """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
-
-        Args:
-            rank: The most that it may have in any layer.
-            particle: Whose personal best; None for the best found expert.
-        """
-        made = self.made(position_of(self.particle_swarm, particle), rank)
-        assert isinstance(made, ProductAdapter)
-        evaluator = self.products_evaluator(products_of(made))
-        examples = next(iter(self.trainer.train_dataloader or ()))
-        numbers = [self.particle_swarm.found_particle if particle is None else particle]
-        return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 
     def release_swarm(self) -> None:
         """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""
