@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from tests.forked_ranks import ForkedRanks
+from tests.hub_server import TOKEN as HUB_TOKEN
+from tests.hub_server import HubServer, running_hub
 from tests.objectives.perspective_server import KEY, PerspectiveServer, running_server
 from tests.shares_of_files import FEWEST_TESTS, grown, lines_about, seconds_of_files
 
@@ -105,6 +107,20 @@ def perspective_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PerspectiveS
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PERSPECTIVE_API_KEY", KEY)
     with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A server on this machine that speaks the hub's endpoints, and the one that this process knows."""
+    from huggingface_hub import constants
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with running_hub() as server:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
         yield server
 
 

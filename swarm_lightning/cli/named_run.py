@@ -2,17 +2,24 @@
 
 `swarm test RUN` and `swarm fit --resume RUN` need nothing else.
 
-The folder holds the config that the run was started with and its checkpoint. Settings beside it override it.
+The folder holds the config that the run was started with and its checkpoint. Settings beside it override it. What is a
+relative path in it and is not here is taken from the folder in which the run was started.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
+from swarm_lightning.runs.run_record import read_record
 
 TAKE_A_RUN = ("validate", "test", "predict", "export")
 RESUME = "--resume"
+PATHS = ("model.base", "model.experts", "data.dataset", "data.test_dataset")  # settings that may be relative paths
 JSON = "--json"
 
 
@@ -66,7 +73,7 @@ def _run(source: str, command: str) -> list[str]:
     path = Path(source).expanduser()
     folder = run_folder_of(path) if path.is_file() else path
     if (folder / CONFIG).is_file():
-        return ["--config", str(folder / CONFIG), "--ckpt_path", str(path)]
+        return ["--config", str(folder / CONFIG), *_paths(folder), "--ckpt_path", str(path)]
     runs = sorted(entry.name for entry in path.iterdir() if VERSION.fullmatch(entry.name)) if path.is_dir() else []
     if runs:
         what = f"it holds the runs {', '.join(runs[-5:])}. Name one of them."
@@ -78,3 +85,32 @@ def _run(source: str, command: str) -> list[str]:
         f"Expected a run folder (with {CONFIG} and {CHECKPOINTS}/) or its checkpoint for 'swarm {command}', but at "
         f"{source!r} {what}"
     )
+
+
+def _paths(folder: Path) -> list[str]:
+    """Return flags for relative paths in a run's config that are not here, but where the run was started."""
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []  # what is wrong with it is the parser's to say
+    started_in = read_record(folder).get("started_in")
+    if not isinstance(started_in, str) or not isinstance(config, dict):
+        return []
+    flags = []
+    for key in PATHS:
+        section, _, name = key.partition(".")
+        given = (config.get(section) or {}).get(name)
+        found = _found_there(given, Path(started_in))
+        if found != given:
+            flags += [f"--{key}", found if isinstance(found, str) else json.dumps(found)]
+    return flags
+
+
+def _found_there(value: Any, place: Path) -> Any:
+    if isinstance(value, list):
+        return [_found_there(entry, place) for entry in value]
+    if isinstance(value, dict):
+        return {name: _found_there(entry, place) for name, entry in value.items()}
+    if not isinstance(value, str) or Path(value).expanduser().exists() or not (place / value).exists():
+        return value
+    return str(place / value)

@@ -14,6 +14,7 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.model_card import CardFacts, Share, Utilities, public_name
 from swarm_lightning.experts.product_adapter import ProductAdapter, product_adapter
 from swarm_lightning.experts.products import Groups, Products
+from swarm_lightning.experts.provenance import provenance_of
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -84,6 +85,7 @@ def card_facts(
         mixture=identity.get("mixture"),
         differences_from=_origin(optimizer.space.differences_from, origin["base"]),
         notes=pool.notes,
+        provenance=provenance_of(origin["base"], pool.names, pool.sources),
     )
 
 

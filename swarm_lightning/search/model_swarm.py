@@ -37,6 +37,7 @@ from swarm_lightning.search.results import (
     ResultRow,
     SearchResult,
     finite,
+    for_loggers,
     measure,
     measure_steps,
     metrics_of,
@@ -77,6 +78,7 @@ class ModelSwarm(ExportingSearch):
         storage: Storage = "memory",
         state_folder: str | None = None,
         graphs: GraphSettings | None = None,
+        log_particles: bool = True,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
@@ -119,6 +121,7 @@ class ModelSwarm(ExportingSearch):
                 folder if null.
             graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
                 is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
+            log_particles: Whether loggers get the numbers of every particle too; the history has them in any case.
 
         Raises:
             InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
@@ -128,6 +131,7 @@ class ModelSwarm(ExportingSearch):
             trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
         )  # fmt: skip
         super().__init__(settings, objective)
+        self._log_particles = log_particles
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Let no callback wait for a number that there is not."""
@@ -165,7 +169,7 @@ class ModelSwarm(ExportingSearch):
             )
         self._note(examples)
         for logger in self.loggers:
-            logger.log_metrics(finite(self.state.metrics), step=0)
+            logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
 
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
@@ -208,7 +212,11 @@ class ModelSwarm(ExportingSearch):
         self._note(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
-        self.log_dict(finite(self.state.metrics), batch_size=len(batch))
+        logged = for_loggers(self.state.metrics, self._log_particles)
+        self.log_dict(logged, batch_size=len(batch))
+        # The same by the names of the history, for callbacks that monitor.
+        others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
+        self.log_dict(others, batch_size=len(batch), logger=False)
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,15 @@ def test_python_adapts_with_the_same_parts(world: World, adapted: Path, tmp_path
     data = swarm_lightning.SwarmData(str(adapted.parents[2] / "qa.csv"), validation_size=8, test_size=8)
     with calm_process():
         result = swarm_lightning.adapt(str(world.base), str(world.experts), data, budget=520, folder=tmp_path / "runs")
-    assert result.summary.evaluations <= 520
+    assert result.summary["evaluations"] <= 520
     assert result.best == tmp_path / "runs" / "version_0" / "best_expert"
     assert result.verdict
+    assert escape(result.verdict[0]) in result._repr_html_()
+    assert result.history["iteration"].tolist() == list(range(result.summary["iterations"] + 1))
     exported = result.export(tmp_path / "mine")
     weights = "adapter_model.safetensors"
     assert content(exported)[weights] == content(result.best)[weights]
-    assert content(exported)[weights] != content(world.experts / result.summary.test[0].detail)[weights]
+    assert content(exported)[weights] != content(world.experts / result.summary["test"][0]["detail"])[weights]
 
 
 @pytest.mark.parametrize(
