@@ -11,6 +11,7 @@ import lightning as L
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
+from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -79,6 +80,7 @@ class ExportBest(L.Callback):
                 rank=rank,
                 utility_of_cut=cut.get(particle),
             )
+            make_testable(path, pl_module, folder, particle)
         if rank is not None:
             say(f"Cut to rank {rank}: utility on validation {whole:.4f} before, {cut[None]:.4f} after.")
         if self.tells:
