@@ -62,20 +62,16 @@ _ROOMS = {
     "SPACES": "swarm_lightning.swarm.spaces",
     "run_search": "swarm_lightning.cli.search",
     "Found": "swarm_lightning.cli.search",
+    "load": "swarm_lightning.evaluation.loading",
+    "HeterogeneousSwarm": "swarm_lightning.swarm",
 }
 
-# What is called otherwise where it stands.
-_RENAMED = {"load": ("swarm_lightning.evaluation.mixed_model", "load_mixture")}
-
-__all__ = ["__version__", "search", *_ROOMS, *_RENAMED]
+__all__ = ["__version__", "search", *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     if name == "search":  # the room of that name can be called: `swarm_lightning.search(...)`
         return import_module(_ROOMS["ModelSwarm"])
-    if name in _RENAMED:
-        room, own = _RENAMED[name]
-        return getattr(import_module(room), own)
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ROOMS[name]), name)

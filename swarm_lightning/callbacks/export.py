@@ -55,8 +55,7 @@ class ExportBest(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         pl_module.check_rank(self.export_rank)
         for particle in self.particles:
-            moves = pl_module.particle_swarm.moves_particles
-            check_particle(particle, pl_module.settings.particles if moves else 0)
+            check_particle(particle, pl_module.exportable)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export when the search has ended, or had: Lightning calls no `on_train_end` where nothing is left to do."""

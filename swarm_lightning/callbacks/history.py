@@ -163,8 +163,8 @@ class History(L.Callback):
     def _save_table(self, module: ModelSwarm, iteration: int) -> None:
         state, optimizer = module.state, module.particle_swarm
         assert state.evaluation is not None
-        # Candidates with examples of their own are no particles; what is known of these stays as it was.
-        own = optimizer.wanted is not None
+        # What is known of particles stays as it was where other candidates were asked.
+        own = not optimizer.asks_particles
         tables = {
             "scores": state.evaluation.scores,
             "utilities": (state.evaluation.utilities if own else optimizer.swarm.utilities).clone(),

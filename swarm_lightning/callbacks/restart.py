@@ -13,7 +13,6 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.settings import check_same_search
 from swarm_lightning.swarm.optimizer import ParticleSwarm
-from swarm_lightning.swarm.rules import stagnant
 
 
 class RestartStagnant(L.Callback):
@@ -63,4 +62,4 @@ class RestartStagnant(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         swarm = pl_module.particle_swarm
         if self.patience is not None and isinstance(swarm, ParticleSwarm):  # nothing else has particles that move
-            swarm.restart(stagnant(swarm.swarm, self.patience), self.cool_down)
+            swarm.restart_stagnant(self.patience, self.cool_down)

@@ -86,6 +86,7 @@ class CardFacts:
         whole: Whether this is a full checkpoint and no adapter.
         cut: What was cut off to get a smaller rank; None where nothing was to be.
         mixture: What of the experts is mixed, where this is a mixture of models; None otherwise.
+        system: What each node of a system of models reads, a line each in the order in which they answer; else empty.
     """
 
     name: str
@@ -109,6 +110,7 @@ class CardFacts:
     notes: Sequence[str] = ()
     cut: Cut | None = None
     mixture: str | None = None
+    system: Sequence[str] = ()
 
 
 def render_card(facts: CardFacts) -> str:
@@ -143,11 +145,14 @@ def public_name(source: str) -> str:
 def _front_matter(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
+    kind, library = (["merge"], "transformers") if facts.whole else (["lora", "peft"], "peft")
+    if facts.mixture or facts.system:
+        kind, library = ["mixture" if facts.mixture else "system"], "swarm-lightning"
     data = ModelCardData(
         base_model=public_name(facts.base),
-        library_name="swarm-lightning" if facts.mixture else "transformers" if facts.whole else "peft",
+        library_name=library,
         pipeline_tag="text-generation",
-        tags=[*(["mixture"] if facts.mixture else ["merge"] if facts.whole else ["lora", "peft"]), "swarm-lightning"],
+        tags=[*kind, "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
@@ -186,12 +191,15 @@ def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
     what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
     what = "A mixture of the models below, asked as" if facts.mixture else what
+    method = "Model Swarms ([arXiv:2410.11163](https://arxiv.org/abs/2410.11163))"
+    if facts.system:
+        what = "Models that answer together, on"
+        method = "Heterogeneous Swarms ([arXiv:2502.04510](https://arxiv.org/abs/2502.04510))"
     return [
         f"# {in_markdown(facts.name)}",
         "",
         f"{what} {in_markdown(public_name(facts.base))}: {in_markdown(facts.exported)}, searched{iterations} by "
-        "`swarm-lightning` from the experts below with Model Swarms "
-        "([arXiv:2410.11163](https://arxiv.org/abs/2410.11163)), without gradients.",
+        f"`swarm-lightning` from the experts below with {method}, without gradients.",
         "",
         f"- Task: {in_markdown(public_name(facts.task))}",
         f"- Seed: {'not recorded' if facts.seed is None else facts.seed}",
@@ -200,7 +208,22 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         *_experts(facts),
         "",
+        *_who_answers(facts.system),
         *(line for note in facts.notes for line in (in_markdown(note), "")),
+    ]
+
+
+def _who_answers(system: Sequence[str]) -> list[str]:
+    if not system:
+        return []
+    lines = (f"{place}. {in_markdown(line)}" for place, line in enumerate(system, start=1))
+    return [
+        "## Who answers whom",
+        "",
+        "In this order, each node with the expert that its model began as:",
+        "",
+        *lines,
+        "",
     ]
 
 
@@ -221,7 +244,15 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
-    after = "this mixture" if facts.mixture else "this model" if facts.whole else "this adapter"
+    after = (
+        "this system"
+        if facts.system
+        else "this mixture"
+        if facts.mixture
+        else "this model"
+        if facts.whole
+        else "this adapter"
+    )
     return [
         "## Utility",
         "",
@@ -285,6 +316,19 @@ def _loading(facts: CardFacts) -> list[str]:
             "```",
             "",
             "`swarm.json` says where the experts lie; their weights are not in this folder.",
+            "",
+        ]
+    if facts.system:
+        return [
+            *opening,
+            "import swarm_lightning",
+            "",
+            f"system = swarm_lightning.load({name})",
+            'system.generate(["A prompt"], max_new_tokens=20)',
+            "```",
+            "",
+            "`graph.json` says who answers whom and what each node is told, `graph.svg` shows it, and `models` holds the",
+            "weights.",
             "",
         ]
     if facts.whole:

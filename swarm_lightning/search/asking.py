@@ -45,7 +45,7 @@ class AskingSearch(PreparedSearch):
             examples: What to ask, M of them.
             objective: What scores them: the search's, or its guide.
         """
-        positions = self.particle_swarm.space.vectors(self.particle_swarm.candidates)
+        positions = self.particle_swarm.asked
         self.open_journal(examples, positions, objective)
 
         def ask(due: Tensor) -> Evaluation:
@@ -68,10 +68,22 @@ class AskingSearch(PreparedSearch):
             objective: What scores them: the search's, or its guide.
             numbers: The particle whose noise sampled replies are drawn with [P]; the first for all where not given.
         """
-        started = time.perf_counter()
-        vectors = self.particle_swarm.space.vectors(positions)
-        self.open_journal(examples, vectors, objective)
         numbers = [0] * len(positions) if numbers is None else numbers
+        return self.ask_vectors(self.particle_swarm.space.vectors(positions), examples, objective, numbers)
+
+    def ask_vectors(
+        self, vectors: Vectors, examples: Sequence[Example], objective: Objective, numbers: Sequence[int]
+    ) -> Evaluation:
+        """Ask what stands behind positions everything, and count it.
+
+        Args:
+            vectors: What the space makes of positions, P of them.
+            examples: What to ask, M of them.
+            objective: What scores them.
+            numbers: The particle whose noise sampled replies are drawn with [P].
+        """
+        started = time.perf_counter()
+        self.open_journal(examples, vectors, objective)
         evaluation = self.evaluator_of(objective).evaluate(vectors, examples, numbers=numbers, journal=self.journal)
         self.state.add(evaluation, time.perf_counter() - started)
         return evaluation

@@ -54,7 +54,7 @@ class Bests:
             What came of every example, of each of the two [2][M].
         """
         space = self.optimizer.space
-        candidates = [space.expert(self.initial), space.vector(self.optimizer.found)]
+        candidates = [space.expert(self.initial), self.optimizer.found_asked]
         # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
         return self._ask(candidates, examples, [self.initial, self.optimizer.found_particle])
 
@@ -125,7 +125,7 @@ class Bests:
             `reply`.
         """
         optimizer = self.optimizer
-        best, numbers = [optimizer.space.vector(optimizer.found)], [optimizer.found_particle]
+        best, numbers = [optimizer.found_asked], [optimizer.found_particle]
         outcomes = self.evaluator.evaluate(best, prompts, whole_replies=True, numbers=numbers).outcomes[0]
         return [
             {

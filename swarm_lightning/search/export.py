@@ -172,15 +172,15 @@ def check_particle(particle: int, count: int) -> None:
 
     Args:
         particle: Index of a particle.
-        count: Number of particles that have a personal best; 0 where the search moves none.
+        count: Number of particles whose personal best can be written; 0 where there is none.
 
     Raises:
         InputError: If there is no such particle.
     """
     if count == 0:
         raise InputError(
-            f"Expected no particle, but got {particle}: the search has one centre, and no personal bests. Leave it out "
-            "for what was found."
+            f"Expected no particle, but got {particle}: this search keeps no personal bests that could be written. "
+            "Leave it out for what was found."
         )
     if not 0 <= particle < count:
         raise InputError(f"Expected a particle from 0 to {count - 1}, but got {particle}.")

@@ -6,11 +6,8 @@ stop, record and export. It contains no formula. How a search is set up, saved a
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -19,28 +16,18 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.graph_settings import GraphSettings
 from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import Cut, render_card
-from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
-from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.comparison import Bests
 from swarm_lightning.search.evolution import hand_over, place_start
-from swarm_lightning.search.export import (
-    card_facts,
-    check_particle,
-    check_rank,
-    made_of,
-    position_of,
-    products_of,
-)
+from swarm_lightning.search.exporting import ExportingSearch
 from swarm_lightning.search.guidance import choose_by_objective
 from swarm_lightning.search.guide_check import check_guide
+from swarm_lightning.search.heterogeneous import begin_models, measure_models, names_of_models
 from swarm_lightning.search.monitors import CheckMonitors
 from swarm_lightning.search.objective import note_parts, parts_in, prepare_objective
 from swarm_lightning.search.results import (
@@ -58,14 +45,14 @@ from swarm_lightning.search.results import (
 from swarm_lightning.search.scoring import report_broken
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.step_length import StepLengthDecay
-from swarm_lightning.vectors import Vector
 
 
-class ModelSwarm(AskingSearch):
+class ModelSwarm(ExportingSearch):
     """Searches the weight space between and beyond a pool of experts for a higher utility."""
 
     def __init__(
@@ -89,6 +76,7 @@ class ModelSwarm(AskingSearch):
         engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
         storage: Storage = "memory",
         state_folder: str | None = None,
+        graphs: GraphSettings | None = None,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
@@ -129,13 +117,15 @@ class ModelSwarm(AskingSearch):
             storage: Where the swarm lies: `memory`, or `disk`, memory-mapped files for swarms larger than memory.
             state_folder: With `disk`, a folder in which the run gets one of its own for these files; `state` in the run
                 folder if null.
+            graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
+                is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
 
         Raises:
             InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
         """
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
-            trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture,
+            trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
         )  # fmt: skip
         super().__init__(settings, objective)
 
@@ -143,7 +133,9 @@ class ModelSwarm(AskingSearch):
         """Let no callback wait for a number that there is not."""
         tasks = self.objective.tasks if isinstance(self.objective, HasTasks) else ()
         moves = self._population.swarm.moves_particles
-        names = names_of_metrics(self.settings.particles, tasks) if moves else OF_STEPS
+        names = names_of_metrics(self.settings.particles, tasks) if moves else list(OF_STEPS)
+        if self.settings.graphs is not None:
+            names += names_of_models(len(self.pool.names))
         return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
@@ -165,6 +157,12 @@ class ModelSwarm(AskingSearch):
                 self.particle_swarm, self.pool.names, len(examples), spent, seconds,
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
+        elif isinstance(self.particle_swarm, HeterogeneousSwarm):
+            begin_models(
+                self.particle_swarm,
+                lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
+                lambda: self.score(examples),
+            )
         self._note(examples)
         for logger in self.loggers:
             logger.log_metrics(finite(self.state.metrics), step=0)
@@ -259,11 +257,11 @@ class ModelSwarm(AskingSearch):
         swarm, state = self.particle_swarm, self.state
         check_same_swarm(self.ranks, swarm, examples)
         stakes = None
-        if swarm.begun and isinstance(swarm, ParticleSwarm):
-            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0)
+        if swarm.begun and isinstance(swarm, ParticleSwarm) and swarm.asks_particles:
+            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
 
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
@@ -271,12 +269,10 @@ class ModelSwarm(AskingSearch):
         swarm = self.particle_swarm
         if not swarm.begun:
             return self.first_scores(examples, self.followed)
-        positions, wanted = swarm.space.vectors(swarm.candidates), swarm.wanted
-        # Candidates that are compared with each other, and are no particles, are sampled with the same random numbers.
-        numbers = None if wanted is None else [0] * len(positions)
-        self.open_journal(examples, positions, self.followed)
+        asked = swarm.asked
+        self.open_journal(examples, asked, self.followed)
         return self.evaluator_of(self.followed).evaluate(
-            positions, examples, swarm.due, stakes, numbers=numbers, journal=self.journal, wanted=wanted
+            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
         )
 
     def _note(self, examples: Sequence[Example]) -> None:
@@ -294,7 +290,12 @@ class ModelSwarm(AskingSearch):
             parts = state.parts = note_parts(
                 self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
             )
-        state.metrics = measure(swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts)
+        state.metrics = measure(
+            swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts, state.besides
+        )
+        if isinstance(swarm, HeterogeneousSwarm):
+            assigned = state.evaluation if not swarm.asks_particles else state.besides
+            state.metrics |= measure_models(swarm, assigned)
 
     def on_fit_end(self) -> None:
         """Remove what no checkpoint needs."""
@@ -304,12 +305,6 @@ class ModelSwarm(AskingSearch):
         self.particle_swarm.space.tidy(self.particle_swarm.held)
 
     # What comes out of it.
-
-    @property
-    def best_initial(self) -> int:
-        """Index of the best expert among those the user brought, by the objective before the first iteration."""
-        utilities = self.state.before(self.particle_swarm)[: len(self.pool.names)]
-        return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
 
     @property
     def bests(self) -> Bests:
@@ -340,7 +335,8 @@ class ModelSwarm(AskingSearch):
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial expert, the best found expert and the ensemble on the test split."""
         # Only particles that have moved have personal bests that could vote.
-        size = self.settings.ensemble_size if self.particle_swarm.moves_particles else 0
+        votes = self.particle_swarm.moves_particles and self.settings.graphs is None
+        size = self.settings.ensemble_size if votes else 0
         self._report("test", self.bests.score(batch, size, win_rates=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
@@ -350,71 +346,6 @@ class ModelSwarm(AskingSearch):
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
         """Answer prompts, examples made from a file of them, with the best found expert; see `Bests.answer`."""
         return self.bests.answer(batch, self.tokenizer)
-
-    def export(
-        self,
-        folder: Path,
-        particle: int | None = None,
-        test: Sequence[ResultRow] = (),
-        overwrite: bool = False,
-        max_shard_size: str = SHARD,
-        rank: int | None = None,
-        utility_of_cut: float | None = None,
-    ) -> Path:
-        """Write the best found expert, or the personal best of a particle, with a model card.
-
-        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint; of a token swarm, a mixture.
-
-        Args:
-            folder: Where it goes.
-            particle: Whose personal best; None for the best found expert.
-            test: The best initial and the best found expert on the test split, where they were scored.
-            overwrite: Whether an existing folder may be replaced.
-            max_shard_size: Size of a weight file of a full checkpoint at most.
-            rank: What an adapter of products is cut to; None for as much as it takes.
-            utility_of_cut: What `utility_of_cut` said of it, where it was asked.
-
-        Returns:
-            The folder.
-
-        Raises:
-            InputError: If there is no such particle, no products that could be cut, or the folder can't be written.
-        """
-        swarm = self.particle_swarm
-        if particle is not None:
-            check_particle(particle, self.settings.particles if swarm.moves_particles else 0)
-        # A checkpoint knows which search it belongs to better than the config of the moment.
-        origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
-        facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
-        made = self.made(position_of(swarm, particle), rank)
-        if rank is not None and isinstance(made, ProductAdapter):
-            facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
-        return export_expert(
-            folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
-        )  # fmt: skip
-
-    def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:
-        """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
-        return made_of(self.particle_swarm.space.vector(position), self._parts.division, rank)
-
-    def check_rank(self, rank: int | None) -> None:
-        """Refuse a rank that nothing can be exported with; see `export.check_rank`."""
-        check_rank(rank, self._parts.division)
-
-    def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
-        """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
-
-        Args:
-            rank: The most that it may have in any layer.
-            particle: Whose personal best; None for the best found expert.
-        """
-        made = self.made(position_of(self.particle_swarm, particle), rank)
-        assert isinstance(made, ProductAdapter)
-        evaluator = self.products_evaluator(products_of(made))
-        examples = next(iter(self.trainer.train_dataloader or ()))
-        numbers = [self.particle_swarm.found_particle if particle is None else particle]
-        return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 
     def release_swarm(self) -> None:
         """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""

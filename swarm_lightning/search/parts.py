@@ -17,6 +17,7 @@ from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Loaded, Runner
 from swarm_lightning.evaluation.runners import RUNNERS
+from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.division import Division, GroupedProducts
@@ -198,7 +199,8 @@ class Parts:
             evaluator, loaded = self.evaluator, self._loaded
             assert loaded is not None
             weighs = self.division is not None and self.division.weighed is not None
-            self._weights_evaluator = evaluator.on(self._runner(loaded, None)) if weighs else evaluator
+            other = weighs or self.settings.graphs is not None
+            self._weights_evaluator = evaluator.on(self._runner(loaded, None)) if other else evaluator
         return self._weights_evaluator
 
     def products_evaluator(self, weighed: GroupedProducts) -> Evaluator:
@@ -247,7 +249,9 @@ class Parts:
         if replies and isinstance(objective, RepliesOnly):
             objective = objective.replies_only()
         weighed = None if self.division is None else self.division.weighed
-        evaluator = Evaluator(self._runner(loaded, weighed), objective, ranks)
+        runner, graphs = self._runner(loaded, weighed), self.settings.graphs
+        runner = runner if graphs is None else GraphRunner(runner, graphs.instructions)
+        evaluator = Evaluator(runner, objective, ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._loaded, self._evaluator = loaded, evaluator

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.search.heterogeneous import check_heterogeneous
 from swarm_lightning.search.settings import SearchSettings, is_plain
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -59,6 +60,7 @@ class Population:
             raise InputError(str(error)) from error
         if isinstance(self.swarm, EvolutionStrategy):
             _check_evolution(settings)
+        check_heterogeneous(settings, self.swarm)
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
         of_schedule = {name: value for name, value in state.items() if name[0] != "_" and name != "last_epoch"}
         self.said: Mapping[str, Any] = {
@@ -110,6 +112,7 @@ class Population:
             run=run,
             groups=() if division is None else division.names,
             division=() if division is None else division.tensors,
+            **({} if settings.graphs is None else {"decoding": settings.graphs.decoding}),
         )
         self._experts = len(pool.names)
         self.swarm.enter(SPACES[name](material))

@@ -125,6 +125,7 @@ def measure(
     broken: Tensor,
     reach: Tensor,
     parts: Mapping[str, Mapping[str, float]],
+    besides: Evaluation | None = None,
 ) -> dict[str, float]:
     """Measure the iteration that has just ended, once for loggers, history and progress.
 
@@ -139,11 +140,14 @@ def measure(
         broken: Which particles are broken [N] bool.
         reach: Where the utility of every particle may lie [N, 2].
         parts: What `note_parts` returned.
+        besides: What was evaluated beside the positions; it counts too.
 
     Returns:
         Numbers by name, always the same names in the same order. All are unitless but the seconds.
     """
     swarm = optimizer.swarm
+    evaluated = evaluation.evaluated + (0 if besides is None else besides.evaluated)
+    generated = evaluation.generated + (0 if besides is None else besides.generated)
     bests = swarm.personal_best_utilities
     of_particles = [*swarm.utilities.tolist(), *reach[:, 0].tolist(), *reach[:, 1].tolist()]
     return {
@@ -156,10 +160,10 @@ def measure(
         "restarts": float(swarm.restarts.sum()),
         "broken": float(broken.sum()),
         "diversity": optimizer.diversity(),
-        "evaluations": float(evaluation.evaluated),
-        "generated_tokens": float(evaluation.generated),
+        "evaluations": float(evaluated),
+        "generated_tokens": float(generated),
         "evaluation_seconds": seconds,
-        "examples_per_second": evaluation.evaluated / max(seconds, 1e-9),
+        "examples_per_second": evaluated / max(seconds, 1e-9),
         **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
     }
 

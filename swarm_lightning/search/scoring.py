@@ -64,16 +64,17 @@ class ScoreMemory:
         self.best = self.known.clone()
         self.reach = evaluation.reach.clone()
 
-    def stakes(self, swarm: Swarm, repel: bool) -> Stakes:
+    def stakes(self, swarm: Swarm, repel: bool, last: bool = True) -> Stakes:
         """Say what the evaluation of the current positions has to find out.
 
         Args:
             swarm: The swarm, moved and not yet evaluated.
             repel: Whether the search uses the global worst.
+            last: Whether a position that was asked before has the same utility now.
         """
         bests = swarm.personal_best_utilities
         still = [
-            math.isfinite(best) and torch.equal(position, personal_best)
+            last and math.isfinite(best) and torch.equal(position, personal_best)
             for position, personal_best, best in zip(swarm.positions, swarm.personal_bests, bests.tolist(), strict=True)
         ]
         return Stakes(
@@ -166,7 +167,7 @@ def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: 
     """
     iteration = int(optimizer.swarm.iterations) + 1 if optimizer.begun else 0
     when = f"in iteration {iteration}" if iteration else "before the first move"
-    kind, lost = "particle" if optimizer.wanted is None else "candidate", optimizer.lost
+    kind, lost = optimizer.kind, optimizer.lost
     broken = lost | (evaluation.utilities == -torch.inf)
     reasons = {
         particle: "its weights are not finite" if lost[particle] else _of_outputs(evaluation, particle, examples)

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.graph_settings import GraphSettings
 from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 else:  # what the registry of spaces names: a further one is a line there and nothing here
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
-OF_COEFFICIENTS, OF_MIXTURE = "/coefficients", "/mixture"
+OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
 GuideChoice = Literal["objective", "smooth"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
@@ -57,6 +58,7 @@ class SearchSettings:
     coefficients: Granularity | None = None
     guide: GuideChoice = "objective"
     mixture: MixtureKind | None = None
+    graphs: GraphSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -78,6 +80,12 @@ class SearchSettings:
             raise InputError(
                 f"Expected engine.backend to be one of {', '.join(RUNNERS)}, but got {self.engine.backend!r}."
             )
+        others = (self.storage, self.draws, self.coefficients, self.mixture)
+        if self.graphs is not None and others != ("memory", "particle", None, None):
+            raise InputError(
+                "Expected model.storage memory, model.draws particle, and model.coefficients and model.mixture null "
+                f"with model.graphs, but got {', '.join(map(str, others))}. Leave them out."
+            )
         if self.mixture is not None:
             self._check_mixture()
         if self.space not in SPACES and self.coefficients is not None:
@@ -96,8 +104,9 @@ class SearchSettings:
     @property
     def space(self) -> str:
         """The name of the space that positions lie in."""
-        kind = OF_COEFFICIENTS if self.coefficients is not None else ""
-        return f"{self.storage}/{self.draws}" + (kind if self.mixture is None else OF_MIXTURE)
+        chosen = {OF_GRAPHS: self.graphs, OF_MIXTURE: self.mixture, OF_COEFFICIENTS: self.coefficients}
+        kind = next((kind for kind, setting in chosen.items() if setting is not None), "")
+        return f"{self.storage}/{self.draws}{kind}"
 
     def _check_mixture(self) -> None:
         """Refuse what does not go together with a token swarm."""
@@ -128,6 +137,8 @@ class SearchSettings:
         Raises:
             InputError: If it is too small, there is no such start, or it begins with a base that is not named.
         """
+        if self.graphs is not None:  # particles are graphs, as many as one likes
+            return
         try:
             points = self.start.points(torch.zeros(experts, 1), torch.Generator())
             grow_population(points, self.particles, self.child_span, torch.Generator())
@@ -174,6 +185,7 @@ def identity_of(
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
         "guide": None if settings.guide == "objective" else settings.guide,
+        "graphs": None if settings.graphs is None else asdict(settings.graphs),
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),

@@ -50,7 +50,8 @@ class SearchState:
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
-        scoring_seconds: How long it took.
+        besides: The evaluation of what the latest iteration has asked beside its particles; None where it has not.
+        scoring_seconds: How long scoring took in the latest iteration.
         broken: Which particles it found broken [N] bool.
         metrics: What is logged of the latest iteration, by name. All are unitless but the seconds.
         rows: The table of the latest validation or test.
@@ -72,6 +73,7 @@ class SearchState:
     check: GuideCheck | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     evaluation: Evaluation | None = None
+    besides: Evaluation | None = None
     scoring_seconds: float = 0.0
     broken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     metrics: dict[str, float] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class SearchState:
         self.generator.manual_seed(seed)
         self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
-        self.evaluation, self.origin, self.check = None, None, None
+        self.evaluation, self.besides, self.origin, self.check = None, None, None, None
 
     @property
     def guided(self) -> bool:
@@ -103,7 +105,7 @@ class SearchState:
         Args:
             optimizer: Which has begun.
         """
-        return self.reported if self.guided or not optimizer.begun else optimizer.swarm.initial_utilities
+        return self.reported if self.guided or not optimizer.begun else optimizer.expert_utilities
 
     def after(self, optimizer: SearchOptimizer) -> float:
         """Return the utility of what was found by the objective; NaN while only a guide has spoken.
@@ -137,8 +139,11 @@ class SearchState:
             broken: Which of them are broken [N] bool.
             optimizer: The swarm, in the middle of an iteration.
         """
+        if optimizer.asks_besides:
+            self.besides = evaluation
+            return
         self.evaluation, self.broken = evaluation, broken
-        if optimizer.wanted is not None:  # scores of a few examples of a candidate's own say nothing of any particle
+        if not optimizer.asks_particles:  # what other candidates score says nothing of any particle
             return
         if optimizer.begun:
             self.scores.update(evaluation, optimizer.swarm, optimizer.due)
@@ -146,16 +151,18 @@ class SearchState:
         else:
             self.scores.begin(evaluation)
 
-    def count(self, seconds: float, examples: int) -> None:
+    def count(self, seconds: float, examples: int, besides: bool = False) -> None:
         """Count the evaluation that was taken in.
 
         Args:
             seconds: How long it took.
             examples: Number of examples M.
+            besides: Whether it is that of what was asked beside the particles.
         """
-        assert self.evaluation is not None
-        self.scoring_seconds = seconds
-        self.add(self.evaluation, seconds)
+        evaluation = self.besides if besides else self.evaluation
+        assert evaluation is not None
+        self.scoring_seconds = seconds + (self.scoring_seconds if besides else 0.0)
+        self.add(evaluation, seconds)
         self.examples = examples
 
     def add(self, evaluation: Evaluation, seconds: float) -> None:

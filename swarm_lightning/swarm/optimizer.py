@@ -13,7 +13,7 @@ from torch import Tensor
 from swarm_lightning.swarm import ask_tell
 from swarm_lightning.swarm.fused_move import KernelError
 from swarm_lightning.swarm.population import FirstVelocity
-from swarm_lightning.swarm.rules import restart
+from swarm_lightning.swarm.rules import restart, stagnant
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.settings import Kernel, SwarmSettings
 
@@ -147,6 +147,15 @@ class ParticleSwarm(SearchOptimizer):
             cool_down: Whether the wait for the next restart begins anew.
         """
         restart(self.swarm, particles, cool_down)
+
+    def restart_stagnant(self, patience: int, cool_down: bool = False) -> None:
+        """Restart the particles that have waited long enough for a new personal best.
+
+        Args:
+            patience: Restart patience in iterations, >= 1.
+            cool_down: Whether the wait for the next restart begins anew.
+        """
+        self.restart(stagnant(self.swarm, patience), cool_down)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces.dense import DenseSpace
 from swarm_lightning.swarm.state import Swarm
+from swarm_lightning.vectors import Vector, Vectors
 
 # What the memory holds of a choice that was made when the steps had ended.
 CHOSEN = ("choice", "chosen", "chosen_utility")
@@ -112,6 +113,39 @@ class SearchOptimizer(Optimizer):
         return self.positions
 
     @property
+    def asked(self) -> Vectors:
+        """What is asked of the candidates: as a rule the weights behind them [P, D], or P vectors."""
+        return self._space.vectors(self.candidates)
+
+    @property
+    def numbers(self) -> list[int] | None:
+        """The particle whose noise each candidate is sampled with [P]; None where candidate i is particle i.
+
+        Candidates that are compared with each other, and are no particles, are sampled with the same random numbers.
+        """
+        return None if self.wanted is None else [0] * len(self.candidates)
+
+    @property
+    def asks_particles(self) -> bool:
+        """Whether the candidates are the particles, so that what is found out is their utility."""
+        return self.wanted is None
+
+    @property
+    def asks_besides(self) -> bool:
+        """Whether the running step has asked its particles already, and asks something else beside them."""
+        return False
+
+    @property
+    def kind(self) -> str:
+        """What a candidate is, in a word."""
+        return "particle" if self.asks_particles else "candidate"
+
+    @property
+    def utilities_last(self) -> bool:
+        """Whether a position has the same utility whenever it is asked."""
+        return True
+
+    @property
     def due(self) -> Tensor:
         """Which candidates' utilities [P] bool the running step will read; all before the first one."""
         return torch.ones(len(self.candidates), dtype=torch.bool)
@@ -147,6 +181,16 @@ class SearchOptimizer(Optimizer):
     def found(self) -> Tensor:
         """The position [D] that the search stands for: the global best."""
         return self.swarm.global_best
+
+    @property
+    def found_asked(self) -> Vector:
+        """What is asked of it: as a rule the weights behind it [D]."""
+        return self._space.vector(self.found)
+
+    @property
+    def expert_utilities(self) -> Tensor:
+        """The utilities of the n experts before the first step; those of further first positions may follow."""
+        return self.swarm.initial_utilities
 
     @property
     def found_utility(self) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from swarm_lightning.swarm.graphs import Decoding
 from swarm_lightning.swarm.population import FirstVelocity, Start
 from swarm_lightning.swarm.rules import Coefficients
 from swarm_lightning.swarm.settings import Kernel
@@ -39,6 +40,7 @@ class Material:
         run: The folder of the run; what lies inside it is found wherever it is moved to.
         groups: Names of the groups of weights that have a coefficient of their own in every expert; empty for none.
         division: The group of each tensor; empty where it is not by tensors that the experts are divided.
+        decoding: How matrices become graphs, where positions are such matrices.
     """
 
     experts: Vectors = ()
@@ -49,6 +51,7 @@ class Material:
     run: Path | None = None
     groups: Sequence[str] = ()
     division: Sequence[int] = ()
+    decoding: Decoding = Decoding()
 
     @property
     def size(self) -> int:

@@ -4,11 +4,12 @@ from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
 from swarm_lightning.swarm.spaces.dense import DenseSpace, TensorSpace
 from swarm_lightning.swarm.spaces.divided import DividedSpace, DrawnDividedSpace
+from swarm_lightning.swarm.spaces.graphs import GraphSpace
 from swarm_lightning.swarm.spaces.mixture import DrawnMixtureSpace, MixtureSpace
 from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
 
-# `storage`/`draws`, the settings of a search that choose one; behind it `/coefficients` or `/mixture` where that is
-# set.
+# `storage`/`draws`, the settings of a search that choose one; behind it `/coefficients`, `/mixture` or `/graphs` where
+# that is set.
 SPACES: dict[str, type[Space]] = {
     "memory/particle": DenseSpace,
     "memory/tensor": TensorSpace,
@@ -16,6 +17,7 @@ SPACES: dict[str, type[Space]] = {
     "disk/particle": RowSpace,
     "memory/particle/coefficients": DividedSpace,
     "memory/coefficient/coefficients": DrawnDividedSpace,
+    "memory/particle/graphs": GraphSpace,
     "memory/particle/mixture": MixtureSpace,
     "memory/coefficient/mixture": DrawnMixtureSpace,
 }
