@@ -48,6 +48,7 @@ def test_there_are_configs() -> None:
         "reward_model",
         "safety",
         "sweep",
+        "token_swarm",
     ]
 
 

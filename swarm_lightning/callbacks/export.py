@@ -12,6 +12,7 @@ import lightning as L
 from swarm_lightning.callbacks.logged_result import check_takes_artifacts, log_folder
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
+from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -88,6 +89,7 @@ class ExportBest(L.Callback):
                 rank=rank,
                 utility_of_cut=cut.get(particle),
             )
+            make_testable(path, pl_module, folder, particle)
         if self.log_artifact:
             log_folder(trainer.loggers, path)
         if rank is not None:

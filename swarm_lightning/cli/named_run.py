@@ -14,12 +14,14 @@ from typing import Any
 import yaml
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.mixture_export import MIXTURE_FILE
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
 from swarm_lightning.runs.run_record import read_record
 
 TAKE_A_RUN = ("validate", "test", "predict", "export")
 RESUME = "--resume"
 PATHS = ("model.base", "model.experts", "data.dataset", "data.test_dataset")  # settings that may be relative paths
+TO_RESUME = f"fit {RESUME}"
 JSON = "--json"
 
 
@@ -42,12 +44,12 @@ def with_run(words: Sequence[str]) -> list[str]:
     if words[:1] == ["fit"]:
         for place, word in enumerate(words):
             if word == RESUME and place + 1 < len(words):
-                return ["fit", *_run(words[place + 1], "fit --resume"), *words[1:place], *words[place + 2 :]]
+                return ["fit", *_run(words[place + 1], TO_RESUME), *words[1:place], *words[place + 2 :]]
             if word == RESUME:
                 raise InputError("Expected a run folder behind --resume, but got none. `swarm runs` lists the runs.")
             if word.startswith(f"{RESUME}="):
                 source = word.removeprefix(f"{RESUME}=")
-                return ["fit", *_run(source, "fit --resume"), *words[1:place], *words[place + 1 :]]
+                return ["fit", *_run(source, TO_RESUME), *words[1:place], *words[place + 1 :]]
     if words and words[0] in TAKE_A_RUN and len(words) > 1 and not words[1].startswith("-"):
         return [words[0], *_run(words[1], words[0]), *words[2:]]
     return words
@@ -72,6 +74,11 @@ def with_json(words: Sequence[str]) -> list[str]:
 def _run(source: str, command: str) -> list[str]:
     path = Path(source).expanduser()
     folder = run_folder_of(path) if path.is_file() else path
+    if command == TO_RESUME and (folder / MIXTURE_FILE).is_file():
+        raise InputError(
+            f"Expected a run folder for 'swarm {command}', but {source!r} holds an exported mixture, which no search "
+            "goes on from. Name the folder of the run that it comes from."
+        )
     if (folder / CONFIG).is_file():
         return ["--config", str(folder / CONFIG), *_paths(folder), "--ckpt_path", str(path)]
     runs = sorted(entry.name for entry in path.iterdir() if VERSION.fullmatch(entry.name)) if path.is_dir() else []

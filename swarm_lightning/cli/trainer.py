@@ -14,6 +14,7 @@ from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.hub import check_name, push_folder
+from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch
 from swarm_lightning.shown import say
@@ -148,7 +149,9 @@ class SwarmTrainer(L.Trainer):
         model.restore(checkpoint)
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size, rank=rank)}")
+        exported = model.export(folder, particle, max_shard_size=max_shard_size, rank=rank)
+        make_testable(exported, model, Path(self.default_root_dir), particle)
+        say(f"Exported: {exported}")
 
     def compare(
         self,

@@ -328,6 +328,9 @@ class PreparedSearch(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the positions belong to, so that they can be resumed and exported."""
+        if self.state.origin is not None:  # taken out of a checkpoint, which knows better
+            checkpoint[KEY] = self.state.origin
+            return
         checkpoint[KEY] = {
             "format": FORMAT,
             "identity": self.identity,
