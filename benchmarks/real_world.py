@@ -203,7 +203,7 @@ def experts_config(folder: Path, steps: int, batch: int, rate: float) -> dict[st
     }
 
 
-def search_config(folder: Path, task: str, particles: int, iterations: int) -> dict[str, Any]:
+def search_config(folder: Path, task: str, particles: int, iterations: int, devices: int) -> dict[str, Any]:
     """Return the config of a search, which serves `score`, `compare` and `fit`."""
     return {
         "model": {
@@ -213,7 +213,11 @@ def search_config(folder: Path, task: str, particles: int, iterations: int) -> d
             "particles": particles,
         },
         "data": {"dataset": str(folder / "tasks" / f"{task}.json")},
-        "trainer": {"max_steps": iterations, "default_root_dir": str(folder / "runs" / task)},
+        "trainer": {
+            "max_steps": iterations,
+            "devices": devices,
+            "default_root_dir": str(folder / "runs" / task),
+        },
     }
 
 
@@ -263,6 +267,23 @@ def within(row: Mapping[str, str], name: str, sign: str = "") -> str:
     return f"{float(row[name]):{sign}.3f} [{float(low):{sign}.3f}, {float(high):{sign}.3f}]" if row[name] else ""
 
 
+def against_base(folder: Path) -> dict[str, str]:
+    """Return how many test examples each method of a comparison answers rightly where the base errs, and conversely.
+
+    Args:
+        folder: Of the comparison.
+    """
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "results").glob("*.json"))]
+    tests = {result["method"]: result["test"] for result in results}
+    base = tests.get("base_model", [])
+    return {
+        name: f"+{sum(one > other for one, other in zip(test, base, strict=True))} "
+        f"-{sum(one < other for one, other in zip(test, base, strict=True))}"
+        for name, test in tests.items()
+        if base
+    }
+
+
 def similarity(folder: Path) -> dict[str, float]:
     """Return the least, the mean and the greatest cosine between what two experts add to the base's weights.
 
@@ -296,6 +317,7 @@ def summed_up(folder: Path) -> tuple[str, dict[str, Any]]:
     for task in TASKS:
         scores = rows_of(folder / "scores" / f"{task}.csv")
         compared = [row for row in rows_of(folder / "comparisons" / task / "compare.csv") if row["runs"] != "0"]
+        changed = against_base(folder / "comparisons" / task)
         numbers[task] = {
             "scores": {row["name"]: [float(row["validation"]), float(row["test"])] for row in scores},
             "methods": {row["method"]: [float(row["validation"]), float(row["test"])] for row in compared},
@@ -306,10 +328,10 @@ def summed_up(folder: Path) -> tuple[str, dict[str, Any]]:
         if compared:
             rows = [
                 [row["title"], f"{float(row['validation']):.3f}", within(row, "test"), within(row, "difference", "+")]
-                + [row["evaluations"], f"{float(row['seconds']):.0f}"]
+                + [changed.get(row["method"], ""), row["evaluations"], f"{float(row['seconds']):.0f}"]
                 for row in compared
             ]
-            header = ["", "validation", "test", "less the swarm", "evaluations", "seconds"]
+            header = ["", "validation", "test", "less the swarm", "gained, lost", "evaluations", "seconds"]
             texts.append(f"{task}, compared\n\n" + table(header, rows))
     return "\n\n".join(texts), numbers
 
@@ -331,6 +353,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=600, help="characters of a question with its choices")
     parser.add_argument("--particles", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes on a CPU, that share a search")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="of `swarm compare`")
     chosen = parser.parse_args()
     folder, wanted = chosen.folder, chosen.steps
@@ -352,7 +375,7 @@ def main() -> None:
     evaluations = chosen.particles * chosen.validation * (chosen.iterations + 1)
     for task in chosen.tasks:
         config = folder / f"{task}.yaml"
-        write(config, yaml.safe_dump(search_config(folder, task, chosen.particles, chosen.iterations)))
+        write(config, yaml.safe_dump(search_config(folder, task, chosen.particles, chosen.iterations, chosen.devices)))
         scores = folder / "scores" / f"{task}.csv"
         if "scores" in wanted and not scores.exists():
             swarm("score", config, "--out", str(scores))

@@ -24,6 +24,7 @@ SMALL = {
     "compare": [*SEARCH, "--trainer.max_steps", "1", "--compare.methods", "[uniform_soup, model_swarm]"],
     "sweep": [*SEARCH, "--trainer.max_steps", "1", "--sweep.trials", "1"],
     "experts": ["--training.steps", "1"],
+    "plan": [*SEARCH, "--seconds", "0.5"],
     "score": SEARCH,
     "validate": SEARCH,
     "test": SEARCH,

@@ -4,6 +4,7 @@ from swarm_lightning.callbacks.checkpoint import SwarmCheckpoint
 from swarm_lightning.callbacks.defaults import default_callbacks
 from swarm_lightning.callbacks.export import ExportBest
 from swarm_lightning.callbacks.first_look import FirstLook
+from swarm_lightning.callbacks.forecast import Forecast
 from swarm_lightning.callbacks.history import History
 from swarm_lightning.callbacks.metrics_file import ContinuedCSVLogger, ContinueMetrics
 from swarm_lightning.callbacks.orderly_end import OrderlyEnd
@@ -21,6 +22,7 @@ __all__ = [
     "ContinuedCSVLogger",
     "ExportBest",
     "FirstLook",
+    "Forecast",
     "History",
     "OrderlyEnd",
     "PredictionWriter",

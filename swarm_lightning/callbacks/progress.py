@@ -14,6 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from swarm_lightning.callbacks.forecast import duration, rest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
 from swarm_lightning.search.alone import ScoreAlone
@@ -97,7 +98,7 @@ class SwarmProgress(ProgressBar):
         assert isinstance(pl_module, ModelSwarm)
         done = int(pl_module.swarm.iterations)
         if done == 0 and pl_module.state.metrics:  # a resumed search has measured nothing yet
-            self._show(pl_module)
+            self._show(trainer, pl_module)
         self._name(f"iteration {done + 1}")
 
     def on_train_batch_end(
@@ -107,7 +108,7 @@ class SwarmProgress(ProgressBar):
         assert isinstance(pl_module, ModelSwarm)
         if self._bar is not None:
             self._bar.update(1)
-        self._show(pl_module)
+        self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar; what is evaluated from now on is the test split."""
@@ -127,8 +128,8 @@ class SwarmProgress(ProgressBar):
         if self._evaluation is not None:
             self._evaluation.what = what
 
-    def _show(self, module: ModelSwarm) -> None:
-        metrics = module.state.metrics
+    def _show(self, trainer: L.Trainer, module: ModelSwarm) -> None:
+        metrics, rest = module.state.metrics, rest_of(trainer, module)
         if module.particle_swarm.moves_particles:
             reached = f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
             reached += f"step length {metrics['step_length']:.2f}"
@@ -136,6 +137,9 @@ class SwarmProgress(ProgressBar):
             reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}, "
             reached += f"step length {metrics['step_length']:.4f}"
         reached += f", {metrics['examples_per_second']:.0f} examples/s"
+        if rest is not None and rest.most_seconds > 0 and not trainer.should_stop:
+            likely, most = duration(rest.seconds.likely), duration(rest.most_seconds)
+            reached += f", {likely} left likely, {most} at most"
         if self._bar is not None:
             self._bar.set_postfix_str(reached)
         elif self._enabled:
@@ -225,9 +229,9 @@ def course(standing: Standing, seconds: float) -> str:
         parts.append(f"{standing.tokens / seconds:.0f} tokens/s")
     new = standing.done - standing.known
     if standing.done == standing.due:
-        parts.append(f"done in {_duration(seconds)}")
+        parts.append(f"done in {duration(seconds)}")
     elif new:
-        parts.append(f"{_duration(seconds / new * (standing.due - standing.done))} left")
+        parts.append(f"{duration(seconds / new * (standing.due - standing.done))} left")
     return ", ".join(parts)
 
 
@@ -239,14 +243,3 @@ def on_a_terminal() -> bool:
 def log(line: str) -> None:
     """Print a line with the time of day."""
     say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}", flush=True)
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration.
-
-    >>> _duration(59.6), _duration(3725.0)
-    ('1:00', '1:02:05')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -17,6 +17,7 @@ from swarm_lightning.callbacks import (
     ContinueMetrics,
     ExportBest,
     FirstLook,
+    Forecast,
     History,
     OrderlyEnd,
     PredictionWriter,
@@ -253,7 +254,7 @@ class SwarmCLI(CommandLine):
 
     def further_callbacks(self) -> list[Callback]:
         """Return what shows a search to the user and writes down what came out."""
-        return [FirstLook(), Summary(), PredictionWriter()]
+        return [FirstLook(), Forecast(), Summary(), PredictionWriter()]
 
     def instantiate_trainer(self, **kwargs: Any) -> SwarmTrainer:
         """Make the trainer, with the progress bar, the first look, the closing summary and by default a CSV logger."""

@@ -1,7 +1,6 @@
 """The subcommand `plan`: what a search would cost, from a few rows that are asked for real."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ import psutil
 from swarm_lightning.callbacks import Replies, StopOnPlateau, SwarmCheckpoint
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScores
 from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.search.likely import Span
@@ -73,13 +71,11 @@ def run_plan(
     trial = try_rows(search, space, examples, seconds)
     repels = not isinstance(optimizer, ParticleSwarm) or optimizer.settings.repel > 0
     stops = search.settings.engine.exact_stop and isinstance(optimizer, ParticleSwarm)
-    lowest, highest = zip(*(bounds_of(search.guide, example) for example in examples), strict=True)
+    lowest, highest = zip(*bounds_of(search.guide, examples), strict=True)
     bounds = (min(lowest), max(highest))
-    taken_up = search.resident().most_particles or search.settings.particles
-    chunk = search.settings.engine.chunk or math.ceil(2 * LEAST_PAIRS / taken_up)
     work = work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps, patience,
-        distance_of(trial.utilities, trial.scores, bounds, len(examples), repels) if stops else 0.0, chunk,
+        distance_of(trial.utilities, trial.scores, bounds, len(examples), repels) if stops else 0.0, search.chunk,
         search.guide is not search.objective, asked_later(examples, splits.test, kept),
         1 / max(trial.followed.pair, 1e-9),
     )  # fmt: skip

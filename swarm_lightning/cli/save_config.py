@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import lightning as L
+import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
 from swarm_lightning.files import storage_errors, write_whole
@@ -18,15 +19,10 @@ class SaveConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the config, unless the run is resumed and has one."""
         path = Path(trainer.default_root_dir) / CONFIG
+        text = self.parser.dump(self.config, skip_unset=False)
         if trainer.is_global_zero and (trainer.ckpt_path is None or not path.exists()):
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, self.parser.dump(self.config, skip_unset=False))
+            write_whole(path, text)
         for logger in trainer.loggers:
-            logger.log_hyperparams(self.parser_values())
-
-    def parser_values(self) -> dict[str, object]:
-        """Return the config as nested plain values."""
-        import yaml
-
-        return yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+            logger.log_hyperparams(yaml.safe_load(text))

@@ -87,14 +87,32 @@ def check_lengths(
     Raises:
         InputError: If a sequence is too long.
     """
-    positions = positions_of(model)
+    check_room(positions_of(model), sequences, texts, room)
+
+
+def check_room(
+    positions: int | None, sequences: Sequence[Sequence[int]], texts: Sequence[str], room: int, model: str = ""
+) -> None:
+    """Refuse texts that leave a model too little room.
+
+    Args:
+        positions: How many tokens the model reads; None for any number.
+        sequences: Token ids.
+        texts: What they stand for, for the message.
+        room: Tokens that must still fit behind every sequence.
+        model: Which model it is, where there are several.
+
+    Raises:
+        InputError: If a sequence is too long.
+    """
     if positions is None:
         return
     for place, sequence in enumerate(sequences):
         if len(sequence) + room > positions:
             need = f" less {room} for the reply" if room else ""
+            whose = f"{model!r}'s" if model else "the model's"
             raise InputError(
-                f"Expected prompts of at most {positions - room} tokens (the model's {positions} positions{need}), but "
+                f"Expected prompts of at most {positions - room} tokens ({whose} {positions} positions{need}), but "
                 f"prompt {place} has {len(sequence)}: {texts[place][:60]!r}... Shorten it or its template, lower "
                 "max_new_tokens, or leave the example out."
             )

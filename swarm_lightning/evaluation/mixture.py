@@ -64,10 +64,24 @@ def mix_logarithms(logarithms: Tensor, weights: Tensor, averaged: Averaged) -> T
     >>> mix_logarithms(logarithms, torch.tensor([[1.0, -1.0]]), "logits").exp()  # 0.5 / 0.1 against 0.5 / 0.9
     tensor([[0.9000, 0.1000]])
     """
-    shares = weights.to(logarithms).T[:, :, None]
     if averaged == "logits":
-        return torch.where(shares != 0, shares * logarithms, 0.0).sum(dim=0).log_softmax(dim=-1)
+        return weighted_sum(logarithms, weights).log_softmax(dim=-1)
+    shares = weights.to(logarithms).T[:, :, None]
     return torch.where(shares > 0, logarithms + shares.log(), -torch.inf).logsumexp(dim=0)
+
+
+def weighted_sum(logarithms: Tensor, weights: Tensor) -> Tensor:
+    """Sum log-probabilities up by weights; one of 0 leaves an expert out, whatever its numbers are.
+
+    Args:
+        logarithms: Of every expert and row [n, R, K].
+        weights: Of every expert in every row [R, n].
+
+    Returns:
+        Sums [R, K], which are not normalised.
+    """
+    shares = weights.to(logarithms).T[:, :, None]
+    return torch.where(shares != 0, shares * logarithms, 0.0).sum(dim=0)
 
 
 def shares_of(numbers: Tensor, mixture: MixtureKind) -> Tensor:

@@ -41,9 +41,7 @@ def noise_of(scores: Tensor) -> Noise:
     Noise(paired=0.6666666666666666, unpaired=0.6666666666666666)
     """
     if len(scores) < 2 or scores.shape[1] < 2:
-        raise ValueError(
-            f"Expected scores of two models or more on two examples or more, but got {list(scores.shape)}."
-        )
+        raise ValueError(f"Expected scores of 2 models or more on 2 examples or more, but got {list(scores.shape)}.")
     scores = scores.double()
     pairs = torch.combinations(torch.arange(len(scores)))
     paired = (scores[pairs[:, 0]] - scores[pairs[:, 1]]).var(dim=1).mean()

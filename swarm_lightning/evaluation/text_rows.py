@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.evaluation.tokens import Continuation, end_of_text_ids, padding_id
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
 
+AnyRows = TypeVar("AnyRows", bound="OwnedRows")
 # Given some rows of a call, how many share a forward pass and how many tokens are not fed, says how they are decoded.
 DecodingOf = Callable[[Sequence[int], int, int], Decoding]
 
@@ -71,8 +72,8 @@ class TokenModel(Protocol):
         ...
 
 
-class TextRows:
-    """Candidates as a language model, row by row; follows the protocol `Rows`.
+class OwnedRows:
+    """Rows that each belong to a candidate and an example, whoever answers them.
 
     Attributes:
         tokenizer: The base model's.
@@ -80,6 +81,50 @@ class TextRows:
         owners: The candidate of every row.
         broken: Rows for which the model gave NaN or infinity.
     """
+
+    def __init__(self, engine: Engine, owners: Sequence[int], whole_replies: bool, noise: RowNoise | None) -> None:
+        """Say which candidate answers which row; see `TextRows`."""
+        self.tokenizer = engine.tokenizer
+        self.device = engine.adapted.model.device
+        self.owners = tuple(owners)
+        self.broken: set[int] = set()
+        self._engine = engine
+        self._rows = tuple(range(len(owners)))
+        self._row_stops = engine.settings.row_stops and not whole_replies
+        self._noise = noise
+        self._turns = 0
+
+    def select(self: AnyRows, places: Sequence[int]) -> AnyRows:
+        """Return the same candidates for some of the rows; see `LanguageModel.select`.
+
+        What breaks there is noted here, by this model's row.
+        """
+        selected = copy.copy(self)
+        selected._rows = tuple(self._rows[place] for place in places)
+        selected.owners = tuple(self.owners[place] for place in places)
+        selected._noise = None if self._noise is None else self._noise.select(places)
+        return selected
+
+    def _prompt_rows(self, prompts: Sequence[str], add_special_tokens: bool) -> PromptRows:
+        if len(prompts) != len(self.owners):
+            raise InputError(
+                f"Expected one prompt for each of the {len(self.owners)} examples of the call, but the objective "
+                f"gave {len(prompts)}. Row i must be asked for example i."
+            )
+        return PromptRows(self.owners, prompts, add_special_tokens)
+
+    def _keys(self) -> Tensor:
+        """Return the streams of random numbers for the next turn [rows]."""
+        if self._noise is None or len(self._noise.particles) != len(self.owners):
+            raise ValueError(
+                f"Expected noise for each of {len(self.owners)} rows where replies are sampled, but got "
+                f"{'none' if self._noise is None else len(self._noise.particles)}."
+            )
+        return self._noise.keys(self._turns)
+
+
+class TextRows(OwnedRows):
+    """Candidates as a language model, row by row; follows the protocol `Rows`."""
 
     def __init__(
         self,
@@ -98,15 +143,8 @@ class TextRows:
             whole_replies: Whether replies go on when their score is settled.
             noise: Where replies are sampled, what seeds the draws of every row.
         """
-        self.tokenizer = engine.tokenizer
-        self.device = engine.adapted.model.device
-        self.owners = tuple(owners)
-        self.broken: set[int] = set()
-        self._engine, self._model = engine, model
-        self._rows = tuple(range(len(owners)))
-        self._row_stops = engine.settings.row_stops and not whole_replies
-        self._noise = noise
-        self._turns = 0
+        super().__init__(engine, owners, whole_replies, noise)
+        self._model = model
 
     def generate(
         self,
@@ -162,31 +200,3 @@ class TextRows:
             ]
             for row in zip(found, encoded, continuations, strict=True)
         ]
-
-    def select(self, places: Sequence[int]) -> "TextRows":
-        """Return the same candidates for some of the rows; see `LanguageModel.select`.
-
-        What breaks there is noted here, by this model's row.
-        """
-        selected = copy.copy(self)
-        selected._rows = tuple(self._rows[place] for place in places)
-        selected.owners = tuple(self.owners[place] for place in places)
-        selected._noise = None if self._noise is None else self._noise.select(places)
-        return selected
-
-    def _prompt_rows(self, prompts: Sequence[str], add_special_tokens: bool) -> PromptRows:
-        if len(prompts) != len(self.owners):
-            raise InputError(
-                f"Expected one prompt for each of the {len(self.owners)} examples of the call, but the objective "
-                f"gave {len(prompts)}. Row i must be asked for example i."
-            )
-        return PromptRows(self.owners, prompts, add_special_tokens)
-
-    def _keys(self) -> Tensor:
-        """Return the streams of random numbers for the next turn [rows]."""
-        if self._noise is None or len(self._noise.particles) != len(self.owners):
-            raise ValueError(
-                f"Expected noise for each of {len(self.owners)} rows where replies are sampled, but got "
-                f"{'none' if self._noise is None else len(self._noise.particles)}."
-            )
-        return self._noise.keys(self._turns)

@@ -58,7 +58,7 @@ def token_bytes(tokenizer: "PreTrainedTokenizerBase", owner: str) -> list[bytes 
             others.append(index)
     if others:
         anchor = next((ids[text] for text in ("a", "\u2581a", "\u0120a", "the") if text in ids), others[0])
-        before = tokenizer.decode([anchor], clean_up_tokenization_spaces=False)
+        (before,) = tokenizer.batch_decode([[anchor]], clean_up_tokenization_spaces=False)
         texts = tokenizer.batch_decode([[anchor, index] for index in others], clean_up_tokenization_spaces=False)
         for index, text in zip(others, texts, strict=True):
             if text.startswith(before) and "\ufffd" not in text[len(before) :]:

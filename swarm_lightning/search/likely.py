@@ -81,7 +81,8 @@ def span_of(chances: dict[int, float]) -> Span:
     >>> span_of({10: 0.05, 12: 0.4, 15: 0.5, 30: 0.05})
     Span(low=12, likely=15, high=15)
     """
-    found, total = [], 0.0
+    found: list[float] = []
+    total = 0.0
     ordered = sorted(chances)
     for value in ordered:
         total += chances[value]

@@ -194,7 +194,7 @@ def bill_of(
     # Whole replies to the test split are rated too; the ratings of the same reply are kept.
     calls = different * work.evaluations(count) + work.tests
     most = work.evaluations(work.most, likely=False) + work.tests
-    cost = [None, None]
+    cost: list[float | None] = [None, None]
     if prices is not None:
         each = (tokens * prices[0] + (answer or 0) * prices[1]) / 1e6
         cost = [calls * each, most * each]

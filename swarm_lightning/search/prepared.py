@@ -4,6 +4,7 @@ Everything the user gave is checked here or in the parts, before any work starts
 `model_swarm.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
@@ -218,6 +220,12 @@ class PreparedSearch(L.LightningModule):
         self.state.seed = torch.initial_seed()
         self._population.enter(self.pool, self._parts.division, self._run_folder)
         return self._population.space
+
+    @property
+    def chunk(self) -> int:
+        """Examples that the exact stop asks of a particle at a time."""
+        together = self.evaluator.runner.at_once or self.settings.particles
+        return self.settings.engine.chunk or math.ceil(2 * LEAST_PAIRS / together)
 
     @property
     def movement(self) -> SearchOptimizer:

@@ -63,6 +63,13 @@ def test_the_whole_recipe_runs_on_a_tiny_base_and_a_second_time_makes_nothing_an
     assert {name for name in made if again.get(name) != made[name]} == set()
 
 
+def test_what_a_method_changes_is_counted_by_example(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    for name, test in (("base_model", [1, 0, 0, 1, 0]), ("slerp", [1, 1, 1, 0, 0])):
+        (tmp_path / "results" / f"{name}.json").write_text(json.dumps({"method": name, "test": test}))
+    assert real_world.against_base(tmp_path) == {"base_model": "+0 -0", "slerp": "+2 -1"}
+
+
 def test_cosines_are_those_of_the_whole_products(tmp_path: Path) -> None:
     torch.manual_seed(0)
     flat = []

@@ -9,19 +9,20 @@ import pytest
 from tests.search.tiny_search import World, content, run_swarm
 
 
-@pytest.fixture
-def root(world: World, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of a search whose newest run was ended before its first checkpoint; the one before is whole."""
-    root = tmp_path / "runs"
-    for _ in range(2):
-        run_swarm(config(world, root), "fit", tmp_path)
-    begun = root / "version_1"
-    for entry in begun.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != "config.yaml":
-            entry.unlink()
-    return root
+    runs = tmp_path_factory.mktemp("begun") / "runs"
+    run_swarm(config(world, runs), "fit", runs.parent)
+    (runs / "version_1").mkdir()
+    shutil.copy(runs / "version_0" / "config.yaml", runs / "version_1")
+    return runs
+
+
+@pytest.fixture
+def root(runs: Path, tmp_path: Path) -> Path:
+    """A copy of these runs that a test may write into."""
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
 
 
 def config(world: World, root: Path, **model: Any) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def reply_by_hand(
     models: list[Any], tokenizer: "PreTrainedTokenizerBase", prompt: str, numbers: list[float], mixture: str, limit: int
 ) -> str:
     """Choose the likeliest tokens of a mixture in a plain loop."""
-    ids, reply = tokenizer(prompt)["input_ids"], []
+    ids: list[int] = tokenizer(prompt)["input_ids"]
+    reply: list[int] = []
     while len(reply) < limit:
         token = int(mixed_by_hand(models, ids + reply, numbers, mixture).argmax())
         if token == tokenizer.eos_token_id:

@@ -1,5 +1,6 @@
 """A search that a judge guides, through the real command, with a real endpoint that goes down in the middle."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -186,3 +187,19 @@ def test_a_judge_that_can_not_be_asked_is_refused_before_the_search(
     assert said in capsys.readouterr().err
     assert server.requests <= 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_asks_a_judge_a_few_replies_and_says_what_all_would_cost(
+    world: World, server: JudgeServer, tmp_path: Path
+) -> None:
+    config = judged(world, server, tmp_path / "runs", tmp_path / "cache")
+    prices = ("--price_in", "2", "--price_out", "10")
+    printed = run_swarm(config, "plan", tmp_path, "--json", "--seconds", "0.5", *prices)
+    plan = json.loads(printed.splitlines()[-1])
+    asked = sum(count for question, count in server.asked.items() if TRIAL not in question)
+    bill = plan["bill"]
+    assert 1 <= asked <= 16
+    assert bill["most_calls"] == plan["most_evaluations"] + plan["work"]["tests"]
+    assert bill["calls"] <= bill["most_calls"]
+    assert bill["answer"] == 512
+    assert bill["price"] == pytest.approx(bill["calls"] * (2 * bill["tokens"] + 10 * 512) / 1e6)

@@ -16,14 +16,16 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine import Engine
 from swarm_lightning.evaluation.generation import Replies
 from swarm_lightning.evaluation.kept_table import KeptTable
+from swarm_lightning.evaluation.lengths import check_room
 from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind, shares_of
 from swarm_lightning.evaluation.model_groups import Shelf
 from swarm_lightning.evaluation.runner import Loaded, Session
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.shared_generation import Mixed, generate_shared
+from swarm_lightning.evaluation.text_mixture import TextExperts, TextMixtureRows
 from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation
+from swarm_lightning.evaluation.tokens import Continuation, encode_prompts
 from swarm_lightning.experts.vocabularies import one_vocabulary
 from swarm_lightning.vectors import Vectors
 
@@ -39,16 +41,18 @@ class TokenSwarmRunner:
         at_once: None: any number of mixtures are asked together.
         meter: Counts what the models do.
         shelf: The models.
+        one_vocabulary: Whether experts are mixed token by token.
     """
 
     at_once: int | None = None
 
-    def __init__(self, loaded: Loaded, mixture: MixtureKind) -> None:
+    def __init__(self, loaded: Loaded, mixture: MixtureKind, by_texts: bool = False) -> None:
         """Load the models.
 
         Args:
             loaded: What a search has loaded.
             mixture: What the numbers multiply.
+            by_texts: Whether experts are mixed by their texts even if they have one vocabulary.
 
         Raises:
             InputError: If a model can't be loaded, or their tokenizers can't be matched.
@@ -58,10 +62,10 @@ class TokenSwarmRunner:
         self.mixture = mixture
         self.shelf = Shelf(loaded, self._base.engine)
         tokenizers = [self.tokenizer, *(group.tokenizer for group in self.shelf.groups)]
-        self.one_vocabulary = one_vocabulary(tokenizers)
-        vocabulary = len(self.tokenizer.get_vocab())
-        mixed = Mixed(self.shelf, AVERAGED[mixture], vocabulary)
-        self._experts = Experts(mixed, KeptTable(self.shelf, AVERAGED[mixture], vocabulary))
+        self.one_vocabulary = not by_texts and one_vocabulary(tokenizers)
+        averaged, vocabulary = AVERAGED[mixture], len(self.tokenizer.get_vocab())
+        self._experts = Experts(Mixed(self.shelf, averaged, vocabulary), KeptTable(self.shelf, averaged, vocabulary))
+        self._texts = None if self.one_vocabulary else TextExperts(self.shelf, averaged)
 
     @property
     def positions(self) -> int | None:
@@ -75,8 +79,16 @@ class TokenSwarmRunner:
         return self._base.generated
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Return how many tokens every prompt has."""
-        return self._base.lengths(prompts)
+        """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
+        found, positions = self._base.lengths(prompts), self.positions
+        if self.one_vocabulary or positions is None:
+            return found
+        for group in self.shelf.groups:
+            if group.positions is not None:
+                more = group.positions - positions
+                own = (len(ids) - more for ids in encode_prompts(group.tokenizer, prompts))
+                found = [max(pair) for pair in zip(found, own, strict=True)]
+        return found
 
     def rows_at_once(self, tokens: int) -> int:
         """Return how many rows of this many tokens are asked together."""
@@ -95,7 +107,8 @@ class TokenSwarmRunner:
                 f"Expected {self.shelf.count} mixing numbers of every candidate, but got {list(numbers.shape)}."
             )
         try:
-            yield TokenSwarmSession(self._base.engine, self._experts, shares_of(numbers, self.mixture))
+            weights = shares_of(numbers, self.mixture)
+            yield TokenSwarmSession(self._base.engine, self._texts or self._experts, weights)
         finally:
             self.shelf.unload()
 
@@ -107,7 +120,7 @@ class TokenSwarmSession:
         models: Number of experts.
     """
 
-    def __init__(self, engine: Engine, experts: "Experts", weights: Tensor) -> None:
+    def __init__(self, engine: Engine, experts: "Experts | TextExperts", weights: Tensor) -> None:
         """Take mixtures.
 
         Args:
@@ -116,13 +129,16 @@ class TokenSwarmSession:
             weights: Of the experts in every mixture [P, n].
         """
         self.models = weights.shape[1]
-        self._engine, self._model = engine, TokenMixtures(experts, weights)
+        self._engine, self._experts, self._weights = engine, experts, weights
 
     def rows(
         self, candidates: Sequence[int], examples: Sequence[Example], noise: RowNoise, whole_replies: bool
     ) -> TextRows:
         """Lend mixtures for one call; see `Session.rows`."""
-        return TextRows(self._engine, self._model, candidates, whole_replies, noise)
+        experts, weights = self._experts, self._weights
+        if isinstance(experts, TextExperts):
+            return TextMixtureRows(self._engine, experts, weights, candidates, whole_replies, noise)
+        return TextRows(self._engine, TokenMixtures(experts, weights), candidates, whole_replies, noise)
 
     def forget(self) -> None:
         """Let nothing go: what the experts say of texts is the same for all particles to come."""
@@ -154,6 +170,8 @@ class TokenMixtures:
         """Choose tokens after prompts; see `TokenModel.generate`."""
         mixed = self._experts.mixed
         longest = max((len(sequence) for sequence in tokens), default=0) + limit
+        for group in mixed.shelf.groups:
+            check_room(group.positions, tokens, prompts.texts, limit, group.name)
 
         def work(slots: int, _: int) -> Replies:
             most = min(slots, mixed.shelf.rows(longest))
@@ -166,4 +184,8 @@ class TokenMixtures:
         self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
     ) -> list[list[tuple[float, bool]]]:
         """Compute the log-probabilities of continuations; see `TokenModel.loglikelihoods`."""
+        flat = [one.ids[:-1] for row in continuations for one in row]
+        texts = [text for text, row in zip(prompts.texts, continuations, strict=True) for _ in row]
+        for group in self._experts.mixed.shelf.groups:
+            check_room(group.positions, flat, texts, 0, group.name)
         return self._experts.table.loglikelihoods(self._weights, prompts.owners, continuations)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.mixed_model import MixedModel
+from swarm_lightning.evaluation.model_groups import ModelGroup
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.evaluation.sampling import RowNoise
@@ -46,6 +47,11 @@ def runner_of(folder: Path, mixture: Any = "probabilities", **settings: Any) -> 
 @pytest.fixture(scope="module", params=["probabilities", "log_probabilities"])
 def runner(folder: Path, request: pytest.FixtureRequest) -> TokenSwarmRunner:
     return runner_of(folder, request.param)
+
+
+def model_of(group: ModelGroup) -> Any:
+    assert group.engine is not None
+    return group.engine.adapted.model
 
 
 def rows_of(runner: TokenSwarmRunner, numbers: Tensor, seed: int = 0) -> Any:
@@ -94,7 +100,8 @@ def test_the_likeliest_token_of_a_mixture_is_known_from_what_is_kept(
     mixture = NUMBERS[runner.mixture][0]
     ids = runner.tokenizer(PROMPTS[0])["input_ids"]
     token = int(mixed_by_hand(models, ids, mixture, runner.mixture).argmax())
-    text = runner.tokenizer.decode(ids + [token]).removeprefix(runner.tokenizer.decode(ids))
+    before, after = runner.tokenizer.batch_decode([ids, ids + [token]])
+    text = after.removeprefix(before)
     rows = rows_of(runner, torch.tensor([mixture, NUMBERS[runner.mixture][2]]))
     found = rows.loglikelihood(PROMPTS * 2, [[text]] * 6)
     assert found[0][0].tokens == 1
@@ -105,7 +112,7 @@ def test_likelihoods_are_asked_once_whatever_the_mixtures(folder: Path, monkeypa
     runner = runner_of(folder)
     passes = []
     for group in runner.shelf.groups:
-        group.engine.adapted.model.register_forward_hook(lambda *_: passes.append(1))
+        model_of(group).register_forward_hook(lambda *_: passes.append(1))
     first = rows_of(runner, torch.eye(3)).loglikelihood(PROMPTS * 3, [CHOICES] * 9)
     asked = len(passes)
     again = rows_of(runner, torch.tensor(NUMBERS["probabilities"])).loglikelihood(PROMPTS * 3, [CHOICES] * 9)
@@ -118,7 +125,7 @@ def test_replies_that_go_the_same_way_are_read_once(folder: Path) -> None:
     runner = runner_of(folder)
     rows = []
     for group in runner.shelf.groups:
-        group.engine.adapted.model.register_forward_pre_hook(
+        model_of(group).register_forward_pre_hook(
             lambda _, arguments, given: rows.append(len(given["input_ids"])), with_kwargs=True
         )
     numbers = torch.tensor([[0.5, 0.3, 0.2]])
