@@ -4,8 +4,8 @@
 
 What limits it is arithmetic: replies of a model of about one million weights. Cost is counted in replies that a model
 was asked for: the nodes of all graphs and assignments, without those that were known already. The plain swarm does as
-many iterations as would cost as much if it asked everything; its exact stop then leaves some unasked. All rows are scored on the same test examples, which no search has seen. The best expert, and how good each is,
-are decided on the validation examples.
+many iterations as would cost as much if it asked everything; its exact stop then leaves some unasked. All rows are
+scored on the same test examples, which no search has seen; the best expert is chosen on the validation examples.
 """
 
 import argparse
