@@ -14,6 +14,7 @@ from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_fo
 TAKE_A_RUN = ("validate", "test", "predict", "export")
 RESUME = "--resume"
 JSON = "--json"
+GRAPH = "graph.json"  # of an exported system; its writer needs torch, which would take seconds to load here
 
 
 def with_run(words: Sequence[str]) -> list[str]:
@@ -41,9 +42,20 @@ def with_run(words: Sequence[str]) -> list[str]:
             if word.startswith(f"{RESUME}="):
                 source = word.removeprefix(f"{RESUME}=")
                 return ["fit", *_run(source, "fit --resume"), *words[1:place], *words[place + 1 :]]
+    if names_a_system(words):
+        return words
     if words and words[0] in TAKE_A_RUN and len(words) > 1 and not words[1].startswith("-"):
         return [words[0], *_run(words[1], words[0]), *words[2:]]
     return words
+
+
+def names_a_system(words: Sequence[str]) -> bool:
+    """Tell whether a command is `swarm predict` with the folder of an exported system of models.
+
+    Args:
+        words: Of the command line, without the program's name.
+    """
+    return words[:1] == ["predict"] and len(words) > 1 and (Path(words[1]).expanduser() / GRAPH).is_file()
 
 
 def with_json(words: Sequence[str]) -> list[str]:
