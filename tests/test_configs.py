@@ -38,6 +38,7 @@ def test_there_are_configs() -> None:
         "experts",
         "full_checkpoints",
         "harness_task",
+        "heterogeneous_swarm",
         "human_interests",
         "likelihood",
         "mathematics",

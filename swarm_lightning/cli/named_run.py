@@ -23,6 +23,7 @@ RESUME = "--resume"
 PATHS = ("model.base", "model.experts", "data.dataset", "data.test_dataset")  # settings that may be relative paths
 TO_RESUME = f"fit {RESUME}"
 JSON = "--json"
+GRAPH = "graph.json"  # of an exported system; its writer needs torch, which would take seconds to load here
 
 
 def with_run(words: Sequence[str]) -> list[str]:
@@ -50,9 +51,20 @@ def with_run(words: Sequence[str]) -> list[str]:
             if word.startswith(f"{RESUME}="):
                 source = word.removeprefix(f"{RESUME}=")
                 return ["fit", *_run(source, TO_RESUME), *words[1:place], *words[place + 1 :]]
+    if names_a_system(words):
+        return words
     if words and words[0] in TAKE_A_RUN and len(words) > 1 and not words[1].startswith("-"):
         return [words[0], *_run(words[1], words[0]), *words[2:]]
     return words
+
+
+def names_a_system(words: Sequence[str]) -> bool:
+    """Tell whether a command is `swarm predict` with the folder of an exported system of models.
+
+    Args:
+        words: Of the command line, without the program's name.
+    """
+    return words[:1] == ["predict"] and len(words) > 1 and (Path(words[1]).expanduser() / GRAPH).is_file()
 
 
 def with_json(words: Sequence[str]) -> list[str]:

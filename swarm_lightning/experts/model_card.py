@@ -289,15 +289,8 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
-    after = (
-        "this system"
-        if facts.system
-        else "this mixture"
-        if facts.mixture
-        else "this model"
-        if facts.whole
-        else "this adapter"
-    )
+    after = "this mixture" if facts.mixture else "this model" if facts.whole else "this adapter"
+    after = "this system" if facts.system else after
     return [
         "## Utility",
         "",
@@ -372,8 +365,7 @@ def _loading(facts: CardFacts) -> list[str]:
             'system.generate(["A prompt"], max_new_tokens=20)',
             "```",
             "",
-            "`graph.json` says who answers whom and what each node is told, `graph.svg` shows it, and `models` holds the",
-            "weights.",
+            "`graph.json` says who answers whom and what nodes are told, `graph.svg` shows it, `models` holds weights.",
             "",
         ]
     if facts.whole:

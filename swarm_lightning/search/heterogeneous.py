@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.swarm.graphs import FIXED
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.systems import System
@@ -65,6 +66,18 @@ def begin_models(
     """
     graphs = optimizer.graphs
     optimizer.begin_models(ask([graphs.expert(model) for model in range(graphs.nodes)]).utilities, score)
+
+
+def references_of(optimizer: HeterogeneousSwarm) -> dict[str, System]:
+    """Return graphs of the experts that nobody had to search, by name: the better an expert, the nearer to the end.
+
+    Args:
+        optimizer: Which knows how good each expert is alone.
+    """
+    graphs, utilities = optimizer.graphs, optimizer.expert_utilities
+    ordered = utilities.masked_fill(~utilities.isfinite(), -torch.inf).argsort(stable=True).tolist()
+    return {f"{name} of the experts": System(made(graphs.nodes), tuple(ordered), graphs.experts)
+            for name, made in FIXED.items()}  # fmt: skip
 
 
 def measure_models(optimizer: HeterogeneousSwarm, assignments: Evaluation | None) -> dict[str, float]:

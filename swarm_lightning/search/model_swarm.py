@@ -341,11 +341,11 @@ class ModelSwarm(ExportingSearch):
         self._report("validation", self.bests.score(batch, held_back=False))
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
-        """Score the best initial expert, the best found expert and the ensemble on the test split."""
+        """Score the best initial and the best found expert and the ensemble, or references, on the test split."""
         # Only particles that have moved have personal bests that could vote.
         votes = self.particle_swarm.moves_particles and self.settings.graphs is None
         size = self.settings.ensemble_size if votes else 0
-        self._report("test", self.bests.score(batch, size, win_rates=True))
+        self._report("test", self.bests.score(batch, size, win_rates=True, references=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
         self.log_dict(metrics_of(rows, split), batch_size=rows[0].examples)
