@@ -2,7 +2,7 @@
 
     python benchmarks/forecast.py
 
-Time is rows of a small model on the CPU, and a share for the start of Python; what makes it hard to foresee is patience:
+Time is rows of a small model on the CPU, and a share for the start of Python. Patience makes it hard to foresee:
 the same search with another seed may go on for half or twice as long. So the number of evaluations is compared with the
 likely one, and with the span in which four of five searches should lie. Each search is planned and then run, by the
 real commands, one after the other; on a machine that others use as well, time is as good as that machine is steady.
