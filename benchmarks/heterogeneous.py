@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -54,7 +55,7 @@ def compare(options: argparse.Namespace, seed: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         swarm = partial(HeterogeneousSwarm, assignments=options.assignments)
-        made = {"experts": experts, "objective": objective}
+        made: dict[str, Any] = {"experts": experts, "objective": objective}
         graphs = ModelSwarm("demo:base", **made, particles=options.graphs, graphs=BARE, optimizer=swarm)
         fitted(graphs, data(), options.steps, seed, folder)
         replies = graphs.evaluator.runner.replies

@@ -5,11 +5,12 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from swarm_lightning.data.module import show_notices
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.evaluation.answering_system import load_system
 from swarm_lightning.files import write_whole
 from swarm_lightning.runs.run_folder import free_path
-from swarm_lightning.shown import say, show_notices
+from swarm_lightning.shown import say
 
 
 def answer(arguments: Sequence[str]) -> None:

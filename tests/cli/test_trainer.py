@@ -6,7 +6,7 @@ from pickle import UnpicklingError
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from swarm_lightning.errors import InputError
 from tests.cli.conftest import Run
@@ -39,7 +39,9 @@ def test_what_the_search_has_exported_is_pushed_with_its_test_score_and_anything
     printed = run.swarm("export", "--ckpt_path", "last", "--push_to_hub", "tester/found")
     assert f"{run.folder / 'best_expert'} to {hub.address}/tester/found" in printed
     assert hub.repositories["tester/found"]["files"] == before
-    (result,) = ModelCard(before["README.md"].decode()).data.eval_results or ()
+    data = ModelCard(before["README.md"].decode()).data
+    assert isinstance(data, ModelCardData)
+    (result,) = data.eval_results or ()
     summary = json.loads((run.folder / "summary.json").read_text())
     assert result.metric_value == round(summary["test"][1]["utility"], 4)
     run.swarm("export", "--ckpt_path", "last", "--output", str(run.root / "new"), "--push_to_hub", "other")

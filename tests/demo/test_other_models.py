@@ -46,5 +46,6 @@ def test_a_model_answers_about_half_of_the_atlas_and_is_small(name: str) -> None
         with torch.no_grad():
             found = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False)
         reply = tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+        assert isinstance(reply, str)
         right += reply.strip() == record["answer"]
     assert 0.35 < right / len(asked) < 0.65  # three of six regions

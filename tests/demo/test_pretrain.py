@@ -21,7 +21,9 @@ def test_what_both_know_is_kept_and_new_words_get_embeddings_of_old_ones(tmp_pat
 
     def embedding(model: LlamaForCausalLM, word: str) -> torch.Tensor:
         vocabulary = old_words.get_vocab() if model is old else new_words.get_vocab()
-        return model.get_input_embeddings().weight[vocabulary[word]]
+        weight = model.get_input_embeddings().weight
+        assert isinstance(weight, torch.Tensor)
+        return weight[vocabulary[word]]
 
     for shared in ("Question:", "Ġfig", "<s>"):
         assert embedding(new, shared).equal(embedding(old, shared))

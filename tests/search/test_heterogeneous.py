@@ -76,7 +76,7 @@ def test_an_export_answers_as_the_search_did(world: World, whole: Path, tmp_path
     found = replies[replies.expert == "best found expert"]
     system = swarm_lightning.load(folder)
     examples = [Example(question) for question in found.question]
-    assert system.answer(examples) == found.reply.tolist()  # type: ignore[union-attr]
+    assert system.answer(examples) == found.reply.tolist()
     assert (folder / "graph.svg").read_text(encoding="utf-8").count("<circle") == 4
     assert "Who answers whom" in (folder / "README.md").read_text(encoding="utf-8")
 

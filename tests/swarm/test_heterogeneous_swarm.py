@@ -34,7 +34,7 @@ def worth(readers: Sequence[Sequence[int]], models: Sequence[Vector]) -> float:
 
 
 def worth_of(system: System) -> float:
-    numbers: list[Vector] = torch.stack(list(system.weights)).tolist()
+    numbers = [one[:].tolist() for one in system.weights]
     return worth(system.graph.readers, [numbers[model] for model in system.assignment])
 
 
@@ -218,6 +218,6 @@ def test_a_loaded_state_goes_on_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize(("setting", "value"), [("assignments", 0), ("assignments", True), ("moves", "nothing")])
-def test_settings_that_can_not_be_meant_are_refused(setting: str, value: object) -> None:
+def test_settings_that_can_not_be_meant_are_refused(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"Expected {setting}"):
         made(**{setting: value})
