@@ -41,7 +41,8 @@ def test_what_the_search_has_exported_is_pushed_with_its_test_score_and_anything
     assert hub.repositories["tester/found"]["files"] == before
     data = ModelCard(before["README.md"].decode()).data
     assert isinstance(data, ModelCardData)
-    (result,) = data.eval_results or ()
+    assert data.eval_results is not None
+    (result,) = data.eval_results
     summary = json.loads((run.folder / "summary.json").read_text())
     assert result.metric_value == round(summary["test"][1]["utility"], 4)
     run.swarm("export", "--ckpt_path", "last", "--output", str(run.root / "new"), "--push_to_hub", "other")

@@ -24,7 +24,7 @@ from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.shared_generation import Mixed, generate_shared
 from swarm_lightning.evaluation.text_mixture import TextExperts, TextMixtureRows
-from swarm_lightning.evaluation.text_rows import DecodingOf, OwnedRows, PromptRows, TextRows
+from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
 from swarm_lightning.evaluation.tokens import Continuation, encode_prompts
 from swarm_lightning.experts.vocabularies import one_vocabulary
 from swarm_lightning.vectors import Vectors
@@ -133,7 +133,7 @@ class TokenSwarmSession:
 
     def rows(
         self, candidates: Sequence[int], examples: Sequence[Example], noise: RowNoise, whole_replies: bool
-    ) -> OwnedRows:
+    ) -> TextMixtureRows | TextRows:
         """Lend mixtures for one call; see `Session.rows`."""
         experts, weights = self._experts, self._weights
         if isinstance(experts, TextExperts):
