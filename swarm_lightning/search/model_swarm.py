@@ -23,7 +23,7 @@ from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
 from swarm_lightning.search.comparison import Bests
-from swarm_lightning.search.evolution import hand_over, place_start
+from swarm_lightning.search.evolution import check_budget, hand_over, place_start
 from swarm_lightning.search.exporting import ExportingSearch
 from swarm_lightning.search.guidance import choose_by_objective
 from swarm_lightning.search.guide_check import check_guide
@@ -150,6 +150,9 @@ class ModelSwarm(ExportingSearch):
             self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
+        if isinstance(self.particle_swarm, EvolutionStrategy):
+            turns = 1 if self.guide is self.objective else 2
+            check_budget(self.particle_swarm, len(self.pool.names), len(examples), turns)
         self.prepare(examples)
         utilities = self.score(examples)
         if self.guide is not self.objective:
@@ -195,6 +198,13 @@ class ModelSwarm(ExportingSearch):
             lambda: prepare_objective(self.objective, self.evaluator, self.ranks, examples),
         )
 
+    def on_train_batch_start(self, batch: Sequence[Example], batch_idx: int) -> int | None:
+        """End a search whose budget holds no step; what it stands for is settled at the end of the epoch."""
+        if not self.particle_swarm.done:
+            return None
+        self.trainer.should_stop = True
+        return -1
+
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Do one iteration: move every particle, score it, remember the bests.
 
@@ -227,11 +237,14 @@ class ModelSwarm(ExportingSearch):
 
         if self._open:
             if isinstance(optimizer, EvolutionStrategy):
-                state.choices, scores = hand_over(optimizer, len(self.pool.names), self.best_initial, ask)
+                initial = self.best_initial
+                utility = float(state.before(optimizer)[initial])
+                tried = len(state.starts)
+                state.choices, scores = hand_over(optimizer, len(self.pool.names), initial, tried, utility, ask)
             else:
                 assert isinstance(optimizer, ParticleSwarm)
                 state.choices, scores = choose_by_objective(optimizer, ask)
-            parts = parts_in(self.objective, scores, examples)
+            parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
 
