@@ -28,9 +28,9 @@ def place_start(
 ) -> dict[str, float]:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
-    What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else these
-    come before the steps; where what is left holds no pair of candidates a step, there is no search, and one of what
-    was tried is handed over.
+    What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
+    these come before the steps; where what is left holds no pair of candidates a step, there is no search, and one of
+    what was tried is handed over.
 
     Args:
         strategy: Begun with the utilities of the experts, which are the first positions.
