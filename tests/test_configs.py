@@ -75,7 +75,7 @@ def test_a_config_opens_with_its_launch_command(path: Path) -> None:
 def test_every_value_of_a_config_is_explained(path: Path) -> None:
     # These say what they are by their own name, or are explained by the comment of the line above.
     known = {"seed_everything", "class_path", "validation_size", "test_split", "test_size", "question", "answer"}
-    known |= {"name", "template"}
+    known |= {"name", "template", "experts"}
     for line in path.read_text(encoding="utf-8").replace("\\\n", "").splitlines():
         key, _, rest = line.strip().partition(":")
         if line.lstrip().startswith("#") or not rest.strip() or "#" in rest:

@@ -85,9 +85,11 @@ def spread_sample(examples: Sequence[Example], lengths: Sequence[int], count: in
         lengths: Length of every example's prompt.
         count: How many to choose, >= 1.
 
+    The middle one of each of as many equal parts, in the order of their lengths:
+
     >>> examples = [Example(question) for question in "abcdef"]
     >>> [example.question for example in spread_sample(examples, [6, 1, 5, 2, 4, 3], 2)]
-    ['d', 'e']
+    ['d', 'c']
     """
     if count >= len(examples):
         return list(examples)

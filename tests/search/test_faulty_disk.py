@@ -98,15 +98,21 @@ def test_a_disk_that_is_full_for_the_scores_ends_the_search_before_it_pays_for_m
     root = Path(shutil.copytree(stopped, tmp_path / "runs"))
     scores = root / "version_0" / "checkpoints" / "scores_0.jsonl"
     scores.symlink_to(tmp_path / "elsewhere" / "scores")  # can't be made there
-    before = content(root)
+    before, log = content(root), root / "version_0" / "logs" / "version_0" / "metrics.csv"
+    logged = read_rows(log)
     with pytest.raises(SystemExit) as ended:
         go_on(world, root)
     assert ended.value.code == 2
     assert isinstance(ended.value.__cause__, StorageError)
     assert f"Expected to write {str(scores)!r}" in capsys.readouterr().err
     changed = [name for name, data in content(root).items() if data != before.get(name)]
-    # The first says how the log goes on, the second what has stopped it.
-    assert [name for name in changed if not name.endswith(("hparams.yaml", "run.json"))] == []
+    # The first says how the log goes on, the second what has stopped it; the log is without the result of the end that
+    # is none any more.
+    assert [name for name in changed if not name.endswith(("hparams.yaml", "run.json", "metrics.csv"))] == []
+    assert [{name: row[name] for name in kept} for row, kept in zip(logged, read_rows(log), strict=False)] == read_rows(
+        log
+    )
+    assert len(read_rows(log)) == len(logged) - 1
     scores.unlink()
     go_on(world, root)
     assert_same_run(root / "version_0", whole)
