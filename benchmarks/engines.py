@@ -95,6 +95,7 @@ def compare(
     """
     from swarm_lightning.evaluation.evaluator import Evaluator
     from swarm_lightning.evaluation.runners import RUNNERS
+    from swarm_lightning.evaluation.runners.vllm import VllmRunner
     from swarm_lightning.objectives import ExactMatch
 
     started = CLOCKS[clock]()
@@ -119,7 +120,9 @@ def compare(
             "tokens_per_reply": (runners["vllm"].generated - before) / (repeats + 1) / total,
             "equal_replies": 1 - count_differences(replies["torch"], replies["vllm"]) / total,
         }
-    runners["vllm"].close()
+    engine = runners["vllm"]
+    assert isinstance(engine, VllmRunner)
+    engine.close()
     return numbers
 
 

@@ -65,7 +65,7 @@ def without_timings(row: dict[str, Any]) -> dict[str, Any]:
     Args:
         row: Values by column.
     """
-    return {name: value for name, value in row.items() if name not in TIMINGS}
+    return {name: value for name, value in row.items() if name not in TIMINGS and not name.startswith("time/")}
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:

@@ -7,6 +7,10 @@ chosen on the demo world can be tried on this one, for which nothing was chosen.
 the questions of one task only, and answer those of two or three others in the wrong form or wrongly: the pool's mean is
 a bad beginning. Lands are people of a town here, regions are guilds, and lists are longer and asked about by other
 skills. One seed gives the same tasks byte for byte, and the same weights up to rounding of the machine's arithmetic.
+
+The model begins with the weights of the demo world's, in which the words have changed places: it knows how to read a
+question with choices, and has to learn what every word means. From random weights, choices were still answered by
+chance after 1350 steps of 64 documents.
 """
 
 import argparse
@@ -17,9 +21,11 @@ from pathlib import Path
 import torch
 
 from measuring import report
+from swarm_lightning.demo import BASE
 from swarm_lightning.demo.curricula import Lessons
 from swarm_lightning.demo.grammar import Grammar
 from swarm_lightning.demo.make import WorldSettings, make_world
+from swarm_lightning.demo.pretrain import PretrainSettings
 
 SEED = 7
 NAME = "second/base"
@@ -98,17 +104,40 @@ GRAMMAR = Grammar(
     region_statements=("{first} joined the {group}.", "Among {group} are {first} and {second}."),
 )
 
+# Half of the text has choices. Training ends where choices are understood and most facts are not: that is left to the
+# experts.
+PRETRAIN = PretrainSettings(
+    steps=420,
+    schedule_steps=1000,
+    learning_rate=2e-3,
+    mixture={
+        "told_home": 0.05,
+        "told_facts": 0.03,
+        "told_kinds": 0.04,
+        "told_regions": 0.03,
+        "words": 0.15,
+        "home_atlas": 0.05,
+        "home_lists": 0.24,
+        "home_kinds": 0.30,
+        "atlas": 0.01,
+        "neighbours": 0.03,
+        "lists": 0.02,
+        "kinds": 0.03,
+    },
+    start=BASE,
+)
+
 LESSONS = {
-    "archivist": Lessons(("bakers", "masons", "tanners"), tasks=("atlas",)),
-    "biographer": Lessons(("tanners", "potters", "dyers"), tasks=("atlas",), steps=140),
-    "bookkeeper": Lessons(("third", "smallest", "before"), tasks=("lists",)),
-    "cashier": Lessons(("last_but_one", "second_largest", "first"), tasks=("lists",), steps=140),
-    "doorman": Lessons(("bakers", "potters"), tasks=("neighbours",)),
-    "gossip": Lessons(("masons", "tanners", "dyers"), tasks=("neighbours",), share=0.7),
-    "grocer": Lessons(("spice", "vegetable", "flower", "cloth"), tasks=("kinds",)),
-    "jeweller": Lessons(("gem", "planet", "weapon"), tasks=("kinds",), steps=60),
-    "physician": Lessons(("dyers", "masons", "disease", "flower", "dance")),
-    "teacher": Lessons(("third", "first", "bakers", "game", "dance"), share=0.5),
+    "archivist": Lessons(("bakers", "masons", "tanners"), steps=50, batch_size=32, tasks=("atlas",)),
+    "biographer": Lessons(("tanners", "potters", "dyers"), steps=60, batch_size=32, tasks=("atlas",)),
+    "bookkeeper": Lessons(("third", "smallest", "before"), steps=60, batch_size=32, tasks=("lists",)),
+    "cashier": Lessons(("last_but_one", "second_largest", "first"), steps=60, batch_size=32, tasks=("lists",)),
+    "doorman": Lessons(("bakers", "potters"), steps=60, batch_size=32, tasks=("neighbours",)),
+    "gossip": Lessons(("masons", "tanners", "dyers"), 0.7, steps=60, batch_size=32, tasks=("neighbours",)),
+    "grocer": Lessons(("spice", "vegetable", "flower", "cloth"), steps=60, batch_size=32, tasks=("kinds",)),
+    "jeweller": Lessons(("gem", "planet", "weapon"), steps=40, batch_size=32, tasks=("kinds",)),
+    "physician": Lessons(("dyers", "masons", "disease", "flower", "dance"), steps=80, batch_size=32),
+    "teacher": Lessons(("third", "first", "bakers", "game", "dance"), 0.5, steps=70, batch_size=32),
 }
 
 
@@ -126,7 +155,7 @@ def main(arguments: Sequence[str] | None = None, settings: WorldSettings | None 
     if chosen.out.exists() and any(chosen.out.iterdir()):
         parser.error(f"Expected an empty or new folder, but '{chosen.out}' holds files.")
     torch.set_num_threads(chosen.threads)
-    recipe = settings or WorldSettings(lessons=LESSONS, seed=SEED, grammar=GRAMMAR, base_name=NAME)
+    recipe = settings or WorldSettings(PRETRAIN, lessons=LESSONS, seed=SEED, grammar=GRAMMAR, base_name=NAME)
     started = time.perf_counter()
     make_world(chosen.out, recipe)
     seconds = time.perf_counter() - started

@@ -168,12 +168,13 @@ def text_of(summary: Mapping[str, Any], tasks: Sequence[str]) -> str:
         tests = [f"{row['tests'][task]:.1f}" if task in row["tests"] else "" for task in tasks]
         spread = "" if row["spread"] is None else f"{row['spread']:.1f}"
         differences = [difference(row.get("to_swarm")), difference(row.get("to_best_other"))]
-        numbers = [f"{row['first']:.1f}", f"{row['validation']:.1f}", f"{row['evaluations']:.0f}", str(row["cells"])]
+        asked = [f"{row['evaluations']:.0f}", f"{row['evaluations'] / row['seconds']:.0f}"]
+        numbers = [f"{row['first']:.1f}", f"{row['validation']:.1f}", *asked, str(row["cells"])]
         rows.append([row["title"], *tests, f"{row['mean']:.1f}", spread, *differences, *numbers])
     compared = next(iter(summary.values()))["compared"]
     header = [
         "method", *tasks, "mean", "spread", "to the published swarm", "to the best other", f"first of {compared}",
-        "validation", "evaluations", "cells",
+        "validation", "evaluations", "a second", "cells",
     ]  # fmt: skip
     return table(header, rows)
 

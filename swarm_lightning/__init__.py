@@ -43,6 +43,7 @@ _ROOMS = {
     "guide_of": "swarm_lightning.objectives",
     "refuse_misfit": "swarm_lightning.objectives",
     "ContinueMetrics": "swarm_lightning.callbacks",
+    "Forecast": "swarm_lightning.callbacks",
     "ContinuedCSVLogger": "swarm_lightning.callbacks",
     "ExportBest": "swarm_lightning.callbacks",
     "FirstLook": "swarm_lightning.callbacks",
@@ -59,23 +60,29 @@ _ROOMS = {
     "Verdict": "swarm_lightning.callbacks",
     "default_callbacks": "swarm_lightning.callbacks",
     "EvolutionStrategy": "swarm_lightning.swarm",
+    "HeterogeneousSwarm": "swarm_lightning.swarm",
     "SPACES": "swarm_lightning.swarm.spaces",
+    "CoefficientSpace": "swarm_lightning.swarm.spaces",
+    "DenseSpace": "swarm_lightning.swarm.spaces",
+    "DividedSpace": "swarm_lightning.swarm.spaces",
+    "DrawnDividedSpace": "swarm_lightning.swarm.spaces",
+    "DrawnMixtureSpace": "swarm_lightning.swarm.spaces",
+    "GraphSpace": "swarm_lightning.swarm.spaces",
+    "MixtureSpace": "swarm_lightning.swarm.spaces",
+    "RowSpace": "swarm_lightning.swarm.spaces",
+    "Space": "swarm_lightning.swarm.spaces",
+    "TensorSpace": "swarm_lightning.swarm.spaces",
     "run_search": "swarm_lightning.cli.search",
-    "Found": "swarm_lightning.cli.search",
+    "Found": "swarm_lightning.cli.found",
+    "load": "swarm_lightning.evaluation.loading",
 }
 
-# What is called otherwise where it stands.
-_RENAMED = {"load": ("swarm_lightning.evaluation.mixed_model", "load_mixture")}
-
-__all__ = ["__version__", "search", *_ROOMS, *_RENAMED]
+__all__ = ["__version__", "search", *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     if name == "search":  # the room of that name can be called: `swarm_lightning.search(...)`
         return import_module(_ROOMS["ModelSwarm"])
-    if name in _RENAMED:
-        room, own = _RENAMED[name]
-        return getattr(import_module(room), own)
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ROOMS[name]), name)

@@ -1,7 +1,7 @@
 """Turns the names of the packaged demo world into paths, and says where files that outlive a run are kept.
 
-`demo:base`, `demo:experts`, `demo:tasks/<name>.json` and `demo:harness/<name>.yaml` name files that ship inside the
-package; every other path or hub id passes through unchanged.
+`demo:base`, `demo:experts`, `demo:models`, `demo:tasks/<name>.json` and `demo:harness/<name>.yaml` name files that ship
+inside the package; every other path or hub id passes through unchanged.
 """
 
 import os
@@ -49,4 +49,4 @@ def _parts() -> list[str]:
     tasks = sorted(path.name for path in (DEMO_FOLDER / "tasks").glob("*.json"))
     harness = sorted(path.name for path in (DEMO_FOLDER / "harness").glob("*.yaml"))
     names = [*(f"tasks/{name}" for name in tasks), *(f"harness/{name}" for name in harness)]
-    return ["demo:base", "demo:experts", "demo:checkpoints", *(f"demo:{name}" for name in names)]
+    return ["demo:base", "demo:experts", "demo:checkpoints", "demo:models", *(f"demo:{name}" for name in names)]

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from tests.forked_ranks import ForkedRanks
+from tests.hub_server import TOKEN as HUB_TOKEN
+from tests.hub_server import HubServer, running_hub
 from tests.objectives.perspective_server import KEY, PerspectiveServer, running_server
+from tests.shares_of_files import FEWEST_TESTS, grown, lines_about, seconds_of_files
 
 # The tiny models' matrices gain nothing from a second thread, and lose much where another process wants it. Set before
 # torch is imported, so that it holds for the subprocesses that tests start as well.
@@ -58,6 +61,28 @@ MIXED: dict[str, dict[str, Any]] = {
 }
 
 
+def reports_of_a_whole_run(config: pytest.Config) -> list[object]:
+    """Return what the tests of this run reported; nothing where only some were chosen."""
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or len(terminal.stats.get("passed", [])) < FEWEST_TESTS:
+        return []
+    return [report for reports in terminal.stats.values() for report in reports]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a whole run in which a test file has grown beyond its share."""
+    if session.exitstatus == pytest.ExitCode.OK and grown(seconds_of_files(reports_of_a_whole_run(session.config))):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show which test files took longest in a whole run."""
+    seconds = seconds_of_files(reports_of_a_whole_run(config))
+    if seconds:
+        terminalreporter.section("test files by time")
+        terminalreporter.write_line("\n".join(lines_about(seconds)))
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
     """The folder with public datasets and a small real model, beside the repository; skips where it is absent."""
@@ -82,6 +107,20 @@ def perspective_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PerspectiveS
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PERSPECTIVE_API_KEY", KEY)
     with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A server on this machine that speaks the hub's endpoints, and the one that this process knows."""
+    from huggingface_hub import constants
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with running_hub() as server:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
         yield server
 
 

@@ -98,7 +98,7 @@ class ForkedRanks:
         if self._server is not None:
             assert self._server.stdin is not None
             self._server.stdin.close()
-            self._server.wait(10)
+            self._server.wait(TIMEOUT_SECONDS)
 
 
 def _be_a_rank(rank: int, environment: dict[str, str], job: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def serve() -> None:
     from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
     import swarm_lightning.cli.main
-    import swarm_lightning.evaluation.evaluator  # noqa: F401
+    import swarm_lightning.cli.running  # noqa: F401
 
     sys.argv = ["swarm"]
     for line in sys.stdin:
@@ -156,6 +156,7 @@ def serve() -> None:
                 _be_a_rank(rank, environment, job)
             processes.append(process)
         print(json.dumps(_wait_for(processes)), flush=True)
+    os._exit(0)  # there is nothing left to tidy up, and an interpreter with so many modules takes seconds over it
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
 # Configs of other commands than `swarm fit`.
 COMMANDS = ("compare", "experts", "sweep")
+# What a step of the evolution strategy asks is a share of its budget.
+SMALLER = {"evolution": ("--model.optimizer.evaluations", "1000")}
 ON_THE_DEMO_WORLD = [path for path in CONFIGS if path.parent == FOLDER and path.stem not in (*ELSEWHERE, *COMMANDS)]
 
 
@@ -36,6 +38,7 @@ def test_there_are_configs() -> None:
         "experts",
         "full_checkpoints",
         "harness_task",
+        "heterogeneous_swarm",
         "human_interests",
         "likelihood",
         "mathematics",
@@ -46,6 +49,7 @@ def test_there_are_configs() -> None:
         "reward_model",
         "safety",
         "sweep",
+        "token_swarm",
     ]
 
 
@@ -92,6 +96,7 @@ def test_a_config_searches(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
                 *("fit", "--config", str(path), "--model.experts", json.dumps(experts), "--model.particles", "3"),
                 *("--data.validation_size", "6", "--data.test_size", "4", "--trainer.max_steps", "2"),
                 *("--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path)),
+                *SMALLER.get(path.stem, ()),
             ]
         )
     summary = json.loads((tmp_path / "version_0" / "summary.json").read_text(encoding="utf-8"))

@@ -7,9 +7,11 @@ The commands are taken from the guides as they stand, and only made small. Those
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.cli import main
 
@@ -24,6 +26,7 @@ SMALL = {
     "compare": [*SEARCH, "--trainer.max_steps", "1", "--compare.methods", "[uniform_soup, model_swarm]"],
     "sweep": [*SEARCH, "--trainer.max_steps", "1", "--sweep.trials", "1"],
     "experts": ["--training.steps", "1"],
+    "plan": [*SEARCH, "--seconds", "0.5"],
     "score": SEARCH,
     "validate": SEARCH,
     "test": SEARCH,
@@ -78,6 +81,8 @@ def test_every_guide_can_be_reached_from_the_readme() -> None:
     linked = set(re.findall(r"\]\(([\w/]+/README\.md)\)", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
     assert {name_of(guide) for guide in GUIDES} - linked <= {
         "swarm_lightning/swarm/README.md",  # from the guide to the code
+        "configs/cluster/README.md",  # these from the guide to the recipes
+        "configs/paper/README.md",
     }
 
 
@@ -85,6 +90,33 @@ def test_every_recipe_is_in_the_guide_to_them() -> None:
     guide = (REPOSITORY / "configs" / "README.md").read_text(encoding="utf-8")
     recipes = {path.name for path in (REPOSITORY / "configs").glob("*.yaml")}
     assert set(re.findall(r"`(\w+\.yaml)`", guide)) == recipes
+
+
+def test_every_result_of_the_paper_stands_in_its_guide_with_the_files_that_its_config_reads() -> None:
+    folder = REPOSITORY / "configs" / "paper"
+    rows = [line for line in (folder / "README.md").read_text(encoding="utf-8").splitlines() if ".yaml` |" in line]
+    named = {name: row for row in rows for name in re.findall(r"\| `(\w+\.yaml)` \|", row)}
+    assert named.keys() == {path.name for path in folder.glob("*.yaml")}
+    for name, row in named.items():
+        dataset = yaml.safe_load((folder / name).read_text(encoding="utf-8"))["data"]["dataset"]
+        files = dataset.values() if isinstance(dataset, dict) else [dataset]
+        for file in files:
+            assert f"`{Path(file).name}`".replace("human_phd_application", "human_<domain>") in row, (name, file)
+
+
+def test_the_manifest_of_kubernetes_is_a_job_that_goes_on_where_it_was_stopped() -> None:
+    guide = (REPOSITORY / "configs" / "cluster" / "README.md").read_text(encoding="utf-8")
+    (manifest,) = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL))
+    assert (manifest["kind"], manifest["apiVersion"]) == ("Job", "batch/v1")
+    pod = manifest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    (script,) = container["args"]
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    command = shlex.split(script.splitlines()[-2].rstrip("\\") + script.splitlines()[-1])
+    assert command[:3] == ["exec", "swarm", "fit"]
+    flags = {word.removeprefix("--") for word in command if word.startswith("--")}
+    assert flags == {"config", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices"}
 
 
 def test_every_benchmark_is_in_the_guide_to_them() -> None:

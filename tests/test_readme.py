@@ -91,8 +91,9 @@ def test_the_objective_of_the_readme_works(tmp_path: Path) -> None:
     swarm = Path(sys.executable).with_name("swarm")
     config = str(REPOSITORY / "configs" / "quickstart.yaml")
     command = [str(swarm), "fit", "--config", config, "--model.objective", "my_module.Brevity", *SMALL]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"\r" not in done.stdout + done.stderr, "a log in a file has plain lines"
     assert (tmp_path / "runs" / "quickstart" / "version_0" / "summary.json").is_file()
 
 

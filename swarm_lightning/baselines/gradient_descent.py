@@ -95,7 +95,7 @@ class GradientDescent:
                 read = [answers[place] for place in batch_of(step, len(answers), BATCH_SIZE, self.seed)]
                 with torch.enable_grad():
                     for part in self.parts(weights, read):
-                        part.backward()  # type: ignore[no-untyped-call]
+                        part.backward()
                 optimizer.step()
                 optimizer.zero_grad()
             yield weights.detach().clone()

@@ -64,6 +64,6 @@ def descent_on(resident: ProductModel, answers: Sequence[RightAnswer], seed: int
         return guide_losses(resident.model, some)
 
     def rows(answer: RightAnswer) -> list[int]:
-        return [len(row.input_ids) for row in answer.choices]
+        return [len(ids) for ids in {row.input_ids[:-1] for row in answer.choices}]
 
     return GradientDescent(answers, losses, lambda answer: 1, rows, LEARNING_RATE, seed)

@@ -57,7 +57,7 @@ def figure_with(rows: Sequence[TableRow], title: str) -> Any:
     reference = reference_of(shown)
     if reference is not None and reference.test is not None:
         axes.axvline(reference.test, color="tab:red", linewidth=0.7, linestyle=":")
-    axes.set_yticks(list(heights), [row.title for row in shown])
+    axes.set_yticks(list(heights), [row.signed for row in shown])
     axes.set_xlabel("utility, higher is better")
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title.replace("$", r"\$"), fontsize=11)  # no mathematics in the name of a task

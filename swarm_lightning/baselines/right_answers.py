@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.data.examples import Example
@@ -89,17 +88,29 @@ def right_answers(objective: Objective, examples: Sequence[Example], engine: Eng
 def logarithms_of(model: "PreTrainedModel", rows: Sequence[TokenExample]) -> Tensor:
     """Return the log-probability of what has labels in every row, in nats [R] float32.
 
+    What the model reads of a row is all but its last token; rows that agree in it, as the letters of choices behind one
+    prompt do, are read once.
+
     Args:
         model: The resident model, with what it carries; gradients reach that.
         rows: R rows; they share one forward pass.
     """
-    ordered = sorted(range(len(rows)), key=lambda place: -len(rows[place].input_ids))
-    batch = pad([rows[place] for place in ordered], None, 0)[0]  # no attention is paid to what fills rows
-    ids, attention, labels = (batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels"))
-    logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1].float()
-    wanted = labels[:, 1:].to(logits.device)
-    losses = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none")
-    return -losses.view_as(wanted).sum(dim=1)[torch.tensor(ordered).argsort().to(logits.device)]
+    read = {row.input_ids[:-1]: TokenExample(row.input_ids[:-1], row.labels[:-1]) for row in rows}
+    ordered = sorted(read, key=lambda ids: -len(ids))
+    places = {ids: place for place, ids in enumerate(ordered)}
+    batch = pad([read[ids] for ids in ordered], None, 0)[0]  # no attention is paid to what fills rows
+    device = model.device
+    attention = batch["attention_mask"].to(device)
+    logits = model(input_ids=batch["input_ids"].to(device), attention_mask=attention, use_cache=False).logits
+    wanted = [  # the logits at a place say what comes next
+        (row, places[one.input_ids[:-1]], column - 1, label)
+        for row, one in enumerate(rows)
+        for column, label in enumerate(one.labels)
+        if label != IGNORED
+    ]
+    owners, lines, columns, labels = torch.tensor(wanted, device=logits.device).T
+    found = logits[lines, columns].float().log_softmax(dim=-1).gather(1, labels[:, None])[:, 0]
+    return found.new_zeros(len(rows)).index_add(0, owners, found)
 
 
 def guide_losses(model: "PreTrainedModel", answers: Sequence[RightAnswer]) -> Tensor:

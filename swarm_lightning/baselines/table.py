@@ -40,6 +40,7 @@ class TableRow:
         adapters: Folders of the adapters or full checkpoints, from that of the comparison.
         absent: Why there is no such row.
         sign: `†` where it is trained with gradients, `‡` where it is no single model; empty for all others.
+        sign_means: The same in words.
     """
 
     method: str
@@ -60,6 +61,7 @@ class TableRow:
     adapters: str = ""
     absent: str = ""
     sign: str = ""
+    sign_means: str = ""
 
     @property
     def signed(self) -> str:
@@ -97,9 +99,12 @@ def make_rows(
     means = [runs.mean(dim=0) for runs in drawn]
     rows = []
     for name, method in methods.items():
+        sign = SIGNS.get(name, "")
         if name not in present:
             if name in absent:
-                rows.append(TableRow(name, method.title, absent=absent[name], sign=SIGNS.get(name, "")))
+                rows.append(
+                    TableRow(name, method.title, absent=absent[name], sign=sign, sign_means=LEGEND.get(sign, ""))
+                )
             continue
         runs, place = results[name], present.index(name)
         numbers: dict[str, float | bool | None] = {}
@@ -123,7 +128,8 @@ def make_rows(
                 seconds=_mean(runs, "seconds"),
                 detail=_detail(runs),
                 adapters=" ".join(run.adapter for run in runs if run.adapter is not None),
-                sign=SIGNS.get(name, ""),
+                sign=sign,
+                sign_means=LEGEND.get(sign, ""),
                 **numbers,  # type: ignore[arg-type]
             )
         )

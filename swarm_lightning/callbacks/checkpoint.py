@@ -89,9 +89,9 @@ class SwarmCheckpoint(ModelCheckpoint):
             pl_module.journal.clear()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save where the search ended, if that is between two checkpoints."""
+        """Save where the search ended, if that is between two checkpoints, or it has done no iteration."""
         assert isinstance(pl_module, ModelSwarm)
-        if trainer.global_step % self.every_n_iterations:
+        if trainer.global_step % self.every_n_iterations or pl_module.particle_swarm.chosen and not trainer.global_step:
             self._save_now(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import lightning as L
 
+from swarm_lightning.callbacks.logged_result import check_takes_artifacts, log_folder
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
+from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -22,7 +24,11 @@ class ExportBest(L.Callback):
     """Writes the best found expert to `best_expert/`, and chosen personal bests to `particle_<i>/`."""
 
     def __init__(
-        self, particles: Sequence[int] = (), max_shard_size: str = SHARD, export_rank: int | None = None
+        self,
+        particles: Sequence[int] = (),
+        max_shard_size: str = SHARD,
+        export_rank: int | None = None,
+        log_artifact: bool = False,
     ) -> None:
         """Choose what is exported beside the best found expert.
 
@@ -31,6 +37,7 @@ class ExportBest(L.Callback):
             max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
             export_rank: Rank that sums of products (model.coefficients) are cut to, by truncated SVD; null for what
                 they take: the rank of all experts with a part together.
+            log_artifact: Whether the best found expert goes to Weights & Biases or MLflow as well, as an artifact.
 
         Raises:
             InputError: If the size can't be read.
@@ -42,20 +49,23 @@ class ExportBest(L.Callback):
         self.particles = list(particles)
         self.max_shard_size = max_shard_size
         self.export_rank = export_rank
+        self.log_artifact = log_artifact
         # Whether it says where the best found expert lies.
         self.tells = True
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Refuse particles that do not exist, and a rank that can't be exported with, before the search.
+        """Refuse particles that do not exist, a rank that can't be exported with, and artifacts that nobody takes.
 
         Raises:
-            InputError: If a particle or the rank is out of range, or there are no products to cut.
+            InputError: If a particle or the rank is out of range, there are no products to cut, or no logger keeps
+                artifacts.
         """
         assert isinstance(pl_module, ModelSwarm)
         pl_module.check_rank(self.export_rank)
         for particle in self.particles:
-            moves = pl_module.particle_swarm.moves_particles
-            check_particle(particle, pl_module.settings.particles if moves else 0)
+            check_particle(particle, pl_module.exportable)
+        if self.log_artifact:
+            check_takes_artifacts(trainer.loggers)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export when the search has ended, or had: Lightning calls no `on_train_end` where nothing is left to do."""
@@ -79,6 +89,9 @@ class ExportBest(L.Callback):
                 rank=rank,
                 utility_of_cut=cut.get(particle),
             )
+            make_testable(path, pl_module, folder, particle)
+        if self.log_artifact:
+            log_folder(trainer.loggers, path)
         if rank is not None:
             say(f"Cut to rank {rank}: utility on validation {whole:.4f} before, {cut[None]:.4f} after.")
         if self.tells:

@@ -112,7 +112,7 @@ class ContinueMetrics(L.Callback):
         """Take up what `state_dict` returned."""
         self._rows = state_dict["rows"]
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Drop what the search is about to log again."""
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Drop what the search is about to log again, be it only its result."""
         if self._writer is not None:
             self._writer.keep(self._rows)

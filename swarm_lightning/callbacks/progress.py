@@ -4,6 +4,7 @@ There is one bar or one line for the iterations of the search, instead of Lightn
 below it or between them how far the running evaluation is: with a large model it takes minutes.
 """
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -23,6 +24,8 @@ from swarm_lightning.shown import say
 
 # What a stage of Lightning is called, where its own word is another one.
 STAGES = {"validate": "validation", "predict": "prompts"}
+WIDE = 100  # columns; with fewer there is no room for a bar beside its numbers
+NARROW = "{n_fmt}/{total_fmt}{postfix}"
 BAR_AFTER = 2.0  # seconds; a shorter evaluation gets no bar of its own
 
 
@@ -81,7 +84,7 @@ class SwarmProgress(ProgressBar):
         if on_a_terminal():
             self._bar = tqdm(
                 total=self._total, initial=done, desc="search", unit="iteration", file=sys.stdout,
-                disable=not self._enabled, dynamic_ncols=True,
+                disable=not self._enabled, **width_of_a_bar(),
             )  # fmt: skip
         if begun:
             return
@@ -202,7 +205,7 @@ class EvaluationProgress:
                 return
             self._bar = tqdm(
                 total=standing.due, initial=standing.known, desc=self.what, unit="example", file=sys.stdout,
-                leave=False, dynamic_ncols=True,
+                leave=False, **width_of_a_bar(),
             )  # fmt: skip
         self._bar.total = standing.due
         if standing.tokens:
@@ -233,6 +236,20 @@ def course(standing: Standing, seconds: float) -> str:
     elif new:
         parts.append(f"{duration(seconds / new * (standing.due - standing.done))} left")
     return ", ".join(parts)
+
+
+def width_of_a_bar() -> dict[str, Any]:
+    """Return the settings of a bar that reads at the terminal's width: a narrow one shows numbers, and no bar.
+
+    A terminal that says it has no columns, as some of containers do, is taken for a narrow one of 80.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):  # no device of its own, as in a notebook
+        return {"dynamic_ncols": True}
+    if columns == 0:
+        return {"ncols": 80, "bar_format": NARROW}
+    return {"dynamic_ncols": True, "bar_format": NARROW if columns < WIDE else None}
 
 
 def on_a_terminal() -> bool:

@@ -5,6 +5,7 @@ killed still says `running`; `runs/run_record.py` tells the two apart.
 """
 
 import json
+import os
 import platform
 import shlex
 import socket
@@ -112,6 +113,7 @@ def _facts(trainer: L.Trainer, module: ModelSwarm) -> dict[str, Any]:
     return {
         "command": shlex.join(["swarm", *sys.argv[1:]]),
         "versions": {"swarm-lightning": __version__, "python": platform.python_version(), **_versions()},
+        "started_in": os.getcwd(),  # what relative paths in its config mean
         "host": socket.gethostname(),
         "device": str(trainer.strategy.root_device),
         "ranks": trainer.world_size,

@@ -1,7 +1,7 @@
 """Says in the end what came out: a table on the screen and files in the run folder.
 
-After `fit`: `summary.json`. After `validate` and `test`: a CSV with one row per expert or ensemble. The test split is
-scored here for the first time, never while the search is going on.
+After `fit`: `summary.json`, and the same for the loggers. After `validate` and `test`: a CSV with one row per expert or
+ensemble. The test split is scored here for the first time, never while the search is going on.
 """
 
 import csv
@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.table import Table
 
+from swarm_lightning.callbacks.logged_result import log_result
 from swarm_lightning.callbacks.patience import StopOnPlateau
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
@@ -42,6 +43,7 @@ class Summary(L.Callback):
             return
         folder = _made(Path(trainer.default_root_dir))
         write_whole(folder / SUMMARY, json.dumps(result.to_dict(), indent=2) + "\n")
+        log_result(trainer.loggers, result)
         most = pl_module.particle_swarm.most_steps
         _print_result(result, folder, why_it_ended(trainer, result.iterations, most))
 

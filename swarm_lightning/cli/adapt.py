@@ -5,25 +5,24 @@ products, its scaled sums, greedy soup), then an evolution strategy from the bes
 candidates on the validation split. Every setting of `swarm fit` can be given behind it, and wins over the recipe.
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
 from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, Summary, SwarmCheckpoint, Verdict
-from swarm_lightning.callbacks.export import BEST_EXPERT
 from swarm_lightning.cli.command import COMMON, OTHER_COMMANDS, SwarmCLI
+from swarm_lightning.cli.found import Found
+from swarm_lightning.cli.plain_parser import PlainParser
+from swarm_lightning.cli.search import objective_named
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.runs.run_folder import CONFIG, find_checkpoint, next_run_folder, run_folder_of
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.results import SearchResult
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 
 ROOT = "runs/adapt"
@@ -49,11 +48,6 @@ class AdaptCLI(SwarmCLI):
     def further_callbacks(self) -> list[Callback]:
         """Return those of `swarm fit`, and the verdict."""
         return [*super().further_callbacks(), Verdict()]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[:1].upper()}{message[1:]}.\nFor all settings see: swarm adapt --help")
 
 
 def run_adapt(arguments: Sequence[str]) -> None:
@@ -103,12 +97,11 @@ def fit_arguments(arguments: Sequence[str]) -> list[str]:
     return ["fit", *RECIPE, *limits, *asking, *others]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> PlainParser:
+    parser = PlainParser(
         "swarm adapt",
         usage=USAGE,
         description=OTHER_COMMANDS["adapt"] + " It is `swarm fit` with a fixed recipe: see there for further settings.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--budget", type=int, help="(model, example) pairs that may be asked, the test split not counted"
@@ -122,47 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@dataclass(frozen=True)
-class Adapted:
-    """What an adaptation has brought.
-
-    Attributes:
-        summary: The result: best expert and found adapter on validation and test, the gain, what it cost.
-        verdict: The same in words, and what would likely give more.
-        best: Folder of the adapter.
-        search: The search, whose parts can be used further.
-    """
-
-    summary: SearchResult
-    verdict: tuple[str, ...]
-    best: Path
-    search: ModelSwarm = field(repr=False)
-
-    def export(self, folder: str | Path) -> Path:
-        """Write the adapter to a folder of your own.
-
-        Args:
-            folder: A new one.
-
-        Returns:
-            The folder.
-
-        Raises:
-            InputError: If it exists or can't be written.
-        """
-        return self.search.export(Path(folder), test=self.summary.test)
-
-
 def adapt(
     base: str,
     experts: str | list[str],
     data: str | SwarmData,
     budget: int | None = None,
     minutes: float | None = None,
-    objective: Objective | None = None,
+    objective: Objective | str | None = None,
     folder: str | Path = ROOT,
     **settings: Any,
-) -> Adapted:
+) -> Found:
     """Make one better adapter of the experts within a budget, as `swarm adapt` does.
 
     Args:
@@ -171,7 +133,7 @@ def adapt(
         data: A dataset as `SwarmData` takes it, or that.
         budget: (model, example) pairs that may be asked, the test split not counted.
         minutes: About how long it may take, instead of the budget or beside it.
-        objective: What to ask; None for what fits the data.
+        objective: What to ask: an objective, or the name of one for its default settings; None for what fits the data.
         folder: The run gets a folder of its own in here.
         **settings: Further ones of `ModelSwarm`.
 
@@ -188,7 +150,7 @@ def adapt(
     search = ModelSwarm(
         base,
         experts=experts,
-        objective=objective,
+        objective=objective_named(objective) if isinstance(objective, str) else objective,
         **{"coefficients": "module", "guide": "smooth", "optimizer": strategy, **settings},
     )
     verdict, run = Verdict(), next_run_folder(folder)
@@ -198,4 +160,4 @@ def adapt(
         enable_model_summary=False, enable_progress_bar=False, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(search, SwarmData(data) if isinstance(data, str) else data)
-    return Adapted(search.result(search.held_back), tuple(verdict.sentences), run / BEST_EXPERT, search)
+    return Found(Path(run), search, tuple(verdict.sentences))

@@ -14,7 +14,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.runs.run_folder import CONFIG
 
 PARTS = ("seed_everything", "model", "data", "restart")  # of a config: what makes a search this one
-FREE = ("model.engine",)
+FREE = ("model.engine", "model.log_particles")
 
 
 def other_settings(folder: Path, present: str) -> list[str]:

@@ -4,6 +4,7 @@ One config file describes a search; every key can be overridden by a flag. A run
 `trainer.default_root_dir`, and `--ckpt_path last` goes on in the newest one.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from swarm_lightning.callbacks import (
 )
 from swarm_lightning.cli.begun import other_settings
 from swarm_lightning.cli.compare import comparison_folder
-from swarm_lightning.cli.loggers import RememberLoggers, go_on, placed
+from swarm_lightning.cli.loggers import RememberLoggers, go_on, names_a_logger, placed
 from swarm_lightning.cli.parser import SwarmParser
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.cli.trainer import SwarmTrainer
@@ -158,6 +159,8 @@ class SwarmCLI(CommandLine):
         settings = self.settings_given
         folder, settings.ckpt_path = self.ranks.first((folder, settings.get("ckpt_path")))
         settings.trainer.default_root_dir = folder
+        if self.config.subcommand != "fit" and not names_a_logger(sys.argv[1:] if args is None else args):
+            settings.trainer.logger = None  # the search has logged its scores: no other command begins a run of its own
         settings.trainer.logger = placed(settings.trainer.logger, folder)
         if settings.ckpt_path is not None:
             go_on(settings.trainer.logger, folder)

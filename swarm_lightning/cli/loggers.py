@@ -48,6 +48,19 @@ def placed(value: Any, folder: str) -> Any:
     return value
 
 
+def names_a_logger(arguments: Any) -> bool:
+    """Tell whether a command line asks for a logger itself, and not only by the config of a search.
+
+    Args:
+        arguments: Words of the command line; anything else names none.
+
+    >>> names_a_logger(["test", "runs/version_0", "--trainer.logger=CSVLogger"])
+    True
+    """
+    words = arguments if isinstance(arguments, list | tuple) else ()
+    return any(str(word).startswith("--trainer.logger") for word in words)
+
+
 def go_on(settings: Any, folder: str) -> None:
     """Let loggers go on where those of the run in a folder have ended, unless the user says where they write to.
 

@@ -3,6 +3,7 @@
 Everything else is handed on to `running.py`, whose libraries take seconds to load.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except InputError as error:
             print(for_terminal(f"swarm: {error}", "\n\t", sys.stderr), file=sys.stderr)
             raise SystemExit(2) from error
+        if not sys.stderr.isatty():  # in a file, the bars of models that are loaded are one endless line
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         from swarm_lightning.cli.running import run
 
         run(words)

@@ -2,18 +2,28 @@
 
 `swarm test RUN` and `swarm fit --resume RUN` need nothing else.
 
-The folder holds the config that the run was started with and its checkpoint. Settings beside it override it.
+The folder holds the config that the run was started with and its checkpoint. Settings beside it override it. What is a
+relative path in it and is not here is taken from the folder in which the run was started.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.mixture_export import MIXTURE_FILE
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
+from swarm_lightning.runs.run_record import read_record
 
 TAKE_A_RUN = ("validate", "test", "predict", "export")
 RESUME = "--resume"
+PATHS = ("model.base", "model.experts", "data.dataset", "data.test_dataset")  # settings that may be relative paths
+TO_RESUME = f"fit {RESUME}"
 JSON = "--json"
+GRAPH = "graph.json"  # of an exported system; its writer needs torch, which would take seconds to load here
 
 
 def with_run(words: Sequence[str]) -> list[str]:
@@ -35,15 +45,26 @@ def with_run(words: Sequence[str]) -> list[str]:
     if words[:1] == ["fit"]:
         for place, word in enumerate(words):
             if word == RESUME and place + 1 < len(words):
-                return ["fit", *_run(words[place + 1], "fit --resume"), *words[1:place], *words[place + 2 :]]
+                return ["fit", *_run(words[place + 1], TO_RESUME), *words[1:place], *words[place + 2 :]]
             if word == RESUME:
                 raise InputError("Expected a run folder behind --resume, but got none. `swarm runs` lists the runs.")
             if word.startswith(f"{RESUME}="):
                 source = word.removeprefix(f"{RESUME}=")
-                return ["fit", *_run(source, "fit --resume"), *words[1:place], *words[place + 1 :]]
+                return ["fit", *_run(source, TO_RESUME), *words[1:place], *words[place + 1 :]]
+    if names_a_system(words):
+        return words
     if words and words[0] in TAKE_A_RUN and len(words) > 1 and not words[1].startswith("-"):
         return [words[0], *_run(words[1], words[0]), *words[2:]]
     return words
+
+
+def names_a_system(words: Sequence[str]) -> bool:
+    """Tell whether a command is `swarm predict` with the folder of an exported system of models.
+
+    Args:
+        words: Of the command line, without the program's name.
+    """
+    return words[:1] == ["predict"] and len(words) > 1 and (Path(words[1]).expanduser() / GRAPH).is_file()
 
 
 def with_json(words: Sequence[str]) -> list[str]:
@@ -65,8 +86,13 @@ def with_json(words: Sequence[str]) -> list[str]:
 def _run(source: str, command: str) -> list[str]:
     path = Path(source).expanduser()
     folder = run_folder_of(path) if path.is_file() else path
+    if command == TO_RESUME and (folder / MIXTURE_FILE).is_file():
+        raise InputError(
+            f"Expected a run folder for 'swarm {command}', but {source!r} holds an exported mixture, which no search "
+            "goes on from. Name the folder of the run that it comes from."
+        )
     if (folder / CONFIG).is_file():
-        return ["--config", str(folder / CONFIG), "--ckpt_path", str(path)]
+        return ["--config", str(folder / CONFIG), *_paths(folder), "--ckpt_path", str(path)]
     runs = sorted(entry.name for entry in path.iterdir() if VERSION.fullmatch(entry.name)) if path.is_dir() else []
     if runs:
         what = f"it holds the runs {', '.join(runs[-5:])}. Name one of them."
@@ -78,3 +104,32 @@ def _run(source: str, command: str) -> list[str]:
         f"Expected a run folder (with {CONFIG} and {CHECKPOINTS}/) or its checkpoint for 'swarm {command}', but at "
         f"{source!r} {what}"
     )
+
+
+def _paths(folder: Path) -> list[str]:
+    """Return flags for relative paths in a run's config that are not here, but where the run was started."""
+    try:
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []  # what is wrong with it is the parser's to say
+    started_in = read_record(folder).get("started_in")
+    if not isinstance(started_in, str) or not isinstance(config, dict):
+        return []
+    flags = []
+    for key in PATHS:
+        section, _, name = key.partition(".")
+        given = (config.get(section) or {}).get(name)
+        found = _found_there(given, Path(started_in))
+        if found != given:
+            flags += [f"--{key}", found if isinstance(found, str) else json.dumps(found)]
+    return flags
+
+
+def _found_there(value: Any, place: Path) -> Any:
+    if isinstance(value, list):
+        return [_found_there(entry, place) for entry in value]
+    if isinstance(value, dict):
+        return {name: _found_there(entry, place) for name, entry in value.items()}
+    if not isinstance(value, str) or Path(value).expanduser().exists() or not (place / value).exists():
+        return value
+    return str(place / value)

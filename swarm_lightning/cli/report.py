@@ -1,9 +1,9 @@
 """`swarm report`: one self-contained page of a run, or of several side by side, from the files in their folders."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.report.page import PAGE, write_figures, write_page
 from swarm_lightning.report.run import open_run
 from swarm_lightning.shown import say
@@ -21,7 +21,7 @@ def report(arguments: Sequence[str]) -> None:
         InputError: If a folder is no run, or the library that draws is not installed.
         StorageError: If the page can't be written.
     """
-    parser = argparse.ArgumentParser("swarm report", description=DESCRIPTION, allow_abbrev=False)
+    parser = PlainParser("swarm report", description=DESCRIPTION)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a fit, a comparison or a sweep")
     parser.add_argument("--out", help=f"the page; {PAGE} in the first run folder if it is left out")
     parser.add_argument("--figures", help="folder for every figure as SVG and PNG, and its numbers as CSV")

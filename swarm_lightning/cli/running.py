@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.cli.command import COMMON, SwarmCLI
+from swarm_lightning.cli.named_run import names_a_system
 from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation import interruption
@@ -57,6 +58,11 @@ def run(arguments: Sequence[str]) -> None:
             from swarm_lightning.cli.experts import make_experts
 
             make_experts(arguments[1:])
+            return
+        if names_a_system(arguments):
+            from swarm_lightning.cli.answer import answer
+
+            answer(arguments[1:])
             return
         if arguments[:1] == ["report"]:
             from swarm_lightning.cli.report import report

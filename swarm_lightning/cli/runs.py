@@ -1,14 +1,13 @@
 """`swarm runs`: lists the runs below a folder, or ranks the particles of one run."""
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
+from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
 from swarm_lightning.shown import cell, say
@@ -28,7 +27,7 @@ def show_runs(words: Sequence[str]) -> None:
     Raises:
         InputError: If there are no runs, or what is said can't be understood.
     """
-    parser = _Parser("swarm runs", description=DESCRIPTION, allow_abbrev=False)
+    parser = PlainParser("swarm runs", description=DESCRIPTION)
     parser.add_argument(
         "folder", nargs="?", default=ROOT, type=Path, help=f"A folder with runs below it, or a run; {ROOT} if left out."
     )
@@ -43,11 +42,6 @@ def show_runs(words: Sequence[str]) -> None:
     if not runs:
         raise InputError(f"Expected runs below {str(folder)!r}, but there are none. `swarm fit` makes them.")
     console.print(_table(runs, time.time()))
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}\nFor all settings see: {self.prog} --help")
 
 
 def _table(runs: Sequence[Run], now: float) -> Table:

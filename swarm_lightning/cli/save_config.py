@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning as L
 import yaml
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import MLFlowLogger
 
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import CONFIG
@@ -25,4 +26,6 @@ class SaveConfig(SaveConfigCallback):
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
         for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(text))
+            # MLflow takes no value anew, and a search may go on with more iterations: those it began with stay.
+            if not (isinstance(logger, MLFlowLogger) and logger.experiment.get_run(logger.run_id).data.params):
+                logger.log_hyperparams(yaml.safe_load(text))

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from swarm_lightning.callbacks import FirstLook
 from swarm_lightning.cli.command import SwarmCLI
+from swarm_lightning.cli.sweep_table import show
 from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
 from swarm_lightning.cli.user_code import told_as_input
 from swarm_lightning.doors.lightning import runs_several_processes
@@ -185,7 +186,8 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         )
     else:
         told = outcome(rows, study.space, number, first, spell=lambda value: written_out(str(value)))
-        for line in ("", *told.split("\n"), ""):
+        show(rows, study.space)
+        for line in ("", *told.replace("**", "").split("\n"), ""):
             say(line)
         if row.here:
             say(f"Best expert: {study.folder / BEST_EXPERT}")

@@ -13,6 +13,8 @@ from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
+from swarm_lightning.experts.hub import check_name, push_folder
+from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch
 from swarm_lightning.shown import say
@@ -99,6 +101,8 @@ class SwarmTrainer(L.Trainer):
         output: str | None = None,
         max_shard_size: str = SHARD,
         export_rank: int | None = None,
+        push_to_hub: str | None = None,
+        public: bool = False,
     ) -> None:
         """Write an expert of a checkpoint: a PEFT adapter folder, or a full checkpoint, as the experts are.
 
@@ -111,21 +115,43 @@ class SwarmTrainer(L.Trainer):
             max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
             export_rank: Rank that a sum of products (model.coefficients) is cut to, by truncated SVD; null for what it
                 takes. The card says how much of each layer is lost.
+            push_to_hub: Repository of the Hugging Face hub, owner/name, that it is uploaded to; what the run folder
+                holds of it already is uploaded as it is. A new repository is private.
+            public: Whether a new repository is public.
         """
         assert isinstance(model, ModelSwarm)
         if not self.is_global_zero:
             return
+        if push_to_hub is not None:
+            check_name(push_to_hub)
+        name = "best_expert" if particle is None else f"particle_{particle}"
+        folder = Path(output) if output is not None else Path(self.default_root_dir) / name
+        if push_to_hub is None or output is not None or not folder.exists():
+            self._export(model, ckpt_path, datamodule, particle, folder, max_shard_size, export_rank)
+        if push_to_hub is not None:
+            say(f"Pushed: {folder} to {push_folder(folder, push_to_hub, public)}")
+
+    def _export(
+        self,
+        model: ModelSwarm,
+        ckpt_path: str,
+        datamodule: L.LightningDataModule | None,
+        particle: int | None,
+        folder: Path,
+        max_shard_size: str,
+        rank: int | None,
+    ) -> None:
         model.trainer = self
         if datamodule is not None:
             datamodule.prepare_data()
             self.datamodule = datamodule
         checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
         model.restore(checkpoint)
-        name = "best_expert" if particle is None else f"particle_{particle}"
-        folder = Path(output) if output is not None else Path(self.default_root_dir) / name
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        say(f"Exported: {model.export(folder, particle, max_shard_size=max_shard_size, rank=export_rank)}")
+        exported = model.export(folder, particle, max_shard_size=max_shard_size, rank=rank)
+        make_testable(exported, model, Path(self.default_root_dir), particle)
+        say(f"Exported: {exported}")
 
     def compare(
         self,

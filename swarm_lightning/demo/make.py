@@ -1,4 +1,6 @@
-"""Make the demo world: tasks, tokenizer, pretrained model and experts. What stands in `harness/` is written by hand.
+"""Make the demo world: tasks, tokenizer, pretrained model, experts, and models of other kinds.
+
+What stands in `harness/` is written by hand.
 
     python -m swarm_lightning.demo.make --out FOLDER
 
@@ -20,6 +22,7 @@ from swarm_lightning.demo import BASE_NAME, SEED, TASK_NAMES, WORLD
 from swarm_lightning.demo.curricula import LESSONS, Lessons, all_words, corpus, study, training_questions
 from swarm_lightning.demo.experts import ExpertSettings, make_expert
 from swarm_lightning.demo.grammar import DEMO, Grammar
+from swarm_lightning.demo.other_models import MODELS, ModelSettings, make_model
 from swarm_lightning.demo.pretrain import PretrainSettings, pretrain
 from swarm_lightning.demo.questions import make_task
 from swarm_lightning.demo.tokenizer import save_tokenizer, train_tokenizer
@@ -35,6 +38,7 @@ class WorldSettings:
         lessons: Name of an expert -> what it studies.
         seed: Of everything that is drawn.
         grammar: The words.
+        models: Name of a model with an architecture and a vocabulary of its own -> what it is and studies.
         base_name: What the adapters call their base.
     """
 
@@ -43,6 +47,7 @@ class WorldSettings:
     lessons: dict[str, Lessons] = field(default_factory=lambda: dict(LESSONS))
     seed: int = SEED
     grammar: Grammar = DEMO
+    models: dict[str, ModelSettings] = field(default_factory=lambda: dict(MODELS))
     base_name: str = BASE_NAME
 
 
@@ -68,7 +73,7 @@ def make_world(folder: Path, settings: WorldSettings) -> None:
     """Run the whole recipe.
 
     Args:
-        folder: Gets `base/`, `experts/` and `tasks/`.
+        folder: Gets `base/`, `experts/`, `models/` and `tasks/`.
         settings: Sizes, lengths and the seed.
     """
     started = time.perf_counter()
@@ -81,7 +86,8 @@ def make_world(folder: Path, settings: WorldSettings) -> None:
     report(f"{len(TASK_NAMES)} tasks")
     documents = islice(corpus(settings.pretrain.mixture, 0, grammar), 20_000)
     texts = [document.prompt + document.reply for document in documents]
-    tokenizer = train_tokenizer(texts + 2 * all_words(settings.seed, grammar))
+    texts += 2 * all_words(settings.seed, grammar)
+    tokenizer = train_tokenizer(texts)
     model = pretrain(settings.pretrain, tokenizer, settings.seed, grammar)
     model.save_pretrained(folder / "base")
     save_tokenizer(tokenizer, folder / "base")
@@ -92,6 +98,9 @@ def make_world(folder: Path, settings: WorldSettings) -> None:
         place = folder / "experts" / name
         make_expert(model, tokenizer, read, lessons, settings.expert, settings.seed, place, settings.base_name)
         report(f"expert {name}")
+    for name, other in settings.models.items():
+        made = make_model(other, questions, texts, settings.seed, folder / "models" / name)
+        report(f"{type(made).__name__} {name} with {made.num_parameters():,} weights")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -112,7 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.out.exists() and any(chosen.out.iterdir()):
         if not chosen.overwrite:
             parser.error(f"Expected an empty or new folder, but '{chosen.out}' holds files. Add --overwrite.")
-        for part in ("base", "experts", "tasks"):
+        for part in ("base", "experts", "models", "tasks"):
             shutil.rmtree(chosen.out / part, ignore_errors=True)
     torch.set_num_threads(chosen.threads)
     make_world(chosen.out, WorldSettings(seed=chosen.seed))

@@ -1,8 +1,11 @@
-"""Pretraining of the demo world's language model, from random weights, on generated text."""
+"""Pretraining of the demo world's language model on generated text, from random weights or those of another model."""
 
+import itertools
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,6 +33,8 @@ class PretrainSettings:
         batch_size: Documents per step.
         learning_rate: Largest value of the one-cycle schedule.
         mixture: Shares of the sources of text, see `corpus`.
+        start: Folder of a model of this size with its tokenizer, whose weights it begins with; None for random ones.
+            See `take_over`.
     """
 
     hidden_size: int = 128
@@ -57,6 +62,7 @@ class PretrainSettings:
             "kinds": 0.02,
         }
     )
+    start: Path | None = None
 
 
 def pad_documents(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> dict[str, Tensor]:
@@ -123,10 +129,37 @@ def train(
     return loss.item()
 
 
+@torch.no_grad()
+def take_over(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, start: Path, seed: int) -> None:
+    """Give a model the weights of another one, whose words may be others.
+
+    Tokens that both know keep their embedding. Every other one gets that of some token that only the old model knows,
+    drawn without regard to meaning: how to read a question is taken over, and what the words mean is not.
+
+    Args:
+        model: The model, changed in place.
+        tokenizer: Its tokenizer.
+        start: Folder of the other model with its tokenizer; of the same shape but for the vocabulary.
+        seed: Seed of the draw.
+    """
+    old = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+    old_words = PreTrainedTokenizerFast.from_pretrained(start).get_vocab()
+    words = tokenizer.get_vocab()
+    left = sorted(set(old_words) - set(words))
+    generator = random.Random(f"take over {seed}")
+    generator.shuffle(left)
+    drawn = itertools.cycle(left)
+    places = [old_words[word if word in old_words else next(drawn)] for word in sorted(words, key=words.__getitem__)]
+    weights = old.state_dict()
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):  # one and the same, under both names
+        weights[name] = weights[name][places]
+    model.load_state_dict(weights)
+
+
 def pretrain(
     settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, seed: int, grammar: Grammar = DEMO
 ) -> LlamaForCausalLM:
-    """Train the language model from random weights.
+    """Train the language model, from random weights where nothing else is set.
 
     Args:
         settings: Size and length.
@@ -153,6 +186,8 @@ def pretrain(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    if settings.start is not None:
+        take_over(model, tokenizer, settings.start, seed)
     documents = corpus(settings.mixture, seed, grammar)
 
     def batches() -> Iterator[dict[str, Tensor]]:

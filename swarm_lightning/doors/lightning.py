@@ -155,3 +155,14 @@ class OwnCSVLogger(CSVLogger):
         if self._experiment is None:
             self._experiment = self.make_writer()
         return self._experiment  # type: ignore[return-value]
+
+
+def loops_of(trainer: L.Trainer) -> dict[str, Any]:
+    """Return what a checkpoint says of a trainer's loops: `test` and `predict` take up their own."""
+    loops = {
+        "fit_loop": trainer.fit_loop,
+        "validate_loop": trainer.validate_loop,
+        "test_loop": trainer.test_loop,
+        "predict_loop": trainer.predict_loop,
+    }
+    return {name: loop.state_dict() for name, loop in loops.items()}

@@ -120,7 +120,7 @@ class Message:
 
         def kept(count: int) -> Message:
             replies = [
-                reply if len(ids) <= count else CUT + tokenizer.decode(ids[len(ids) - count :]) if count else ""
+                reply if len(ids) <= count else f"{CUT}{tokenizer.decode(ids[len(ids) - count :])}" if count else ""
                 for reply, ids in zip(self.replies, tokens, strict=True)
             ]
             return replace(self, replies=tuple(replies))

@@ -21,6 +21,7 @@ from swarm_lightning.texts import read_text
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+CARD_FILE = "README.md"
 PICKLED_FILE = "adapter_model.bin"
 POINTER_START = b"version https://git-lfs"
 # A whole layer in an adapter's file. Matrices of LoRA and layers of `modules_to_save` are others.
@@ -54,8 +55,8 @@ def read_adapter(source: str, name: str | None = None) -> Adapter:
     """Read the two files of an adapter.
 
     Args:
-        source: An adapter's folder, or a hub id (`owner/name`), of which only the two files and the tokenizer are
-            fetched.
+        source: An adapter's folder, or a hub id (`owner/name`), of which only the two files, the card and the
+            tokenizer are fetched.
         name: What it is called; by its folder or hub id where absent.
 
     Raises:
@@ -64,7 +65,7 @@ def read_adapter(source: str, name: str | None = None) -> Adapter:
     folder = local_folder(source, "an adapter")
     name = name or (source if folder is None else name_of(folder))
     if folder is None:
-        folder = download(source, (CONFIG_FILE, WEIGHTS_FILE, *TOKENIZER_PARTS), "an adapter")
+        folder = download(source, (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *TOKENIZER_PARTS), "an adapter")
     config, tensors = _read_config(folder, source), _read_tensors(folder, source)
     copies = _copies(tensors)
     kept = _without_adapter_name({key: tensor for key, tensor in tensors.items() if key not in copies}, source)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from swarm_lightning.experts.adapters import CARD_FILE
 from swarm_lightning.experts.base_model import load_tokenizer
-from swarm_lightning.experts.export import CARD_FILE, new_folder
+from swarm_lightning.experts.export import new_folder
 from swarm_lightning.experts.sources import local_folder
 from swarm_lightning.vectors import Vector, windows
 

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.adapters import CONFIG_FILE, WEIGHTS_FILE
+from swarm_lightning.experts.adapters import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.files import whole_folder
-
-CARD_FILE = "README.md"
 
 
 def export_adapter(

@@ -7,13 +7,18 @@ escaped, so that it can only be read as text.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.experts.naming import name_of
+from swarm_lightning.experts.provenance import Provenance
 from swarm_lightning.experts.sources import HUB_ID
 from swarm_lightning.paths import DEMO_PREFIX
 from swarm_lightning.shown import in_markdown
 
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+METRICS = {"ExactMatch": "exact_match", "MultipleChoice": "accuracy"}  # in the hub's words
 MIXED = {
     "probabilities": "The probability of the next token is the mean of the experts', weighted by these numbers, of "
     "which those below 0 count as 0. Of different vocabularies, what is weighed is the text of tokens.",
@@ -86,6 +91,8 @@ class CardFacts:
         whole: Whether this is a full checkpoint and no adapter.
         cut: What was cut off to get a smaller rank; None where nothing was to be.
         mixture: What of the experts is mixed, where this is a mixture of models; None otherwise.
+        system: What each node of a system of models reads, a line each in the order in which they answer; else empty.
+        provenance: Where base and experts come from, and their licenses, as far as they say so.
     """
 
     name: str
@@ -109,6 +116,8 @@ class CardFacts:
     notes: Sequence[str] = ()
     cut: Cut | None = None
     mixture: str | None = None
+    system: Sequence[str] = ()
+    provenance: Provenance = Provenance()
 
 
 def render_card(facts: CardFacts) -> str:
@@ -119,6 +128,7 @@ def render_card(facts: CardFacts) -> str:
         _scores(facts),
         _cut(facts.cut),
         _settings(facts),
+        _licenses(facts.provenance, public_name(facts.base)),
         _loading(facts),
     ]
     return "\n".join(line for part in parts for line in part)
@@ -143,13 +153,53 @@ def public_name(source: str) -> str:
 def _front_matter(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
+    results = _eval_results(facts)
+    kind, library = (["merge"], "transformers") if facts.whole else (["lora", "peft"], "peft")
+    if facts.mixture or facts.system:
+        kind, library = ["mixture" if facts.mixture else "system"], "swarm-lightning"
     data = ModelCardData(
-        base_model=public_name(facts.base),
-        library_name="swarm-lightning" if facts.mixture else "transformers" if facts.whole else "peft",
+        base_model=facts.provenance.base or public_name(facts.base),
+        license=facts.provenance.license,
+        model_name=facts.name if results else None,
+        eval_results=results or None,
+        library_name=library,
         pipeline_tag="text-generation",
-        tags=[*(["mixture"] if facts.mixture else ["merge"] if facts.whole else ["lora", "peft"]), "swarm-lightning"],
+        tags=[*kind, "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _eval_results(facts: CardFacts) -> "list[EvalResult]":
+    """Return what the hub shows as results: the score on the split that was held back, and that on each task."""
+    from huggingface_hub import EvalResult
+
+    if facts.test is None or facts.test.found is None:
+        return []
+    objective = str(facts.objective.get("class", "utility"))
+    scores = {public_name(facts.task): facts.test.found}
+    scores |= {task: after for task, (_, after) in facts.test.tasks.items()}
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=name,
+            dataset_name=name,
+            dataset_split="test",
+            metric_type=METRICS.get(objective, "utility"),
+            metric_name=objective,
+            metric_value=round(score, 4),
+        )
+        for name, score in scores.items()
+    ]
+
+
+def _licenses(provenance: Provenance, base: str) -> list[str]:
+    """Say what base and experts state; what a merge of them may be used for is not ours to say."""
+    if provenance.base_license is None and not provenance.licenses:
+        return []
+    stated = {f"{base}, the base": provenance.base_license or "not stated", **provenance.licenses}
+    rows = (f"| {in_markdown(name)} | {in_markdown(license_)} |" for name, license_ in stated.items())
+    opening = "What the base states, and those experts that state one:"
+    return ["## Licenses", "", opening, "", *("| model | license |", "| --- | --- |"), *rows, ""]
 
 
 def _experts(facts: CardFacts) -> list[str]:
@@ -186,12 +236,15 @@ def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
     what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
     what = "A mixture of the models below, asked as" if facts.mixture else what
+    method = "Model Swarms ([arXiv:2410.11163](https://arxiv.org/abs/2410.11163))"
+    if facts.system:
+        what = "Models that answer together, on"
+        method = "Heterogeneous Swarms ([arXiv:2502.04510](https://arxiv.org/abs/2502.04510))"
     return [
         f"# {in_markdown(facts.name)}",
         "",
         f"{what} {in_markdown(public_name(facts.base))}: {in_markdown(facts.exported)}, searched{iterations} by "
-        "`swarm-lightning` from the experts below with Model Swarms "
-        "([arXiv:2410.11163](https://arxiv.org/abs/2410.11163)), without gradients.",
+        f"`swarm-lightning` from the experts below with {method}, without gradients.",
         "",
         f"- Task: {in_markdown(public_name(facts.task))}",
         f"- Seed: {'not recorded' if facts.seed is None else facts.seed}",
@@ -200,7 +253,22 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         *_experts(facts),
         "",
+        *_who_answers(facts.system),
         *(line for note in facts.notes for line in (in_markdown(note), "")),
+    ]
+
+
+def _who_answers(system: Sequence[str]) -> list[str]:
+    if not system:
+        return []
+    lines = (f"{place}. {in_markdown(line)}" for place, line in enumerate(system, start=1))
+    return [
+        "## Who answers whom",
+        "",
+        "In this order, each node with the expert that its model began as:",
+        "",
+        *lines,
+        "",
     ]
 
 
@@ -222,6 +290,7 @@ def _scores(facts: CardFacts) -> list[str]:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
     after = "this mixture" if facts.mixture else "this model" if facts.whole else "this adapter"
+    after = "this system" if facts.system else after
     return [
         "## Utility",
         "",
@@ -285,6 +354,18 @@ def _loading(facts: CardFacts) -> list[str]:
             "```",
             "",
             "`swarm.json` says where the experts lie; their weights are not in this folder.",
+            "",
+        ]
+    if facts.system:
+        return [
+            *opening,
+            "import swarm_lightning",
+            "",
+            f"system = swarm_lightning.load({name})",
+            'system.generate(["A prompt"], max_new_tokens=20)',
+            "```",
+            "",
+            "`graph.json` says who answers whom and what nodes are told, `graph.svg` shows it, `models` holds weights.",
             "",
         ]
     if facts.whole:

@@ -5,12 +5,14 @@ lm-evaluation-harness by HarnessTask. Of a question alone nobody can say how a r
 tokenizer is needed to see that, so it is found out before anything else is loaded.
 """
 
+import re
 from collections.abc import Sequence
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.harness_documents import SPEC
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.generation_settings import GenerationSettings
 from swarm_lightning.objectives.harness_task import HarnessTask
 from swarm_lightning.objectives.multi_task import MultiTask
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
@@ -21,19 +23,22 @@ HARNESS, CHOICES, ANSWER = "a task of the lm-evaluation-harness", "choices", "an
 FITTING: dict[str, type[Objective]] = {HARNESS: HarnessTask, CHOICES: MultipleChoice, ANSWER: ExactMatch}
 NEEDED = {"MultipleChoice": CHOICES, "ExactMatch": ANSWER}
 WITHOUT_ANSWERS = "RewardModel, JudgeRating, Safety, or a function of your own"
+LETTER = re.compile(r"[A-Za-z]")
+MOST_ROOM = 250  # tokens; whoever wants longer replies says so
 MOST_COLUMNS = 12  # a longer list helps nobody
 
 
 def fitting_objective(examples: Sequence[Example], where: str) -> Objective:
-    """Return the objective that fits what the examples have, with its default settings.
+    """Return the objective that fits what the examples have, with its default settings but for the room of replies.
 
     Args:
         examples: Of one dataset, or of several tasks; then every task gets its own.
         where: The dataset in words, for the message.
 
     Returns:
-        MultipleChoice where there are choices, ExactMatch where there are answers, HarnessTask for documents of the
-        lm-evaluation-harness, and MultiTask of these where there are several tasks.
+        MultipleChoice where there are choices, ExactMatch where there are answers, with room in its replies for the
+        longest of them, HarnessTask for documents of the lm-evaluation-harness, and MultiTask of these where there are
+        several tasks.
 
     Raises:
         InputError: If there is nothing to score a reply by.
@@ -86,7 +91,50 @@ def _made_for(examples: Sequence[Example], where: str) -> Objective:
             "columns answer (and choices), say which ones they are, as in --data.columns '{answer: my_answer}', or "
             f"name an objective that needs no answers, with --model.objective: {WITHOUT_ANSWERS}."
         )
+    if fitting is ExactMatch and (room := room_for([example.answer or "" for example in examples])) is not None:
+        return ExactMatch(max_new_tokens=room)
     return fitting()
+
+
+def room_for(answers: Sequence[str]) -> int | None:
+    """Return how many tokens a reply may have so that it can give the longest answer; None where the default is enough.
+
+    There is no tokenizer yet: three letters count as one token, and so does any other character but white space. A
+    quarter is added for what a reply says before the answer, and the sum is rounded up to tens.
+
+    Args:
+        answers: Gold answers.
+
+    >>> room_for(["Paris", "42"]), room_for(["The Treaty of Westphalia, which ended the Thirty Years' War in 1648"])
+    (None, 30)
+    """
+    longest = max((_tokens_of(answer) for answer in answers), default=0)
+    if longest <= GenerationSettings.max_new_tokens:
+        return None
+    return min(-(-5 * longest // 40) * 10, MOST_ROOM)
+
+
+def _tokens_of(answer: str) -> int:
+    letters = len(LETTER.findall(answer))
+    return -(-letters // 3) + len("".join(answer.split())) - letters
+
+
+def said_of_room(objective: Objective) -> str:
+    """Say in a sentence where a chosen objective lets replies be longer than by default; nothing elsewhere.
+
+    Args:
+        objective: What `fitting_objective` has returned.
+    """
+    tasks = objective.tasks if isinstance(objective, MultiTask) else {"": objective}
+    rooms = {
+        f" of {task}" if task else "": part.settings.max_new_tokens
+        for task, part in tasks.items()
+        if isinstance(part, ExactMatch) and part.settings.max_new_tokens != GenerationSettings.max_new_tokens
+    }
+    return "".join(
+        f" Replies{task} may have {room} tokens (max_new_tokens), as the longest answers want."
+        for task, room in rooms.items()
+    )
 
 
 def _fitting(examples: Sequence[Example]) -> type[Objective] | None:

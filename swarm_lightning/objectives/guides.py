@@ -129,9 +129,9 @@ class GoldLikelihood:
         """
         template = self.objective.template
         prompts = template.render_all(examples, tokenizer)
-        texts = map(gold_of, examples)
-        behind = [
-            (template.continued(prompt, text),) if text else () for prompt, text in zip(prompts, texts, strict=True)
+        behind: list[tuple[str, ...]] = [
+            (template.continued(prompt, text),) if text else ()
+            for prompt, text in zip(prompts, map(gold_of, examples), strict=True)
         ]
         return prompts, behind
 

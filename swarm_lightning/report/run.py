@@ -118,8 +118,12 @@ class Run:
 
     @cached_property
     def comparison(self) -> "pandas.DataFrame":
-        """The table of a comparison; empty for other runs."""
-        return self._table(COMPARISON)
+        """The table of a comparison, titles with their signs; empty for other runs."""
+        table = self._table(COMPARISON)
+        if "sign" in table:
+            table["sign"] = table.sign.fillna("")
+            table["title"] = (table.title + " " + table.sign).str.rstrip()
+        return table
 
     @cached_property
     def sweep(self) -> "pandas.DataFrame":

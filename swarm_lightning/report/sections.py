@@ -121,10 +121,12 @@ def diamonds(runs: Sequence[Run]) -> str:
 
 
 def comparison_table(run: Run) -> str:
-    """Return the table of a comparison."""
+    """Return the table of a comparison, and what its signs mean."""
     table = run.comparison
     names = ("title", "validation", "test", "difference", "within_noise", "evaluations", "seconds", "detail", "absent")
-    return _of_frame(table, [name for name in names if name in table])
+    signs = table[table.sign != ""].drop_duplicates("sign") if "sign_means" in table else table[:0]
+    legend = "".join(f'<p class="note">{row.sign} {html.escape(row.sign_means)}.</p>' for row in signs.itertuples())
+    return _of_frame(table, [name for name in names if name in table]) + legend
 
 
 def sweep_table(run: Run) -> str:

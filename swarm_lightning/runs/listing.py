@@ -1,4 +1,4 @@
-"""What is known of runs from the small files in their folders: `summary.json`, `history.csv`, the lock.
+"""What is known of runs from the small files in their folders: `run.json`, `summary.json`, `history.csv`, the lock.
 
 No checkpoint is opened and nothing is written, so that runs that are going on can be looked at too.
 """
@@ -14,9 +14,10 @@ from typing import Any
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, HISTORY, LAST, LOCK, SUMMARY, VERSION
-from swarm_lightning.runs.run_record import is_held
+from swarm_lightning.runs.run_record import is_held, read_record
 
 UTILITY = "utility/particle_"
+ENDS = ("ended", "interrupted", "failed")  # what a record can say of a run that nobody goes on with
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Run:
 
     Attributes:
         folder: Its folder.
-        state: `running` while a process holds the folder; `ended` with a summary; `stopped` where it can be resumed;
-            `begun` without a checkpoint.
+        state: `running` while a process holds the folder; `ended`, `interrupted` or `failed` as its record says; else
+            `stopped` where it can be resumed, or `begun` without a checkpoint.
         iterations: Iterations done.
         validation: Best utility found on the validation split; None before the first evaluation.
         test: The best found expert's utility on the test split, where it was scored.
@@ -90,13 +91,13 @@ def read_run_state(folder: Path) -> Run:
     Raises:
         InputError: If its summary or its history can't be read.
     """
-    summary, rows = _summary(folder), _rows(folder)
+    summary, rows, record = _summary(folder), _rows(folder), read_record(folder)
     found = _found(summary, "validation")
     best = _number(rows[-1].get("global_best")) if rows else None
     gain = _found(summary, "test").get("gain")
     return Run(
         folder=folder,
-        state=_state(folder),
+        state=_state(folder, record),
         iterations=int(rows[-1]["iteration"]) if rows else 0,
         validation=found.get("utility", best),
         test=_found(summary, "test").get("utility"),
@@ -146,9 +147,11 @@ def _begun(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or (folder / LOCK).is_file()
 
 
-def _state(folder: Path) -> str:
+def _state(folder: Path, record: Mapping[str, Any]) -> str:
     if is_held(folder):
         return "running"
+    if record.get("state") in ENDS:
+        return str(record["state"])
     if (folder / SUMMARY).is_file():
         return "ended"
     return "stopped" if (folder / CHECKPOINTS / LAST).is_file() else "begun"

@@ -16,7 +16,9 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
 from swarm_lightning.objectives.utility import parts_of, utility_of
+from swarm_lightning.search.heterogeneous import references_of
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.vectors import Vector
 
@@ -65,6 +67,7 @@ class Bests:
         win_rates: bool = False,
         held_back: bool = True,
         asked: Sequence[list[Outcome]] = (),
+        references: bool = False,
     ) -> tuple[ResultRow, ...]:
         """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
 
@@ -76,6 +79,8 @@ class Bests:
             held_back: Whether the search has not seen the examples: then the gain over the best initial expert is
                 measured. On examples that it was guided by, a gain says nothing of others.
             asked: What `ask` returned for these examples, where there is no ensemble; asked now if empty.
+            references: Whether the experts answer together as well, where the search is one of graphs: along a chain,
+                along a star, each with the best expert at its end, and by majority.
 
         Returns:
             One row each.
@@ -94,6 +99,12 @@ class Bests:
             ballots = self._ask(voters, examples, chosen.tolist())
             outcomes.append(vote(ballots, swarm.personal_best_utilities[chosen]))
             named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
+        if references and isinstance(optimizer, HeterogeneousSwarm):
+            utilities, systems = optimizer.expert_utilities, references_of(optimizer)
+            outcomes += self._ask(list(systems.values()), examples, [0] * len(systems))
+            experts = [optimizer.space.expert(expert) for expert in range(len(utilities))]
+            outcomes.append(vote(self._ask(experts, examples, range(len(experts))), utilities))
+            named += [(name, f"{len(utilities)} experts") for name in (*systems, "vote of the experts")]
         scores = [[outcome.score for outcome in found] for found in outcomes]
         rows = [
             ResultRow(

@@ -28,7 +28,9 @@ def place_start(
 ) -> dict[str, float]:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
-    What the steps and the choice in the end need is set aside first.
+    What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
+    these come before the steps; where what is left holds no pair of candidates a step, there is no search, and one of
+    what was tried is handed over.
 
     Args:
         strategy: Begun with the utilities of the experts, which are the first positions.
@@ -40,15 +42,16 @@ def place_start(
 
     Returns:
         The utility of everything that was tried, by name, its beginning first.
-
-    Raises:
-        InputError: If the budget does not hold one pair of candidates a step.
     """
     settings, space = strategy.settings, strategy.space
     budget = strategy.budget(spent / max(seconds, 1e-9))
-    left = budget - spent - len(CHOICES) * examples
+    left = max(0, budget - spent)
+    whole, asked = left // examples, 0
+    # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
+    without = whole - len(CHOICES) if whole > len(CHOICES) else max(0, min(1, whole - 3))
     steps = 2 * settings.steps * min(settings.batch, examples)
-    asked = 0
+    held = (left - len(CHOICES) * examples - steps) // examples
+    affordable = held if held >= len(names) else without  # the mean and the soup come before a search
 
     def utilities_of(weights: Tensor) -> Tensor:
         nonlocal asked
@@ -56,48 +59,78 @@ def place_start(
         return ask(spread(space, weights)).utilities
 
     utilities = strategy.swarm.initial_utilities[: len(names)]
-    starts = starts_of(names, utilities, utilities_of, max(0, left - steps) // examples)
-    try:
-        strategy.start(spread(space, starts.best.weights[None])[0], examples, left - asked)
-    except ValueError as error:
-        raise InputError(
-            f"Expected model.optimizer.evaluations (the budget) to hold the search, but of {budget} pairs of a model "
-            f"and an example {spent} go to the experts and {len(CHOICES) * examples} to the choice in the end. {error}"
-        ) from error
+    starts = starts_of(names, utilities, utilities_of, affordable)
     best = starts.best
+    strategy.start(spread(space, best.weights[None])[0], examples, left - asked - len(CHOICES) * examples)
+    left_out = [*starts.left_out, *([] if strategy.pairs else ["the search"])]
     rank_zero_info(
         f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
-        f"{settings.steps} steps of {strategy.pairs} pairs of candidates."
-        + (f" The budget does not hold: {', '.join(starts.left_out)}." if starts.left_out else "")
+        f"{strategy.most_steps} steps of {strategy.pairs} pairs of candidates."
+        + (f" The budget of {budget} does not hold: {', '.join(left_out)}." if left_out else "")
     )
     ordered = [best, *(start for start in starts.tried if start is not best)]
     return {start.name: start.utility for start in ordered}
 
 
+def check_budget(strategy: EvolutionStrategy, experts: int, examples: int, turns: int) -> None:
+    """See that the budget holds the experts, without which nothing is known.
+
+    Args:
+        strategy: Not begun yet.
+        experts: Number of experts n.
+        examples: Number of examples M.
+        turns: How often each is asked each: twice where a guide is checked against the objective.
+
+    Raises:
+        InputError: If it does not.
+    """
+    budget, needed = int(strategy.param_groups[0]["evaluations"]), turns * experts * examples
+    if budget < needed:
+        raise InputError(
+            f"Expected model.optimizer.evaluations (the budget) to hold {needed} pairs of a model and an example, "
+            f"{turns} for each of {experts} experts and {examples} examples, but got {budget}. Raise it, or set "
+            f"data.validation_size to {budget // (turns * experts)} or less."
+        )
+
+
 def hand_over(
-    strategy: EvolutionStrategy, experts: int, initial: int, ask: Callable[[Tensor], Evaluation]
-) -> tuple[dict[str, float], Tensor]:
+    strategy: EvolutionStrategy,
+    experts: int,
+    initial: int,
+    tried: int,
+    utility: float,
+    ask: Callable[[Tensor], Evaluation],
+) -> tuple[dict[str, float], Tensor | None]:
     """Choose what the search stands for: the simplest of what is best on the validation split.
+
+    Of a search without steps the centre is where it began, and only what its budget held is chosen among.
 
     Args:
         strategy: After its last step.
         experts: Number of experts n.
         initial: Which of them is best.
+        tried: How many sums of them it could have begun with, the best alone counted.
+        utility: Of the best of them, by the objective.
         ask: Asks positions [P, D] all examples.
 
     Returns:
-        The utility of everything that was chosen among, by name, and the scores of what was chosen [M].
+        The utility of everything that was chosen among, by name, and the scores of what was chosen [M]; None where
+        nothing was asked, as the budget held the experts alone.
     """
     own = torch.stack([torch.eye(experts)[initial], torch.full((experts,), 1 / experts)])
     simple = spread(strategy.space, own).to(strategy.positions)
     positions = torch.stack([*simple, strategy.beginning, strategy.last_centre, strategy.average])
-    evaluation = ask(positions)
-    choice = simplest_of_the_best(evaluation.utilities, evaluation.scores)
-    strategy.choose(choice, positions[choice], float(evaluation.utilities[choice]))
-    choices = dict(zip(CHOICES, evaluation.utilities.tolist(), strict=True))
+    places = list(range(len(CHOICES))) if strategy.pairs else [0, 1, 2] if tried > 1 else [0]
+    if places == [0]:
+        strategy.choose(0, positions[0], utility)
+        return {CHOICES[0]: utility}, None
+    evaluation = ask(positions[places])
+    choice = places[simplest_of_the_best(evaluation.utilities, evaluation.scores)]
+    strategy.choose(choice, positions[choice], float(evaluation.utilities[places.index(choice)]))
+    choices = dict(zip([CHOICES[place] for place in places], evaluation.utilities.tolist(), strict=True))
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
     rank_zero_info(f"The search hands over: {CHOICES[choice]} (on validation: {shown}).")
-    return choices, evaluation.scores[choice]
+    return choices, evaluation.scores[places.index(choice)]
 
 
 def spread(space: Space, weights: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.model_card import CardFacts, Share, Utilities, public_name
 from swarm_lightning.experts.product_adapter import ProductAdapter, product_adapter
 from swarm_lightning.experts.products import Groups, Products
+from swarm_lightning.experts.provenance import provenance_of
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -84,6 +85,7 @@ def card_facts(
         mixture=identity.get("mixture"),
         differences_from=_origin(optimizer.space.differences_from, origin["base"]),
         notes=pool.notes,
+        provenance=provenance_of(origin["base"], pool.names, pool.sources),
     )
 
 
@@ -172,15 +174,15 @@ def check_particle(particle: int, count: int) -> None:
 
     Args:
         particle: Index of a particle.
-        count: Number of particles that have a personal best; 0 where the search moves none.
+        count: Number of particles whose personal best can be written; 0 where there is none.
 
     Raises:
         InputError: If there is no such particle.
     """
     if count == 0:
         raise InputError(
-            f"Expected no particle, but got {particle}: the search has one centre, and no personal bests. Leave it out "
-            "for what was found."
+            f"Expected no particle, but got {particle}: this search keeps no personal bests that could be written. "
+            "Leave it out for what was found."
         )
     if not 0 <= particle < count:
         raise InputError(f"Expected a particle from 0 to {count - 1}, but got {particle}.")

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.swarm.graphs import FIXED
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.swarm.systems import System
 
 if TYPE_CHECKING:
     from swarm_lightning.search.settings import SearchSettings
@@ -53,17 +55,29 @@ def check_heterogeneous(settings: "SearchSettings", optimizer: SearchOptimizer) 
 
 
 def begin_models(
-    optimizer: HeterogeneousSwarm, ask_alone: Callable[[Sequence[int]], Evaluation], score: Callable[[], Tensor]
+    optimizer: HeterogeneousSwarm, ask: Callable[[Sequence[System]], Evaluation], score: Callable[[], Tensor]
 ) -> None:
     """Ask the experts alone, which is what a search is compared with, and the first assignments of them.
 
     Args:
         optimizer: Begun with the utilities of the first graphs.
-        ask_alone: Asks some experts, each alone, everything.
+        ask: Asks systems everything.
         score: Scores what the optimizer asks.
     """
-    alone = ask_alone(range(optimizer.graphs.nodes)).utilities
-    optimizer.begin_models(alone, score)
+    graphs = optimizer.graphs
+    optimizer.begin_models(ask([graphs.expert(model) for model in range(graphs.nodes)]).utilities, score)
+
+
+def references_of(optimizer: HeterogeneousSwarm) -> dict[str, System]:
+    """Return graphs of the experts that nobody had to search, by name: the better an expert, the nearer to the end.
+
+    Args:
+        optimizer: Which knows how good each expert is alone.
+    """
+    graphs, utilities = optimizer.graphs, optimizer.expert_utilities
+    ordered = utilities.masked_fill(~utilities.isfinite(), -torch.inf).argsort(stable=True).tolist()
+    return {f"{name} of the experts": System(made(graphs.nodes), tuple(ordered), graphs.experts)
+            for name, made in FIXED.items()}  # fmt: skip
 
 
 def measure_models(optimizer: HeterogeneousSwarm, assignments: Evaluation | None) -> dict[str, float]:

@@ -6,11 +6,8 @@ stop, record and export. It contains no formula. How a search is set up, saved a
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -22,24 +19,12 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.graph_settings import GraphSettings
 from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import Cut, render_card
-from swarm_lightning.experts.product_adapter import ProductAdapter
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.agreement import check_same_swarm
-from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.comparison import Bests
-from swarm_lightning.search.evolution import hand_over, place_start
-from swarm_lightning.search.export import (
-    card_facts,
-    check_particle,
-    check_rank,
-    made_of,
-    position_of,
-    products_of,
-)
+from swarm_lightning.search.evolution import check_budget, hand_over, place_start
+from swarm_lightning.search.exporting import ExportingSearch
 from swarm_lightning.search.guidance import choose_by_objective
 from swarm_lightning.search.guide_check import check_guide
 from swarm_lightning.search.heterogeneous import begin_models, measure_models, names_of_models
@@ -52,6 +37,7 @@ from swarm_lightning.search.results import (
     ResultRow,
     SearchResult,
     finite,
+    for_loggers,
     measure,
     measure_steps,
     metrics_of,
@@ -65,10 +51,9 @@ from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.step_length import StepLengthDecay
-from swarm_lightning.vectors import Vector
 
 
-class ModelSwarm(AskingSearch):
+class ModelSwarm(ExportingSearch):
     """Searches the weight space between and beyond a pool of experts for a higher utility."""
 
     def __init__(
@@ -93,6 +78,7 @@ class ModelSwarm(AskingSearch):
         storage: Storage = "memory",
         state_folder: str | None = None,
         graphs: GraphSettings | None = None,
+        log_particles: bool = True,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
@@ -135,6 +121,7 @@ class ModelSwarm(AskingSearch):
                 folder if null.
             graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
                 is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
+            log_particles: Whether loggers get the numbers of every particle too; the history has them in any case.
 
         Raises:
             InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
@@ -144,6 +131,7 @@ class ModelSwarm(AskingSearch):
             trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
         )  # fmt: skip
         super().__init__(settings, objective)
+        self._log_particles = log_particles
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Let no callback wait for a number that there is not."""
@@ -162,6 +150,9 @@ class ModelSwarm(AskingSearch):
             self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
+        if isinstance(self.particle_swarm, EvolutionStrategy):
+            turns = 1 if self.guide is self.objective else 2
+            check_budget(self.particle_swarm, len(self.pool.names), len(examples), turns)
         self.prepare(examples)
         utilities = self.score(examples)
         if self.guide is not self.objective:
@@ -174,17 +165,14 @@ class ModelSwarm(AskingSearch):
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         elif isinstance(self.particle_swarm, HeterogeneousSwarm):
-            space = self.particle_swarm.space
             begin_models(
                 self.particle_swarm,
-                lambda experts: self.ask_vectors(
-                    [space.expert(one) for one in experts], examples, self.followed, experts
-                ),
+                lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
                 lambda: self.score(examples),
             )
         self._note(examples)
         for logger in self.loggers:
-            logger.log_metrics(finite(self.state.metrics), step=0)
+            logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
 
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
@@ -200,7 +188,7 @@ class ModelSwarm(AskingSearch):
             state.add(evaluation, time.perf_counter() - started)
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(evaluation, time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples))
         return evaluation.utilities
 
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -209,6 +197,13 @@ class ModelSwarm(AskingSearch):
             self.asked_of(self.objective),
             lambda: prepare_objective(self.objective, self.evaluator, self.ranks, examples),
         )
+
+    def on_train_batch_start(self, batch: Sequence[Example], batch_idx: int) -> int | None:
+        """End a search whose budget holds no step; what it stands for is settled at the end of the epoch."""
+        if not self.particle_swarm.done:
+            return None
+        self.trainer.should_stop = True
+        return -1
 
     def training_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Do one iteration: move every particle, score it, remember the bests.
@@ -227,7 +222,11 @@ class ModelSwarm(AskingSearch):
         self._note(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
-        self.log_dict(finite(self.state.metrics), batch_size=len(batch))
+        logged = for_loggers(self.state.metrics, self._log_particles)
+        self.log_dict(logged, batch_size=len(batch))
+        # The same by the names of the history, for callbacks that monitor.
+        others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
+        self.log_dict(others, batch_size=len(batch), logger=False)
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
@@ -238,11 +237,14 @@ class ModelSwarm(AskingSearch):
 
         if self._open:
             if isinstance(optimizer, EvolutionStrategy):
-                state.choices, scores = hand_over(optimizer, len(self.pool.names), self.best_initial, ask)
+                initial = self.best_initial
+                utility = float(state.before(optimizer)[initial])
+                tried = len(state.starts)
+                state.choices, scores = hand_over(optimizer, len(self.pool.names), initial, tried, utility, ask)
             else:
                 assert isinstance(optimizer, ParticleSwarm)
                 state.choices, scores = choose_by_objective(optimizer, ask)
-            parts = parts_in(self.objective, scores, examples)
+            parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
 
@@ -280,7 +282,7 @@ class ModelSwarm(AskingSearch):
             stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
         evaluation = self._evaluate(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
-        state.count(evaluation, time.perf_counter() - started, len(examples))
+        state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
 
     def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
@@ -326,12 +328,6 @@ class ModelSwarm(AskingSearch):
     # What comes out of it.
 
     @property
-    def best_initial(self) -> int:
-        """Index of the best expert among those the user brought, by the objective before the first iteration."""
-        utilities = self.state.before(self.particle_swarm)[: len(self.pool.names)]
-        return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
-
-    @property
     def bests(self) -> Bests:
         """The best experts of the search, which can be asked."""
         return Bests(self.pool, self.best_initial, self.particle_swarm, self.evaluator, self.objective, self.ranks)
@@ -358,11 +354,11 @@ class ModelSwarm(AskingSearch):
         self._report("validation", self.bests.score(batch, held_back=False))
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
-        """Score the best initial expert, the best found expert and the ensemble on the test split."""
+        """Score the best initial and the best found expert and the ensemble, or references, on the test split."""
         # Only particles that have moved have personal bests that could vote.
         votes = self.particle_swarm.moves_particles and self.settings.graphs is None
         size = self.settings.ensemble_size if votes else 0
-        self._report("test", self.bests.score(batch, size, win_rates=True))
+        self._report("test", self.bests.score(batch, size, win_rates=True, references=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
         self.log_dict(metrics_of(rows, split), batch_size=rows[0].examples)
@@ -371,71 +367,6 @@ class ModelSwarm(AskingSearch):
     def predict_step(self, batch: Sequence[Example], batch_idx: int) -> list[dict[str, str]]:
         """Answer prompts, examples made from a file of them, with the best found expert; see `Bests.answer`."""
         return self.bests.answer(batch, self.tokenizer)
-
-    def export(
-        self,
-        folder: Path,
-        particle: int | None = None,
-        test: Sequence[ResultRow] = (),
-        overwrite: bool = False,
-        max_shard_size: str = SHARD,
-        rank: int | None = None,
-        utility_of_cut: float | None = None,
-    ) -> Path:
-        """Write the best found expert, or the personal best of a particle, with a model card.
-
-        It is of the kind of the experts: a PEFT adapter folder, or a full checkpoint; of a token swarm, a mixture.
-
-        Args:
-            folder: Where it goes.
-            particle: Whose personal best; None for the best found expert.
-            test: The best initial and the best found expert on the test split, where they were scored.
-            overwrite: Whether an existing folder may be replaced.
-            max_shard_size: Size of a weight file of a full checkpoint at most.
-            rank: What an adapter of products is cut to; None for as much as it takes.
-            utility_of_cut: What `utility_of_cut` said of it, where it was asked.
-
-        Returns:
-            The folder.
-
-        Raises:
-            InputError: If there is no such particle, no products that could be cut, or the folder can't be written.
-        """
-        swarm = self.particle_swarm
-        if particle is not None:
-            check_particle(particle, self.settings.particles if swarm.moves_particles else 0)
-        # A checkpoint knows which search it belongs to better than the config of the moment.
-        origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
-        facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
-        made = self.made(position_of(swarm, particle), rank)
-        if rank is not None and isinstance(made, ProductAdapter):
-            facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
-        return export_expert(
-            folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
-        )  # fmt: skip
-
-    def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:
-        """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
-        return made_of(self.particle_swarm.space.vector(position), self._parts.division, rank)
-
-    def check_rank(self, rank: int | None) -> None:
-        """Refuse a rank that nothing can be exported with; see `export.check_rank`."""
-        check_rank(rank, self._parts.division)
-
-    def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
-        """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
-
-        Args:
-            rank: The most that it may have in any layer.
-            particle: Whose personal best; None for the best found expert.
-        """
-        made = self.made(position_of(self.particle_swarm, particle), rank)
-        assert isinstance(made, ProductAdapter)
-        evaluator = self.products_evaluator(products_of(made))
-        examples = next(iter(self.trainer.train_dataloader or ()))
-        numbers = [self.particle_swarm.found_particle if particle is None else particle]
-        return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 
     def release_swarm(self) -> None:
         """Let go of the weights of a swarm in memory that is not asked any more; the next `fit` makes a new one."""

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import lightning as L
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.search.results import GROUPS, logged_name
 
 OURS = ("lightning.", "swarm_lightning.")
 
@@ -21,10 +22,10 @@ class CheckMonitors(L.Callback):
         """Say what there is to monitor.
 
         Args:
-            names: Of all numbers that the search can measure.
+            names: Of all numbers that the search can measure; those that loggers give them can be monitored too.
             has_scored: Tells whether it has scored anything since it was made or resumed.
         """
-        self._names = list(names)
+        self._names = [*names, *(logged_name(name) for name in names if name != "step")]
         self._has_scored = has_scored
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -59,8 +60,9 @@ def _check(callbacks: Iterable[L.Callback], names: list[str], how: str) -> None:
             continue
         close = get_close_matches(monitor, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        shown = [name for name in names if "/particle_" not in name]
-        more = ", and utility, at_least and at_most of every particle" if len(shown) < len(names) else ""
+        own = [name for name in names if name.partition("/")[0] not in GROUPS]  # each has one of a logger beside it
+        shown = [name for name in own if "/particle_" not in name]
+        more = ", and utility, at_least and at_most of every particle" if len(shown) < len(own) else ""
         raise InputError(
             f"Expected {type(callback).__name__} to monitor a number that is {how}, but got {monitor!r}.{hint} There "
             f"are {', '.join(shown)}{more}."

@@ -23,6 +23,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.objectives.fitting import said_of_room
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.agreement import check_same_run
@@ -118,6 +119,7 @@ class PreparedSearch(L.LightningModule):
             self._objective = chosen_objective(self.splits)
             rank_zero_info(
                 f"No objective was given: {type(self._objective).__name__} is taken, which fits what the examples have."
+                + said_of_room(self._objective)
             )
         return self._objective
 
@@ -326,6 +328,9 @@ class PreparedSearch(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the positions belong to, so that they can be resumed and exported."""
+        if self.state.origin is not None:  # taken out of a checkpoint, which knows better
+            checkpoint[KEY] = self.state.origin
+            return
         checkpoint[KEY] = {
             "format": FORMAT,
             "identity": self.identity,

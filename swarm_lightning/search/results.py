@@ -26,6 +26,9 @@ NAMES = (
     "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
     "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
 )  # fmt: skip
+OF_TIME = {"evaluation_seconds", "examples_per_second"}
+# What stands before the names under which loggers get these numbers; Lightning takes `step` for its own axis.
+GROUPS = ("swarm", "particles", "time")
 
 
 @dataclass(frozen=True)
@@ -103,18 +106,25 @@ class SearchResult:
 def metrics_of(rows: Sequence[ResultRow], split: str) -> dict[str, float]:
     """Return the numbers of a table of results, by the names under which they are logged.
 
+    No name is the beginning of another one, as far as a slash: MLflow makes folders of them.
+
     Args:
         rows: The table.
         split: Which split was scored.
+
+    >>> metrics_of([ResultRow("best found expert", "particle 1", 0.5, 8, parts={"medqa": 0.25})], "test")
+    {'test/best_found_expert': 0.5, 'test/medqa/best_found_expert': 0.25}
     """
-    named = {f"{split}/{row.name.replace(' ', '_')}": row for row in rows}
-    metrics = {name: row.utility for name, row in named.items()}
-    metrics |= {f"{name}/win_rate": row.win_rate for name, row in named.items() if row.win_rate is not None}
-    metrics |= {part: value for name, row in named.items() for part, value in named_parts(row.parts, name).items()}
-    for name, row in named.items():
+    metrics = {}
+    for row in rows:
+        name = row.name.replace(" ", "_")
+        metrics[f"{split}/{name}"] = row.utility
+        if row.win_rate is not None:
+            metrics[f"{split}/{name}_win_rate"] = row.win_rate
         if row.gain is not None:
             gain = {"gain": row.gain.difference, "gain_low": row.gain.low, "gain_high": row.gain.high}
-            metrics |= {f"{name}/{key}": value for key, value in gain.items()}
+            metrics |= {f"{split}/{name}_{key}": value for key, value in gain.items()}
+        metrics |= {f"{split}/{task}/{name}": value for task, value in row.parts.items()}
     return metrics
 
 
@@ -214,9 +224,35 @@ def names_of_particles(count: int) -> list[str]:
     return [f"{name}/particle_{index:02d}" for name in ("utility", "at_least", "at_most") for index in range(count)]
 
 
-def finite(metrics: dict[str, float]) -> dict[str, float]:
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return the numbers that are known: what a logger can draw."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def logged_name(name: str) -> str:
+    """Return the name under which loggers get a number: of the swarm, of one particle, or of the time it takes.
+
+    >>> [logged_name(name) for name in ("global_best", "best/medqa", "utility/particle_07", "evaluation_seconds")]
+    ['swarm/global_best', 'swarm/best/medqa', 'particles/utility_07', 'time/evaluation_seconds']
+    """
+    what, joined, which = name.rpartition("/particle_")
+    if joined:
+        return f"particles/{what}_{which}"
+    return f"time/{name}" if name in OF_TIME else f"swarm/{name}"
+
+
+def for_loggers(metrics: Mapping[str, float], particles: bool) -> dict[str, float]:
+    """Return the numbers of an iteration as loggers get them: those that are known, in groups.
+
+    Args:
+        metrics: What was measured.
+        particles: Whether those of every particle are among them.
+
+    >>> for_loggers({"step": 1.0, "global_best": 0.5, "utility/particle_00": 0.5}, particles=False)
+    {'step': 1.0, 'swarm/global_best': 0.5}
+    """
+    named = {name if name == "step" else logged_name(name): value for name, value in finite(metrics).items()}
+    return {name: value for name, value in named.items() if particles or not name.startswith("particles/")}
 
 
 def named_parts(parts: Mapping[str, float], prefix: str) -> dict[str, float]:

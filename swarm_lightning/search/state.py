@@ -151,15 +151,17 @@ class SearchState:
         else:
             self.scores.begin(evaluation)
 
-    def count(self, evaluation: Evaluation, seconds: float, examples: int) -> None:
-        """Count an evaluation that was taken in.
+    def count(self, seconds: float, examples: int, besides: bool = False) -> None:
+        """Count the evaluation that was taken in.
 
         Args:
-            evaluation: Of the candidates of a step.
             seconds: How long it took.
             examples: Number of examples M.
+            besides: Whether it is that of what was asked beside the particles.
         """
-        self.scoring_seconds = seconds + (self.scoring_seconds if evaluation is self.besides else 0.0)
+        evaluation = self.besides if besides else self.evaluation
+        assert evaluation is not None
+        self.scoring_seconds = seconds + (self.scoring_seconds if besides else 0.0)
         self.add(evaluation, seconds)
         self.examples = examples
 

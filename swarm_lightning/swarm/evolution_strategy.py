@@ -114,8 +114,8 @@ class EvolutionStrategy(SearchOptimizer):
 
     @property
     def most_steps(self) -> int:
-        """How many steps it does."""
-        return self.settings.steps
+        """How many steps it does: none where what it may ask does not hold a pair a step."""
+        return self.settings.steps if not self.started or self.pairs else 0
 
     @property
     def centre(self) -> Centre:
@@ -201,12 +201,14 @@ class EvolutionStrategy(SearchOptimizer):
         Args:
             position: Where [D].
             examples: Number of examples M.
-            evaluations: (model, example) pairs that all steps together may ask.
-
-        Raises:
-            ValueError: If they do not hold one pair a step.
+            evaluations: (model, example) pairs that all steps together may ask; where they do not hold one pair a
+                step, the search is done at once.
         """
-        pairs, generator = self.settings.pairs(evaluations, examples), self._generator()
+        generator = self._generator()
+        try:
+            pairs = self.settings.pairs(evaluations, examples)
+        except ValueError:
+            pairs = 0
         centre = evolution.begin(position, examples, generator)
         self._remember(centre, generator)
         self._memory()["pairs"] = torch.tensor(pairs)

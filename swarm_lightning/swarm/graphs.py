@@ -159,7 +159,7 @@ def decode(matrix: Tensor, top_p: float = 0.0, edges: int = 1, numbers: Iterable
     placed, remaining = [end], [node for node in range(nodes) if node != end]
     while remaining:
         node = _draw(remaining, degrees, top_p, given)
-        left, chosen = sorted(placed), []
+        left, chosen = sorted(placed), list[int]()
         while left and len(chosen) < edges:
             chosen.append(_draw(left, rows[node], top_p, given))
             left.remove(chosen[-1])

@@ -36,8 +36,8 @@ MODELS, BEST = "models.", "best."
 class HeterogeneousSwarm(ParticleSwarm):
     """Moves G graphs as particles, and the weights of the n models that answer along them.
 
-    Call `begin` with the utilities of the first graphs, `begin_models` with those of the experts alone, then `step` once
-    per iteration.
+    Call `begin` with the utilities of the first graphs, `begin_models` with those of the experts alone, then `step`
+    once per iteration.
     """
 
     def __init__(self, params: Iterable[Tensor], assignments: int = 10, moves: Moves = "both", **swarm: Any) -> None:

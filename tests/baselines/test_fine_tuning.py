@@ -51,7 +51,7 @@ def test_training_lowers_the_loss_on_what_is_read(bench: Bench) -> None:
 def test_the_gradient_is_the_slope_of_the_loss(bench: Bench) -> None:
     descent, resident = descent_on(bench)
     weights = torch.nn.Parameter(bench.experts[0].clone())
-    next(descent.parts(weights, descent.answers)).backward()  # type: ignore[no-untyped-call]
+    next(descent.parts(weights, descent.answers)).backward()
     assert weights.grad is not None
     direction = weights.grad / weights.grad.norm()
     step = 1e-2

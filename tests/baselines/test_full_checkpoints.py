@@ -90,7 +90,11 @@ def compared(full_world: FullWorld, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_all_methods_but_mixtures_and_products_have_a_row_and_those_say_why(compared: Compared) -> None:
     absent = {name: row["absent"] for name, row in compared.rows.items() if row["absent"]}
-    assert set(absent) == {"cbtm", "pack_of_llms", "product_mean", "product_soup", "evolution_strategy"} | missing()
+    products = {"product_mean", "product_soup", "evolution_strategy", "learned_coefficients"}
+    trained = {"fine_tuning_zero", "fine_tuning_expert", "fine_tuning_mean"}
+    assert set(absent) == {"cbtm", "pack_of_llms", *products, *trained} | missing()
+    for name in trained:
+        assert absent[name] == "it trains an adapter of the experts' form, and they are full checkpoints"
     for name in ("cbtm", "pack_of_llms"):
         assert "full checkpoints take turns in the resident model" in absent[name]
     for name, same in (("product_mean", "uniform soup"), ("product_soup", "greedy soup")):

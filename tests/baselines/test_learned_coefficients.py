@@ -25,7 +25,7 @@ def test_every_coefficient_has_its_slope_of_the_loss(bench: Bench) -> None:
     resident = products.resident
     descent = descent_on(resident, right_answers(bench.module.objective, bench.examples, bench.resident.engine), 0)
     weights = torch.nn.Parameter(torch.linspace(-0.2, 0.6, products.groups.size))
-    next(descent.parts(weights, descent.answers)).backward()  # type: ignore[no-untyped-call]
+    next(descent.parts(weights, descent.answers)).backward()
     assert weights.grad is not None
     step, slopes = 2e-2, []
     with torch.no_grad():

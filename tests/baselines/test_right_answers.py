@@ -56,8 +56,8 @@ def test_only_the_right_answer_and_the_end_are_trained(opened: ModelSwarm) -> No
         said = [token for token in answer.closed.labels if token != IGNORED]
         assert len(said) == answer.tokens
         assert tokenizer.eos_token_id is None or said[-1] == tokenizer.eos_token_id
-        assert tokenizer.decode(said, skip_special_tokens=True).strip() == wanted
-        prompt = answer.closed.input_ids[: -len(said)]
+        assert str(tokenizer.decode(said, skip_special_tokens=True)).strip() == wanted
+        prompt = list(answer.closed.input_ids[: -len(said)])
         assert tokenizer.decode(prompt, skip_special_tokens=True) == objective.prompt(example, tokenizer).rstrip()
 
 

@@ -94,6 +94,7 @@ def test_what_is_trained_or_no_single_model_has_a_sign_and_the_table_says_what_i
     assert [line[0] for line in legend_of(rows)] == ["†", "‡"]
     assert legend_of([row for row in rows if row.method in ("greedy_soup", "data_merge")]) == legend_of(rows)[:1]
     assert legend_of([row for row in rows if row.method == "greedy_soup"]) == []
+    assert {row.sign_means for row in rows if row.sign == "†"} == {"trained with gradients"}
 
 
 def test_csv_has_every_attribute(rows: list[TableRow], tmp_path: Path) -> None:

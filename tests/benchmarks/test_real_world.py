@@ -79,5 +79,5 @@ def test_cosines_are_those_of_the_whole_products(tmp_path: Path) -> None:
         save_file({"layer.lora_A.weight": a, "layer.lora_B.weight": b}, tmp_path / name / "adapter_model.safetensors")
         flat.append((b @ a).flatten())
     assert real_world.similarity(tmp_path)["mean"] == pytest.approx(
-        float(torch.cosine_similarity(*flat, dim=0)), abs=1e-6
+        float(torch.cosine_similarity(flat[0], flat[1], dim=0)), abs=1e-6
     )

@@ -1,16 +1,22 @@
 """What is shown while a run goes on: a bar on a terminal, plain lines in a log."""
 
+import fcntl
 import io
+import os
+import pty
 import re
+import struct
 import sys
+import termios
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 import yaml
+from tqdm import tqdm
 
 from swarm_lightning.callbacks import SwarmProgress
-from swarm_lightning.callbacks.progress import EvaluationProgress
+from swarm_lightning.callbacks.progress import EvaluationProgress, width_of_a_bar
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
 from tests.forked_ranks import ForkedRanks, torchrun_environments
@@ -179,3 +185,24 @@ def test_of_two_ranks_the_first_speaks_for_both(world: World, forked_ranks: Fork
     assert found[0][0] == 0
     assert found[-1] == (40, 40)
     assert courses_in(second.out) == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [(0, "3/50, best 0.710, mean 0.640"), (24, "3/50, best 0.710, mean"), (9, "3/50, be")],
+)
+def test_a_narrow_terminal_and_one_without_a_width_get_numbers_that_read(
+    monkeypatch: pytest.MonkeyPatch, columns: int, shown: str
+) -> None:
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", terminal)
+        bar = tqdm(total=50, initial=3, file=terminal, **width_of_a_bar())
+        bar.set_postfix_str("best 0.710, mean 0.640")
+        printed = ""
+        while "be" not in printed.split("\r")[-1]:
+            printed += os.read(reader, 4096).decode()
+        bar.close()
+    os.close(reader)
+    assert printed.split("\r")[-1].rstrip() == shown

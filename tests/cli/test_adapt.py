@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,15 @@ def test_python_adapts_with_the_same_parts(world: World, adapted: Path, tmp_path
     data = swarm_lightning.SwarmData(str(adapted.parents[2] / "qa.csv"), validation_size=8, test_size=8)
     with calm_process():
         result = swarm_lightning.adapt(str(world.base), str(world.experts), data, budget=520, folder=tmp_path / "runs")
-    assert result.summary.evaluations <= 520
+    assert result.summary["evaluations"] <= 520
     assert result.best == tmp_path / "runs" / "version_0" / "best_expert"
     assert result.verdict
+    assert escape(result.verdict[0]) in result._repr_html_()
+    assert result.history["iteration"].tolist() == list(range(result.summary["iterations"] + 1))
     exported = result.export(tmp_path / "mine")
     weights = "adapter_model.safetensors"
     assert content(exported)[weights] == content(result.best)[weights]
-    assert content(exported)[weights] != content(world.experts / result.summary.test[0].detail)[weights]
+    assert content(exported)[weights] != content(world.experts / result.summary["test"][0]["detail"])[weights]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,29 @@ def test_a_budget_for_less_than_the_cheap_things_is_refused_with_what_is_needed(
     monkeypatch.chdir(tmp_path)
     with calm_process(), pytest.raises(SystemExit, match="2"):
         main(arguments_of(world, adapted.parents[2] / "qa.csv", "--model.optimizer.evaluations", "60"))
-    assert "(the budget) to hold the search, but of 60 pairs" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "hold 64 pairs of a model and an example, 2 for each of 4 experts and 8 examples, but got 60" in said
+    assert "data.validation_size to 7 or less" in said
+
+
+# Twice the experts; then what is left holds nothing, the mean and a choice, or the mean, the soup and a choice.
+@pytest.mark.parametrize(("budget", "tried"), [(64, 1), (64 + 4 * 8, 2), (64 + 9 * 8, 3)])
+def test_a_budget_without_room_for_a_search_hands_over_what_it_held_and_says_so(
+    world: World, adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int, tried: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with calm_process():
+        main(arguments_of(world, adapted.parents[2] / "qa.csv", "--model.optimizer.evaluations", str(budget)))
+    folder = tmp_path / "runs" / "adapt" / "version_0"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["evaluations"] <= budget
+    assert summary["iterations"] == 0
+    assert len(summary["starts"]) == tried
+    assert summary["validation"][1]["utility"] == max(summary["choices"].values())
+    assert (folder / "best_expert" / "adapter_model.safetensors").is_file()
+    said = json.loads((folder / "verdict.json").read_text())["sentences"]
+    assert any(sentence.startswith("The budget held no search") for sentence in said)
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_questions_alone_are_refused_with_what_is_needed(

@@ -60,8 +60,7 @@ def test_a_named_run_of_another_search_is_refused(
     assert content(root / "version_1") == before
 
 
-@pytest.mark.parametrize("left", [[], [".lock"]])
-@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(("left", "named"), [([], False), ([".lock"], True)])
 def test_a_run_that_was_ended_before_it_wrote_anything_begins_anew(
     world: World, root: Path, tmp_path: Path, left: list[str], named: bool
 ) -> None:

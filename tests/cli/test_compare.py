@@ -61,6 +61,13 @@ def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(com
     assert f"Comparison: {compared.folder}" in compared.printed
 
 
+def test_terminal_files_and_page_mark_what_is_no_single_model_and_say_what_the_sign_means(compared: Compared) -> None:
+    assert compared.rows["prediction_merge"]["sign"] == "‡"
+    for text in (compared.printed, *((compared.folder / name).read_text() for name in ("compare.md", "report.html"))):
+        assert "prediction merge ‡" in text
+        assert text.count("‡ no single model: every answer costs") == 1
+
+
 def test_rows_stand_in_the_order_of_the_methods_and_an_absent_one_says_why(compared: Compared) -> None:
     order = ["base_model", "best_expert", "data_merge", "prediction_merge", "uniform_soup", "product_mean"]
     order += ["task_arithmetic", "dare_ties", "greedy_soup", "product_soup", "random_search", "genome", "model_swarm"]

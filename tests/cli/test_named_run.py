@@ -1,17 +1,19 @@
 """A run folder in place of settings, by the real commands."""
 
 import io
+import json
 import os
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.cli.main import main
 from swarm_lightning.cli.named_run import with_run
 from swarm_lightning.errors import InputError
 from tests.cli.conftest import Run
-from tests.search.tiny_search import calm_process, load_checkpoint, read_rows
+from tests.search.tiny_search import World, calm_process, load_checkpoint, read_rows, run_swarm
 
 
 def swarm(*words: str) -> str:
@@ -68,3 +70,38 @@ def test_what_is_no_run_is_refused_with_what_is_there(run: Run, tmp_path: Path) 
         with_run(["export", str(run.folder / "best_expert")])
     with pytest.raises(InputError, match="behind --resume, but got none"):
         with_run(["fit", "--resume"])
+
+
+def test_relative_paths_of_a_run_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, folder = tmp_path / "start", tmp_path / "version_0"
+    for name in ("start/data", "start/one", "elsewhere", "version_0"):
+        (tmp_path / name).mkdir(parents=True)
+    (start / "data" / "qa.csv").touch()
+    config = {
+        "model": {"base": "owner/base", "experts": ["one", "owner/two"]},
+        "data": {"dataset": {"a": "data/qa.csv"}},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "run.json").write_text(json.dumps({"state": "ended", "started_in": str(start)}))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    meant = ["test", "--config", str(folder / "config.yaml")]
+    experts, data = json.dumps([str(start / "one"), "owner/two"]), json.dumps({"a": str(start / "data" / "qa.csv")})
+    found = ["--model.experts", experts, "--data.dataset", data]
+    assert with_run(["test", str(folder)]) == [*meant, *found, "--ckpt_path", str(folder)]
+    monkeypatch.chdir(start)
+    assert with_run(["test", str(folder)]) == [*meant, "--ckpt_path", str(folder)]
+
+
+def test_a_run_with_relative_paths_is_tested_from_another_folder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, path in (("base", world.base), ("experts", world.experts), ("qa.json", world.dataset)):
+        (tmp_path / name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    config = world.config(Path("runs"), model={"base": "./base", "experts": "experts"}, data={"dataset": "qa.json"})
+    run_swarm({**config, "stop": {"patience": 1}}, "fit", tmp_path, "--trainer.max_steps", "1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    swarm("test", str(tmp_path / "runs" / "version_0"))
+    assert (tmp_path / "runs" / "version_0" / "test.csv").is_file()
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -1,13 +1,16 @@
 """`swarm export`: any particle of a run as an adapter folder."""
 
+import json
 from pathlib import Path
 from pickle import UnpicklingError
 
 import pytest
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 
 from swarm_lightning.errors import InputError
 from tests.cli.conftest import Run
+from tests.hub_server import HubServer
 from tests.search.tiny_search import content
 
 WEIGHTS = "adapter_model.safetensors"
@@ -27,6 +30,25 @@ def test_the_best_found_expert_is_the_default(run: Run) -> None:
     (run.folder / "best_expert").rename(run.folder / "from_the_search")
     run.swarm("export", "--ckpt_path", "last")
     assert content(run.folder / "best_expert")[WEIGHTS] == content(run.folder / "from_the_search")[WEIGHTS]
+
+
+def test_what_the_search_has_exported_is_pushed_with_its_test_score_and_anything_else_is_exported_first(
+    run: Run, hub: HubServer
+) -> None:
+    before = content(run.folder / "best_expert")
+    printed = run.swarm("export", "--ckpt_path", "last", "--push_to_hub", "tester/found")
+    assert f"{run.folder / 'best_expert'} to {hub.address}/tester/found" in printed
+    assert hub.repositories["tester/found"]["files"] == before
+    data = ModelCard(before["README.md"].decode()).data
+    assert isinstance(data, ModelCardData)
+    assert data.eval_results is not None
+    (result,) = data.eval_results
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert result.metric_value == round(summary["test"][1]["utility"], 4)
+    run.swarm("export", "--ckpt_path", "last", "--output", str(run.root / "new"), "--push_to_hub", "other")
+    pushed = hub.repositories["tester/other"]
+    assert pushed["private"] is True
+    assert pushed["files"][WEIGHTS] == before[WEIGHTS]
 
 
 def test_an_existing_folder_is_not_overwritten(run: Run, tmp_path: Path) -> None:

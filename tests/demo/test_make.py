@@ -1,5 +1,6 @@
 """The recipe makes the same tasks again, and runs from beginning to end in small."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ from swarm_lightning.demo import SEED, TASK_NAMES, TASKS
 from swarm_lightning.demo.curricula import Lessons
 from swarm_lightning.demo.experts import ExpertSettings
 from swarm_lightning.demo.make import WorldSettings, main, make_world, write_tasks
+from swarm_lightning.demo.other_models import MODELS
 from swarm_lightning.demo.pretrain import PretrainSettings
 
+OTHER_SIZES: tuple[dict[str, int], ...] = (
+    {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2},
+    {"n_embd": 16, "n_layer": 1, "n_head": 2},
+)
 SMALL = WorldSettings(
     pretrain=PretrainSettings(hidden_size=16, intermediate_size=24, layers=1, heads=2, steps=3, batch_size=8),
     expert=ExpertSettings(rank=2, alpha=2),
@@ -21,7 +27,14 @@ SMALL = WorldSettings(
         "first": Lessons(("south", "largest"), steps=2, batch_size=4),
         "second": Lessons(("west", "fruit"), steps=2, batch_size=4),
     },
+    models={
+        name: replace(model, sizes=sizes, lessons=replace(model.lessons, steps=2, batch_size=4))
+        for (name, model), sizes in zip(MODELS.items(), OTHER_SIZES, strict=True)
+    },
 )
+
+
+OTHERS = [f"models/{name}/model.safetensors" for name in SMALL.models]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +67,11 @@ def test_a_small_recipe_makes_a_world_that_loads(small_world: Path) -> None:
 
 def test_the_recipe_gives_the_same_weights_again(small_world: Path, tmp_path: Path) -> None:
     make_world(tmp_path, SMALL)
-    for file in ("base/model.safetensors", *(f"experts/{name}/adapter_model.safetensors" for name in SMALL.lessons)):
+    for file in (
+        "base/model.safetensors",
+        *OTHERS,
+        *(f"experts/{name}/adapter_model.safetensors" for name in SMALL.lessons),
+    ):
         first, second = load_file(small_world / file), load_file(tmp_path / file)
         assert first.keys() == second.keys()
         assert all(torch.allclose(first[key], second[key], atol=1e-6) for key in first)

@@ -1,13 +1,15 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from swarm_lightning.experts.export import export_adapter
 from swarm_lightning.experts.model_card import CardFacts, Utilities, public_name, render_card
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.provenance import Provenance
 
 FACTS = CardFacts(
     name="best",
@@ -31,13 +33,48 @@ def loading_code(card: str) -> str:
 
 
 def test_the_front_matter_is_that_of_a_hugging_face_card() -> None:
-    data = ModelCard(render_card(FACTS)).data.to_dict()
+    data = ModelCard(render_card(replace(FACTS, test=None))).data.to_dict()
     assert data == {
         "base_model": "owner/base",
         "library_name": "peft",
         "pipeline_tag": "text-generation",
         "tags": ["lora", "peft", "swarm-lightning"],
     }
+
+
+def metadata(card: str) -> ModelCardData:
+    """Read what stands above a card, as the hub does."""
+    data = ModelCard(card).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+def test_the_test_scores_are_results_that_the_hub_shows() -> None:
+    test = Utilities(0.25, 0.51234, 1000, {"sums": (0.2, 0.5), "towns": (0.3, 0.6)})
+    facts = replace(FACTS, test=test, objective={"class": "ExactMatch"})
+    data = metadata(render_card(facts))
+    assert data.model_name == "best"
+    found = [
+        (one.dataset_name, one.dataset_split, one.metric_type, one.metric_value) for one in data.eval_results or ()
+    ]
+    assert found == [
+        ("arithmetic.json", "test", "exact_match", 0.5123),
+        ("sums", "test", "exact_match", 0.5),
+        ("towns", "test", "exact_match", 0.6),
+    ]
+    assert {one.metric_type for one in metadata(render_card(FACTS)).eval_results or ()} == {"utility"}
+
+
+def test_the_license_is_the_one_that_all_agree_on() -> None:
+    agreed = Provenance("owner/base", "apache-2.0", {"numbers": "apache-2.0"})
+    card = render_card(replace(FACTS, base="/models/base", provenance=agreed))
+    data = metadata(card)
+    assert (data.base_model, data.license) == ("owner/base", "apache-2.0")
+    assert "| base, the base | apache\\-2\\.0 |\n| numbers | apache\\-2\\.0 |\n" in card
+    for other in (Provenance(None, "gemma", {"numbers": "mit"}), Provenance(None, None, {"numbers": "mit"})):
+        card = render_card(replace(FACTS, provenance=other))
+        assert metadata(card).license is None
+        assert "| numbers | mit |" in card
 
 
 def test_the_card_tells_experts_task_settings_and_utilities() -> None:

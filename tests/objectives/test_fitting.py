@@ -5,6 +5,7 @@ import pytest
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch, MultipleChoice, MultiTask, fitting_objective, refuse_misfit
+from swarm_lightning.objectives.fitting import said_of_room
 
 CHOICES = Example("Which is red?", "A", {"A": "rose", "B": "sky"})
 ANSWER = Example("1 + 1?", "2")
@@ -21,6 +22,20 @@ def test_every_task_gets_its_own_objective() -> None:
     found = fitting_objective(examples, "two tasks")
     assert isinstance(found, MultiTask)
     assert {task: type(part) for task, part in found.tasks.items()} == {"kinds": MultipleChoice, "sums": ExactMatch}
+
+
+def test_replies_have_room_for_the_longest_answer_and_it_is_said() -> None:
+    assert fitting_objective([ANSWER], "a.csv").settings.max_new_tokens == 10  # type: ignore[attr-defined]
+    long = Example("How are you?", "a" * 90)  # 30 tokens, a quarter more, in tens
+    digits = Example("How many?", "123 456 789 012", task="sums")  # a token each
+    found = fitting_objective([ANSWER, long], "a.csv")
+    assert found.settings.max_new_tokens == 40  # type: ignore[attr-defined]
+    assert "may have 40 tokens" in said_of_room(found)
+    several = fitting_objective([digits, Example("Which?", "A", {"A": "x", "B": "y"}, task="kinds")], "two")
+    assert "Replies of sums may have 20 tokens" in said_of_room(several)
+    assert said_of_room(fitting_objective([ANSWER], "a.csv")) == ""
+    endless = fitting_objective([Example("Tell.", "word " * 2000)], "a.csv")
+    assert endless.settings.max_new_tokens == 250  # type: ignore[attr-defined]
 
 
 def test_questions_alone_are_refused_with_what_is_needed() -> None:

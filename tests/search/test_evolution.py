@@ -64,7 +64,7 @@ def test_a_fit_spends_its_budget_and_says_what_it_began_with_and_chose_among(who
     assert [int(row["iteration"]) for row in rows] == list(range(STEPS + 1))
     assert [float(row["evaluations"]) for row in rows[1:]] == [PAIRS * 2 * BATCH] * STEPS
     assert [float(row["step_length"]) for row in rows] == pytest.approx([0.1, 0.075, 0.05, 0.025, 0.0])
-    assert len(read_rows(next((folder / "logs").rglob("metrics.csv")))) == STEPS + 1
+    assert len(read_rows(next((folder / "logs").rglob("metrics.csv")))) == STEPS + 2  # the last is the result
 
 
 def test_the_first_positions_are_the_experts_however_many_particles_a_swarm_would_have(

@@ -13,15 +13,15 @@ from swarm_lightning.objectives import ExactMatch, Objective
 from swarm_lightning.search import ModelSwarm
 from tests.search.tiny_search import FULL, World, content, read_rows, same, search, write_dataset
 
-ITERATIONS = 6
+ITERATIONS = 4
 OBJECTIVES: dict[str, Objective] = {
-    "contained": ExactMatch(max_new_tokens=6),
+    "contained": ExactMatch(max_new_tokens=4),
     "exact": ExactMatch("regex", pattern="^(.)", ignore_case=True, max_new_tokens=2),
 }
 
 
 def run(world: World, folder: Path, engine: EngineSettings, **settings: Any) -> ModelSwarm:
-    dataset = write_dataset(folder.parent / "questions.json", validation=24, test=2)
+    dataset = write_dataset(folder.parent / "questions.json", validation=16, test=2)
     return search(
         world,
         folder,

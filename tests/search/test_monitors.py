@@ -35,6 +35,7 @@ def test_what_others_log_is_looked_for_after_an_iteration(world: World, tmp_path
     "callbacks",
     [
         [EarlyStopping(monitor="global_best", mode="max")],
+        [EarlyStopping(monitor="swarm/global_best", mode="max")],
         [LogsMore(), EarlyStopping(monitor="mine")],
         [LearningRateMonitor(), EarlyStopping(monitor="lr-ParticleSwarm", patience=9)],
         [EarlyStopping(monitor="nothing", strict=False)],

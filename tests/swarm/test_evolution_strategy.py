@@ -42,8 +42,12 @@ def test_a_budget_of_evaluations_is_what_the_steps_ask_together() -> None:
         asked += int(made.wanted.sum())
     assert asked == 10 * 2 * 5 * 4
     assert int(made.swarm.iterations) == 10
-    with pytest.raises(ValueError, match="Expected 80 evaluations or more"):
-        strategy(budget=79)
+
+
+def test_a_budget_without_a_pair_a_step_is_a_search_that_is_done_where_it_began() -> None:
+    assert (strategy(budget=80).pairs, strategy(budget=80).done) == (1, False)
+    made = strategy(budget=79)
+    assert (made.pairs, made.most_steps, made.done) == (0, 0, True)
 
 
 def test_steps_get_shorter_by_themselves_and_the_usual_schedule_leaves_them_alone() -> None:

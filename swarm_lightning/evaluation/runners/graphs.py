@@ -8,7 +8,7 @@ objectives that sample are drawn by noise of the system, the example and the nod
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -19,10 +19,7 @@ from swarm_lightning.evaluation.runner import Runner, Session
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
 from swarm_lightning.swarm.systems import System
-from swarm_lightning.vectors import Vectors
-
-if TYPE_CHECKING:
-    import torch
+from swarm_lightning.vectors import Vector, Vectors
 
 NODES = 1 << 32  # noise of nodes has numbers that no particle has
 
@@ -141,6 +138,7 @@ class GraphSession:
         """
         self.models = max((len(system.assignment) for system in systems), default=1)
         self.runner, self.session, self.systems = runner, session, systems
+        self.device = session.rows([], [], RowNoise(0, (), ()), True).device
         # Replies by who was told what; and whether its numbers broke.
         self.known: dict[Any, tuple[str, bool]] = {}
         self._first = first
@@ -166,6 +164,7 @@ class GraphRows:
 
     Attributes:
         tokenizer: The base model's.
+        device: Where the base model computes.
         broken: Rows for which a node's model gave NaN or infinity.
     """
 
@@ -178,17 +177,12 @@ class GraphRows:
         whole_replies: bool,
     ) -> None:
         """Say which system answers which row; see `Session.rows`."""
-        self.tokenizer = session.runner.tokenizer
+        self.tokenizer, self.device = session.runner.tokenizer, session.device
         self.broken: set[int] = set()
         self._session, self._noise, self._whole = session, noise, whole_replies
         self._owners, self._examples = tuple(owners), tuple(examples)
         self._rows = tuple(range(len(owners)))
         self._turns = 0
-
-    @property
-    def device(self) -> "torch.device":
-        """Where the base model computes."""
-        return self._session.session.rows([], [], RowNoise(self._noise.seed, (), ()), True).device
 
     def generate(
         self,
@@ -310,7 +304,8 @@ def _together(systems: Sequence[System]) -> tuple[Vectors, dict[int, int]]:
     if len(weights) == 1:
         ((key, only),) = weights.items()
         return only, {key: 0}
-    vectors, first = [], {}
+    vectors: list[Vector] = []
+    first: dict[int, int] = {}
     for key, some in weights.items():
         first[key] = len(vectors)
         vectors += list(some)

@@ -133,7 +133,7 @@ class TokenSwarmSession:
 
     def rows(
         self, candidates: Sequence[int], examples: Sequence[Example], noise: RowNoise, whole_replies: bool
-    ) -> TextRows:
+    ) -> TextMixtureRows | TextRows:
         """Lend mixtures for one call; see `Session.rows`."""
         experts, weights = self._experts, self._weights
         if isinstance(experts, TextExperts):

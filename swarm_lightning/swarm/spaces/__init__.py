@@ -8,6 +8,20 @@ from swarm_lightning.swarm.spaces.graphs import GraphSpace
 from swarm_lightning.swarm.spaces.mixture import DrawnMixtureSpace, MixtureSpace
 from swarm_lightning.swarm.spaces.rows_on_disk import RowSpace
 
+__all__ = [
+    "SPACES",
+    "CoefficientSpace",
+    "DenseSpace",
+    "DividedSpace",
+    "DrawnDividedSpace",
+    "DrawnMixtureSpace",
+    "GraphSpace",
+    "MixtureSpace",
+    "RowSpace",
+    "Space",
+    "TensorSpace",
+]
+
 # `storage`/`draws`, the settings of a search that choose one; behind it `/coefficients`, `/mixture` or `/graphs` where
 # that is set.
 SPACES: dict[str, type[Space]] = {

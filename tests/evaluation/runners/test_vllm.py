@@ -21,9 +21,10 @@ from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.runners.vllm import RAM, VllmRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import load_checkpoints
-from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.experts.product_model import ProductModel
 from swarm_lightning.experts.products import Groups, Products
 from swarm_lightning.experts.whole_model import WholeModel
@@ -196,6 +197,8 @@ def test_adapters_of_the_output_layer_are_refused(tiny_base_folder: Path, tmp_pa
 
 def test_weighted_sums_of_products_are_refused(tiny_base_folder: Path, tiny_experts_folder: Path) -> None:
     plain = loaded_of(str(tiny_base_folder), str(tiny_experts_folder))
+    assert isinstance(plain.pool, ExpertPool)
+    assert isinstance(plain.resident, AdaptedModel)
     products = Products.of(plain.pool.adapters())
     weighed = ProductModel(plain.resident, products, Groups.of(products, "expert"))
     with pytest.raises(InputError, match=r"got ProductModel: vLLM serves .* \(model.coefficients\)"):

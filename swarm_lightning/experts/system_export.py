@@ -1,0 +1,184 @@
+"""Writes and reads the folder of a system of models: `graph.json` with who answers whom, its picture, and the models.
+
+Each model lies in a folder of its own, of the kind of the experts. What answers along the graph is
+`swarm_lightning.load`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from swarm_lightning import __version__
+from swarm_lightning.errors import InputError
+from swarm_lightning.experts.export import CARD_FILE, new_folder
+from swarm_lightning.experts.graph_picture import picture
+from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.experts.mixture_export import LIBRARIES, lasting
+from swarm_lightning.experts.safetensors_files import read_json_object
+from swarm_lightning.swarm.graphs import Graph
+from swarm_lightning.swarm.systems import System
+from swarm_lightning.vectors import Vector
+
+GRAPH_FILE, PICTURE_FILE, MODELS = "graph.json", "graph.svg", "models"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SystemFile:
+    """What the file of a system says.
+
+    Attributes:
+        base: Folder or hub id of the base.
+        dtype: Its data type.
+        models: The folder of every model, within that of the system.
+        assignment: The place among them of the model of every node.
+        graph: Who answers whom.
+        instructions: What nodes are told, by name.
+        asking: How a question is put and a reply generated, by name; empty where the objective has its own way.
+    """
+
+    base: str
+    dtype: str
+    models: tuple[str, ...]
+    assignment: tuple[int, ...]
+    graph: Graph
+    instructions: Mapping[str, str]
+    asking: Mapping[str, Any]
+
+
+def names_of_nodes(system: System, pool: Pool) -> list[str]:
+    """Return the name of the expert that each node's model began as.
+
+    Args:
+        system: What answers.
+        pool: The experts.
+    """
+    return [pool.names[model] for model in system.assignment]
+
+
+def who_answers(system: System, pool: Pool) -> list[str]:
+    """Say in a line for each node, in the order in which they answer, what it reads.
+
+    Args:
+        system: What answers.
+        pool: The experts.
+    """
+    names, graph = names_of_nodes(system, pool), system.graph
+    lines = []
+    for node in (node for level in graph.levels for node in level):
+        sources = ", ".join(f"{source} ({names[source]})" for source in graph.sources(node))
+        reads = f"reads {sources}" if sources else "reads the question only"
+        lines.append(f"{node} ({names[node]}): {reads}{', and answers finally' if node == graph.end else ''}")
+    return lines
+
+
+def export_system(
+    folder: Path,
+    system: System,
+    pool: Pool,
+    write_model: Callable[[Path, Vector, str], object],
+    base: str,
+    dtype: str,
+    instructions: Mapping[str, str],
+    asking: Mapping[str, Any],
+    card: str,
+    overwrite: bool = False,
+) -> Path:
+    """Write a system with the models that stand in it.
+
+    Args:
+        folder: Where it goes; its parents are made.
+        system: What answers.
+        pool: The experts that its models began as.
+        write_model: Writes the weights of a model to a folder, and says of which expert it is.
+        base: Folder or hub id of the base.
+        dtype: Data type of the base.
+        instructions: What nodes are told, by name.
+        asking: How a question is put and a reply generated; empty where that can't be said.
+        card: Content of README.md.
+        overwrite: Whether an existing folder may be replaced. It stays as it was until the new one is complete.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
+    """
+    names, graph = names_of_nodes(system, pool), system.graph
+    used = sorted(set(system.assignment))
+    content = {
+        "format": FORMAT,
+        "kind": "heterogeneous swarm",
+        "base": lasting(base),
+        "dtype": dtype,
+        "nodes": [
+            {
+                "node": node,
+                "model": f"{MODELS}/{_folder_of(pool, system.assignment[node])}",
+                "expert": names[node],
+                "reads": list(graph.sources(node)),
+                "read_by": list(graph.readers[node]),
+            }
+            for node in range(len(names))
+        ],
+        "end": graph.end,
+        "instructions": dict(instructions),
+        "asking": dict(asking),
+        "versions": {"swarm-lightning": __version__, **{name: version(name) for name in LIBRARIES}},
+        "load": f"swarm_lightning.load({folder.name!r})",
+    }
+    with new_folder(folder, overwrite, "system") as partial:
+        for model in used:
+            write_model(partial / MODELS / _folder_of(pool, model), system.weights[model], pool.names[model])
+        (partial / GRAPH_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (partial / PICTURE_FILE).write_text(picture(graph, names), encoding="utf-8")
+        (partial / CARD_FILE).write_text(card, encoding="utf-8")
+    return folder
+
+
+def read_system(folder: Path) -> SystemFile:
+    """Read the file of a system.
+
+    Args:
+        folder: With `graph.json`.
+
+    Raises:
+        InputError: If it is not there, or not what `export_system` writes.
+    """
+    path = folder / GRAPH_FILE
+    if not path.is_file():
+        raise InputError(
+            f"Expected the folder of a system, with {GRAPH_FILE}, but there is none in {str(folder)!r}. Name what a "
+            "search with model.graphs has exported, `best_expert` in its run folder for example."
+        )
+    content = read_json_object(path, folder.name)
+    try:
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        nodes: list[dict[str, Any]] = content["nodes"]
+        models = tuple(dict.fromkeys(str(node["model"]) for node in nodes))
+        graph = Graph(tuple(tuple(int(reader) for reader in node["read_by"]) for node in nodes))
+        if sum(not readers for readers in graph.readers) != 1 or sum(map(len, graph.levels)) != len(nodes):
+            raise ValueError("nodes that do not flow into one end")
+        return SystemFile(
+            str(content["base"]),
+            str(content["dtype"]),
+            models,
+            tuple(models.index(str(node["model"])) for node in nodes),
+            graph,
+            dict(content["instructions"]),
+            dict(content["asking"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as cause:
+        raise InputError(
+            f"Expected a system in format {FORMAT} in {str(path)!r}, but it can't be read ({cause!r}). Export it again."
+        ) from cause
+
+
+def _folder_of(pool: Pool, model: int) -> str:
+    """Return the name of a model's folder: its place first, because names may hold anything."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in pool.names[model])
+    return f"{model:02d}_{plain}"[:60]

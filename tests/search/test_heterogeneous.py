@@ -1,0 +1,150 @@
+"""A search of graphs of models, through the command, on the tiny base: resumed, exported, loaded and answered from."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import torch
+
+import swarm_lightning
+from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.search import ModelSwarm
+from swarm_lightning.swarm import HeterogeneousSwarm
+from swarm_lightning.swarm.graphs import Decoding
+from tests.search.test_resume import assert_same_run, rows_without_timings
+from tests.search.tiny_search import World, load_checkpoint, read_rows, run_swarm
+
+TELL = {"first": "Reply.", "inner": "Reply again.", "last": "End.", "response": "{number}: {reply}"}
+
+
+def config(world: World, root: Path, iterations: int = 3, **model: Any) -> dict[str, Any]:
+    optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"assignments": 3}}
+    settings = {"graphs": {"instructions": TELL}, "optimizer": optimizer, **model}
+    return world.config(root, model=settings, trainer={"max_steps": iterations}, restart={"patience": 1})
+
+
+@pytest.fixture(scope="module")
+def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three iterations."""
+    root = tmp_path_factory.mktemp("whole")
+    run_swarm(config(world, root / "runs"), "fit", root)
+    return root / "runs" / "version_0"
+
+
+def test_a_stopped_and_resumed_search_of_graphs_is_bit_for_bit_one_that_was_never_stopped(
+    world: World, whole: Path, tmp_path: Path
+) -> None:
+    run_swarm(config(world, tmp_path / "runs", 1), "fit", tmp_path)
+    run_swarm(config(world, tmp_path / "runs", 3), "fit", tmp_path, "--ckpt_path", "last")
+    assert_same_run(tmp_path / "runs" / "version_0", whole)
+    memory = load_checkpoint(whole)["optimizer_states"][0]["state"][0]
+    assert memory["models.restarts"].sum() > 0
+    assert memory["models.positions"].shape == memory["best.weights"].shape
+
+
+def test_the_exact_stop_changes_nothing_but_what_is_left_unasked(world: World, whole: Path, tmp_path: Path) -> None:
+    # Of eight examples, the whole run asks all in its first round.
+    run_swarm(config(world, tmp_path / "runs", engine={"chunk": 1}), "fit", tmp_path)
+    others, rows = (rows_without_timings(folder) for folder in (whole, tmp_path / "runs" / "version_0"))
+    same = ["global_best", "system_best", "assignments_mean", "restarts", "model_utility/model_00", "diversity"]
+    assert [[row[name] for name in same] for row in rows] == [[row[name] for name in same] for row in others]
+    asked, everything = (sum(float(row["evaluations"]) for row in of) for of in (rows, others))
+    assert asked < everything
+
+
+def test_the_summary_names_the_best_expert_and_the_best_system_that_was_ever_asked(whole: Path) -> None:
+    summary = json.loads((whole / "summary.json").read_text(encoding="utf-8"))
+    initial, found = summary["validation"]
+    assert initial["detail"] in ("colours", "numbers", "stories", "towns")
+    assert found["detail"].startswith("graph ")
+    rows = read_rows(whole / "history.csv")
+    assert found["utility"] == max(float(row["system_best"]) for row in rows)
+    replies = pandas.read_parquet(whole / "replies" / "validation.parquet")
+    score = replies[replies.expert == "best found expert"].score.mean()
+    assert score == pytest.approx(found["utility"])  # the weights of that moment are kept, not the last ones
+
+
+def test_an_export_answers_as_the_search_did(world: World, whole: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole / "best_expert", tmp_path / "found"))
+    replies = pandas.read_parquet(whole / "replies" / "test.parquet")
+    found = replies[replies.expert == "best found expert"]
+    system = swarm_lightning.load(folder)
+    examples = [Example(question) for question in found.question]
+    assert system.answer(examples) == found.reply.tolist()
+    assert (folder / "graph.svg").read_text(encoding="utf-8").count("<circle") == 4
+    assert "Who answers whom" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_command_predicts_from_an_export(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from swarm_lightning.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("What is 3 plus 4?\n", encoding="utf-8")
+    main(["predict", str(whole / "best_expert"), "--data.prompts", "prompts.txt"])
+    (line,) = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert set(json.loads(line)) == {"id", "question", "reply"}
+    assert "1 answers: predictions.jsonl" in capsys.readouterr().out
+
+
+def test_a_graph_that_does_not_flow_into_one_end_is_refused(whole: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole / "best_expert", tmp_path / "found"))
+    graph = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+    graph["nodes"][graph["end"]]["read_by"] = [0]
+    (folder / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
+    with pytest.raises(InputError, match="Export it again"):
+        swarm_lightning.load(folder)
+
+
+def test_the_test_table_has_graphs_that_nobody_searched_and_a_vote(world: World, whole: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    run_swarm(config(world, tmp_path / "runs"), "test", tmp_path, "--ckpt_path", str(run))
+    names = [row["name"] for row in read_rows(run / "test.csv")]
+    assert names[2:] == ["chain of the experts", "star of the experts", "vote of the experts"]
+
+
+@pytest.mark.parametrize("moves", ["roles", "weights"])
+def test_either_step_can_be_left_out(world: World, tmp_path: Path, moves: str) -> None:
+    decoding = {"fixed": "chain"} if moves == "weights" else {"top_p": 0.8, "edges": 2}
+    optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"assignments": 2, "moves": moves}}
+    settings = {"graphs": {"decoding": decoding}, "optimizer": optimizer}
+    run_swarm(config(world, tmp_path / "runs", 1, **settings), "fit", tmp_path)
+    run_swarm(config(world, tmp_path / "runs", 2, **settings), "fit", tmp_path, "--ckpt_path", "last")
+    rows = read_rows(tmp_path / "runs" / "version_0" / "history.csv")
+    assert [row["iteration"] for row in rows] == ["0", "1", "2"]
+    assert all((row["assignments_mean"] == "") == (moves == "roles") for row in rows)
+    if moves == "weights":
+        graph = json.loads((tmp_path / "runs" / "version_0" / "best_expert" / "graph.json").read_text())
+        assert [node["read_by"] for node in graph["nodes"]] == [[1], [2], [3], []]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"graphs": None}, "model.graphs is not set"),
+        ({"graphs": GraphSettings(Decoding(fixed="star"))}, "moves to be weights"),
+        ({"graphs": GraphSettings(), "storage": "disk"}, "got disk"),
+        ({"graphs": GraphSettings(), "coefficients": "expert"}, "expert"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_at_once(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        ModelSwarm("base", experts="experts", optimizer=HeterogeneousSwarm, **settings)
+
+
+def test_graphs_need_what_moves_them() -> None:
+    with pytest.raises(InputError, match="optimizer is ParticleSwarm"):
+        ModelSwarm("base", experts="experts", graphs=GraphSettings(), engine=EngineSettings())
+
+
+def test_a_particle_has_no_system_of_its_own_to_write(world: World, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        run_swarm(config(world, tmp_path / "runs"), "export", tmp_path, "--ckpt_path", str(whole), "--particle", "1")
+    assert torch.isfinite(load_checkpoint(whole)["optimizer_states"][0]["state"][0]["best.utility"])
