@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.right_answers import RightAnswer
+from swarm_lightning.evaluation import interruption
 from swarm_lightning.tuning.batches import batch_of
 
 EPOCHS = 15
@@ -63,6 +64,7 @@ class GradientDescent:
 
         Raises:
             Absent: If there are fewer answers than folds.
+            Interrupted: If the run was asked to end; it does so before the next forward pass.
         """
         count = len(self.answers)
         if count < FOLDS:
@@ -112,7 +114,9 @@ class GradientDescent:
         for answer in answers:
             rows = [length for one in (*part, answer) for length in self.rows(one)]
             if part and len(rows) * max(rows) > TOKENS:
+                interruption.check()
                 yield self.losses(weights, part).sum() / total
                 part = []
             part.append(answer)
+        interruption.check()
         yield self.losses(weights, part).sum() / total

@@ -1,5 +1,8 @@
 """Gradient descent on a loss that is known: what is chosen, what is read, and how a batch is cut."""
 
+import os
+import signal
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +11,7 @@ from swarm_lightning.baselines import gradient_descent
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.gradient_descent import EPOCHS, GradientDescent
 from swarm_lightning.baselines.right_answers import RightAnswer
+from swarm_lightning.evaluation.interruption import Interrupted, in_order
 from swarm_lightning.tuning.rendering import TokenExample
 
 
@@ -65,3 +69,13 @@ def test_a_batch_cut_by_its_tokens_has_the_mean_of_the_whole(monkeypatch: pytest
 def test_fewer_examples_than_folds_are_a_reason_to_be_absent() -> None:
     with pytest.raises(Absent, match="needs 4 validation examples for its folds, and there are 3"):
         trained(descent_to([1, 2, 3]), start=0.0)
+
+
+def test_a_run_that_is_asked_to_end_does_not_wait_for_the_last_epoch() -> None:
+    descent = descent_to([100] * 8)
+    with in_order():
+        epochs = descent.epochs(torch.tensor([0.0]), descent.answers)
+        assert [float(next(epochs)) for _ in range(2)] == [0.0, pytest.approx(0.1, rel=1e-3)]
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            next(epochs)
