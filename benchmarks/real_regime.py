@@ -99,7 +99,9 @@ class Ours:
         layout = Layout.of(swarm.adapters[0])
         self.positions = torch.stack([layout.flatten(tensors) for tensors in swarm.adapters])
         names = tuple(f"particle_{place}" for place in range(len(swarm.adapters)))
-        self.pool = ExpertPool(names, names, self.positions, layout, lora_settings(swarm.rank).to_dict(), "random")
+        config = lora_settings(swarm.rank).to_dict()
+        config["target_modules"] = sorted(config["target_modules"])  # as it stands in a file
+        self.pool = ExpertPool(names, names, self.positions, layout, config, "random")
         self.swarm, self.adapted = swarm, AdaptedModel(swarm.base(), self.pool)
         self.settings = EngineSettings(rows=rows, exact_stop=False, row_stops=False)
 

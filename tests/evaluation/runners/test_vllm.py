@@ -102,28 +102,29 @@ def search_config(root: Path, backend: str, iterations: int) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def runs(runner: VllmRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders of a search by each backend, and of one that is stopped and resumed."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def started(*_: object, **__: object) -> object:
+        runner.llm.reset_prefix_cache()  # a further runner numbers its particles from 1 again
+        return runner.llm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(door, "start", started)
+        patch.setattr(door, "stop", lambda engine: None)
+        for name, backend in (("torch", "torch"), ("vllm", "vllm")):
+            run_swarm(search_config(folder / name, backend, 2), "fit", folder)
+        run_swarm(search_config(folder / "stopped", "vllm", 1), "fit", folder)
+        run_swarm(search_config(folder / "stopped", "vllm", 2), "fit", folder, "--ckpt_path", "last")
+    return folder
+
+
 class TestSearches:
     """Whole searches by the engine of this module, whose start alone is left out, beside one by the model in memory."""
 
     pytestmark = NEEDS_VLLM
-
-    @pytest.fixture(scope="class")
-    def runs(self, runner: VllmRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Run folders of a search by each backend, and of one that is stopped and resumed."""
-        folder = tmp_path_factory.mktemp("runs")
-
-        def started(*_: object, **__: object) -> object:
-            runner.llm.reset_prefix_cache()  # a further runner numbers its particles from 1 again
-            return runner.llm
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(door, "start", started)
-            patch.setattr(door, "stop", lambda engine: None)
-            for name, backend in (("torch", "torch"), ("vllm", "vllm")):
-                run_swarm(search_config(folder / name, backend, 2), "fit", folder)
-            run_swarm(search_config(folder / "stopped", "vllm", 1), "fit", folder)
-            run_swarm(search_config(folder / "stopped", "vllm", 2), "fit", folder, "--ckpt_path", "last")
-        return folder
 
     def test_a_resumed_search_ends_as_one_that_was_never_stopped(self, runs: Path) -> None:
         whole, resumed = (load_checkpoint(runs / name / "version_0") for name in ("vllm", "stopped"))
