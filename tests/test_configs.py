@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from swarm_lightning.cli import main
-from tests.search.tiny_search import calm_process
+from tests.search.tiny_search import calm_process, read_rows
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+STUDIES = sorted((FOLDER / "studies").glob("*.yaml"))
 # The others need models of the user or services of others; those of the paper run in `test_paper_configs.py`.
 ELSEWHERE = ("own_experts", "human_interests", "reward_model", "safety")
 # Configs of other commands than `swarm fit`.
@@ -25,7 +26,9 @@ def name_of(path: Path) -> str:
 
 
 def command_of(path: Path) -> str:
-    """Return the subcommand that a config is for: the one with its name, or `fit`."""
+    """Return the subcommand that a config is for: the one with its name, `sweep` for a study, or `fit`."""
+    if path in STUDIES:
+        return "sweep"
     return path.stem if path.parent == FOLDER and path.stem in COMMANDS else "fit"
 
 
@@ -140,6 +143,37 @@ def test_the_config_of_a_sweep_sweeps(tmp_path: Path) -> None:
             ]
         )
     assert "2 searches: 2 ended." in (tmp_path / "coefficients" / "sweep.md").read_text(encoding="utf-8")
+
+
+# What a study of three experts may need to be told otherwise.
+SHRUNK = {
+    "number_of_experts": ("--sweep.subsets", "[2, 3]"),
+    "transfer": ("--sweep.also_test", "[demo:tasks/kinds.json]"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=name_of)
+def test_a_study_says_how_its_settings_differ(path: Path, tmp_path: Path) -> None:
+    experts = [f"demo:experts/{name}" for name in ("scribe", "shepherd", "smith")]
+    trials = 2 if path.stem == "transfer" else 3
+    with calm_process():
+        main(
+            [
+                *("sweep", "--config", str(path), "--model.experts", json.dumps(experts)),
+                *("--data.validation_size", "6", "--data.test_size", "4", "--sweep.trials", str(trials)),
+                *("--trainer.max_steps", "1", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path), *SHRUNK.get(path.stem, ())),
+            ]
+        )
+    folder = tmp_path / path.stem
+    report = (folder / "sweep.md").read_text(encoding="utf-8")
+    assert f"{trials} searches: {trials} ended." in report
+    rows = read_rows(folder / "sweep.csv")
+    assert all(row["test_utility"] for row in rows)
+    further = {"ensembles": "ensemble", "transfer": "on demo:tasks/kinds.json"}.get(path.stem)
+    assert further is None or all(row[further] for row in rows)
+    assert (folder / "report.html").is_file()
 
 
 def assert_contains(whole: object, part: object) -> None:

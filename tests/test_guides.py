@@ -83,6 +83,7 @@ def test_every_guide_can_be_reached_from_the_readme() -> None:
         "swarm_lightning/swarm/README.md",  # from the guide to the code
         "configs/cluster/README.md",  # these from the guide to the recipes
         "configs/paper/README.md",
+        "configs/studies/README.md",
     }
 
 
@@ -117,6 +118,12 @@ def test_the_manifest_of_kubernetes_is_a_job_that_goes_on_where_it_was_stopped()
     assert command[:3] == ["exec", "swarm", "fit"]
     flags = {word.removeprefix("--") for word in command if word.startswith("--")}
     assert flags == {"config", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices"}
+
+
+def test_every_study_is_in_the_guide_to_them() -> None:
+    folder = REPOSITORY / "configs" / "studies"
+    guide = (folder / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in folder.glob("*.yaml")} <= set(re.findall(r"`(\w+\.yaml)`", guide))
 
 
 def test_every_benchmark_is_in_the_guide_to_them() -> None:

@@ -22,6 +22,8 @@ from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError, ServiceError, StorageError
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.interruption import Interrupted
+from swarm_lightning.experts.finding import find_experts
+from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
 from swarm_lightning.report.live import renew
@@ -32,9 +34,10 @@ from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.notices import said_once, without_bars
 from swarm_lightning.sweep.report import FACTS, SUMMARY, outcome, rows_of, tests_of, write_report
-from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SETTINGS, SweepSettings
-from swarm_lightning.sweep.space import DrawnSpace, check_grid, names, put, read_space, samples, size
+from swarm_lightning.sweep.settings import SETTINGS, SweepSettings
+from swarm_lightning.sweep.space import DrawnSpace, check_grid, keys_of, names, put, read_space, samples, size
 from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require_optuna
+from swarm_lightning.sweep.subsets import variants_of
 from swarm_lightning.sweep.trial import ReportToStudy, Shared
 
 BEST_EXPERT = "best_expert"
@@ -65,6 +68,7 @@ def run_sweep(cli: SwarmCLI) -> None:
         folder = Path(config["trainer"]["default_root_dir"]).expanduser() / settings.study
         check_folder(folder)
         shared = Shared(FirstScores(folder / "first_scores", folder / LOCKS))
+        shared.with_test, shared.also_test = settings.test == "all", tuple(settings.also_test or ())
         study = SweepStudy(folder, settings, space, _identity(whole, space) | _rehearse(config, space, folder, shared))
         while True:
             interruption.check()
@@ -104,7 +108,7 @@ def _run_trial(
 ) -> None:
     folder, named = study.folder_of(trial.number), names(study.space)
     place = sum(other.number <= trial.number for other in study.trials())
-    shown = ", ".join(f"{named[key]} {value}" for key, value in settings.items())
+    shown = ", ".join(f"{name} {settings[key]}" for key, name in named.items())
     report = ReportToStudy(trial)
     done = f", goes on after {_counted(report.facts['iterations'])}" if "iterations" in report.facts else ""
     say(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
@@ -131,6 +135,9 @@ def _run_trial(
         study.tell(trial, "PRUNED")
     else:
         study.tell(trial, "COMPLETE", found)
+    tests = tests_of(folder)
+    if tests is not None:
+        study.keep_tests(trial.number, tests)
     state = "pruned" if report.pruned else "ended"
     say(f"Trial {trial.number} {state}: {found:.4f} on validation, {_counted(summary['iterations'])}.", flush=True)
     _drop_checkpoints(study, config)
@@ -165,7 +172,7 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         if row is not None and row.here:
             folder = study.folder_of(row.number)
             if tests_of(folder) is None:
-                shared.with_test = True
+                shared.with_test, shared.also_test = True, ()
                 TrialCLI(config, row.settings, folder, shared)
             tests = tests_of(folder)
             if tests is not None:
@@ -206,7 +213,13 @@ def _copy_expert(source: Path, target: Path) -> None:
 
 
 def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, Any]) -> DrawnSpace:
-    space = read_space(PUBLISHED_SPACE if settings.space is None else settings.space, config)
+    variants = settings.variants
+    if settings.subsets is not None:
+        found = find_experts(config["model"]["experts"])
+        sources = [one.source for one in found]
+        called = unique_names([one.name for one in found], sources)
+        variants = variants_of(list(zip(called, sources, strict=True)), settings.subsets, settings.seed)
+    space = read_space(settings.drawn, config, variants)
     for together in samples(space):
         try:
             _try(cli, put(config, together))
@@ -244,7 +257,7 @@ def _try(cli: SwarmCLI, config: Mapping[str, Any]) -> None:
 
 def _identity(whole: Mapping[str, Any], space: DrawnSpace) -> dict[str, Any]:
     """Return the config without what may differ between the processes of a sweep, and without what is drawn."""
-    drawn = {key: "drawn by the sweep" for key in space}
+    drawn = dict.fromkeys(keys_of(space), "drawn by the sweep")
     kept = put({name: value for name, value in whole.items() if name != "config"}, drawn)
     for path in FREE:
         *parts, last = path.split(".")

@@ -10,24 +10,50 @@ import lightning as L
 
 from swarm_lightning.callbacks import ExportBest, Replies
 from swarm_lightning.cli.command import COMMON, SwarmCLI
+from swarm_lightning.data.module import SwarmData
 from swarm_lightning.differences import CONTENT
 from swarm_lightning.files import write_whole
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.sweep.report import SUMMARY
-from swarm_lightning.sweep.space import DrawnSpace, put
+from swarm_lightning.sweep.space import DrawnSpace, keys_of, put
 from swarm_lightning.sweep.trial import ReportToStudy, Shared, TrialSharing, asked_by
 
 
 class TrialSummary(L.Callback):
-    """Writes `summary.json` as every search does, and prints nothing."""
+    """Writes `summary.json` as every search does, and prints nothing.
+
+    In a study whose searches are all tested, the vote of the best particles and what was found on further datasets are
+    in it too, as far as the study asks for them.
+    """
+
+    def __init__(self, ensemble: bool = False, also_test: Sequence[str] = ()) -> None:
+        """Say what is scored beside the best initial and the best found expert.
+
+        Args:
+            ensemble: Whether the vote of `model.ensemble_size` particles is scored on the test split.
+            also_test: Further datasets on whose test splits both are scored.
+        """
+        self.ensemble = ensemble
+        self.also_test = tuple(also_test)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what came out."""
         assert isinstance(pl_module, ModelSwarm)
-        result = pl_module.result(pl_module.held_back)
+        test, bests = pl_module.held_back, pl_module.bests
+        summary = pl_module.result(test).to_dict()
+        if test and self.ensemble and pl_module.particle_swarm.moves_particles:
+            *_, vote = bests.score(test, pl_module.settings.ensemble_size, asked=pl_module.state.tested)
+            summary["ensemble"] = {"name": vote.name, "utility": vote.utility}
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        for dataset in self.also_test if test else ():
+            other = SwarmData(dataset, test_size=data.test_size, validation_size=data.validation_size, seed=data.seed)
+            other.prepare_data()
+            pl_module.objective.check(other.splits.test, pl_module.tokenizer)
+            rows = bests.score(other.splits.test, held_back=False)
+            summary.setdefault("also_test", {})[dataset] = {row.name: row.utility for row in rows}
         path = Path(trainer.default_root_dir) / SUMMARY
-        write_whole(path, json.dumps(result.to_dict(), indent=2) + "\n")
+        write_whole(path, json.dumps(summary, indent=2) + "\n")
 
 
 class TrialCLI(SwarmCLI):
@@ -78,7 +104,8 @@ class TrialCLI(SwarmCLI):
 
     def further_callbacks(self) -> list[L.Callback]:
         """Return what goes on beside the search."""
-        return [TrialSummary(), *self._beside]
+        ensemble = any(key.endswith("ensemble_size") for key in self._settings)
+        return [TrialSummary(ensemble, self._shared.also_test), *self._beside]
 
     def before_fit(self) -> None:
         """Hand the search what it shares, and leave the last word to the sweep."""
@@ -129,5 +156,5 @@ class RehearsalCLI(TrialCLI):
         return {
             f"{CONTENT}{name}": value
             for name, value in found.items()
-            if not any(key.startswith(varied_by[name]) for key in space)
+            if not any(key.startswith(varied_by[name]) for key in keys_of(space))
         }

@@ -57,7 +57,7 @@ def climb(run: Run) -> Figure | None:
         drawn = data[(data.iteration % step == 0) & data.utility.map(math.isfinite)]
         tip = [{"field": name} for name in ("particle", "iteration", "utility", "personal_best", "restarted")]
         columns = [*(name["field"] for name in tip), "evaluations", "seconds"]
-        datasets["particles"] = _records(drawn[columns])
+        datasets["particles"] = records(drawn[columns])
         base: dict[str, Any] = {"data": {"name": "particles"}, "transform": choose}
         layers.append(
             {
@@ -88,7 +88,7 @@ def climb(run: Run) -> Figure | None:
         )
     layers.append(
         {
-            "data": {"values": _records(best)},
+            "data": {"values": records(best)},
             "transform": choose,
             "mark": {"type": "line", "strokeWidth": 3, "color": GREEN, "interpolate": "step-after"},
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
@@ -110,7 +110,7 @@ def climb(run: Run) -> Figure | None:
         "(dotted) and the best found expert (dashed) on the test split. Utilities that the exact stop left open are "
         "not drawn. Scroll to zoom, drag to move, click the legend to choose."
     )
-    spec = _spec(datasets=datasets, layer=layers, params=params, height=320)
+    spec = spec_of(datasets=datasets, layer=layers, params=params, height=320)
     return Figure("climb", "The climb", note, data, spec)
 
 
@@ -120,8 +120,8 @@ def heat_map(run: Run) -> Figure | None:
     if data.empty:
         return None
     particles = int(data.particle.nunique())
-    spec = _spec(
-        data={"values": _records(data.round({"score": 4}))},
+    spec = spec_of(
+        data={"values": records(data.round({"score": 4}))},
         mark={"type": "rect"},
         height=min(480, max(120, 14 * particles)),
         transform=[{"calculate": "datum.from - 0.5", "as": "left"}, {"calculate": "datum.to + 0.5", "as": "right"}],
@@ -152,7 +152,7 @@ def map_of(run: Run) -> Figure | None:
     step = -(-len(data) // POINTS)
     drawn = data[(data.iteration % step == 0)]
     first = data[(data.iteration == data.iteration.min()) & (data.particle < len(names))]
-    starts = [{**row, "name": names[int(row["particle"])]} for row in _records(first)]
+    starts = [{**row, "name": names[int(row["particle"])]} for row in records(first)]
     way = data[data.particle == winner_of(run)].sort_values("iteration")
     x = {"field": "x", "type": "quantitative", "title": "first main axis", "axis": {"grid": False}}
     y = {"field": "y", "type": "quantitative", "title": "second main axis", "axis": {"grid": False}}
@@ -160,13 +160,13 @@ def map_of(run: Run) -> Figure | None:
     colour = {"field": "iteration", "type": "quantitative", "scale": {"scheme": "viridis"}}
     layers = [
         {
-            "data": {"values": _records(drawn[["particle", "iteration", "utility", "x", "y"]].round({"x": 4, "y": 4}))},
+            "data": {"values": records(drawn[["particle", "iteration", "utility", "x", "y"]].round({"x": 4, "y": 4}))},
             "mark": {"type": "point", "filled": True, "size": 26, "opacity": 0.6},
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
             "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip},
         },
         {
-            "data": {"values": _records(way)},
+            "data": {"values": records(way)},
             "mark": {"type": "line", "color": RED, "strokeWidth": 2},
             "encoding": {"x": x, "y": y, "order": {"field": "iteration"}},
         },
@@ -185,7 +185,7 @@ def map_of(run: Run) -> Figure | None:
         f"The two main axes of all positions; they show {float(data.share.iloc[0]):.0%} of how far positions are "
         "spread. Diamonds are the experts, the red line is the way of the particle that found the best."
     )
-    return Figure("map", "The map", note, data, _spec(layer=layers, height=380))
+    return Figure("map", "The map", note, data, spec_of(layer=layers, height=380))
 
 
 def made_of(run: Run) -> Figure | None:
@@ -216,7 +216,7 @@ def made_of(run: Run) -> Figure | None:
         "What the winner is made of",
         note,
         data,
-        _spec(data={"values": _records(data)}, layer=layers, height=22 * len(data)),
+        spec_of(data={"values": records(data)}, layer=layers, height=22 * len(data)),
     )
 
 
@@ -246,51 +246,22 @@ def forest(run: Run) -> Figure | None:
         },
     ]
     note = "Dots are test scores, amber lines validation utilities. Intervals are by the bootstrap over test examples."
-    spec = _spec(data={"values": _records(data[columns])}, layer=layers, height=22 * len(data))
+    spec = spec_of(data={"values": records(data[columns])}, layer=layers, height=22 * len(data))
     return Figure("forest", "The comparison", note, data, spec)
 
 
-def trials(run: Run) -> Figure | None:
-    """Draw the searches of a sweep in their order, and the best so far."""
-    table = run.sweep
-    if table.empty or not {"trial", "validation"} <= set(table.columns):
-        return None
-    data = table[table.validation.notna()].sort_values("trial")
-    data = data.assign(best=data.validation.cummax())
-    x = {"field": "trial", "type": "quantitative", "title": "trial"}
-    scale = {"zero": False}
-    tip = [{"field": str(name)} for name in data.columns if str(name) not in ("why", "folder") and "." not in str(name)]
-    layers = [
-        {
-            "mark": {"type": "point", "filled": True, "size": 60, "color": BLUE},
-            "encoding": {
-                "x": x,
-                "y": {"field": "validation", "type": "quantitative", "scale": scale},
-                "tooltip": tip[:8],
-            },
-        },
-        {
-            "mark": {"type": "line", "interpolate": "step-after", "color": GREEN, "strokeWidth": 2},
-            "encoding": {"x": x, "y": {"field": "best", "type": "quantitative", "title": "validation utility"}},
-        },
-    ]
-    shown = _records(data[[name for name in data.columns if "." not in str(name)]])
-    return Figure(
-        "trials", "The searches", "The best so far is green.", data, _spec(data={"values": shown}, layer=layers)
-    )
-
-
 def figures_of(run: Run) -> list[Figure]:
-    """Return every figure that can be drawn of a run."""
-    drawn = (climb(run), heat_map(run), map_of(run), made_of(run), forest(run), trials(run))
+    """Return every figure that can be drawn of a search or a comparison; those of a sweep are in `sweep_figures.py`."""
+    drawn = (climb(run), heat_map(run), map_of(run), made_of(run), forest(run))
     return [figure for figure in drawn if figure is not None]
 
 
-def _spec(**parts: Any) -> dict[str, Any]:
+def spec_of(**parts: Any) -> dict[str, Any]:
+    """Return a figure of these parts that is as wide as its page."""
     return {"$schema": SCHEMA, "config": CONFIG, "width": "container", **parts}
 
 
-def _records(frame: "pandas.DataFrame") -> Sequence[dict[str, Any]]:
+def records(frame: "pandas.DataFrame") -> Sequence[dict[str, Any]]:
     """Return the rows as plain values; what is unknown or infinite becomes null, as JSON has neither."""
     rows = frame.astype(object).to_dict("records")
     return [{str(name): _plain(value) for name, value in row.items()} for row in rows]

@@ -13,6 +13,7 @@ from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.figures import Figure, figures_of
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.sections import comparison_table, diamonds, emerging, files_and_commands, lead, sweep_table
+from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
 PAGE = "report.html"
@@ -20,11 +21,12 @@ LARGEST = 3_000_000
 REFRESH = 10  # seconds between two looks of an open page at a run that lives
 
 
-def render(runs: Sequence[Run]) -> str:
+def render(runs: Sequence[Run], folder: Path) -> str:
     """Return the page.
 
     Args:
         runs: What it shows, one or more.
+        folder: Where it will lie; a sweep's page in the sweep's own folder leads to those of its searches.
 
     Raises:
         InputError: If the library that draws is not installed, or a file of a run is damaged.
@@ -34,11 +36,12 @@ def render(runs: Sequence[Run]) -> str:
     specs: dict[str, Any] = {}
     room = (LARGEST - 1_200_000) // max(1, len(runs))  # without the script
     for place, run in enumerate(runs):
-        figures = figures_of(run)
+        figures = [*figures_of(run), *figures_of_sweep(run)]
         ids = {figure.name: f"{figure.name}_{place}" for figure in figures}
         specs |= {ids[figure.name]: figure.spec for figure in figures}
         used = len(embedded({figure.name: figure.spec for figure in figures}))
-        bodies.append(_body(run, {figure.name: _placed(figure, ids[figure.name]) for figure in figures}, room - used))
+        placed = {figure.name: _placed(figure, ids[figure.name]) for figure in figures}
+        bodies.append(_body(run, placed, room - used, folder))
     if len(runs) > 1:
         bodies.insert(0, diamonds(runs))
     lives = any(run.record.get("state") in ("running", "testing") for run in runs)
@@ -64,7 +67,7 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
         InputError: As `render`.
         StorageError: If it can't be written.
     """
-    text = render(runs)
+    text = render(runs, path.parent)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
@@ -89,7 +92,7 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     written = []
     for place, run in enumerate(runs):
-        for figure in figures_of(run):
+        for figure in [*figures_of(run), *figures_of_sweep(run)]:
             name = figure.name if len(runs) == 1 else f"{figure.name}_{place}"
             contents = {".svg": svg(figure.spec), ".png": png(figure.spec), ".csv": figure.data.to_csv(index=False)}
             for suffix, content in contents.items():
@@ -98,15 +101,15 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     return written
 
 
-def _body(run: Run, figures: dict[str, str], room: int) -> str:
+def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
     """Return what the page says of one run, the most important first."""
     parts = [
         f"<h1>{html.escape(run.name)}</h1>",
         lead(run),
         figures.get("forest", ""),
         comparison_table(run),
-        figures.get("trials", ""),
-        sweep_table(run),
+        *(figures.get(name, "") for name in ("by_setting", "trials", "importance", "settings")),
+        sweep_table(run, folder),
         figures.get("climb", ""),
         figures.get("scores", ""),
         emerging(run, room),

@@ -4,7 +4,8 @@ import html
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
@@ -129,9 +130,17 @@ def comparison_table(run: Run) -> str:
     return _of_frame(table, [name for name in names if name in table]) + legend
 
 
-def sweep_table(run: Run) -> str:
-    """Return the table of a sweep."""
-    return _of_frame(run.sweep, [str(name) for name in run.sweep.columns])
+def sweep_table(run: Run, folder: Path) -> str:
+    """Return the table of a sweep; its trials lead to their own pages where `folder`, the page's, is the sweep's."""
+    if run.sweep.empty:
+        return ""
+    names = [str(name) for name in run.sweep.columns if name != "folder"]
+    links = {}
+    for trial in run.sweep.trial:
+        inner = Path(f"trial_{int(trial):04d}") / "report.html"
+        if folder.resolve() == run.folder.resolve() and (run.folder / inner).is_file():
+            links[int(trial)] = f'<a href="{inner.as_posix()}">{int(trial)}</a>'
+    return _table(names, run.sweep[names].to_numpy().tolist(), links)
 
 
 def files_and_commands(run: Run) -> str:
@@ -234,9 +243,14 @@ def _of_frame(frame: "pandas.DataFrame", names: Sequence[str]) -> str:
     return _table(names, frame[list(names)].to_numpy().tolist()) if len(frame) else ""
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _table(names: Sequence[str], rows: Sequence[Sequence[Any]], links: Mapping[Any, str] | None = None) -> str:
+    """Return a table that can be sorted; `links` is what stands for some values of the first column, as HTML."""
     head = "".join(f"<th data-sort>{html.escape(str(name))}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    body = ""
+    for first, *others in rows:
+        link = (links or {}).get(first)
+        shown = _cell(first) if link is None else f'<td class="number" data-value="{first}">{link}</td>'
+        body += f"<tr>{shown}{''.join(map(_cell, others))}</tr>"
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -8,8 +8,9 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from swarm_lightning.files import write_whole
@@ -17,12 +18,13 @@ from swarm_lightning.runs.run_folder import SUMMARY
 from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.shown import in_markdown
 from swarm_lightning.sweep.settings import KEPT, PLACE, SETTINGS
-from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, names
+from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, keys_of, names
 from swarm_lightning.sweep.study import SweepStudy
 
 FACTS = ("iterations", "restarts", "evaluations", "asked_first", "taken", "generated_tokens", "seconds")
 STATES = {"COMPLETE": "ended", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 OBJECTIVE = "model.objective"
+SEED = "seed_everything"
 FILES = (
     "Files in this folder:",
     "",
@@ -54,6 +56,7 @@ class TrialRow:
         folder: Its run folder.
         data: What tells its validation examples from others; empty where it has not begun.
         here: Whether its folder lies here, and not on another machine that shares the study.
+        further: Test utilities beside its own, by what they are of; see `tests_of`.
     """
 
     number: int
@@ -67,6 +70,7 @@ class TrialRow:
     folder: str
     data: str
     here: bool
+    further: Mapping[str, float] = field(default_factory=dict)
 
 
 def rows_of(study: SweepStudy) -> list[TrialRow]:
@@ -89,18 +93,30 @@ def rows_of(study: SweepStudy) -> list[TrialRow]:
                 str(folder) if study.is_here(trial) else f"{machine}/{folder.name}",
                 facts.get("data", ""),
                 study.is_here(trial),
+                {name: value for name, value in (scored or {}).items() if name not in (FOUND, INITIAL)},
             )
         )
     return rows
 
 
 def tests_of(folder: Path) -> dict[str, float] | None:
-    """Return the test utilities of a run's best initial and best found expert by name, where they were scored."""
+    """Return a run's test utilities by name, where they were scored: best initial and best found expert, and further.
+
+    Further are `ensemble`, the vote of its particles, and `on <dataset>` and `initial on <dataset>` for those that the
+    sweep names beside its own.
+    """
     try:
-        rows = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["test"]
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        rows = summary["test"]
     except (OSError, ValueError, KeyError):
         return None
-    return {row["name"]: float(row["utility"]) for row in rows} or None
+    found = {row["name"]: float(row["utility"]) for row in rows}
+    if "ensemble" in summary:
+        found["ensemble"] = float(summary["ensemble"]["utility"])
+    for dataset, utilities in summary.get("also_test", {}).items():
+        found[f"on {dataset}"] = float(utilities[FOUND])
+        found[f"initial on {dataset}"] = float(utilities[INITIAL])
+    return found or None
 
 
 def ranked(rows: Sequence[TrialRow]) -> list[TrialRow]:
@@ -135,11 +151,15 @@ def write_report(folder: Path, rows: Sequence[TrialRow], space: DrawnSpace, best
     write_whole(folder / "sweep.md", render(rows, space, best, first))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["trial", "state", "validation_utility", "test_utility", *FACTS, *space, "why", "folder"])
+    further = list(dict.fromkeys(name for row in rows for name in row.further))
+    head = ["trial", "state", "validation_utility", "test_utility", "initial_test_utility", *further, *FACTS, *space]
+    writer.writerow([*head, "why", "folder"])
     for row in rows:
         facts = [row.facts.get(name, "") for name in FACTS]
         drawn = [row.settings.get(key, "") for key in space]
-        scores = ["" if score is None else score for score in (row.validation, row.test)]
+        initial = None if row.initial is None else row.initial[2]
+        scores = ["" if score is None else score for score in (row.validation, row.test, initial)]
+        scores += [row.further.get(name, "") for name in further]
         writer.writerow([row.number, row.state, *scores, *facts, *drawn, row.why, row.folder])
     write_whole(folder / "sweep.csv", text.getvalue())
 
@@ -177,7 +197,7 @@ def outcome(
             "The validation utility is the highest of all searches, and so too high; the test score is not.",
         ]
     differing = ["by different validation examples"] if len({row.data for row in rows if row.data}) > 1 else []
-    differing += [f"with different {key}" for key in space if f"{key}.".startswith(f"{OBJECTIVE}.")]
+    differing += [f"with different {key}" for key in sorted(keys_of(space)) if f"{key}.".startswith(f"{OBJECTIVE}.")]
     if differing:
         paragraphs.append(
             f"The searches were measured {' and '.join(differing)}: where that makes a task easier, the best of them "
@@ -209,9 +229,10 @@ def render(rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first:
     named = names(space)
     lines = ["# Sweep", "", outcome(rows, space, best, first), "", "Drawn were:", ""]
     lines += [f"- {in_markdown(name)}, {_spelled(space[key])} ({in_markdown(key)})" for key, name in named.items()]
+    lines += ["", *by_setting(rows, space)]
     columns = map(in_markdown, named.values())
     head = ["trial", "state", "validation", "test", "iterations", "evaluations", *columns, "why"]
-    lines += ["", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    lines += [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in ranked(rows):
         scores = ["" if score is None else f"{score:.4f}" for score in (row.validation, row.test)]
         facts = [str(row.facts.get(name, "")) for name in ("iterations", "evaluations")]
@@ -219,6 +240,54 @@ def render(rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first:
         cells = [str(row.number), row.state, *scores, *facts, *drawn, in_markdown(row.why) if row.why else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *FILES]) + "\n"
+
+
+def grouped(rows: Sequence[TrialRow], space: DrawnSpace) -> list[tuple[dict[str, Any], list[TrialRow]]]:
+    """Return the searches that have ended by their settings, seeds aside; nothing where no setting has several.
+
+    Args:
+        rows: All trials.
+        space: What was drawn.
+    """
+    keys = [key for key in space if key != SEED]
+    if SEED not in space or not keys:
+        return []
+    groups: dict[str, tuple[dict[str, Any], list[TrialRow]]] = {}
+    for row in rows:
+        if row.state == "ended":
+            settings = {key: row.settings.get(key) for key in keys}
+            groups.setdefault(json.dumps(settings, sort_keys=True), (settings, []))[1].append(row)
+    found = list(groups.values())
+    return found if any(len(own) > 1 for _, own in found) else []
+
+
+def by_setting(rows: Sequence[TrialRow], space: DrawnSpace) -> list[str]:
+    """Return a table of Markdown with the mean of every setting over its seeds, and how far seeds lie apart."""
+    groups = grouped(rows, space)
+    if not groups:
+        return []
+    named = names({key: values for key, values in space.items() if key != SEED})
+    further = list(dict.fromkeys(name for row in rows for name in row.further))
+    head = [*map(in_markdown, named.values()), "seeds", "validation", "test", "spread of test", "gain on test"]
+    head += [*map(in_markdown, further), "evaluations", "seconds"]
+    lines = ["By setting, means over the seeds:", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for settings, own in groups:
+        tests = [row.test for row in own if row.test is not None]
+        pairs = [(row.test, row.initial[2]) for row in own if row.initial]
+        gains = [test - initial for test, initial in pairs if test is not None and initial is not None]
+        cells = [*(in_markdown(settings[key]) for key in named), str(len(own))]
+        cells += [_mean([row.validation for row in own if row.validation is not None]), _mean(tests)]
+        cells += [f"{stdev(tests):.4f}" if len(tests) > 1 else "", _mean(gains, sign=True)]
+        cells += [_mean([row.further[name] for row in own if name in row.further]) for name in further]
+        cells += [f"{fmean(row.facts.get(name, 0) for row in own):.0f}" for name in ("evaluations", "seconds")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _mean(values: Sequence[float], sign: bool = False) -> str:
+    if not values:
+        return ""
+    return f"{fmean(values):+.4f}" if sign else f"{fmean(values):.4f}"
 
 
 def _spelled(values: Choice | Range) -> str:

@@ -29,6 +29,14 @@ class SweepSettings:
             ten at random and then where those that have ended look promising. None draws the same settings twice.
         space: Key of the config -> a list of values, or a range `{low, high}` with `step` or `log`; null: the five
             coefficients of the published protocol.
+        variants: Name -> settings that go together, key of the config -> value; each of them is searched with all that
+            is drawn of `space`, which may be as little as the seeds. `{}` is the config as it stands; null: none.
+        subsets: Variants that are made of `model.experts`: numbers of experts, drawn by `seed` so that a smaller choice
+            lies within every larger one; or `each`, all of them and all but one of them. Null: none.
+        test: What is scored on the test split when it has ended: the `best` search, or `all` of them, for a study that
+            is to say how they differ and not to choose one.
+        also_test: Further datasets, of the same form; what each search has found is scored on their test splits too,
+            where `test` is all. It needs as many examples of each as `data.test_size` says.
         study: Name of the study, and of its folder in `trainer.default_root_dir`. The same name goes on with it.
         storage: URL of Optuna's storage, for studies that machines without a common disk share; null: SQLite in the
             study's folder.
@@ -43,6 +51,10 @@ class SweepSettings:
     trials: int | None = None
     sampler: Literal["random", "grid", "tpe"] = "random"
     space: dict[str, Any] | None = None
+    variants: dict[str, dict[str, Any]] | None = None
+    subsets: list[int] | Literal["each"] | None = None
+    test: Literal["best", "all"] = "best"
+    also_test: list[str] | None = None
     study: str = "sweep"
     storage: str | None = None
     pruner: Literal["none", "median"] = "none"
@@ -58,8 +70,21 @@ class SweepSettings:
             raise InputError(f"Expected sweep.pruner_warmup to be at least 0, but got {self.pruner_warmup}.")
         if not self.study or any(part in self.study for part in ("/", "\\")) or self.study.startswith("."):
             raise InputError(f"Expected sweep.study to be a plain name of a folder, but got {self.study!r}.")
+        if self.variants is not None and len(self.variants) < 2:
+            raise InputError(f"Expected two sweep.variants or more to compare, but got {list(self.variants)}.")
+        if self.variants is not None and self.subsets is not None:
+            raise InputError("Expected sweep.variants or sweep.subsets, but got both. Name experts in the variants.")
+        if self.also_test is not None and self.test != "all":
+            raise InputError("Expected sweep.test to be all with sweep.also_test, but got best. Set it.")
         if self.space is not None and not self.space:
             raise InputError("Expected a key in sweep.space, but it is empty. Name one, or leave it out.")
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What is drawn beside the variants: the published space where nothing is named."""
+        if self.space is not None:
+            return self.space
+        return PUBLISHED_SPACE if self.variants is None and self.subsets is None else {}
 
     def count(self, settings: int | None) -> int:
         """Return how many searches there are to be.

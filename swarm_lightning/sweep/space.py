@@ -20,6 +20,7 @@ FIXED = (
     "sweep", "subcommand", "page",
 )  # fmt: skip
 INSIDE = "init_args"
+VARIANT = "variant"  # what the choice among settings that go together is called in a study
 Plain = None | bool | int | float | str
 
 
@@ -111,15 +112,29 @@ class Range:
         return [self.low, *between, self.high]
 
 
+@dataclass(frozen=True)
+class Variants(Choice):
+    """One of several named groups of settings.
+
+    Attributes:
+        settings: Full key of the config -> value, by the name of the group.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]]
+
+
 DrawnSpace = dict[str, Choice | Range]
 
 
-def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> DrawnSpace:
+def read_space(
+    space: Mapping[str, Any], config: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]] | None = None
+) -> DrawnSpace:
     """Read a sweep's space.
 
     Args:
         space: Key -> list of values, or mapping with `low`, `high` and perhaps `step` and `log`.
         config: The whole config as nested plain values, for the keys that there are.
+        variants: Name -> key -> value, of settings that go together.
 
     Returns:
         The full key of each value -> what is drawn.
@@ -131,24 +146,38 @@ def read_space(space: Mapping[str, Any], config: Mapping[str, Any]) -> DrawnSpac
     for key in _keys(config):
         known.setdefault(_short(key), key)  # of a class with settings the class, and not its `init_args`
     read: DrawnSpace = {}
+    if variants is not None:
+        groups = {
+            name: {_known(key, known, "sweep.variants"): value for key, value in group.items()}
+            for name, group in variants.items()
+        }
+        read[VARIANT] = Variants(tuple(groups), groups)
     for key, values in space.items():
-        short = _short(key)
-        if any(short == fixed or short.startswith(f"{fixed}.") for fixed in FIXED):
-            raise InputError(f"Expected keys in sweep.space that may differ between searches, but got {key!r}.")
-        if short not in known:
-            close = difflib.get_close_matches(short, known, n=1, cutoff=0.5)
-            last = [name for name in known if name.rpartition(".")[2] == short.rpartition(".")[2]]
-            hint = f" Did you mean {(last or close)[0]!r}?" if last or close else ""
-            raise InputError(f"Expected keys of the config in sweep.space, but there is no {key!r}.{hint}")
-        if known[short] in read:
-            raise InputError(f"Expected every key of sweep.space once, but {known[short]!r} is there twice.")
-        read[known[short]] = _values(key, values)
+        full = _known(key, known, "sweep.space")
+        if full in keys_of(read):
+            raise InputError(f"Expected every key of sweep.space once, but {full!r} is there twice.")
+        read[full] = _values(key, values)
     return read
+
+
+def keys_of(space: DrawnSpace) -> set[str]:
+    """Return the keys of the config that a space varies."""
+    keys = set(space) - {VARIANT}
+    variants = space.get(VARIANT)
+    return keys.union(*variants.settings.values()) if isinstance(variants, Variants) else keys
+
+
+def with_variant(space: DrawnSpace, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Return what was drawn with the settings that the name of a variant stands for."""
+    variants = space.get(VARIANT)
+    if not isinstance(variants, Variants):
+        return drawn
+    return {**drawn, **copy.deepcopy(dict(variants.settings[drawn[VARIANT]]))}
 
 
 def draw_settings(space: DrawnSpace, draws: Draws) -> dict[str, Any]:
     """Draw one value for every key, in the order of the space."""
-    return {key: values.draw(key, draws) for key, values in space.items()}
+    return with_variant(space, {key: values.draw(key, draws) for key, values in space.items()})
 
 
 def put(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +188,8 @@ def put(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any
     """
     changed = copy.deepcopy(dict(config))
     for key, value in settings.items():
+        if key == VARIANT:  # it stands for the others
+            continue
         *path, last = key.split(".")
         place = changed
         for part in path:
@@ -213,7 +244,8 @@ def samples(space: DrawnSpace) -> list[dict[str, Any]]:
     """
     longest = max(len(values.samples) for values in space.values())
     return [
-        {key: values.samples[place % len(values.samples)] for key, values in space.items()} for place in range(longest)
+        with_variant(space, {key: values.samples[place % len(values.samples)] for key, values in space.items()})
+        for place in range(longest)
     ]
 
 
@@ -248,6 +280,23 @@ def _values(key: str, values: Any) -> Choice | Range:
         raise InputError(f"Expected low above 0 and no step with log for {key!r}, but got {dict(values)}.")
     # Where the steps do not end at high, they end below it.
     return read if read.step is None else replace(read, high=read.grid[-1])
+
+
+def _known(key: str, known: Mapping[str, str], where: str) -> str:
+    """Return the full key that a key stands for.
+
+    Raises:
+        InputError: If there is none, or it may not be varied.
+    """
+    short = _short(key)
+    if any(short == fixed or short.startswith(f"{fixed}.") for fixed in FIXED):
+        raise InputError(f"Expected keys in {where} that may differ between searches, but got {key!r}.")
+    if short not in known:
+        close = difflib.get_close_matches(short, known, n=1, cutoff=0.5)
+        last = [name for name in known if name.rpartition(".")[2] == short.rpartition(".")[2]]
+        hint = f" Did you mean {(last or close)[0]!r}?" if last or close else ""
+        raise InputError(f"Expected keys of the config in {where}, but there is no {key!r}.{hint}")
+    return known[short]
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:

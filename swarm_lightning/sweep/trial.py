@@ -51,7 +51,8 @@ class Shared:
 
     Attributes:
         first_scores: The scores of first positions, shared with other processes too.
-        with_test: Whether a search that ends is scored on the test split: the best one only is.
+        with_test: Whether a search that ends is scored on the test split: as a rule the best one only is.
+        also_test: Further datasets on whose test splits it is scored then.
     """
 
     def __init__(self, first_scores: FirstScores) -> None:
@@ -62,6 +63,7 @@ class Shared:
         """
         self.first_scores = first_scores
         self.with_test = False
+        self.also_test: tuple[str, ...] = ()
         self._loaded: tuple[object, Resident] | None = None
 
     def resident(self, key: object, load: Callable[[], Resident]) -> Resident:
@@ -94,7 +96,7 @@ class TrialSharing:
         return self._shared.resident(key, load)
 
     def held_back(self, test: Sequence[Example]) -> Sequence[Example]:
-        """Return the test split, which only the best search of a sweep is scored on."""
+        """Return the test split, where searches of the sweep are scored on it: as a rule the best one only."""
         return test if self._shared.with_test else ()
 
     def measure(self, asked: Asked, measure: Callable[[], None]) -> None:

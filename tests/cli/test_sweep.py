@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from swarm_lightning.locks import lock_if_free
+from tests.cli.refused import message_of
 from tests.search.tiny_search import TIMINGS, World, content, load_checkpoint, read_rows, run_swarm
 
 KEYS = [f"model.optimizer.init_args.{name}" for name in ("inertia", "cognitive", "social", "repel", "lr")]
@@ -377,3 +378,61 @@ def test_a_folder_of_something_else_and_a_missing_optuna_are_refused(
     assert ended.value.code == 2
     assert "swarm-lightning[sweep]" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture(scope="module")
+def studied(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study: two variants with two seeds each, every search scored on the test split and on further data."""
+    folder = tmp_path_factory.mktemp("studied")
+    config = config_of(
+        world,
+        folder,
+        None,
+        sampler="grid",
+        test="all",
+        also_test=[str(world.dataset)],
+        variants={"plain": {"model.ensemble_size": 2}, "slow": {"model.optimizer.lr": 0.1, "model.ensemble_size": 3}},
+        space={"seed_everything": [0, 1]},
+    )
+    run_swarm(config, "sweep", folder)
+    return folder
+
+
+def test_variants_are_searched_with_every_seed_and_all_are_tested(world: World, studied: Path) -> None:
+    rows = table(studied)
+    assert sorted((row["variant"], row["seed_everything"]) for row in rows) == [
+        ("plain", "0"), ("plain", "1"), ("slow", "0"), ("slow", "1"),
+    ]  # fmt: skip
+    for row in rows:
+        saved = load_checkpoint(Path(row["folder"]))["swarm_lightning"]["identity"]
+        assert saved["optimizer"]["lr"] == (0.1 if row["variant"] == "slow" else 0.75)
+        summary = json.loads((Path(row["folder"]) / "summary.json").read_text())
+        assert float(row["test_utility"]) == summary["test"][1]["utility"]
+        assert float(row["initial_test_utility"]) == summary["test"][0]["utility"]
+        assert summary["ensemble"]["name"] == f"top-{3 if row['variant'] == 'slow' else 2} ensemble"
+        assert float(row["ensemble"]) == summary["ensemble"]["utility"]
+        # The further dataset is the study's own.
+        assert float(row[f"on {world.dataset}"]) == float(row["test_utility"])
+
+
+def test_the_report_of_a_study_has_means_over_the_seeds_and_a_figure_of_them(studied: Path) -> None:
+    rows = table(studied)
+    report = (studied / "small" / "sweep.md").read_text()
+    for variant in ("plain", "slow"):
+        tests = [float(row["test_utility"]) for row in rows if row["variant"] == variant]
+        line = next(line for line in report.splitlines() if line.startswith(f"| {variant} | 2 |"))
+        assert f"| {statistics.mean(tests):.4f} | {statistics.stdev(tests):.4f} |" in line
+    page = (studied / "small" / "report.html").read_text()
+    for figure in ("by_setting", "trials", "settings"):
+        assert f'id="{figure}_0"' in page
+
+
+def test_what_a_study_can_not_vary_is_refused(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for changes, word in (
+        ({"variants": {"one": {}, "two": {"model.nothing": 1}}}, "sweep.variants"),
+        ({"variants": {"one": {}}}, "two sweep.variants"),
+        ({"subsets": [2, 9]}, "from 2 to 4"),
+        ({"also_test": [str(world.dataset)]}, "sweep.test"),
+    ):
+        message = message_of(config_of(world, tmp_path, None, **changes), tmp_path, capsys, subcommand="sweep")
+        assert word in message

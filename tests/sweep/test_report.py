@@ -23,3 +23,23 @@ def test_names_are_as_they_are_on_a_terminal_and_literal_in_markdown() -> None:
     written = render(rows, SPACE, 1, 0)
     assert r"trial 1 (kind experts\_and\_base), 0.5000" in written
     assert r"Its best initial expert, math\_expert\-v2: 0.2500" in written
+
+
+def test_means_are_over_the_seeds_of_a_setting_and_a_score_of_zero_counts() -> None:
+    space: DrawnSpace = {"model.start.kind": Choice(KINDS), "seed_everything": Choice((0, 1))}
+    rows = [
+        TrialRow(
+            place, "ended", {"model.start.kind": kind, "seed_everything": place % 2}, 0.5, test,
+            ("math", 0.25, initial), {"evaluations": 100 + 50 * place, "seconds": 2},
+            "", f"trial_{place:04d}", "", True,
+        )
+        for place, (kind, test, initial) in enumerate(
+            [(KINDS[0], 0.5, 0.0), (KINDS[0], 0.75, 0.25), (KINDS[1], 0.25, 0.25), (KINDS[1], 0.25, 0.5)]
+        )
+    ]  # fmt: skip
+    written = render(rows, space, 0, 0)
+    # By hand: the deviation of 0.5 and 0.75 is 0.25 / sqrt(2); gains of 0.5 and 0.5, and of 0 and -0.25.
+    assert r"| experts\_and\_base | 2 | 0.5000 | 0.6250 | 0.1768 | +0.5000 | 125 | 2 |" in written
+    assert r"| base\_and\_sparsified | 2 | 0.5000 | 0.2500 | 0.0000 | -0.1250 | 225 | 2 |" in written
+    # One search of each setting has no mean.
+    assert "means over the seeds" not in render(rows[::2], space, 0, 0)

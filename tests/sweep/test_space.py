@@ -9,7 +9,17 @@ from optuna.trial import Trial
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.sweep.settings import PUBLISHED_SPACE, SweepSettings
-from swarm_lightning.sweep.space import Choice, Range, check_grid, draw_settings, put, read_space, size
+from swarm_lightning.sweep.space import (
+    Choice,
+    Range,
+    check_grid,
+    draw_settings,
+    keys_of,
+    put,
+    read_space,
+    samples,
+    size,
+)
 
 CONFIG: dict[str, Any] = {
     "model": {
@@ -130,3 +140,26 @@ def test_the_size_of_a_space_is_the_number_of_different_settings() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SweepSettings(**settings)
+
+
+def test_a_variant_stands_for_its_settings_beside_what_is_drawn() -> None:
+    variants: dict[str, dict[str, Any]] = {"as it is": {}, "few": {"model.optimizer.lr": 0.5, "model.particles": 4}}
+    space = read_space({"model.optimizer.inertia": [0.1, 0.2]}, CONFIG, variants)
+    lr, inertia = "model.optimizer.init_args.lr", "model.optimizer.init_args.inertia"
+    assert keys_of(space) == {lr, inertia, "model.particles"}
+    assert size(space) == 4
+    study = create_study(sampler=RandomSampler(seed=0))
+    for _ in range(8):
+        drawn = draw_settings(space, study.ask())
+        changed = put(CONFIG, drawn)
+        few = drawn["variant"] == "few"
+        assert changed["model"]["particles"] == (4 if few else 20)
+        assert changed["model"]["optimizer"]["init_args"]["lr"] == (0.5 if few else 0.75)
+        assert changed.keys() == CONFIG.keys()  # the name of the variant is no key of a config
+    # What shows whether the config takes all holds every variant.
+    assert {sample["variant"] for sample in samples(space)} == set(variants)
+
+
+def test_a_key_of_a_variant_can_not_be_drawn_too() -> None:
+    with pytest.raises(InputError, match="every key of sweep.space once"):
+        read_space({"model.particles": [4, 5]}, CONFIG, {"few": {"model.particles": 4}, "more": {}})
