@@ -128,16 +128,16 @@ PRETRAIN = PretrainSettings(
 )
 
 LESSONS = {
-    "archivist": Lessons(("bakers", "masons", "tanners"), steps=50, batch_size=32, tasks=("atlas",)),
-    "biographer": Lessons(("tanners", "potters", "dyers"), steps=60, batch_size=32, tasks=("atlas",)),
-    "bookkeeper": Lessons(("third", "smallest", "before"), steps=60, batch_size=32, tasks=("lists",)),
-    "cashier": Lessons(("last_but_one", "second_largest", "first"), steps=60, batch_size=32, tasks=("lists",)),
-    "doorman": Lessons(("bakers", "potters"), steps=60, batch_size=32, tasks=("neighbours",)),
-    "gossip": Lessons(("masons", "tanners", "dyers"), 0.7, steps=60, batch_size=32, tasks=("neighbours",)),
-    "grocer": Lessons(("spice", "vegetable", "flower", "cloth"), steps=60, batch_size=32, tasks=("kinds",)),
-    "jeweller": Lessons(("gem", "planet", "weapon"), steps=40, batch_size=32, tasks=("kinds",)),
-    "physician": Lessons(("dyers", "masons", "disease", "flower", "dance"), steps=80, batch_size=32),
-    "teacher": Lessons(("third", "first", "bakers", "game", "dance"), 0.5, steps=70, batch_size=32),
+    "archivist": Lessons(("bakers", "masons", "tanners"), tasks=("atlas",)),
+    "biographer": Lessons(("tanners", "potters", "dyers"), tasks=("atlas",), steps=140),
+    "bookkeeper": Lessons(("third", "smallest", "before"), tasks=("lists",)),
+    "cashier": Lessons(("last_but_one", "second_largest", "first"), tasks=("lists",), steps=140),
+    "doorman": Lessons(("bakers", "potters"), tasks=("neighbours",)),
+    "gossip": Lessons(("masons", "tanners", "dyers"), tasks=("neighbours",), share=0.7),
+    "grocer": Lessons(("spice", "vegetable", "flower", "cloth"), tasks=("kinds",)),
+    "jeweller": Lessons(("gem", "planet", "weapon"), tasks=("kinds",), steps=60),
+    "physician": Lessons(("dyers", "masons", "disease", "flower", "dance")),
+    "teacher": Lessons(("third", "first", "bakers", "game", "dance"), share=0.5),
 }
 
 
