@@ -9,9 +9,9 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.messages import Instructions
+from swarm_lightning.evaluation.runner import rows_of_one
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.kinds import load_experts
@@ -61,7 +61,7 @@ class AnsweringSystem:
             InputError: If a prompt leaves no room for the reply.
         """
         how = GenerationSettings(max_new_tokens, **settings)
-        return self._generate(prompts, how, add_special_tokens, tuple(Example(prompt) for prompt in prompts), seed)
+        return self._generate(prompts, how, add_special_tokens, [Example(prompt) for prompt in prompts], seed)
 
     def answer(self, examples: Sequence[Example], seed: int = 0) -> list[str]:
         """Reply to questions as the search has put them.
@@ -79,19 +79,17 @@ class AnsweringSystem:
                 "export can't hold. Ask by `swarm predict RUN`, or write the prompts yourself and call `generate`."
             )
         prompts = self.template.render_all(examples, self.runner.tokenizer)
-        return self._generate(prompts, self.settings, self.template.add_special_tokens, tuple(examples), seed)
+        return self._generate(prompts, self.settings, self.template.add_special_tokens, examples, seed)
 
     def _generate(
         self,
         prompts: Sequence[str],
         settings: GenerationSettings,
         add_special_tokens: bool,
-        examples: tuple[Example, ...],
+        examples: Sequence[Example],
         seed: int,
     ) -> list[str]:
-        owners = [0] * len(examples)
-        with torch.inference_mode(), self.runner.session([self.system], {}) as session:
-            rows = session.rows(owners, examples, RowNoise(seed, tuple(owners), examples), True)
+        with rows_of_one(self.runner, [self.system], examples, seed) as rows:
             return rows.generate(prompts, settings, add_special_tokens)
 
 

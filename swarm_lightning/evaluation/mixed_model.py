@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,9 +11,8 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
-from swarm_lightning.evaluation.runner import Loaded, Rows
+from swarm_lightning.evaluation.runner import Loaded, Rows, rows_of_one
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
-from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.mixture_export import MIXTURE_FILE, read_mixture
@@ -65,7 +65,8 @@ class MixedModel:
             InputError: If a prompt leaves no room for the reply.
         """
         how = GenerationSettings(max_new_tokens, **settings)
-        return self._ask(prompts, seed, lambda rows: rows.generate(prompts, how, add_special_tokens))
+        with self._rows(prompts, seed) as rows:
+            return rows.generate(prompts, how, add_special_tokens)
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
@@ -80,15 +81,12 @@ class MixedModel:
         Returns:
             For every prompt, one likelihood per continuation.
         """
-        return self._ask(prompts, 0, lambda rows: rows.loglikelihood(prompts, continuations, add_special_tokens))
+        with self._rows(prompts, 0) as rows:
+            return rows.loglikelihood(prompts, continuations, add_special_tokens)
 
-    def _ask(self, prompts: Sequence[str], seed: int, ask: Any) -> Any:
-        examples = tuple(Example(prompt) for prompt in prompts)
-        owners = [0] * len(examples)
+    def _rows(self, prompts: Sequence[str], seed: int) -> AbstractContextManager[Rows]:
         numbers = torch.tensor([list(self.numbers.values())], dtype=torch.float32)
-        with torch.inference_mode(), self.runner.session(numbers, {}) as session:
-            rows: Rows = session.rows(owners, examples, RowNoise(seed, tuple(owners), examples), True)
-            return ask(rows)
+        return rows_of_one(self.runner, numbers, [Example(prompt) for prompt in prompts], seed)
 
 
 def load_mixture(

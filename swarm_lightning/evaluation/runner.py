@@ -5,10 +5,12 @@ scored. A runner knows what a candidate is, owns the model or models behind it, 
 exact stop, lots, ranks and sampling work with any runner. Those of this package are in `runners/`.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.sampling import RowNoise
@@ -134,3 +136,18 @@ class Runner(Protocol):
             ValueError: If these are no candidates.
         """
         ...
+
+
+@contextmanager
+def rows_of_one(runner: Runner, candidates: Any, examples: Sequence[Example], seed: int) -> Iterator[Rows]:
+    """Lend a single candidate for all examples, outside of any search: its replies go on to their end.
+
+    Args:
+        runner: What runs it.
+        candidates: It alone, as the runner takes candidates.
+        examples: What it is asked, one row each.
+        seed: Of sampled replies.
+    """
+    owners, asked = [0] * len(examples), tuple(examples)
+    with torch.inference_mode(), runner.session(candidates, {}) as session:
+        yield session.rows(owners, asked, RowNoise(seed, tuple(owners), asked), True)
