@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.exported_file import GRAPH_FILE, MIXTURE_FILE
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
 from swarm_lightning.runs.run_record import read_record
 
@@ -22,8 +23,6 @@ RESUME = "--resume"
 PATHS = ("model.base", "model.experts", "data.dataset", "data.test_dataset")  # settings that may be relative paths
 TO_RESUME = f"fit {RESUME}"
 JSON = "--json"
-# Of an exported system and an exported mixture; their writers need torch, which would take seconds to load here.
-GRAPH, MIXTURE = "graph.json", "swarm.json"
 
 
 def with_run(words: Sequence[str]) -> list[str]:
@@ -64,7 +63,7 @@ def names_a_system(words: Sequence[str]) -> bool:
     Args:
         words: Of the command line, without the program's name.
     """
-    return words[:1] == ["predict"] and len(words) > 1 and (Path(words[1]).expanduser() / GRAPH).is_file()
+    return words[:1] == ["predict"] and len(words) > 1 and (Path(words[1]).expanduser() / GRAPH_FILE).is_file()
 
 
 def with_json(words: Sequence[str]) -> list[str]:
@@ -86,7 +85,7 @@ def with_json(words: Sequence[str]) -> list[str]:
 def _run(source: str, command: str) -> list[str]:
     path = Path(source).expanduser()
     folder = run_folder_of(path) if path.is_file() else path
-    if command == TO_RESUME and (folder / MIXTURE).is_file():
+    if command == TO_RESUME and (folder / MIXTURE_FILE).is_file():
         raise InputError(
             f"Expected a run folder for 'swarm {command}', but {source!r} holds an exported mixture, which no search "
             "goes on from. Name the folder of the run that it comes from."

@@ -5,7 +5,7 @@ from typing import Any
 
 from swarm_lightning.evaluation.answering_system import AnsweringSystem, load_system
 from swarm_lightning.evaluation.mixed_model import MixedModel, load_mixture
-from swarm_lightning.experts.system_export import GRAPH_FILE
+from swarm_lightning.experts.exported_file import GRAPH_FILE
 
 
 def load(folder: str | Path, **settings: Any) -> MixedModel | AnsweringSystem:

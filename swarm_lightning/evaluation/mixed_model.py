@@ -15,7 +15,8 @@ from swarm_lightning.evaluation.runner import Loaded, Rows, rows_of_one
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
-from swarm_lightning.experts.mixture_export import MIXTURE_FILE, read_mixture
+from swarm_lightning.experts.exported_file import MIXTURE_FILE
+from swarm_lightning.experts.mixture_export import read_mixture
 from swarm_lightning.experts.model_pool import load_models
 from swarm_lightning.objectives.generation_settings import GenerationSettings
 from swarm_lightning.objectives.protocol import Likelihood

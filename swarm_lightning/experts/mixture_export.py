@@ -3,26 +3,16 @@
 The experts' weights stay where they are. What mixes them is `swarm_lightning.load`.
 """
 
-import json
-import os
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from swarm_lightning import __version__
-from swarm_lightning.errors import InputError
-from swarm_lightning.experts.export import CARD_FILE, new_folder
+from swarm_lightning.experts.adapters import CARD_FILE
+from swarm_lightning.experts.export import new_folder
+from swarm_lightning.experts.exported_file import MIXTURE_FILE, lasting, read_description, write_description
 from swarm_lightning.experts.model_pool import ModelPool
-from swarm_lightning.experts.safetensors_files import read_json_object
-from swarm_lightning.experts.sources import local_folder
-from swarm_lightning.paths import DEMO_FOLDER, DEMO_PREFIX
-
-MIXTURE_FILE = "swarm.json"
-FORMAT = 1
-LIBRARIES = ("torch", "transformers", "peft")
 
 
 @dataclass(frozen=True)
@@ -69,8 +59,6 @@ def export_mixture(
     """
     experts = zip(pool.names, pool.sources, pool.kinds, numbers.tolist(), strict=True)
     content = {
-        "format": FORMAT,
-        "kind": "token swarm",
         "mixture": mixture,
         "base": lasting(base),
         "dtype": dtype,
@@ -79,11 +67,9 @@ def export_mixture(
             for name, source, kind, number in experts
         ],
         "fingerprint": pool.fingerprint,
-        "versions": {"swarm-lightning": __version__, **{name: version(name) for name in LIBRARIES}},
-        "load": f"swarm_lightning.load({folder.name!r})",
     }
     with new_folder(folder, overwrite, "mixture") as partial:
-        (partial / MIXTURE_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_description(partial / MIXTURE_FILE, folder, "token swarm", content)
         (partial / CARD_FILE).write_text(card, encoding="utf-8")
     return folder
 
@@ -97,43 +83,16 @@ def read_mixture(folder: Path) -> MixtureFile:
     Raises:
         InputError: If it is not there, or not what `export_mixture` writes.
     """
-    path = folder / MIXTURE_FILE
-    if not path.is_file():
-        raise InputError(
-            f"Expected the folder of a mixture, with {MIXTURE_FILE}, but there is none in {str(folder)!r}. Name what a "
-            "search with model.mixture has exported, `best_expert` in its run folder for example."
-        )
-    content = read_json_object(path, folder.name)
-    try:
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        experts: list[dict[str, Any]] = content["experts"]
-        found = MixtureFile(
-            str(content["mixture"]),
-            str(content["base"]),
-            str(content["dtype"]),
-            tuple(str(expert["source"]) for expert in experts),
-            tuple(float(expert["number"]) for expert in experts),
-            str(content["fingerprint"]),
-        )
-    except (KeyError, TypeError, ValueError) as cause:
-        raise InputError(
-            f"Expected a mixture in format {FORMAT} in {str(path)!r}, but it can't be read ({cause!r}). Export it "
-            "again."
-        ) from cause
-    return found
+    return read_description(folder / MIXTURE_FILE, "mixture", "model.mixture", _read)
 
 
-def lasting(source: str) -> str:
-    """Return a source so that it means the same from any folder: a name of the demo world, a whole path, or a hub id.
-
-    >>> lasting("demo:base")
-    'demo:base'
-    """
-    folder = None if source.startswith(DEMO_PREFIX) else local_folder(source, "a model", bare_names=True)
-    if folder is None:
-        return source
-    place = Path(os.path.abspath(folder))
-    if place.is_relative_to(DEMO_FOLDER):
-        return DEMO_PREFIX + place.relative_to(DEMO_FOLDER).as_posix()
-    return str(place)
+def _read(content: dict[str, Any]) -> MixtureFile:
+    experts: list[dict[str, Any]] = content["experts"]
+    return MixtureFile(
+        str(content["mixture"]),
+        str(content["base"]),
+        str(content["dtype"]),
+        tuple(str(expert["source"]) for expert in experts),
+        tuple(float(expert["number"]) for expert in experts),
+        str(content["fingerprint"]),
+    )

@@ -4,26 +4,21 @@ Each model lies in a folder of its own, of the kind of the experts. What answers
 `swarm_lightning.load`.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from swarm_lightning import __version__
-from swarm_lightning.errors import InputError
-from swarm_lightning.experts.export import CARD_FILE, new_folder
+from swarm_lightning.experts.adapters import CARD_FILE
+from swarm_lightning.experts.export import new_folder
+from swarm_lightning.experts.exported_file import GRAPH_FILE, lasting, read_description, write_description
 from swarm_lightning.experts.graph_picture import picture
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.mixture_export import LIBRARIES, lasting
-from swarm_lightning.experts.safetensors_files import read_json_object
 from swarm_lightning.swarm.graphs import Graph
 from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector
 
-GRAPH_FILE, PICTURE_FILE, MODELS = "graph.json", "graph.svg", "models"
-FORMAT = 1
+PICTURE_FILE, MODELS = "graph.svg", "models"
 
 
 @dataclass(frozen=True)
@@ -110,8 +105,6 @@ def export_system(
     names, graph = names_of_nodes(system, pool), system.graph
     used = sorted(set(system.assignment))
     content = {
-        "format": FORMAT,
-        "kind": "heterogeneous swarm",
         "base": lasting(base),
         "dtype": dtype,
         "nodes": [
@@ -127,13 +120,11 @@ def export_system(
         "end": graph.end,
         "instructions": dict(instructions),
         "asking": dict(asking),
-        "versions": {"swarm-lightning": __version__, **{name: version(name) for name in LIBRARIES}},
-        "load": f"swarm_lightning.load({folder.name!r})",
     }
     with new_folder(folder, overwrite, "system") as partial:
         for model in used:
             write_model(partial / MODELS / _folder_of(pool, model), system.weights[model], pool.names[model])
-        (partial / GRAPH_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_description(partial / GRAPH_FILE, folder, "heterogeneous swarm", content)
         (partial / PICTURE_FILE).write_text(picture(graph, names), encoding="utf-8")
         (partial / CARD_FILE).write_text(card, encoding="utf-8")
     return folder
@@ -148,34 +139,24 @@ def read_system(folder: Path) -> SystemFile:
     Raises:
         InputError: If it is not there, or not what `export_system` writes.
     """
-    path = folder / GRAPH_FILE
-    if not path.is_file():
-        raise InputError(
-            f"Expected the folder of a system, with {GRAPH_FILE}, but there is none in {str(folder)!r}. Name what a "
-            "search with model.graphs has exported, `best_expert` in its run folder for example."
-        )
-    content = read_json_object(path, folder.name)
-    try:
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        nodes: list[dict[str, Any]] = content["nodes"]
-        models = tuple(dict.fromkeys(str(node["model"]) for node in nodes))
-        graph = Graph(tuple(tuple(int(reader) for reader in node["read_by"]) for node in nodes))
-        if sum(not readers for readers in graph.readers) != 1 or sum(map(len, graph.levels)) != len(nodes):
-            raise ValueError("nodes that do not flow into one end")
-        return SystemFile(
-            str(content["base"]),
-            str(content["dtype"]),
-            models,
-            tuple(models.index(str(node["model"])) for node in nodes),
-            graph,
-            dict(content["instructions"]),
-            dict(content["asking"]),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as cause:
-        raise InputError(
-            f"Expected a system in format {FORMAT} in {str(path)!r}, but it can't be read ({cause!r}). Export it again."
-        ) from cause
+    return read_description(folder / GRAPH_FILE, "system", "model.graphs", _read)
+
+
+def _read(content: dict[str, Any]) -> SystemFile:
+    nodes: list[dict[str, Any]] = content["nodes"]
+    models = tuple(dict.fromkeys(str(node["model"]) for node in nodes))
+    graph = Graph(tuple(tuple(int(reader) for reader in node["read_by"]) for node in nodes))
+    if sum(not readers for readers in graph.readers) != 1 or sum(map(len, graph.levels)) != len(nodes):
+        raise ValueError("nodes that do not flow into one end")
+    return SystemFile(
+        str(content["base"]),
+        str(content["dtype"]),
+        models,
+        tuple(models.index(str(node["model"])) for node in nodes),
+        graph,
+        dict(content["instructions"]),
+        dict(content["asking"]),
+    )
 
 
 def _folder_of(pool: Pool, model: int) -> str:
