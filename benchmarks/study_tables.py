@@ -168,7 +168,9 @@ def text_of(summary: Mapping[str, Any], tasks: Sequence[str]) -> str:
         tests = [f"{row['tests'][task]:.1f}" if task in row["tests"] else "" for task in tasks]
         spread = "" if row["spread"] is None else f"{row['spread']:.1f}"
         differences = [difference(row.get("to_swarm")), difference(row.get("to_best_other"))]
-        asked = [f"{row['evaluations']:.0f}", f"{row['evaluations'] / row['seconds']:.0f}"]
+        # Seconds are kept in tenths: of what took less there is no speed.
+        speed = f"{row['evaluations'] / row['seconds']:.0f}" if row["seconds"] else ""
+        asked = [f"{row['evaluations']:.0f}", speed]
         numbers = [f"{row['first']:.1f}", f"{row['validation']:.1f}", *asked, str(row["cells"])]
         rows.append([row["title"], *tests, f"{row['mean']:.1f}", spread, *differences, *numbers])
     compared = next(iter(summary.values()))["compared"]
