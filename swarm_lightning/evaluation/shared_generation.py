@@ -110,17 +110,30 @@ def _generate(
             if decoding.heard is not None:
                 decoding.heard(0, reading.tokens - read)
         chosen = _choose(mixed, logarithms, text_of, running, weights, decoding, replies)
-        before = len(done)
-        take_in(running, chosen, done, decoding, replies)
-        if decoding.heard is not None:
-            decoding.heard(len(done) - before, 0)
-        alive = [place for place, row in enumerate(running) if row not in done]
+        alive = end_step(running, chosen, done, decoding, replies)
         if not alive:
             return
         branches: dict[tuple[int, int], int] = {}
         text_of = [branches.setdefault((text_of[place], chosen[place]), len(branches)) for place in alive]
         parents, new = [text for text, _ in branches], [[token] for _, token in branches]
         running = [running[place] for place in alive]
+
+
+def end_step(running: list[int], chosen: list[int], done: set[int], decoding: Decoding, replies: Replies) -> list[int]:
+    """Take in the tokens of a step, tell how many rows it has ended, and return the places of those that go on.
+
+    Args:
+        running: The rows of the step.
+        chosen: The new token of each.
+        done: Rows that have ended; those of this step are added.
+        decoding: Length, ends, and who hears of the progress.
+        replies: Where tokens are written down.
+    """
+    before = len(done)
+    take_in(running, chosen, done, decoding, replies)
+    if decoding.heard is not None:
+        decoding.heard(len(done) - before, 0)
+    return [place for place, row in enumerate(running) if row not in done]
 
 
 def _choose(

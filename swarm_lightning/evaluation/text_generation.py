@@ -23,10 +23,10 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.generation import NO_TOKEN, Decoding, Replies, most_likely
-from swarm_lightning.evaluation.mixture import Averaged, mix_logarithms, take_in
+from swarm_lightning.evaluation.mixture import Averaged, mix_logarithms
 from swarm_lightning.evaluation.model_groups import ModelGroup, Shelf
 from swarm_lightning.evaluation.reading import Reading
-from swarm_lightning.evaluation.shared_generation import batches_of
+from swarm_lightning.evaluation.shared_generation import batches_of, end_step
 from swarm_lightning.evaluation.tokens import padding_id
 from swarm_lightning.experts.vocabularies import token_bytes
 
@@ -179,11 +179,7 @@ def _generate(
             place = _choose(scores, weights[row], mixed.averaged, row, decoding, len(replies.tokens[row]))
             pieces.append(b"" if place == NO_TOKEN else candidates[place])
             chosen.append(NO_TOKEN if place == NO_TOKEN else mixed.vocabulary.id_of(candidates[place]))
-        before = len(done)
-        take_in(running, chosen, done, decoding, replies)
-        if decoding.heard is not None:
-            decoding.heard(len(done) - before, 0)
-        alive = [place for place, row in enumerate(running) if row not in done]
+        alive = end_step(running, chosen, done, decoding, replies)
         if not alive:
             return
         branches: dict[tuple[int, bytes], int] = {}

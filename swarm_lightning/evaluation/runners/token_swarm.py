@@ -7,7 +7,7 @@ common (`shared_generation.py`). Experts of different vocabularies are mixed by 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -144,6 +144,7 @@ class TokenSwarmSession:
         """Let nothing go: what the experts say of texts is the same for all particles to come."""
 
 
+@dataclass(frozen=True)
 class Experts:
     """Experts of one vocabulary, and what is known of them.
 
@@ -152,9 +153,8 @@ class Experts:
         table: What they say of given texts.
     """
 
-    def __init__(self, mixed: Mixed, table: KeptTable) -> None:
-        """Take both."""
-        self.mixed, self.table = mixed, table
+    mixed: Mixed
+    table: KeptTable
 
 
 class TokenMixtures:
