@@ -1,7 +1,7 @@
 """Writes the best expert's answers of `swarm predict` to a JSON Lines file in the run folder, and prints them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,23 @@ class PredictionWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         answers = [answer for batch in predictions for answer in batch]
-        folder = Path(trainer.default_root_dir)
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        path = free_path(folder / PREDICTIONS)
-        write_whole(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
-        for answer in answers:
-            say(f"{answer['question']!r} -> {answer['reply']!r}")
-        say(f"{len(answers)} answers: {path}")
+        write_predictions(Path(trainer.default_root_dir), answers)
+
+
+def write_predictions(folder: Path, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Write answers into a file that no earlier run has written, and print them.
+
+    Args:
+        folder: Gets the file; made if it is not there.
+        answers: With `question` and `reply`, one for each prompt.
+
+    Raises:
+        StorageError: If it can't be written.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    path = free_path(folder / PREDICTIONS)
+    write_whole(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+    for answer in answers:
+        say(f"{answer['question']!r} -> {answer['reply']!r}")
+    say(f"{len(answers)} answers: {path}")
