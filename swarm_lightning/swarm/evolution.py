@@ -79,14 +79,19 @@ class EvolutionSettings:
         >>> EvolutionSettings(steps=24, batch=8).pairs(43_800, 200)
         114
         """
-        of_a_pair = 2 * self.steps * min(self.batch, examples)
-        if evaluations < of_a_pair:
+        held = self.pairs_held(evaluations, examples)
+        if held == 0:
+            of_a_pair = 2 * self.steps * min(self.batch, examples)
             raise ValueError(
                 f"Expected {of_a_pair} evaluations or more for {self.steps} steps of one pair of candidates with "
                 f"{min(self.batch, examples)} examples each, but there are {max(evaluations, 0)}. Raise the budget, or "
                 "lower the number of steps."
             )
-        return evaluations // of_a_pair
+        return held
+
+    def pairs_held(self, evaluations: int, examples: int) -> int:
+        """Return how many pairs every step can ask, 0 where that is not even one; see `pairs`."""
+        return max(evaluations, 0) // (2 * self.steps * min(self.batch, examples))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values by name."""

@@ -204,11 +204,7 @@ class EvolutionStrategy(SearchOptimizer):
             evaluations: (model, example) pairs that all steps together may ask; where they do not hold one pair a
                 step, the search is done at once.
         """
-        generator = self._generator()
-        try:
-            pairs = self.settings.pairs(evaluations, examples)
-        except ValueError:
-            pairs = 0
+        pairs, generator = self.settings.pairs_held(evaluations, examples), self._generator()
         centre = evolution.begin(position, examples, generator)
         self._remember(centre, generator)
         self._memory()["pairs"] = torch.tensor(pairs)
