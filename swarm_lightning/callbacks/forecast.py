@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from swarm_lightning.callbacks.patience import StopOnPlateau
+from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.search.likely import Span, ends, span_of
@@ -66,7 +66,7 @@ def rest_of(trainer: L.Trainer, search: ModelSwarm) -> Rest | None:
 
 def _work(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example], per_second: float) -> Work:
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    patience = next((one.patience for one in callbacks if isinstance(one, StopOnPlateau)), None)
+    patience = patience_of(callbacks)
     optimizer, distance = search.particle_swarm, 0.0
     if isinstance(optimizer, ParticleSwarm) and search.settings.engine.exact_stop:
         bounds = bounds_of(search.followed, examples)

@@ -3,6 +3,7 @@
 The rule is in `swarm/rules.py`; what it counts is part of the swarm's state. Source: the authors' code.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -61,3 +62,8 @@ class StopOnPlateau(L.Callback):
         moves = pl_module.particle_swarm.moves_particles
         if moves and self.patience is not None and exhausted(pl_module.swarm, self.patience):
             trainer.should_stop = self.stopped = True
+
+
+def patience_of(callbacks: Iterable[L.Callback]) -> int | None:
+    """Return the patience that ends a search with these callbacks; None where none does."""
+    return next((one.patience for one in callbacks if isinstance(one, StopOnPlateau)), None)

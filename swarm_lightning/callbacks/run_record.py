@@ -20,7 +20,7 @@ import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from swarm_lightning import __version__
-from swarm_lightning.callbacks.patience import StopOnPlateau
+from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.callbacks.summary import why_it_ended
 from swarm_lightning.errors import StorageError
 from swarm_lightning.evaluation.interruption import Interrupted
@@ -129,7 +129,7 @@ def _facts(trainer: L.Trainer, module: ModelSwarm) -> dict[str, Any]:
         "coefficients": module.settings.coefficients,
         "start": module.settings.start.kind,
         "iterations_at_most": optimizer.most_steps or (trainer.max_steps if trainer.max_steps > 0 else None),
-        "patience": next((one.patience for one in callbacks if isinstance(one, StopOnPlateau)), None),
+        "patience": patience_of(callbacks),
         "examples": {} if splits is None else {"validation": len(splits.validation), "test": len(splits.test)},
         "notices": [{"severity": notice.severity, "message": notice.message} for notice in notices],
     }

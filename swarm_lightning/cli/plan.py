@@ -2,18 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import psutil
 
-from swarm_lightning.callbacks import Replies, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.callbacks import Replies, SwarmCheckpoint
+from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
-from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScores
-from swarm_lightning.objectives.utility import bounds_of
+from swarm_lightning.objectives.protocol import Objective, PaysForScores
+from swarm_lightning.objectives.utility import bounds_of, each_of
 from swarm_lightning.search.likely import Span
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.plan import Plan, plan_of
@@ -65,7 +65,7 @@ def run_plan(
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     saves = any(isinstance(callback, SwarmCheckpoint) for callback in callbacks)
     kept = any(isinstance(callback, Replies) and callback.validation for callback in callbacks)
-    patience = next((one.patience for one in callbacks if isinstance(one, StopOnPlateau)), None)
+    patience = patience_of(callbacks)
     step = step_seconds(search, space, folder, saves)
     loading = time.time() - psutil.Process().create_time()
     trial = try_rows(search, space, examples, seconds)
@@ -212,16 +212,12 @@ def _check(ranks: int | None, points: float, seconds: float, prices: tuple[float
         )
 
 
-def _parts(objective: Objective) -> Sequence[Any]:
-    return list(objective.tasks.values()) if isinstance(objective, HasTasks) else [objective]
-
-
 def _longest_reply(objective: Objective) -> int | None:
     """Return the tokens of a reply at most, where the objective says so."""
-    found = [getattr(getattr(part, "settings", None), "max_new_tokens", None) for part in _parts(objective)]
+    found = [getattr(getattr(part, "settings", None), "max_new_tokens", None) for part in each_of(objective)]
     return max((tokens for tokens in found if tokens is not None), default=None)
 
 
 def _answer_tokens(objective: Objective) -> int | None:
-    found = [part.answer_tokens for part in _parts(objective) if isinstance(part, PaysForScores)]
+    found = [part.answer_tokens for part in each_of(objective) if isinstance(part, PaysForScores)]
     return max((tokens for tokens in found if tokens is not None), default=None)

@@ -47,6 +47,11 @@ def parts_of(objective: Objective, scores: Sequence[float], examples: Sequence[E
     }
 
 
+def each_of(objective: Objective) -> list[Objective]:
+    """Return the objectives of all tasks, or the objective itself where there are none."""
+    return list(objective.tasks.values()) if isinstance(objective, HasTasks) else [objective]
+
+
 def bounds_of(objective: Objective, examples: Sequence[Example]) -> list[tuple[float, float]]:
     """Return the lowest and the highest score that each example can get: those of its task where there are several.
 

@@ -14,6 +14,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.protocol import HasTasks, Objective
+from swarm_lightning.objectives.utility import each_of
 
 NEIGHBOURS = 5  # or a quarter of the other questions where that is fewer
 GRAM = 3  # characters of the pieces by which questions are compared
@@ -74,8 +75,7 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
             )
         else:
             said.append(f"Routing would not give clearly more: a router by the {near} scores {numbers}.")
-    parts = objective.tasks.values() if isinstance(objective, HasTasks) else [objective]
-    if all(isinstance(part, WITH_RIGHT_ANSWERS) for part in parts):
+    if all(isinstance(part, WITH_RIGHT_ANSWERS) for part in each_of(objective)):
         said.append(
             f"Training on the same {len(examples)} examples would likely give more, where you can compute gradients: "
             "they have right answers to train on, and training changes any weight, while this search only weighs what "

@@ -19,6 +19,7 @@ from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Metered
 from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScores, RepliesOnly
+from swarm_lightning.objectives.utility import each_of
 from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.objective import prepare_objective
 from swarm_lightning.swarm.space import Space
@@ -239,8 +240,7 @@ def _unpaid(evaluator: Evaluator) -> Evaluator:
 
 
 def _pays(objective: Objective) -> bool:
-    parts = objective.tasks.values() if isinstance(objective, HasTasks) else [objective]
-    return any(isinstance(part, PaysForScores) for part in parts)
+    return any(isinstance(part, PaysForScores) for part in each_of(objective))
 
 
 def _part_of(objective: Objective, example: Example) -> Objective:
