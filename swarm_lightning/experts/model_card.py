@@ -18,6 +18,30 @@ from swarm_lightning.shown import in_markdown
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+
+@dataclass(frozen=True)
+class Form:
+    """What a card says of what was exported, by what it is.
+
+    Attributes:
+        what: Before the name of the base.
+        after: What it is called beside the best initial expert.
+        tags: For the hub.
+        library: That loads it.
+    """
+
+    what: str
+    after: str
+    tags: tuple[str, ...]
+    library: str
+
+
+FORMS = {
+    "adapter": Form("A LoRA adapter for", "this adapter", ("lora", "peft"), "peft"),
+    "checkpoint": Form("A full checkpoint of the architecture of", "this model", ("merge",), "transformers"),
+    "mixture": Form("A mixture of the models below, asked as", "this mixture", ("mixture",), "swarm-lightning"),
+    "system": Form("Models that answer together, on", "this system", ("system",), "swarm-lightning"),
+}
 METRICS = {"ExactMatch": "exact_match", "MultipleChoice": "accuracy"}  # in the hub's words
 MIXED = {
     "probabilities": "The probability of the next token is the mean of the experts', weighted by these numbers, of "
@@ -119,6 +143,12 @@ class CardFacts:
     system: Sequence[str] = ()
     provenance: Provenance = Provenance()
 
+    @property
+    def form(self) -> Form:
+        """What it is."""
+        name = "system" if self.system else "mixture" if self.mixture else "checkpoint" if self.whole else "adapter"
+        return FORMS[name]
+
 
 def render_card(facts: CardFacts) -> str:
     """Return the model card as Markdown with YAML front matter."""
@@ -154,17 +184,14 @@ def _front_matter(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
     results = _eval_results(facts)
-    kind, library = (["merge"], "transformers") if facts.whole else (["lora", "peft"], "peft")
-    if facts.mixture or facts.system:
-        kind, library = ["mixture" if facts.mixture else "system"], "swarm-lightning"
     data = ModelCardData(
         base_model=facts.provenance.base or public_name(facts.base),
         license=facts.provenance.license,
         model_name=facts.name if results else None,
         eval_results=results or None,
-        library_name=library,
+        library_name=facts.form.library,
         pipeline_tag="text-generation",
-        tags=[*kind, "swarm-lightning"],
+        tags=[*facts.form.tags, "swarm-lightning"],
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
@@ -234,17 +261,14 @@ def _share(share: Share) -> str:
 
 def _introduction(facts: CardFacts) -> list[str]:
     iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
-    what = "A full checkpoint of the architecture of" if facts.whole else "A LoRA adapter for"
-    what = "A mixture of the models below, asked as" if facts.mixture else what
     method = "Model Swarms ([arXiv:2410.11163](https://arxiv.org/abs/2410.11163))"
     if facts.system:
-        what = "Models that answer together, on"
         method = "Heterogeneous Swarms ([arXiv:2502.04510](https://arxiv.org/abs/2502.04510))"
     return [
         f"# {in_markdown(facts.name)}",
         "",
-        f"{what} {in_markdown(public_name(facts.base))}: {in_markdown(facts.exported)}, searched{iterations} by "
-        f"`swarm-lightning` from the experts below with {method}, without gradients.",
+        f"{facts.form.what} {in_markdown(public_name(facts.base))}: {in_markdown(facts.exported)}, "
+        f"searched{iterations} by `swarm-lightning` from the experts below with {method}, without gradients.",
         "",
         f"- Task: {in_markdown(public_name(facts.task))}",
         f"- Seed: {'not recorded' if facts.seed is None else facts.seed}",
@@ -289,12 +313,10 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
-    after = "this mixture" if facts.mixture else "this model" if facts.whole else "this adapter"
-    after = "this system" if facts.system else after
     return [
         "## Utility",
         "",
-        f"| split | examples | before: best initial expert{best} | after: {after} |",
+        f"| split | examples | before: best initial expert{best} | after: {facts.form.after} |",
         "| --- | ---: | ---: | ---: |",
         *(line for split, utilities in known for line in _rows(split, utilities)),
         "",
