@@ -13,11 +13,10 @@ from swarm_lightning.callbacks.logged_result import check_takes_artifacts, log_f
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.runs.mixture_folder import make_testable
+from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
-
-BEST_EXPERT = "best_expert"
 
 
 class ExportBest(L.Callback):
@@ -81,7 +80,7 @@ class ExportBest(L.Callback):
         # A finished search that is resumed and ends again writes the same folders once more.
         for particle in (*self.particles, None):
             path = pl_module.export(
-                folder / (BEST_EXPERT if particle is None else f"particle_{particle}"),
+                folder / name_of_export(particle),
                 particle,
                 test=test if particle is None else (),
                 overwrite=True,

@@ -6,14 +6,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swarm_lightning.callbacks.export import BEST_EXPERT
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.hub import push_folder
 from swarm_lightning.files import write_whole
 from swarm_lightning.report.figures import climb
 from swarm_lightning.report.notebook import ShownRun, read_run
 from swarm_lightning.report.vega import png, require, svg
-from swarm_lightning.runs.run_folder import SUMMARY
+from swarm_lightning.runs.run_folder import BEST_EXPERT, SUMMARY
 from swarm_lightning.search.model_swarm import ModelSwarm
 
 if TYPE_CHECKING:
@@ -93,11 +92,10 @@ class Found:
         assert figure is not None  # a search that has ended has scored something
         picture = Picture(svg(figure.spec))
         if path is not None:
-            kinds: dict[str, str | bytes] = {".svg": picture.svg, ".png": png(figure.spec)}
-            content = kinds.get(Path(path).suffix.lower())
-            if content is None:
+            suffix = Path(path).suffix.lower()
+            if suffix not in (".svg", ".png"):
                 raise InputError(f"Expected a file that ends in .svg or .png for the plot, but got {str(path)!r}.")
-            write_whole(Path(path), content)
+            write_whole(Path(path), picture.svg if suffix == ".svg" else png(figure.spec))
         return picture
 
     def export(self, folder: str | Path, particle: int | None = None) -> Path:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarm_lightning.cli.plain_parser import PlainParser
-from swarm_lightning.report.page import PAGE, write_figures, write_page
+from swarm_lightning.report.page import write_figures, write_page
 from swarm_lightning.report.run import open_run
+from swarm_lightning.runs.run_folder import PAGE
 from swarm_lightning.shown import say
 
 DESCRIPTION = "Write a page of runs: what was found, the climb, who answers what, the map, what the best is made of."

@@ -27,7 +27,7 @@ from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
 from swarm_lightning.report.live import renew
-from swarm_lightning.runs.run_folder import CHECKPOINTS
+from swarm_lightning.runs.run_folder import BEST_EXPERT, CHECKPOINTS
 from swarm_lightning.search.results import INITIAL
 from swarm_lightning.shown import for_terminal, say, written_out
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
@@ -40,7 +40,6 @@ from swarm_lightning.sweep.study import LOCKS, SweepStudy, check_folder, require
 from swarm_lightning.sweep.subsets import variants_of
 from swarm_lightning.sweep.trial import ReportToStudy, Shared
 
-BEST_EXPERT = "best_expert"
 # What does not change what is found: where and how fast it is searched, and what is shown of it.
 FREE = (
     "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir",

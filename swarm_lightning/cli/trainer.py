@@ -15,6 +15,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.hub import check_name, push_folder
 from swarm_lightning.runs.mixture_folder import make_testable
+from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch
 from swarm_lightning.shown import say
@@ -124,8 +125,7 @@ class SwarmTrainer(L.Trainer):
             return
         if push_to_hub is not None:
             check_name(push_to_hub)
-        name = "best_expert" if particle is None else f"particle_{particle}"
-        folder = Path(output) if output is not None else Path(self.default_root_dir) / name
+        folder = Path(output) if output is not None else Path(self.default_root_dir) / name_of_export(particle)
         if push_to_hub is None or output is not None or not folder.exists():
             self._export(model, ckpt_path, datamodule, particle, folder, max_shard_size, export_rank)
         if push_to_hub is not None:

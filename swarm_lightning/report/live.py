@@ -11,9 +11,10 @@ import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.report.page import PAGE, write_page
+from swarm_lightning.report.page import write_page
 from swarm_lightning.report.run import open_run
 from swarm_lightning.report.vega import HINT, installed
+from swarm_lightning.runs.run_folder import PAGE
 
 SHARE = 30  # times what the last page took to be written, before the next one
 FIRST = 30.0  # seconds of a search before its first page: short ones have one when they end

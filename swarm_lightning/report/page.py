@@ -16,7 +16,6 @@ from swarm_lightning.report.sections import comparison_table, diamonds, emerging
 from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
-PAGE = "report.html"
 LARGEST = 3_000_000
 REFRESH = 10  # seconds between two looks of an open page at a run that lives
 
@@ -36,7 +35,7 @@ def render(runs: Sequence[Run], folder: Path) -> str:
     specs: dict[str, Any] = {}
     room = (LARGEST - 1_200_000) // max(1, len(runs))  # without the script
     for place, run in enumerate(runs):
-        figures = [*figures_of(run), *figures_of_sweep(run)]
+        figures = _figures(run)
         ids = {figure.name: f"{figure.name}_{place}" for figure in figures}
         specs |= {ids[figure.name]: figure.spec for figure in figures}
         used = len(embedded({figure.name: figure.spec for figure in figures}))
@@ -92,13 +91,17 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     written = []
     for place, run in enumerate(runs):
-        for figure in [*figures_of(run), *figures_of_sweep(run)]:
+        for figure in _figures(run):
             name = figure.name if len(runs) == 1 else f"{figure.name}_{place}"
             contents = {".svg": svg(figure.spec), ".png": png(figure.spec), ".csv": figure.data.to_csv(index=False)}
             for suffix, content in contents.items():
                 written.append(folder / f"{name}{suffix}")
                 write_whole(written[-1], content)
     return written
+
+
+def _figures(run: Run) -> list[Figure]:
+    return [*figures_of(run), *figures_of_sweep(run)]
 
 
 def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.long_history import rows_of_wide
 from swarm_lightning.runs.run_folder import (
+    BEST_EXPERT,
     CONFIG,
     HISTORY,
     LONG_HISTORY,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 Kind = Literal["search", "comparison", "sweep"]
 Read = TypeVar("Read")
 COMPARISON, SWEEP = "compare.csv", "sweep.csv"
-BEST = "best_expert"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Run:
     @property
     def best(self) -> Path | None:
         """The folder of the best found expert; None where there is none yet."""
-        folder = self.folder / BEST
+        folder = self.folder / BEST_EXPERT
         return folder if folder.is_dir() else None
 
     @property
@@ -149,7 +149,9 @@ class Run:
     @property
     def files(self) -> dict[str, Path]:
         """The files and folders of the run by name, as far as they are there."""
-        names = (CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, BEST)
+        names = (
+            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, BEST_EXPERT,
+        )  # fmt: skip
         return {name: self.folder / name for name in names if (self.folder / name).exists()}
 
     def _tensors(self, kind: str, name: str) -> "dict[int, Tensor]":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.run import Run
+from swarm_lightning.runs.run_folder import PAGE
 
 if TYPE_CHECKING:
     import pandas
@@ -137,7 +138,7 @@ def sweep_table(run: Run, folder: Path) -> str:
     names = [str(name) for name in run.sweep.columns if name != "folder"]
     links = {}
     for trial in run.sweep.trial:
-        inner = Path(f"trial_{int(trial):04d}") / "report.html"
+        inner = Path(f"trial_{int(trial):04d}") / PAGE
         if folder.resolve() == run.folder.resolve() and (run.folder / inner).is_file():
             links[int(trial)] = f'<a href="{inner.as_posix()}">{int(trial)}</a>'
     return _table(names, run.sweep[names].to_numpy().tolist(), links)

@@ -23,11 +23,22 @@ SKETCHES = "sketches"
 REPLIES = "replies"
 RECORD = "run.json"
 SUMMARY = "summary.json"
+PAGE = "report.html"
+BEST_EXPERT = "best_expert"
 # What keeps a run folder for one process; a killed one leaves it.
 LOCK = ".lock"
 VERSION = re.compile(r"version_(\d+)")
 # Environment variable with the folder of the run, for the processes that this one starts.
 TAKEN = "SWARM_RUN_FOLDER"
+
+
+def name_of_export(particle: int | None) -> str:
+    """Return the name of the folder that a particle's personal best is exported to; None is the best found expert.
+
+    >>> name_of_export(None), name_of_export(3)
+    ('best_expert', 'particle_3')
+    """
+    return BEST_EXPERT if particle is None else f"particle_{particle}"
 
 
 def next_run_folder(root: str | Path) -> Path:
