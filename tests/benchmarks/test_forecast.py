@@ -8,15 +8,10 @@ from tests.benchmarks.last_line import last_line
 
 @pytest.mark.slow
 def test_a_search_is_planned_and_then_run(capsys: "pytest.CaptureFixture[str]") -> None:
+    experts = '["demo:experts/scribe", "demo:experts/shepherd"]'
     small = [
-        "--model.particles",
-        "4",
-        "--data.validation_size",
-        "8",
-        "--data.test_size",
-        "4",
-        "--trainer.max_steps",
-        "2",
+        *("--model.experts", experts, "--model.particles", "4", "--trainer.max_steps", "2"),
+        *("--data.validation_size", "8", "--data.test_size", "4"),
     ]
     forecast.main(["--searches", "neighbours", *small])
     numbers = last_line(capsys)
