@@ -89,6 +89,7 @@ OWN: dict[str, Method] = {
 METHODS = (
     "best_expert", "greedy_soup", "product_mean", "product_soup", "evolution_strategy", SWARM, "evolmerge",
     "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome", "random_search",
+    "evogm", "pso_merging",
 )  # fmt: skip
 
 
