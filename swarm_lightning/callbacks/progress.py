@@ -18,7 +18,7 @@ from tqdm import tqdm
 from swarm_lightning.callbacks.forecast import duration, rest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
-from swarm_lightning.search.alone import ScoreAlone
+from swarm_lightning.plan.alone import ScoreAlone
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
 

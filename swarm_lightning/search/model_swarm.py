@@ -21,30 +21,32 @@ from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
-from swarm_lightning.search.agreement import check_same_swarm
-from swarm_lightning.search.comparison import Bests
-from swarm_lightning.search.evolution import check_budget, hand_over, place_start
-from swarm_lightning.search.exporting import ExportingSearch
-from swarm_lightning.search.guidance import choose_by_objective
-from swarm_lightning.search.guide_check import check_guide
-from swarm_lightning.search.heterogeneous import begin_models, measure_models, names_of_models
-from swarm_lightning.search.monitors import CheckMonitors
-from swarm_lightning.search.objective import note_parts, parts_in, prepare_objective
-from swarm_lightning.search.results import (
-    FOUND,
-    INITIAL,
+from swarm_lightning.search.asking import report_broken
+from swarm_lightning.search.export import ExportingSearch
+from swarm_lightning.search.guide import check_guide, choose_by_objective
+from swarm_lightning.search.measures import (
     OF_STEPS,
-    ResultRow,
-    SearchResult,
+    CheckMonitors,
     finite,
     for_loggers,
     measure,
     measure_steps,
-    metrics_of,
     names_of_metrics,
+    note_parts,
+    parts_in,
 )
-from swarm_lightning.search.scoring import report_broken
+from swarm_lightning.search.objective import prepare_objective
+from swarm_lightning.search.optimizers import (
+    begin_models,
+    check_budget,
+    hand_over,
+    measure_models,
+    names_of_models,
+    place_start,
+)
+from swarm_lightning.search.results import FOUND, INITIAL, Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
+from swarm_lightning.search.strategy import check_same_swarm
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm

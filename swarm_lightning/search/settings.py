@@ -6,11 +6,12 @@ checkpoint is never continued by a search that would silently be another one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -35,6 +36,9 @@ else:  # what the registry of spaces names: a further one is a line there and no
 OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
 GuideChoice = Literal["objective", "smooth"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
+
+# What positions mean nothing without.
+READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
 
 
 @dataclass(frozen=True)
@@ -267,3 +271,31 @@ def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> N
             + "; ".join(differences)
             + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
         )
+
+
+def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any], compared: Iterable[str] | None = None) -> None:
+    """Refuse to go on from the checkpoint of another search.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: That of the search that wants to go on.
+        compared: In what the two must be equal; in everything where not given.
+
+    Raises:
+        InputError: If anything differs; it names every difference.
+    """
+    names = list(present if compared is None else compared)
+    check_same_search({name: saved.get(name) for name in names}, {name: present[name] for name in names})
+
+
+def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Say where a swarm that is looked at was guided by other data or another objective.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: The present one.
+    """
+    guides: Sequence[str] = ("data", "objective")
+    others = {name: saved[name] for name in guides}
+    for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
+        rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

@@ -89,14 +89,14 @@ def test_a_search_follows_its_guide_and_the_objective_reports_and_chooses(
 
 
 # The same in processes of their own.
-UNCHECKED = "import swarm_lightning.search.guide_check as found; found.SURE = found.MATTERS = 1e9\n"
+UNCHECKED = "import swarm_lightning.search.guide as found; found.SURE = found.MATTERS = 1e9\n"
 LAST = "checkpoints/last.ckpt"
 
 
 def use_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Follow the real guide however it ranks the tiny experts."""
-    monkeypatch.setattr("swarm_lightning.search.guide_check.SURE", 1e9)
-    monkeypatch.setattr("swarm_lightning.search.guide_check.MATTERS", 1e9)
+    monkeypatch.setattr("swarm_lightning.search.guide.SURE", 1e9)
+    monkeypatch.setattr("swarm_lightning.search.guide.MATTERS", 1e9)
 
 
 def test_a_guide_that_ranks_the_other_way_round_is_dropped_for_the_objective(

@@ -10,7 +10,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.objectives import ChoiceLogShare, MultipleChoice
-from swarm_lightning.search.guide_check import GuideCheck, check_guide, error_of_unrelated, kendall, spearman
+from swarm_lightning.search.guide import GuideCheck, check_guide, error_of_unrelated, kendall, spearman
 
 EXAMPLES = [Example(f"{number}?", choices={"A": "x", "B": "y"}, answer="A") for number in range(100)]
 CANDIDATES = 12

@@ -1,4 +1,7 @@
-"""Whether a guide ranks candidates as the objective does: measured on the first of a search, before it is followed.
+"""A guide that a search follows: whether it ranks as the objective does, and what the objective makes of its bests.
+
+Whether it ranks candidates so is measured on the first of a search, before it is followed. In the end the objective
+chooses among the few best by the guide.
 
 The measure is Kendall's tau of the candidates' utilities by the one and by the other. Its noise has two sources: other
 examples would give other utilities (bootstrap over the examples, paired), and other candidates other ranks (what tau
@@ -13,20 +16,25 @@ Source: Kendall, Rank correlation methods, 1948, chapters 3 (ties) and 5 (varian
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.final_choice import simplest_of_the_best
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 SAMPLES = 400
 SURE = 1.645  # standard errors: 95% on one side
 MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 reach 1.26 with a probability of 5%
+# Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
+FEW = 5
 
 
 @dataclass(frozen=True)
@@ -152,3 +160,31 @@ def error_of_unrelated(count: int) -> float:
 
 def _orders(numbers: Tensor) -> Tensor:
     return (numbers.double().unsqueeze(-1) - numbers.double().unsqueeze(-2)).sign()
+
+
+def choose_by_objective(
+    optimizer: ParticleSwarm, ask: Callable[[Tensor, Sequence[int]], Evaluation]
+) -> tuple[dict[str, float], Tensor]:
+    """Choose among the global best and the next personal bests by the guide; of equal ones the guide's order decides.
+
+    Args:
+        optimizer: The swarm, after its last iteration.
+        ask: Asks positions [P, D] of particles all examples, by the objective.
+
+    Returns:
+        The utility by the objective of everything that was chosen among, by name, and the scores of what was chosen
+        [M].
+    """
+    swarm = optimizer.swarm
+    first, utilities = int(swarm.best_particle), swarm.personal_best_utilities
+    ordered = [place for place in utilities.argsort(descending=True, stable=True).tolist() if place != first]
+    chosen_among = [first, *(place for place in ordered[: FEW - 1] if utilities[place].isfinite())]
+    evaluation = ask(swarm.personal_bests[chosen_among], chosen_among)
+    choice = simplest_of_the_best(evaluation.utilities, evaluation.scores)
+    optimizer.choose(chosen_among[choice], float(evaluation.utilities[choice]))
+    choices = {
+        f"particle {place}": utility for place, utility in zip(chosen_among, evaluation.utilities.tolist(), strict=True)
+    }
+    shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
+    rank_zero_info(f"The objective chooses particle {chosen_among[choice]} of the guide's best ({shown}).")
+    return choices, evaluation.scores[choice]
