@@ -74,8 +74,9 @@ class SearchSettings:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
         if self.guide not in get_args(GuideChoice):
             raise InputError(f"Expected guide to be one of {', '.join(get_args(GuideChoice))}, but got {self.guide!r}.")
-        if self.draws not in get_args(Draws):
-            raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
+        draws = tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))  # a space may have been added since
+        if self.draws not in draws:
+            raise InputError(f"Expected draws to be one of {', '.join(draws)}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
             raise InputError(
                 f"Expected coefficients to be null or one of {', '.join(GRANULARITIES)}, but got {self.coefficients!r}."
