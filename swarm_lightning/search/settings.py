@@ -63,6 +63,7 @@ class SearchSettings:
     guide: GuideChoice = "objective"
     mixture: MixtureKind | None = None
     graphs: GraphSettings | None = None
+    objective_every: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -74,6 +75,11 @@ class SearchSettings:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
         if self.guide not in get_args(GuideChoice):
             raise InputError(f"Expected guide to be one of {', '.join(get_args(GuideChoice))}, but got {self.guide!r}.")
+        if self.objective_every is not None and self.objective_every < 1:
+            raise InputError(
+                f"Expected objective_every to be null or a number of iterations, 1 or more, but got "
+                f"{self.objective_every}."
+            )
         if self.draws not in get_args(Draws):
             raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
