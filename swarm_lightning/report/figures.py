@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
-BLUE, RED, GREEN = "#3b82f6", "#ef4444", "#10b981"
+BLUE, RED, GREEN, AMBER = "#3b82f6", "#ef4444", "#10b981", "#f59e0b"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def climb(run: Run) -> Figure | None:
         layers.append(
             {
                 "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
-                "mark": {"type": "rule", "strokeDash": dash, "color": "#f59e0b", "strokeWidth": 2},
+                "mark": {"type": "rule", "strokeDash": dash, "color": AMBER, "strokeWidth": 2},
                 "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
             }
         )
@@ -148,7 +148,7 @@ def map_of(run: Run) -> Figure | None:
     data = places(run)
     if data.empty:
         return None
-    names = run.experts
+    names = run.starts
     step = -(-len(data) // POINTS)
     drawn = data[(data.iteration % step == 0)]
     first = data[(data.iteration == data.iteration.min()) & (data.particle < len(names))]
@@ -172,7 +172,7 @@ def map_of(run: Run) -> Figure | None:
         },
         {
             "data": {"values": starts},
-            "mark": {"type": "point", "shape": "diamond", "size": 90, "color": "#f59e0b", "filled": True},
+            "mark": {"type": "point", "shape": "diamond", "size": 90, "color": AMBER, "filled": True},
             "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
         },
         {
@@ -183,7 +183,8 @@ def map_of(run: Run) -> Figure | None:
     ]
     note = (
         f"The two main axes of all positions; they show {float(data.share.iloc[0]):.0%} of how far positions are "
-        "spread. Diamonds are the experts, the red line is the way of the particle that found the best."
+        f"spread. {'Diamonds are the experts, the' if names else 'The'} red line is the way of the particle that found "
+        "the best."
     )
     return Figure("map", "The map", note, data, spec_of(layer=layers, height=380))
 
@@ -241,7 +242,7 @@ def forest(run: Run) -> Figure | None:
             "encoding": {"y": y, "x": {"field": "test", **x}, "tooltip": tip},
         },
         {
-            "mark": {"type": "tick", "color": "#f59e0b", "thickness": 2},
+            "mark": {"type": "tick", "color": AMBER, "thickness": 2},
             "encoding": {"y": y, "x": {"field": "validation", **x}, "tooltip": tip},
         },
     ]

@@ -26,6 +26,7 @@ from swarm_lightning.runs.run_folder import (
     iterations_of,
 )
 from swarm_lightning.runs.run_record import read_record
+from swarm_lightning.search.heterogeneous import SYSTEM
 
 if TYPE_CHECKING:
     import pandas
@@ -117,6 +118,15 @@ class Run:
         return pandas.json_normalize(self.summary.get("test", []))
 
     @cached_property
+    def tested(self) -> "pandas.DataFrame":
+        """What the latest `swarm test` has found in this folder; empty where there was none."""
+        import pandas
+
+        paths = sorted(self.folder.glob("test*.csv"), key=lambda path: path.stat().st_mtime)
+        # Rows of experts that are compared with nobody end early.
+        return _frame(paths[-1], lambda path: pandas.read_csv(path, index_col=False)) if paths else pandas.DataFrame()
+
+    @cached_property
     def comparison(self) -> "pandas.DataFrame":
         """The table of a comparison, titles with their signs; empty for other runs."""
         table = self._table(COMPARISON)
@@ -138,8 +148,13 @@ class Run:
 
     @property
     def experts(self) -> list[str]:
-        """Names of the experts, in the order of the particles that they began as."""
+        """Names of the experts."""
         return [str(name) for name in self.record.get("experts", [])]
+
+    @property
+    def starts(self) -> list[str]:
+        """Names of the experts that the first particles began as, in their order; none where particles are graphs."""
+        return [] if SYSTEM in self.swarm else self.experts
 
     @property
     def name(self) -> str:
