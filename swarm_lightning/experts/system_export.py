@@ -30,6 +30,7 @@ class SystemFile:
         dtype: Its data type.
         models: The folder of every model, within that of the system.
         assignment: The place among them of the model of every node.
+        experts: Name of the expert that the model of every node began as.
         graph: Who answers whom.
         instructions: What nodes are told, by name.
         asking: How a question is put and a reply generated, by name; empty where the objective has its own way.
@@ -39,6 +40,7 @@ class SystemFile:
     dtype: str
     models: tuple[str, ...]
     assignment: tuple[int, ...]
+    experts: tuple[str, ...]
     graph: Graph
     instructions: Mapping[str, str]
     asking: Mapping[str, Any]
@@ -153,6 +155,7 @@ def _read(content: dict[str, Any]) -> SystemFile:
         str(content["dtype"]),
         models,
         tuple(models.index(str(node["model"])) for node in nodes),
+        tuple(str(node["expert"]) for node in nodes),
         graph,
         dict(content["instructions"]),
         dict(content["asking"]),

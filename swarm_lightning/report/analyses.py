@@ -79,7 +79,8 @@ def winner_of(run: Run) -> int | None:
     history = run.history
     if history.empty or not history.personal_best.notna().any():
         return None
-    return int(history.loc[history.personal_best.idxmax(), "particle"])
+    told = run.summary.get("particle")  # the highest is not always chosen, and of equal ones the first that was so high
+    return told if told in set(history.particle) else int(history.loc[history.personal_best.idxmax(), "particle"])
 
 
 def rank_at_start(run: Run) -> int | None:

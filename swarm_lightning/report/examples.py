@@ -101,7 +101,7 @@ def examples(run: Run, room: int) -> str:
     head = "".join(f"<th>{name}</th>" for name in heads)
     return (
         f"<p>The {pairs.split} split, {counted(len(pairs.rows), 'example')}:</p>"
-        f"{_filters({names[kind]: (kind, len(rows)) for kind, rows in by_kind.items()}, pairs.tasks)}"
+        f"{filters({names[kind]: (kind, len(rows)) for kind, rows in by_kind.items()}, pairs.tasks)}"
         f'<div class="scroll"><table class="examples"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(shown)}</tbody></table></div>{more}"
     )
@@ -138,6 +138,33 @@ def tasks_table(run: Run) -> str:
     return ""
 
 
+def filters(kinds: dict[str, tuple[str, int]], tasks: Sequence[str], *also: str) -> str:
+    """Return what filters the rows of the table that comes next.
+
+    Args:
+        kinds: By the name of a kind the class of its rows, and how many there are.
+        tasks: To choose among; each row says its own.
+        also: Classes that are shown from the beginning beside what got better or worse.
+    """
+    chosen = {*SHOWN_FIRST, *also}
+    boxes = "".join(
+        f'<label><input type="checkbox" value="{kind}"{" checked" if kind in chosen else ""}> {name} ({count})</label>'
+        for name, (kind, count) in kinds.items()
+    )
+    options = "".join(f'<option value="{html.escape(task)}">{html.escape(task)}</option>' for task in tasks)
+    choice = f'<label>task <select><option value="">all</option>{options}</select></label>' if tasks else ""
+    return f'<div class="filters">{boxes}{choice}<label>find <input type="search"></label></div>'
+
+
+def asked(row: dict[str, Any]) -> str:
+    """Return the question of a row with its choices."""
+    choices = row.get("choices")
+    listed = (
+        "".join(f"\n{label}: {text}" for label, text in json.loads(choices).items()) if isinstance(choices, str) else ""
+    )
+    return f"{row['question']}{listed}"
+
+
 def _judged(tested: "pandas.DataFrame") -> str:
     if not {"name", "win_rate"} <= set(tested.columns):
         return ""
@@ -159,25 +186,6 @@ def _row(row: dict[str, Any], kind: str, name: str, pairs: Pairs) -> str:
     task = html.escape(str(row["task"])) if pairs.tasks else ""
     scores = f"<br>{row['score_before']:.3g} to {row['score_after']:.3g}" if pairs.graded else ""
     cells = [f"<td>{name}{scores}</td>", *([f"<td>{task}</td>"] if pairs.tasks else [])]
-    cells += [text_cell(text) for text in (_asked(row), row["before"], row["after"], row["gold"])]
+    cells += [text_cell(text) for text in (asked(row), row["before"], row["after"], row["gold"])]
     of_task = f' data-task="{task}"' if pairs.tasks else ""
     return f'<tr class="{kind}"{of_task}>{"".join(cells)}</tr>'
-
-
-def _filters(kinds: dict[str, tuple[str, int]], tasks: Sequence[str]) -> str:
-    boxes = "".join(
-        f'<label><input type="checkbox" value="{kind}"{" checked" if kind in SHOWN_FIRST else ""}> {name} ({count})'
-        "</label>"
-        for name, (kind, count) in kinds.items()
-    )
-    options = "".join(f'<option value="{html.escape(task)}">{html.escape(task)}</option>' for task in tasks)
-    choice = f'<label>task <select><option value="">all</option>{options}</select></label>' if tasks else ""
-    return f'<div class="filters">{boxes}{choice}<label>find <input type="search"></label></div>'
-
-
-def _asked(row: dict[str, Any]) -> str:
-    choices = row.get("choices")
-    listed = (
-        "".join(f"\n{label}: {text}" for label, text in json.loads(choices).items()) if isinstance(choices, str) else ""
-    )
-    return f"{row['question']}{listed}"

@@ -44,7 +44,12 @@ def climb(run: Run) -> Figure | None:
         return None
     best = swarm[["iteration", column]].rename(columns={column: "utility"})
     best = best.assign(evaluations=swarm["evaluations"].cumsum(), seconds=swarm["evaluation_seconds"].cumsum().round(2))
-    x = {"field": "x", "type": "quantitative", "title": "iteration, evaluations or seconds: choose below the figure"}
+    x: dict[str, Any] = {
+        "field": "x",
+        "type": "quantitative",
+        "title": "iteration, evaluations or seconds: choose below",
+    }
+    x["axis"] = {"tickMinStep": 1}
     choose = [{"calculate": "datum[by]", "as": "x"}]
     y = {"field": "utility", "type": "quantitative", "title": "validation utility", "scale": {"zero": False}}
     layers: list[dict[str, Any]] = []
@@ -170,17 +175,20 @@ def map_of(run: Run) -> Figure | None:
             "mark": {"type": "line", "color": RED, "strokeWidth": 2},
             "encoding": {"x": x, "y": y, "order": {"field": "iteration"}},
         },
-        {
-            "data": {"values": starts},
-            "mark": {"type": "point", "shape": "diamond", "size": 90, "color": AMBER, "filled": True},
-            "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
-        },
-        {
-            "data": {"values": starts},
-            "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
-            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
-        },
     ]
+    if starts:
+        layers += [
+            {
+                "data": {"values": starts},
+                "mark": {"type": "point", "shape": "diamond", "size": 90, "color": AMBER, "filled": True},
+                "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
+            },
+            {
+                "data": {"values": starts},
+                "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
+                "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+            },
+        ]
     note = (
         f"The two main axes of all positions; they show {float(data.share.iloc[0]):.0%} of how far positions are "
         f"spread. {'Diamonds are the experts, the' if names else 'The'} red line is the way of the particle that found "
@@ -201,13 +209,17 @@ def made_of(run: Run) -> Figure | None:
             "mark": {"type": "bar", "color": BLUE},
             "encoding": {
                 "y": y,
-                "x": {"field": "coefficient", "type": "quantitative"},
+                "x": {"field": "coefficient", "type": "quantitative", "title": "coefficient"},
                 "tooltip": [{"field": "expert"}, {"field": "coefficient", "format": ".3f"}],
             },
         },
         {
             "mark": {"type": "rule", "color": "#888888"},
-            "encoding": {"y": y, "x": {"field": "lowest", "type": "quantitative"}, "x2": {"field": "highest"}},
+            "encoding": {
+                "y": y,
+                "x": {"field": "lowest", "type": "quantitative", "title": "coefficient"},
+                "x2": {"field": "highest"},
+            },
         },
     ]
     how = "read from the sketches by least squares" if run.coefficients is None else "as the search holds them"

@@ -18,6 +18,7 @@ from swarm_lightning.runs.run_folder import (
     CONFIG,
     HISTORY,
     LONG_HISTORY,
+    NODES,
     RECORD,
     REPLIES,
     SCORE_TABLES,
@@ -109,6 +110,14 @@ class Run:
 
         paths = {split: self.folder / REPLIES / f"{split}.parquet" for split in ("validation", "test")}
         return {split: _frame(path, pandas.read_parquet) for split, path in paths.items() if path.is_file()}
+
+    @cached_property
+    def nodes(self) -> "pandas.DataFrame":
+        """What every node of the best system of a search of graphs replied to the first examples; empty elsewhere."""
+        import pandas
+
+        path = self.folder / REPLIES / NODES
+        return _frame(path, pandas.read_parquet) if path.is_file() else pandas.DataFrame()
 
     @cached_property
     def test(self) -> "pandas.DataFrame":

@@ -67,7 +67,7 @@ def distribution(run: Run) -> Figure | None:
     data = pandas.DataFrame(rows)
     spec = spec_of(
         data={"values": records(data)},
-        mark={"type": "bar", "opacity": 0.55, "binSpacing": 0},
+        mark={"type": "bar", "binSpacing": 0, "strokeWidth": 2},
         height=240,
         params=[{"name": "shown", "select": {"type": "point", "fields": ["expert"]}, "bind": "legend"}],
         encoding={
@@ -80,7 +80,14 @@ def distribution(run: Run) -> Figure | None:
                 "scale": {"domain": [INITIAL, FOUND], "range": [AMBER, GREEN]},
                 "legend": {"orient": "top"},
             },
-            "opacity": {"condition": {"param": "shown", "value": 0.55}, "value": 0.05},
+            "stroke": {
+                "field": "expert",
+                "scale": {"domain": [INITIAL, FOUND], "range": [AMBER, GREEN]},
+                "legend": None,
+            },
+            # The one filled, the other an outline: both are seen where they overlap.
+            "fillOpacity": {"condition": {"test": f"datum.expert === '{FOUND}'", "value": 0.5}, "value": 0},
+            "opacity": {"condition": {"param": "shown", "value": 1}, "value": 0.05},
             "tooltip": [{"field": name} for name in ("expert", "from", "to", "examples")],
         },
     )
