@@ -102,8 +102,8 @@ def seconds_of(sources: list[str], mixture: str, options: argparse.Namespace, fo
     from quiet_search import fitted
     from swarm_lightning.evaluation.evaluator import Evaluator
     from swarm_lightning.evaluation.runners.resident import ResidentRunner
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.model_pool import load_models
+    from swarm_lightning.experts.resident.base_model import load_base
 
     class Clock(L.Callback):
         """Reads the clock behind the loading and at the end."""
@@ -154,8 +154,8 @@ def memory_of(models: int | None, options: argparse.Namespace) -> dict[str, floa
     from swarm_lightning.evaluation.runner import Loaded
     from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
     from swarm_lightning.evaluation.settings import EngineSettings
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.model_pool import load_models
+    from swarm_lightning.experts.resident.base_model import load_base
 
     base, tokenizer = load_base("demo:base")
     examples = data_of("neighbours", 20, 1, 0)

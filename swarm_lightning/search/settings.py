@@ -18,11 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import GRANULARITIES, Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES

@@ -14,9 +14,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.messages import Instructions, Message, opening_of_user
 from swarm_lightning.evaluation.runner import Runner, Session
 from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.systems.messages import Instructions, Message, opening_of_user
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
 from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector, Vectors
