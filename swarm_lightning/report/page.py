@@ -12,7 +12,15 @@ from typing import Any
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.figures import Figure, figures_of
 from swarm_lightning.report.run import Run
-from swarm_lightning.report.sections import comparison_table, diamonds, emerging, files_and_commands, lead, sweep_table
+from swarm_lightning.report.sections import (
+    comparison_table,
+    diamonds,
+    emerging,
+    files_and_commands,
+    lead,
+    sweep_table,
+    tasks_table,
+)
 from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
@@ -111,6 +119,7 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
         lead(run),
         figures.get("forest", ""),
         comparison_table(run),
+        tasks_table(run, folder),
         *(figures.get(name, "") for name in ("by_setting", "trials", "importance", "settings")),
         sweep_table(run, folder),
         figures.get("climb", ""),
