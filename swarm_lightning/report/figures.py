@@ -159,8 +159,9 @@ def map_of(run: Run) -> Figure | None:
     first = data[(data.iteration == data.iteration.min()) & (data.particle < len(names))]
     starts = [{**row, "name": names[int(row["particle"])]} for row in records(first)]
     way = data[data.particle == winner_of(run)].sort_values("iteration")
-    x = {"field": "x", "type": "quantitative", "title": "first main axis", "axis": {"grid": False}}
-    y = {"field": "y", "type": "quantitative", "title": "second main axis", "axis": {"grid": False}}
+    wide = {"axis": {"grid": False}, "scale": {"zero": False, "padding": 24}}  # room for names at the edge
+    x = {"field": "x", "type": "quantitative", "title": "first main axis", **wide}
+    y = {"field": "y", "type": "quantitative", "title": "second main axis", **wide}
     tip = [{"field": name} for name in ("particle", "iteration", "utility")]
     colour = {"field": "iteration", "type": "quantitative", "scale": {"scheme": "viridis"}}
     layers = [
