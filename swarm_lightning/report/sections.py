@@ -155,7 +155,7 @@ def files_and_commands(run: Run) -> str:
     if not swarm.empty and "evaluations" in swarm:
         asked, particles = float(swarm.evaluations.sum()), run.history.particle.nunique() if len(run.history) else 0
         whole = particles * run.record.get("examples", {}).get("validation", 0) * len(swarm)
-        left = f", {1 - asked / whole:.0%} of all were left out" if whole > asked > 0 else ""
+        left = f", {1 - asked / whole:.0%} of all were left out" if 0.99 * whole > asked > 0 else ""
         parts.append(
             f"<p>{asked:,.0f} evaluations{left}; {float(swarm.generated_tokens.sum()):,.0f} generated tokens; "
             f"{duration(float(swarm.evaluation_seconds.sum()))} of evaluation.</p>"
