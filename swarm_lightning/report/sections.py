@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
+from swarm_lightning.report.figures import OF_BEST
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
@@ -39,7 +40,12 @@ def sentence(run: Run) -> str:
             return "The first positions are not scored yet."
         first, last = float(swarm.global_best.iloc[0]), float(swarm.global_best.iloc[-1])
         done = int(swarm.iteration.iloc[-1])
-        return f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        told = f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        if OF_BEST in swarm:
+            shown = swarm[OF_BEST].dropna()
+            told += f" That is the guide's; the objective said {float(shown.iloc[0]):.4f} at the start"
+            told += f" and has said {float(shown.iloc[-1]):.4f} since."
+        return told
     cost = (
         f"in {counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
         f"{duration(summary['seconds'])}"
