@@ -14,6 +14,7 @@ from torch import Tensor
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
+from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.settings import SearchSettings
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
 from swarm_lightning.swarm.graphs import FIXED
@@ -51,8 +52,9 @@ def place_start(
     examples: int,
     spent: int,
     seconds: float,
+    every: int,
     ask: Callable[[Tensor], Evaluation],
-) -> dict[str, float]:
+) -> tuple[dict[str, float], int]:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
     What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
@@ -65,10 +67,12 @@ def place_start(
         examples: Number of examples M.
         spent: (model, example) pairs that the search has asked so far.
         seconds: How long that took.
+        every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
         ask: Asks positions [P, D] all examples.
 
     Returns:
-        The utility of everything that was tried, by name, its beginning first.
+        The utility of everything that was tried, by name, its beginning first, and `every` where the budget holds it,
+        else 0.
     """
     settings, space = strategy.settings, strategy.space
     budget = strategy.budget(spent / max(seconds, 1e-9))
@@ -88,7 +92,9 @@ def place_start(
     utilities = strategy.swarm.initial_utilities[: len(names)]
     starts = starts_of(names, utilities, utilities_of, affordable)
     best = starts.best
-    strategy.start(spread(space, best.weights[None])[0], examples, left - asked - len(CHOICES) * examples)
+    left -= asked + len(CHOICES) * examples
+    shown = shown_between(every, settings.steps, examples, left)
+    strategy.start(spread(space, best.weights[None])[0], examples, left - shown)
     left_out = [*starts.left_out, *([] if strategy.pairs else ["the search"])]
     rank_zero_info(
         f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
@@ -96,7 +102,7 @@ def place_start(
         + (f" The budget of {budget} does not hold: {', '.join(left_out)}." if left_out else "")
     )
     ordered = [best, *(start for start in starts.tried if start is not best)]
-    return {start.name: start.utility for start in ordered}
+    return {start.name: start.utility for start in ordered}, every if shown else 0
 
 
 def check_budget(strategy: EvolutionStrategy, experts: int, examples: int, turns: int) -> None:
@@ -200,6 +206,12 @@ def check_heterogeneous(settings: SearchSettings, optimizer: SearchOptimizer) ->
         raise InputError(
             f"Expected model.optimizer.moves to be weights with model.graphs.decoding.fixed {fixed}, because a graph "
             f"that is fixed has no roles to move, but got {optimizer.moves}. Set it to weights, or fixed to null."
+        )
+    if settings.graphs.any_models and optimizer.moves != "roles":
+        raise InputError(
+            "Expected model.optimizer.moves to be roles with model.graphs.any_models, because weights of models of "
+            f"different shapes can't be moved towards each other, but got {optimizer.moves}. Set it to roles, or give "
+            "experts of one shape and leave any_models out."
         )
     if settings.guide != "objective":
         raise InputError(
