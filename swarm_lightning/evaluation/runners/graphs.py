@@ -211,9 +211,9 @@ class GraphRows:
             found = self._ask(nodes, told, settings, add_special_tokens, decided)
             for (row, node), reply in zip(nodes, found, strict=True):
                 replies[row][node] = reply
-        for own, reply in zip(self._rows, replies, strict=True):
-            self.heard.setdefault(own, []).append(reply)
-        return [reply[graph.end] for graph, reply in zip(graphs, replies, strict=True)]
+        for own, given in zip(self._rows, replies, strict=True):
+            self.heard.setdefault(own, []).append(given)
+        return [given[graph.end] for graph, given in zip(graphs, replies, strict=True)]
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True

@@ -1,8 +1,8 @@
 """Token swarms: any models, mixed by what they say of the next token, by one number for each.
 
-A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly: likelihoods of given texts
-are computed from a table that every expert fills once (`mixtures/kept_table.py`), and replies share what they have in
-common (`mixtures/shared_generation.py`). Experts of different vocabularies are mixed by their texts
+A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly: likelihoods of given
+texts are computed from a table that every expert fills once (`mixtures/kept_table.py`), and replies share what they
+have in common (`mixtures/shared_generation.py`). Experts of different vocabularies are mixed by their texts
 (`mixtures/text_mixture.py`).
 """
 
