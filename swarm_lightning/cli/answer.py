@@ -44,11 +44,10 @@ def answer(arguments: Sequence[str]) -> None:
 def _device_of(accelerator: str) -> "torch.device":
     """Return the device that a trainer with this accelerator runs on."""
     from lightning.fabric import Fabric
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         return Fabric(accelerator=accelerator, devices=1).device
-    except (MisconfigurationException, ValueError) as cause:
+    except (RuntimeError, ValueError) as cause:
         reason = " ".join(str(cause).split())
         raise InputError(
             f"Expected trainer.accelerator to name one of this machine, but got {accelerator!r}: {reason} Leave it out "

@@ -32,6 +32,7 @@ class SystemFile:
         models: The folder of every model, within that of the system; of any models the folder or hub id of each.
         fingerprint: Of any models when it was written; None where they are within the folder.
         assignment: The place among them of the model of every node.
+        experts: Name of the expert that the model of every node began as.
         graph: Who answers whom.
         instructions: What nodes are told, by name.
         asking: How a question is put and a reply generated, by name; empty where the objective has its own way.
@@ -42,6 +43,7 @@ class SystemFile:
     models: tuple[str, ...]
     fingerprint: str | None
     assignment: tuple[int, ...]
+    experts: tuple[str, ...]
     graph: Graph
     instructions: Mapping[str, str]
     asking: Mapping[str, Any]
@@ -160,6 +162,7 @@ def _read(content: dict[str, Any]) -> SystemFile:
         models,
         content.get("fingerprint"),
         tuple(models.index(str(node["model"])) for node in nodes),
+        tuple(str(node["expert"]) for node in nodes),
         graph,
         dict(content["instructions"]),
         dict(content["asking"]),

@@ -206,6 +206,12 @@ def check_heterogeneous(settings: SearchSettings, optimizer: SearchOptimizer) ->
             f"Expected model.optimizer.moves to be weights with model.graphs.decoding.fixed {fixed}, because a graph "
             f"that is fixed has no roles to move, but got {optimizer.moves}. Set it to weights, or fixed to null."
         )
+    if settings.graphs.any_models and optimizer.moves != "roles":
+        raise InputError(
+            "Expected model.optimizer.moves to be roles with model.graphs.any_models, because weights of models of "
+            f"different shapes can't be moved towards each other, but got {optimizer.moves}. Set it to roles, or give "
+            "experts of one shape and leave any_models out."
+        )
     if settings.guide != "objective":
         raise InputError(
             f"Expected model.guide to be objective with model.graphs, whose models reply with text, but got "

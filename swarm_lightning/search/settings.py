@@ -98,6 +98,11 @@ class SearchSettings:
             )
         if self.mixture is not None:
             self._check_mixture()
+        if self.of_any_models and self.engine.backend != "torch":
+            raise InputError(
+                "Expected model.engine.backend to be torch with model.graphs.any_models, because vLLM serves adapters "
+                f"of one base, but got {self.engine.backend!r}. Leave it out."
+            )
         if self.space not in SPACES and self.coefficients is not None:
             fitting = [name.split("/")[:2] for name in SPACES if name.endswith(OF_COEFFICIENTS)]
             raise InputError(
@@ -117,6 +122,11 @@ class SearchSettings:
         chosen = {OF_GRAPHS: self.graphs, OF_MIXTURE: self.mixture, OF_COEFFICIENTS: self.coefficients}
         kind = next((kind for kind, setting in chosen.items() if setting is not None), "")
         return f"{self.storage}/{self.draws}{kind}"
+
+    @property
+    def of_any_models(self) -> bool:
+        """Whether experts are models of any architecture, which no search moves."""
+        return self.mixture is not None or (self.graphs is not None and self.graphs.any_models)
 
     def _check_mixture(self) -> None:
         """Refuse what does not go together with a token swarm."""
@@ -195,11 +205,17 @@ def identity_of(
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
         "guide": None if settings.guide == "objective" else settings.guide,
-        "graphs": None if settings.graphs is None else asdict(settings.graphs),
+        "graphs": None if settings.graphs is None else _plain_graphs(settings.graphs),
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),
     }
+
+
+def _plain_graphs(graphs: GraphSettings) -> dict[str, Any]:
+    """Return the settings of graphs; searches from before there was a choice had experts of one form."""
+    plain = asdict(graphs)
+    return {name: value for name, value in plain.items() if name != "any_models" or value}
 
 
 def settings_of(instance: object, depth: int = 5) -> dict[str, Any]:

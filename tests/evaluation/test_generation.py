@@ -62,7 +62,7 @@ class Passes:
         self._hook.remove()
 
 
-@pytest.mark.parametrize("slots", [1, 2, 4, 7, 16, 64])
+@pytest.mark.parametrize("slots", [1, 4, 7, 64])
 def test_replies_are_those_of_plain_peft_whatever_shares_the_batch(
     slots: int, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, ragged_rows: list[Row]
 ) -> None:
@@ -78,10 +78,10 @@ def test_replies_are_those_of_plain_peft_whatever_shares_the_batch(
 def test_one_particle_alone_and_the_base_alone(
     slots: int, adapted: AdaptedModel, pool: ExpertPool, plain: PlainPeft, many_prompts: list[str]
 ) -> None:
-    rows = [(2, plain.ids(prompt)) for prompt in many_prompts[:24]]
+    rows = [(2, plain.ids(prompt)) for prompt in many_prompts[:12]]
     assert replies(adapted, pool, rows, greedy(12, slots)) == [plain.reply_ids(2, ids, 12) for _, ids in rows]
     with adapted.base_only():
-        base = generate_tokens(Crowd(adapted, None), [0] * 24, [ids for _, ids in rows], greedy(12, slots))
+        base = generate_tokens(Crowd(adapted, None), [0] * 12, [ids for _, ids in rows], greedy(12, slots))
     assert base.tokens == [plain.reply_ids(None, ids, 12) for _, ids in rows]
 
 

@@ -1,6 +1,6 @@
 """Whole searches of token swarms and of graphs: killed, shared out or stopped early, each stays the same search.
 
-Replies are sampled in two of the three, so that noise has to be found again too.
+Replies are sampled in all but the first, so that noise has to be found again too.
 """
 
 import json
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 ITERATIONS = 3
 SAMPLED = {"class_path": "swarm_lightning.ExactMatch", "init_args": {"max_new_tokens": 4, "temperature": 0.8}}
 LIKELIHOOD = {"class_path": "swarm_lightning.MeanLogLikelihood"}
+KINDS = ("likelihoods of one vocabulary", "several vocabularies", "graphs of any models", "graphs")
 # What becomes of particles, whatever was left unasked.
 MEMORY = ("velocities", "personal_bests", "personal_best_utilities", "global_best", "global_worst")
 
@@ -54,7 +55,7 @@ def other_model(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory
     return save_families(tiny_base_folder, tmp_path_factory.mktemp("families"), ("gpt2",)) / "gpt2"
 
 
-@pytest.fixture(scope="module", params=["likelihoods of one vocabulary", "several vocabularies", "graphs"])
+@pytest.fixture(scope="module", params=KINDS)
 def calm(
     request: pytest.FixtureRequest, world: World, other_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Calm:
@@ -67,6 +68,12 @@ def calm(
         "several vocabularies": {
             "experts": [str(world.experts / "towns"), str(other_model), "demo:models/chronicle"],
             "mixture": "probabilities",
+            "objective": SAMPLED,
+        },
+        "graphs of any models": {
+            "experts": [str(world.experts / "towns"), str(other_model), "demo:models/chronicle"],
+            "graphs": {"any_models": True},
+            "optimizer": {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"moves": "roles"}},
             "objective": SAMPLED,
         },
         "graphs": {
