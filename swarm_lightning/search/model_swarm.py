@@ -191,9 +191,8 @@ class ModelSwarm(ExportingSearch):
 
     def _clock(self, examples: Sequence[Example]) -> tuple[float, int]:
         """Return the seconds that the search has taken, and the pairs that it asks the objective in the end."""
-        experts = len(self.pool.names) if self.state.guided else 0
-        later = asked_in_the_end(len(examples), len(self.held_back), experts)
-        return self.ranks.first(self._pacing.elapsed(self.state.earlier)), later
+        elapsed = self._pacing.elapsed(self.state.earlier)
+        return self.ranks.first(elapsed), asked_in_the_end(len(examples), len(self.held_back))
 
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
@@ -203,7 +202,7 @@ class ModelSwarm(ExportingSearch):
         state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
         rank_zero_info(str(state.check))
         if state.guided:
-            state.reported = evaluation.utilities
+            state.reported, state.reported_scores = evaluation.utilities, evaluation.scores
             parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
             state.parts = {INITIAL: parts} if parts else {}
             state.add(evaluation, time.perf_counter() - started)
@@ -249,7 +248,7 @@ class ModelSwarm(ExportingSearch):
         self._note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
-        # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
+        # The same by the names of the history, for callbacks that monitor. `log_dict` takes a millisecond each.
         others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
 
