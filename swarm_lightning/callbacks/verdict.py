@@ -51,7 +51,7 @@ class Verdict(L.Callback):
             sampling = Resampling.of(pl_module.objective, test)
             gains[f"the best without a search, {start}"] = gain_of(evaluation.scores[0].tolist(), found, sampling)
         said = [sentence_on(gain, other) for other, gain in gains.items() if gain is not None]
-        if not strategy.pairs:
+        if not strategy.searched:
             said.append(f"The budget held no search, only what was tried before it: {', '.join(result.starts)}.")
         elif not moved:
             said.append(f"On validation the search has found nothing better than it began with: {start}.")

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, Summary, SwarmCheckpoint, Verdict
 from swarm_lightning.cli.command import COMMON, OTHER_COMMANDS, SwarmCLI
 from swarm_lightning.cli.found import Found
+from swarm_lightning.cli.named_run import with_run
 from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.cli.search import objective_named
 from swarm_lightning.cli.trainer import SwarmTrainer
@@ -81,7 +82,7 @@ def fit_arguments(arguments: Sequence[str]) -> list[str]:
             raise InputError(f"Expected --resume to be the folder of a run, but {str(folder)!r} has no {CONFIG}.")
         if (given.budget, given.minutes, given.objective, given.prompt) != (None,) * 4:
             raise InputError("Expected --resume without budget, objective and prompt: a run goes on as it began.")
-        return ["fit", "--config", str(folder / CONFIG), *others, "--ckpt_path", str(folder)]
+        return [*with_run(["fit", "--resume", str(folder)]), *others]
     if given.budget is None and given.minutes is None:
         raise InputError(NEEDED)
     limits = ["--model.optimizer.evaluations", str(UNLIMITED if given.budget is None else given.budget)]

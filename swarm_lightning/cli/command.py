@@ -153,7 +153,7 @@ class SwarmCLI(CommandLine):
         with self.ranks.together(), told_as_input():
             super().parse_arguments(parser, args)
             check_seed(self.settings_given.get("seed_everything"))
-            if self.config.subcommand == "sweep":  # its searches have folders of their own
+            if self.is_made_of_others:
                 return
             folder = self._choose_files()
         settings = self.settings_given
@@ -164,6 +164,17 @@ class SwarmCLI(CommandLine):
         settings.trainer.logger = placed(settings.trainer.logger, folder)
         if settings.ckpt_path is not None:
             go_on(settings.trainer.logger, folder)
+
+    @property
+    def is_made_of_others(self) -> bool:
+        """Whether the command is made of others, with folders of their own, which `running.py` runs."""
+        return self.config.subcommand == "sweep" or self.has_tasks
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether it is a comparison or a sweep on several tasks."""
+        command = self.config.subcommand
+        return command in self.settings_of_commands() and self.settings_given[command].tasks is not None
 
     def _choose_files(self) -> str:
         settings = self.settings_given
@@ -245,14 +256,14 @@ class SwarmCLI(CommandLine):
 
     def instantiate_classes(self) -> None:
         """Make all parts of the search, on every rank; each search of a sweep makes its own."""
-        if self.subcommand == "sweep":
+        if self.is_made_of_others:
             return
         with self.ranks.together(), told_as_input():
             super().instantiate_classes()
 
     def run_command(self, command: str) -> None:
-        """Run the chosen command; a sweep, whose searches are commands of their own, is for `running.py` to run."""
-        if command != "sweep":
+        """Run the chosen command, unless it is made of others."""
+        if not self.is_made_of_others:
             super().run_command(command)
 
     def further_callbacks(self) -> list[Callback]:

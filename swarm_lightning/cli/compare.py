@@ -42,12 +42,13 @@ from swarm_lightning.shown import say
 SEARCHES = "model_swarm"
 
 
-def comparison_folder(output: str | None, root: str) -> Path | None:
+def comparison_folder(output: str | None, root: str, mark: str = COMPARISON) -> Path | None:
     """Return the folder that a comparison writes to; None where it gets a new one.
 
     Args:
         output: `compare.output`.
         root: `trainer.default_root_dir`.
+        mark: What tells the folder of a comparison from others: a file in it, as a pattern.
 
     Raises:
         InputError: If the newest comparison is wanted and there is none.
@@ -56,7 +57,7 @@ def comparison_folder(output: str | None, root: str) -> Path | None:
         return None
     if output != "last":
         return Path(output)
-    found = [path.parent for path in Path(root).glob(f"version_*/{COMPARISON}")]
+    found = [folder for folder in Path(root).glob("version_*") if any(folder.glob(mark))]
     if not found:
         raise InputError(
             f"Expected a comparison below {root!r} (trainer.default_root_dir) for --compare.output last, but there is "

@@ -45,7 +45,7 @@ FREE = (
     "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir",
     "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler", "model.engine", "checkpoint",
     "history", "replies", "export_best", "page", "progress", "sweep.trials", "sweep.storage",
-    "sweep.keep_checkpoints", "sweep.study",
+    "sweep.keep_checkpoints", "sweep.study", "sweep.tasks", "sweep.published",
 )  # fmt: skip
 
 

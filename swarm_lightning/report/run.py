@@ -1,4 +1,4 @@
-"""Reads a run folder into data frames: of a search (`fit`), a comparison (`compare`) or a sweep.
+"""Reads a run folder into data frames: of a search (`fit`), a comparison (`compare`), a sweep, or several tasks.
 
 Only files are read, so a run that goes on can be looked at, one that was cut off too, and those of earlier versions as
 far as they have the files.
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     import pandas
     from torch import Tensor
 
-Kind = Literal["search", "comparison", "sweep"]
+Kind = Literal["search", "comparison", "sweep", "tasks"]
 Read = TypeVar("Read")
-COMPARISON, SWEEP = "compare.csv", "sweep.csv"
+COMPARISON, SWEEP, TASKS = "compare.csv", "sweep.csv", "tasks.csv"
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,11 @@ class Run:
         """The table of a sweep; empty for other runs."""
         return self._table(SWEEP)
 
+    @cached_property
+    def tasks(self) -> "pandas.DataFrame":
+        """The table of several tasks; empty for other runs."""
+        return self._table(TASKS)
+
     @property
     def best(self) -> Path | None:
         """The folder of the best found expert; None where there is none yet."""
@@ -174,7 +179,8 @@ class Run:
     def files(self) -> dict[str, Path]:
         """The files and folders of the run by name, as far as they are there."""
         names = (
-            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, BEST_EXPERT,
+            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, TASKS,
+            BEST_EXPERT,
         )  # fmt: skip
         return {name: self.folder / name for name in names if (self.folder / name).exists()}
 
@@ -219,6 +225,7 @@ def open_run(folder: str | Path) -> Run:
     kinds: Mapping[Kind, tuple[str, ...]] = {
         "comparison": (COMPARISON, "comparison.json"),
         "sweep": (SWEEP, "study.db"),
+        "tasks": (TASKS,),
         "search": (RECORD, HISTORY, SUMMARY, CONFIG),
     }
     for kind, names in kinds.items():

@@ -51,7 +51,7 @@ def place_start(
     names: Sequence[str],
     examples: int,
     spent: int,
-    seconds: float,
+    budget: int,
     every: int,
     ask: Callable[[Tensor], Evaluation],
 ) -> tuple[dict[str, float], int]:
@@ -66,7 +66,7 @@ def place_start(
         names: Of the n experts.
         examples: Number of examples M.
         spent: (model, example) pairs that the search has asked so far.
-        seconds: How long that took.
+        budget: That it may ask in all.
         every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
         ask: Asks positions [P, D] all examples.
 
@@ -75,7 +75,6 @@ def place_start(
         else 0.
     """
     settings, space = strategy.settings, strategy.space
-    budget = strategy.budget(spent / max(seconds, 1e-9))
     left = max(0, budget - spent)
     whole, asked = left // examples, 0
     # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
@@ -153,7 +152,7 @@ def hand_over(
     own = torch.stack([torch.eye(experts)[initial], torch.full((experts,), 1 / experts)])
     simple = spread(strategy.space, own).to(strategy.positions)
     positions = torch.stack([*simple, strategy.beginning, strategy.last_centre, strategy.average])
-    places = list(range(len(CHOICES))) if strategy.pairs else [0, 1, 2] if tried > 1 else [0]
+    places = list(range(len(CHOICES))) if strategy.searched else [0, 1, 2] if tried > 1 else [0]
     if places == [0]:
         strategy.choose(0, positions[0], utility)
         return {CHOICES[0]: utility}, None

@@ -108,6 +108,7 @@ class SearchState:
     Attributes:
         seed: Of the search; None before there is a population.
         seconds: Time of the search, over all of its resumed parts.
+        earlier: That of the parts before the present one.
         evaluations: (particle, example) pairs that were asked.
         generated_tokens: Tokens that were generated for them.
         examples: Number of examples M that guide the search.
@@ -133,6 +134,7 @@ class SearchState:
 
     seed: int | None = None
     seconds: float = 0.0
+    earlier: float = 0.0
     evaluations: int = 0
     generated_tokens: int = 0
     examples: int = 0
@@ -162,7 +164,7 @@ class SearchState:
         """
         self.seed = seed
         self.generator.manual_seed(seed)
-        self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
+        self.earlier, self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
         self.evaluation, self.besides, self.origin, self.check, self.shown = None, None, None, None, None
 
@@ -297,6 +299,7 @@ class SearchState:
         """
         for name in COUNTS:
             setattr(self, name, record[name])
+        self.earlier = self.seconds
         self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])
         self.check = GuideCheck(**record["check"]) if "check" in record else None

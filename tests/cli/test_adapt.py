@@ -55,7 +55,9 @@ def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -
     assert summary["evaluations"] == BUDGET
     assert summary["iterations"] == 2
     config = yaml.safe_load((adapted / "config.yaml").read_text())
-    assert config["model"]["objective"] is None
+    assert config["model"]["objective"] == {
+        "class_path": "swarm_lightning.objectives.ExactMatch", "init_args": {"max_new_tokens": 10},
+    }, "what was chosen, with the room of replies"  # fmt: skip
     assert world.load(adapted / "best_expert").peft_config["default"].to_dict()["r"] == 16, (
         "the summed rank of four experts"
     )
@@ -105,6 +107,20 @@ def test_python_adapts_with_the_same_parts(world: World, adapted: Path, tmp_path
     weights = "adapter_model.safetensors"
     assert content(exported)[weights] == content(result.best)[weights]
     assert content(exported)[weights] != content(world.experts / result.summary["test"][0]["detail"])[weights]
+
+
+def test_relative_paths_of_a_run_mean_the_folder_in_which_it_was_started(
+    adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "version_0"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("data: {dataset: qa.csv}\n")
+    (folder / "run.json").write_text((adapted / "run.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert fit_arguments(["--resume", "version_0", "--trainer.max_steps", "3"]) == [
+        *("fit", "--config", "version_0/config.yaml", "--data.dataset", str(adapted.parents[2] / "qa.csv")),
+        *("--ckpt_path", "version_0", "--trainer.max_steps", "3"),
+    ]
 
 
 @pytest.mark.parametrize(

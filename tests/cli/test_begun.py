@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from swarm_lightning.cli.begun import other_settings
 from tests.search.tiny_search import World, content, run_swarm
 
 
@@ -88,3 +89,13 @@ def test_a_refused_search_leaves_no_folder_that_was_never_written_to(
     with pytest.raises(SystemExit):
         run_swarm(config(world, root, base=str(tmp_path / "nowhere")), "fit", tmp_path, "--ckpt_path", "last")
     assert not (root / "version_2").exists()
+
+
+def test_an_objective_that_was_chosen_then_is_the_one_that_is_chosen_now(tmp_path: Path) -> None:
+    objective = "objective: {class_path: swarm_lightning.objectives.ExactMatch, init_args: {max_new_tokens: 30}}"
+    (tmp_path / "config.yaml").write_text(f"model: {{particles: 3, {objective}}}\n")
+    assert other_settings(tmp_path, "model: {particles: 3, objective: null}") == []
+    assert other_settings(tmp_path, "model: {particles: 4, objective: null}") == ["model.particles"]
+    assert other_settings(tmp_path, f"model: {{particles: 3, {objective.replace('30', '20')}}}") == [
+        "model.objective.init_args.max_new_tokens"
+    ]

@@ -70,6 +70,24 @@ def test_the_summary_names_the_best_expert_and_the_best_system_that_was_ever_ask
     assert score == pytest.approx(found["utility"])  # the weights of that moment are kept, not the last ones
 
 
+def test_what_nodes_reply_on_the_way_ends_in_the_answer_and_is_scored_as_it(whole: Path) -> None:
+    nodes = pandas.read_parquet(whole / "replies" / "nodes.parquet")
+    replies = pandas.read_parquet(whole / "replies" / "test.parquet")
+    found = replies[replies.expert == "best found expert"]
+    system = json.loads((whole / "best_expert" / "graph.json").read_text(encoding="utf-8"))
+    ends = nodes[nodes.node == system["end"]]
+    assert ends.id.tolist() == found.id.tolist()
+    assert ends.reply.tolist() == found.reply.tolist()
+    assert ends.score.tolist() == found.score.tolist()
+    assert len(nodes) == 4 * len(found)
+    named = {node["node"]: node["expert"] for node in system["nodes"]}
+    assert {row.node: row.expert for row in nodes.itertuples()} == named
+    # Exact match: a node's reply scores as any reply of the same text to the same question.
+    scores = {(row.question, row.reply.strip()): row.score for row in replies.itertuples()}
+    known = [row for row in nodes.itertuples() if (row.question, row.reply.strip()) in scores]
+    assert [row.score for row in known] == [scores[row.question, row.reply.strip()] for row in known]
+
+
 def test_an_export_answers_as_the_search_did(world: World, whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole / "best_expert", tmp_path / "found"))
     replies = pandas.read_parquet(whole / "replies" / "test.parquet")
