@@ -161,6 +161,18 @@ def test_every_room_has_its_place_in_the_order() -> None:
     assert len(HEIGHT) == sum(map(len, LEVELS)), "a room stands in one place"
 
 
+def test_every_import_of_the_package_names_a_file_of_it() -> None:
+    # mypy does not look: `ignore_missing_imports` is set for libraries without types.
+    known = {name_of(path) for path in MODULES}
+    lost = [
+        (str(path.relative_to(FOLDER)), line, name)
+        for path in MODULES
+        for line, name in imports_in(path)
+        if name.startswith(f"{PACKAGE}.") and not {name, name.rpartition(".")[0]} & known
+    ]
+    assert lost == []
+
+
 def test_no_files_stand_in_a_circle() -> None:
     assert circles(files_imported(MODULES)) == []
 

@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
