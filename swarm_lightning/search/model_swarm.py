@@ -248,7 +248,7 @@ class ModelSwarm(ExportingSearch):
         self._note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
-        # The same by the names of the history, for callbacks that monitor. `log_dict` takes a millisecond each.
+        # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
         others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
 
