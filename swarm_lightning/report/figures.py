@@ -49,7 +49,7 @@ def climb(run: Run) -> Figure | None:
         "type": "quantitative",
         "title": "iteration, evaluations or seconds: choose below",
     }
-    x["axis"] = {"tickMinStep": 1}
+    x |= {"axis": {"tickMinStep": 1}, "scale": {"nice": False}}
     choose = [{"calculate": "datum[by]", "as": "x"}]
     followed = run.summary.get("guide", {}).get("followed", False)
     of = f"{run.summary['guide'].get('guide', 'guide')} on validation" if followed else "validation utility"
