@@ -24,6 +24,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.columns import OF_BEST, OF_CENTRE
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
@@ -41,8 +42,6 @@ MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 r
 # Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
 FEW = 5
 HALF = 0.5  # the guide's share where it is mixed
-# What the objective says of what the guide finds best so far, by the name that history, loggers and page give it.
-OF_BEST, OF_CENTRE = "global_best_by_objective", "centre_by_objective"
 # Of what an evolution strategy's steps may ask, the most that goes to asking the objective between them.
 SHARE_SHOWN = 0.05
 

@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives.mixed_guide import MixedGuide
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
@@ -255,7 +255,7 @@ class ModelSwarm(ExportingSearch):
         self.note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
-        # The same by the names of the history, for callbacks that monitor. `log_dict` would take a millisecond each.
+        # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
         others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
 
