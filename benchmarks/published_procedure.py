@@ -50,7 +50,7 @@ class Ours:
         from swarm_lightning.evaluation.settings import EngineSettings
         from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.base_model import load_base
-        from swarm_lightning.search.scoring import ScoreMemory
+        from swarm_lightning.search.state import ScoreMemory
         from swarm_lightning.swarm import ParticleSwarm
 
         model, tokenizer = load_base(str(swarm.base), "float32")

@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("objectives", "tuning"),
     ("evaluation", "demo"),
     ("search",),
-    ("runs",),
+    ("runs", "plan"),
     ("callbacks", "sweep", "baselines", "report"),
     ("cli",),
     ("__main__",),

@@ -1,4 +1,4 @@
-"""The configs of the paper's objectives run on its authors' files, with a tiny real model in the place of the base.
+"""The configs of the paper's objectives and of its sequel's tasks run on the authors' files, with a tiny real model.
 
 The model's tokenizer knows 512 pieces only, so that prompts are several times as long as with others: its copy here has
 room for them. Replies are kept short, and the judge, the Perspective API and the reward model are those of the tests.
@@ -15,6 +15,7 @@ import yaml
 from swarm_lightning.cli import main
 from swarm_lightning.cli.task_table import read_published
 from tests.conftest import CHAT_TEMPLATE
+from tests.evaluation.any_models import save_families
 from tests.objectives.judge_server import KEY, MODEL, JudgeServer, running_judge
 from tests.objectives.perspective_server import PerspectiveServer
 from tests.objectives.tiny_classifiers import save_decoder
@@ -36,6 +37,9 @@ SINGLE_TASKS = (
 )
 DOMAIN_PAIRS = ("legal", "medical", "science", "culture")
 REWARD_MODELS = ("rm_default", "rm_concise", "rm_verbose")
+# Of the sequel: those on the paper's files, and those on files of its own.
+SEQUEL = ("mmlu_pro", "knowledge_crosswords", "gsm8k", "nlgraph", "abstainqa")
+OWN_FILES = ("com2", "normad", "abkg", "wow", "ltp")
 DOMAINS = (
     "asian_food",
     "cartoons",
@@ -115,7 +119,8 @@ def search(base: Path, experts: Path, shared_folder: Path, tmp_path: Path, monke
 
 def test_there_is_a_config_for_every_objective_of_the_paper() -> None:
     found = {path.stem for path in FOLDER.glob("*.yaml")}
-    assert found == {*SINGLE_TASKS, *DOMAIN_PAIRS, *REWARD_MODELS, "human_interests", "single_tasks"}
+    assert found == {*SINGLE_TASKS, *DOMAIN_PAIRS, *REWARD_MODELS, "human_interests", "token_swarm", "single_tasks"}
+    assert {path.stem for path in (FOLDER.parent / "sequel").glob("*.yaml")} == {*SEQUEL, *OWN_FILES}
 
 
 @pytest.mark.parametrize("name", [name for name in SINGLE_TASKS if name != "realtoxicityprompts"])
@@ -191,3 +196,32 @@ def test_a_human_interest_searches(search: Search, judge: JudgeServer, domain: s
         *("--model.objective.init_args.cache", str(tmp_path / "cache")),
     )
     assert all(question.startswith("For the following instruction and response") for question in judge.asked)
+
+
+def test_token_probabilities_of_two_architectures_search(
+    search: Search, experts: Path, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    other = save_families(tiny_base_folder, tmp_path / "families", ("gpt2",), n_positions=4096) / "gpt2"
+    mixed = json.dumps([str(experts), str(other)])
+    search("token_swarm", "--model.experts", mixed, "--model.particles", "3")
+
+
+@pytest.mark.parametrize("name", SEQUEL)
+def test_a_task_of_the_sequel_searches(search: Search, name: str) -> None:
+    search(f"../sequel/{name}", *SHORT)
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+def test_a_task_of_the_sequel_on_a_file_of_its_own_searches(
+    search: Search, judge: JudgeServer, tmp_path: Path, name: str
+) -> None:
+    choices = {"choices": dict(zip("ABC", ("yes", "no", "neutral"), strict=True))} if name != "ltp" else {}
+    records = [
+        {"question": f"Story {number}.\n\nWhy?", **choices, "answer": "ABC"[number % 3], "id": number, "domain": "Why"}
+        for number in range(12)
+    ]
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps({"dataset": name, "dev": records[:6], "test": records[6:]}), encoding="utf-8")
+    asked = ["--model.objective.init_args.judge", MODEL, "--model.objective.init_args.endpoint", judge.endpoint]
+    asked += ["--model.objective.init_args.cache", str(tmp_path / "cache")]
+    search(f"../sequel/{name}", *SHORT, "--data.dataset", str(path), *(asked if name == "ltp" else []))

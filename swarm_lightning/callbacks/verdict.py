@@ -12,9 +12,9 @@ from typing import Any
 
 import lightning as L
 
+from swarm_lightning.callbacks.advice import advice_on
 from swarm_lightning.evaluation.bootstrap import Gain, Resampling, gain_of
 from swarm_lightning.files import write_whole
-from swarm_lightning.search.advice import advice_on
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy

@@ -14,12 +14,12 @@ from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import Objective, PaysForScores
 from swarm_lightning.objectives.utility import bounds_of, each_of
-from swarm_lightning.search.likely import Span
+from swarm_lightning.plan.cost import Plan, plan_of
+from swarm_lightning.plan.likely import Span
+from swarm_lightning.plan.sizes import disk_of, free_memory, free_space, memory_of, step_seconds
+from swarm_lightning.plan.trial_rows import TrialRows, try_rows
+from swarm_lightning.plan.work import asked_later, distance_of, work_of
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.plan import Plan, plan_of
-from swarm_lightning.search.sizes import disk_of, free_memory, free_space, memory_of, step_seconds
-from swarm_lightning.search.trial_rows import TrialRows, try_rows
-from swarm_lightning.search.work import asked_later, distance_of, work_of
 from swarm_lightning.shown import say
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 

@@ -9,13 +9,16 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.messages import Instructions
-from swarm_lightning.evaluation.runner import rows_of_one
+from swarm_lightning.evaluation.runner import Loaded, rows_of_one
+from swarm_lightning.evaluation.runners.any_models import AnyModelsRunner
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
-from swarm_lightning.experts.kinds import load_experts
-from swarm_lightning.experts.system_export import read_system
+from swarm_lightning.experts.exported_file import GRAPH_FILE
+from swarm_lightning.experts.kinds import Pool, load_experts
+from swarm_lightning.experts.model_pool import ModelPool, find_again
+from swarm_lightning.experts.system_export import SystemFile, read_system
 from swarm_lightning.objectives.generation_settings import GenerationSettings
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.swarm.systems import System
@@ -112,9 +115,11 @@ def load_system(
     """
     place = Path(folder).expanduser()
     file = read_system(place)
-    pool = load_experts([str(place / model) for model in file.models], least=1)
+    pool = _pool_of(place, file)
     model, tokenizer = load_base(file.base, file.dtype, torch.device(device), trust_remote_code)
-    models = ResidentRunner(pool.resident(model, file.base), tokenizer, engine)
+    loaded = Loaded(pool.resident(model, file.base), tokenizer, engine, pool, file.base, trust_remote_code, file.dtype)
+    alone = isinstance(pool, ModelPool)
+    models = AnyModelsRunner(loaded) if alone else ResidentRunner(loaded.resident, tokenizer, engine)
     weights = [pool.vector(index) for index in range(len(pool.names))]
     template, settings = file.asking.get("template"), file.asking.get("settings")
     try:
@@ -126,3 +131,10 @@ def load_system(
             f"Expected settings of this version in {str(place)!r}, but: {cause}. Export it anew."
         ) from cause
     return AnsweringSystem(System(file.graph, file.assignment, weights), GraphRunner(models, instructions), asked, how)
+
+
+def _pool_of(place: Path, file: SystemFile) -> Pool:
+    """Read the models of a system: those in its folder, or where they stayed where they were, those."""
+    if file.fingerprint is None:
+        return load_experts([str(place / model) for model in file.models], least=1)
+    return find_again(file.models, file.base, None, file.fingerprint, place / GRAPH_FILE)

@@ -39,7 +39,11 @@ class Engine:
     """
 
     def __init__(
-        self, adapted: "ResidentModel", tokenizer: "PreTrainedTokenizerBase", settings: EngineSettings | None = None
+        self,
+        adapted: "ResidentModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        settings: EngineSettings | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Keep the parts; the model is used in place.
 
@@ -47,6 +51,7 @@ class Engine:
             adapted: The resident model.
             tokenizer: The base model's.
             settings: How batches are made.
+            meter: What counts it, where that is another's too.
 
         Raises:
             InputError: If more particles are to share a forward pass than the resident model can carry.
@@ -61,7 +66,7 @@ class Engine:
                 f"resident model, but got {wanted}. Leave it out."
             )
         self.generated = 0
-        self.meter = Meter()
+        self.meter = Meter() if meter is None else meter
         self._budget = RowBudget(adapted.model)
         self._most_rows: int | None = None  # what memory has been found to hold
         self._prompts: dict[tuple[str, bool], list[int]] = {}

@@ -13,7 +13,10 @@ class GraphSettings:
     Attributes:
         decoding: How a matrix becomes a graph.
         instructions: What nodes are told beside the question.
+        any_models: Whether experts are models of any architecture and vocabulary, adapters and whole models alike, that
+            stay as they are: with `moves: roles` of the optimizer.
     """
 
     decoding: Decoding = field(default_factory=Decoding)
     instructions: Instructions = field(default_factory=Instructions)
+    any_models: bool = False

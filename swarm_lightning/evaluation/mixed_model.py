@@ -1,6 +1,5 @@
 """A mixture of models from its folder, to be asked like a model: `swarm_lightning.load(folder)`."""
 
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +16,7 @@ from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.exported_file import MIXTURE_FILE
 from swarm_lightning.experts.mixture_export import read_mixture
-from swarm_lightning.experts.model_pool import load_models
+from swarm_lightning.experts.model_pool import find_again
 from swarm_lightning.objectives.generation_settings import GenerationSettings
 from swarm_lightning.objectives.protocol import Likelihood
 
@@ -114,17 +113,7 @@ def load_mixture(
             f"Expected mixture to be one of {', '.join(AVERAGED)} in {str(place / MIXTURE_FILE)!r}, but got "
             f"{file.mixture!r}. Export it again."
         )
-    pool = load_models(list(file.experts), file.base, file.mixture, least=1)
-    if len(pool.names) != len(file.numbers):
-        raise InputError(
-            f"Expected one expert at each of the {len(file.numbers)} places in {str(place / MIXTURE_FILE)!r}, but "
-            f"found {len(pool.names)}. Correct the sources there."
-        )
-    if pool.fingerprint != file.fingerprint:
-        warnings.warn(
-            f"The experts are not those that {str(place)!r} was made of: their names or weights are others now.",
-            stacklevel=2,
-        )
+    pool = find_again(file.experts, file.base, file.mixture, file.fingerprint, place / MIXTURE_FILE)
     model, tokenizer = load_base(file.base, file.dtype, device, trust_remote_code)
     loaded = Loaded(pool.resident(model, file.base), tokenizer, engine, pool, file.base, trust_remote_code, file.dtype)
     return MixedModel(TokenSwarmRunner(loaded, cast("MixtureKind", file.mixture)), pool.names, file.numbers)

@@ -1,4 +1,4 @@
-"""The models of a token swarm: each with the experts that stand on it, in memory as long as there is room.
+"""Models of any architecture: each with the experts that stand on it, in memory as long as there is room.
 
 Experts that are adapters of one base share its forward pass; every other expert is a model of its own. Where the models
 do not fit into memory together, they take turns: the one that was longest not asked goes, and is read again from its
@@ -82,7 +82,7 @@ class ModelGroup:
 
 
 class Shelf:
-    """All models of a token swarm.
+    """All models of a pool.
 
     Attributes:
         groups: Those that experts stand on.
@@ -138,7 +138,8 @@ class Shelf:
             loaded = self._loaded
             source, device = group.standing.source, loaded.resident.model.device
             model, tokenizer = load_base(source, loaded.dtype, device, loaded.trust_remote_code)
-            group.take(Engine(group.standing.adapters.resident(model, source), tokenizer, loaded.settings))
+            resident = group.standing.adapters.resident(model, source)
+            group.take(Engine(resident, tokenizer, loaded.settings, self.base.meter))
             self.loads += 1
         if group.engine is not self.base:
             self._latest = [*(one for one in self._latest if one is not group), group]

@@ -82,7 +82,9 @@ class OwnedRows:
         broken: Rows for which the model gave NaN or infinity.
     """
 
-    def __init__(self, engine: Engine, owners: Sequence[int], whole_replies: bool, noise: RowNoise | None) -> None:
+    def __init__(
+        self, engine: Engine, owners: Sequence[int], whole_replies: bool, noise: RowNoise | None, turns: int = 0
+    ) -> None:
         """Say which candidate answers which row; see `TextRows`."""
         self.tokenizer = engine.tokenizer
         self.device = engine.adapted.model.device
@@ -92,7 +94,7 @@ class OwnedRows:
         self._rows = tuple(range(len(owners)))
         self._row_stops = engine.settings.row_stops and not whole_replies
         self._noise = noise
-        self._turns = 0
+        self._turns = turns
 
     def select(self: AnyRows, places: Sequence[int]) -> AnyRows:
         """Return the same candidates for some of the rows; see `LanguageModel.select`.
@@ -133,6 +135,7 @@ class TextRows(OwnedRows):
         owners: Sequence[int],
         whole_replies: bool = False,
         noise: RowNoise | None = None,
+        turns: int = 0,
     ) -> None:
         """Say which candidate answers which row.
 
@@ -142,8 +145,9 @@ class TextRows(OwnedRows):
             owners: The candidate of every row.
             whole_replies: Whether replies go on when their score is settled.
             noise: Where replies are sampled, what seeds the draws of every row.
+            turns: How often they have replied before, in the same evaluation of the same examples.
         """
-        super().__init__(engine, owners, whole_replies, noise)
+        super().__init__(engine, owners, whole_replies, noise, turns)
         self._model = model
 
     def generate(

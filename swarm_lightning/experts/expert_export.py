@@ -52,6 +52,7 @@ def export_expert(
     if isinstance(weights, ProductAdapter):
         return write_adapter(folder, weights.tensors, weights.config, card, overwrite, base)
     if isinstance(pool, ModelPool):
+        assert pool.mixture is not None  # models that each answer alone are exported as a system
         return export_mixture(folder, weights[:], pool, pool.mixture, source, dtype, card, overwrite)
     if isinstance(pool, ExpertPool):
         return export_adapter(folder, weights[:], pool, card, overwrite, base=base)

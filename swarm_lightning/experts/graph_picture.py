@@ -53,5 +53,5 @@ def _node(node: int, place: tuple[float, float], name: str, end: bool) -> str:
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS}" fill="{fill}" stroke="#666"/>'
         f'<text x="{x:.1f}" y="{y + 4:.1f}">{node}</text>'
-        f'<text x="{x:.1f}" y="{y + RADIUS + 13:.1f}">{shown}</text>'
+        f'<text x="{x:.1f}" y="{y + RADIUS + 13:.1f}" fill="currentColor">{shown}</text>'
     )

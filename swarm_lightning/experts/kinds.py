@@ -103,6 +103,7 @@ def load_experts(sources: str | Sequence[str], least: int = 2) -> Pool:
         raise InputError(
             f"Expected experts of one kind, but {adapters[0].source!r} is a LoRA adapter and "
             f"{checkpoints[0].source!r} a full checkpoint. Give only adapters, or merge them into their base (PEFT: "
-            "merge_and_unload) and give only full checkpoints."
+            "merge_and_unload) and give only full checkpoints. Models of any kind can be mixed (model.mixture), or "
+            "answer each other (model.graphs.any_models, with model.optimizer.moves roles)."
         )
     return load_checkpoints(found, least)

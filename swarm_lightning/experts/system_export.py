@@ -1,7 +1,7 @@
 """Writes and reads the folder of a system of models: `graph.json` with who answers whom, its picture, and the models.
 
-Each model lies in a folder of its own, of the kind of the experts. What answers along the graph is
-`swarm_lightning.load`.
+Each model lies in a folder of its own, of the kind of the experts; models of any architecture, which no search moves,
+stay where they are, and are named. What answers along the graph is `swarm_lightning.load`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from swarm_lightning.experts.export import new_folder
 from swarm_lightning.experts.exported_file import GRAPH_FILE, lasting, read_description, write_description
 from swarm_lightning.experts.graph_picture import picture
 from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.experts.model_pool import ModelPool
 from swarm_lightning.swarm.graphs import Graph
 from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector
@@ -28,8 +29,10 @@ class SystemFile:
     Attributes:
         base: Folder or hub id of the base.
         dtype: Its data type.
-        models: The folder of every model, within that of the system.
+        models: The folder of every model, within that of the system; of any models the folder or hub id of each.
+        fingerprint: Of any models when it was written; None where they are within the folder.
         assignment: The place among them of the model of every node.
+        experts: Name of the expert that the model of every node began as.
         graph: Who answers whom.
         instructions: What nodes are told, by name.
         asking: How a question is put and a reply generated, by name; empty where the objective has its own way.
@@ -38,7 +41,9 @@ class SystemFile:
     base: str
     dtype: str
     models: tuple[str, ...]
+    fingerprint: str | None
     assignment: tuple[int, ...]
+    experts: tuple[str, ...]
     graph: Graph
     instructions: Mapping[str, str]
     asking: Mapping[str, Any]
@@ -103,14 +108,16 @@ def export_system(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
     """
     names, graph = names_of_nodes(system, pool), system.graph
+    stay = isinstance(pool, ModelPool)
     used = sorted(set(system.assignment))
+    places = {model: lasting(pool.sources[model]) if stay else f"{MODELS}/{_folder_of(pool, model)}" for model in used}
     content = {
         "base": lasting(base),
         "dtype": dtype,
         "nodes": [
             {
                 "node": node,
-                "model": f"{MODELS}/{_folder_of(pool, system.assignment[node])}",
+                "model": places[system.assignment[node]],
                 "expert": names[node],
                 "reads": list(graph.sources(node)),
                 "read_by": list(graph.readers[node]),
@@ -118,12 +125,13 @@ def export_system(
             for node in range(len(names))
         ],
         "end": graph.end,
+        **({"fingerprint": pool.fingerprint} if stay else {}),
         "instructions": dict(instructions),
         "asking": dict(asking),
     }
     with new_folder(folder, overwrite, "system") as partial:
-        for model in used:
-            write_model(partial / MODELS / _folder_of(pool, model), system.weights[model], pool.names[model])
+        for model in () if stay else used:
+            write_model(partial / places[model], system.weights[model], pool.names[model])
         write_description(partial / GRAPH_FILE, folder, "heterogeneous swarm", content)
         (partial / PICTURE_FILE).write_text(picture(graph, names), encoding="utf-8")
         (partial / CARD_FILE).write_text(card, encoding="utf-8")
@@ -152,7 +160,9 @@ def _read(content: dict[str, Any]) -> SystemFile:
         str(content["base"]),
         str(content["dtype"]),
         models,
+        content.get("fingerprint"),
         tuple(models.index(str(node["model"])) for node in nodes),
+        tuple(str(node["expert"]) for node in nodes),
         graph,
         dict(content["instructions"]),
         dict(content["asking"]),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
-BLUE, RED, GREEN = "#3b82f6", "#ef4444", "#10b981"
+BLUE, RED, GREEN, AMBER = "#3b82f6", "#ef4444", "#10b981", "#f59e0b"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,12 @@ def climb(run: Run) -> Figure | None:
         return None
     best = swarm[["iteration", column]].rename(columns={column: "utility"})
     best = best.assign(evaluations=swarm["evaluations"].cumsum(), seconds=swarm["evaluation_seconds"].cumsum().round(2))
-    x = {"field": "x", "type": "quantitative", "title": "iteration, evaluations or seconds: choose below the figure"}
+    x: dict[str, Any] = {
+        "field": "x",
+        "type": "quantitative",
+        "title": "iteration, evaluations or seconds: choose below",
+    }
+    x["axis"] = {"tickMinStep": 1}
     choose = [{"calculate": "datum[by]", "as": "x"}]
     y = {"field": "utility", "type": "quantitative", "title": "validation utility", "scale": {"zero": False}}
     layers: list[dict[str, Any]] = []
@@ -99,7 +104,7 @@ def climb(run: Run) -> Figure | None:
         layers.append(
             {
                 "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
-                "mark": {"type": "rule", "strokeDash": dash, "color": "#f59e0b", "strokeWidth": 2},
+                "mark": {"type": "rule", "strokeDash": dash, "color": AMBER, "strokeWidth": 2},
                 "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
             }
         )
@@ -148,7 +153,7 @@ def map_of(run: Run) -> Figure | None:
     data = places(run)
     if data.empty:
         return None
-    names = run.experts
+    names = run.starts
     step = -(-len(data) // POINTS)
     drawn = data[(data.iteration % step == 0)]
     first = data[(data.iteration == data.iteration.min()) & (data.particle < len(names))]
@@ -170,20 +175,24 @@ def map_of(run: Run) -> Figure | None:
             "mark": {"type": "line", "color": RED, "strokeWidth": 2},
             "encoding": {"x": x, "y": y, "order": {"field": "iteration"}},
         },
-        {
-            "data": {"values": starts},
-            "mark": {"type": "point", "shape": "diamond", "size": 90, "color": "#f59e0b", "filled": True},
-            "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
-        },
-        {
-            "data": {"values": starts},
-            "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
-            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
-        },
     ]
+    if starts:
+        layers += [
+            {
+                "data": {"values": starts},
+                "mark": {"type": "point", "shape": "diamond", "size": 90, "color": AMBER, "filled": True},
+                "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
+            },
+            {
+                "data": {"values": starts},
+                "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
+                "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+            },
+        ]
     note = (
         f"The two main axes of all positions; they show {float(data.share.iloc[0]):.0%} of how far positions are "
-        "spread. Diamonds are the experts, the red line is the way of the particle that found the best."
+        f"spread. {'Diamonds are the experts, the' if names else 'The'} red line is the way of the particle that found "
+        "the best."
     )
     return Figure("map", "The map", note, data, spec_of(layer=layers, height=380))
 
@@ -200,13 +209,17 @@ def made_of(run: Run) -> Figure | None:
             "mark": {"type": "bar", "color": BLUE},
             "encoding": {
                 "y": y,
-                "x": {"field": "coefficient", "type": "quantitative"},
+                "x": {"field": "coefficient", "type": "quantitative", "title": "coefficient"},
                 "tooltip": [{"field": "expert"}, {"field": "coefficient", "format": ".3f"}],
             },
         },
         {
             "mark": {"type": "rule", "color": "#888888"},
-            "encoding": {"y": y, "x": {"field": "lowest", "type": "quantitative"}, "x2": {"field": "highest"}},
+            "encoding": {
+                "y": y,
+                "x": {"field": "lowest", "type": "quantitative", "title": "coefficient"},
+                "x2": {"field": "highest"},
+            },
         },
     ]
     how = "read from the sketches by least squares" if run.coefficients is None else "as the search holds them"
@@ -241,7 +254,7 @@ def forest(run: Run) -> Figure | None:
             "encoding": {"y": y, "x": {"field": "test", **x}, "tooltip": tip},
         },
         {
-            "mark": {"type": "tick", "color": "#f59e0b", "thickness": 2},
+            "mark": {"type": "tick", "color": AMBER, "thickness": 2},
             "encoding": {"y": y, "x": {"field": "validation", **x}, "tooltip": tip},
         },
     ]

@@ -18,6 +18,7 @@ from swarm_lightning.runs.run_folder import (
     CONFIG,
     HISTORY,
     LONG_HISTORY,
+    NODES,
     RECORD,
     REPLIES,
     SCORE_TABLES,
@@ -26,6 +27,7 @@ from swarm_lightning.runs.run_folder import (
     iterations_of,
 )
 from swarm_lightning.runs.run_record import read_record
+from swarm_lightning.search.heterogeneous import SYSTEM
 
 if TYPE_CHECKING:
     import pandas
@@ -110,11 +112,28 @@ class Run:
         return {split: _frame(path, pandas.read_parquet) for split, path in paths.items() if path.is_file()}
 
     @cached_property
+    def nodes(self) -> "pandas.DataFrame":
+        """What every node of the best system of a search of graphs replied to the first examples; empty elsewhere."""
+        import pandas
+
+        path = self.folder / REPLIES / NODES
+        return _frame(path, pandas.read_parquet) if path.is_file() else pandas.DataFrame()
+
+    @cached_property
     def test(self) -> "pandas.DataFrame":
         """The best initial and the best found expert on the test split; empty where there is none, or not yet."""
         import pandas
 
         return pandas.json_normalize(self.summary.get("test", []))
+
+    @cached_property
+    def tested(self) -> "pandas.DataFrame":
+        """What the latest `swarm test` has found in this folder; empty where there was none."""
+        import pandas
+
+        paths = sorted(self.folder.glob("test*.csv"), key=lambda path: path.stat().st_mtime)
+        # Rows of experts that are compared with nobody end early.
+        return _frame(paths[-1], lambda path: pandas.read_csv(path, index_col=False)) if paths else pandas.DataFrame()
 
     @cached_property
     def comparison(self) -> "pandas.DataFrame":
@@ -143,8 +162,13 @@ class Run:
 
     @property
     def experts(self) -> list[str]:
-        """Names of the experts, in the order of the particles that they began as."""
+        """Names of the experts."""
         return [str(name) for name in self.record.get("experts", [])]
+
+    @property
+    def starts(self) -> list[str]:
+        """Names of the experts that the first particles began as, in their order; none where particles are graphs."""
+        return [] if SYSTEM in self.swarm else self.experts
 
     @property
     def name(self) -> str:

@@ -21,30 +21,32 @@ from swarm_lightning.evaluation.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
-from swarm_lightning.search.agreement import check_same_swarm
-from swarm_lightning.search.comparison import Bests
-from swarm_lightning.search.evolution import check_budget, hand_over, place_start
-from swarm_lightning.search.exporting import ExportingSearch
-from swarm_lightning.search.guidance import choose_by_objective
-from swarm_lightning.search.guide_check import check_guide
-from swarm_lightning.search.heterogeneous import begin_models, measure_models, names_of_models
-from swarm_lightning.search.monitors import CheckMonitors
-from swarm_lightning.search.objective import note_parts, parts_in, prepare_objective
-from swarm_lightning.search.results import (
-    FOUND,
-    INITIAL,
+from swarm_lightning.search.asking import report_broken
+from swarm_lightning.search.export import ExportingSearch
+from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, name_shown, show
+from swarm_lightning.search.measures import (
     OF_STEPS,
-    ResultRow,
-    SearchResult,
+    CheckMonitors,
     finite,
     for_loggers,
     measure,
     measure_steps,
-    metrics_of,
     names_of_metrics,
+    note_parts,
+    parts_in,
 )
-from swarm_lightning.search.scoring import report_broken
+from swarm_lightning.search.objective import prepare_objective
+from swarm_lightning.search.optimizers import (
+    begin_models,
+    check_budget,
+    hand_over,
+    measure_models,
+    names_of_models,
+    place_start,
+)
+from swarm_lightning.search.results import FOUND, INITIAL, Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
+from swarm_lightning.search.strategy import check_same_swarm
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -78,6 +80,7 @@ class ModelSwarm(ExportingSearch):
         storage: Storage = "memory",
         state_folder: str | None = None,
         graphs: GraphSettings | None = None,
+        objective_every: int | None = 4,
         log_particles: bool = True,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
@@ -121,6 +124,9 @@ class ModelSwarm(ExportingSearch):
                 folder if null.
             graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
                 is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
+            objective_every: Where a guide is followed, iterations from one time that the objective is asked about the
+                best so far to the next, so that its rise is seen too; null: in the end only. An evolution strategy,
+                whose budget that is taken of, leaves it out where it were more than a twentieth of what its steps ask.
             log_particles: Whether loggers get the numbers of every particle too; the history has them in any case.
 
         Raises:
@@ -129,6 +135,7 @@ class ModelSwarm(ExportingSearch):
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
             trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
+            objective_every,
         )  # fmt: skip
         super().__init__(settings, objective)
         self._log_particles = log_particles
@@ -140,6 +147,8 @@ class ModelSwarm(ExportingSearch):
         names = names_of_metrics(self.settings.particles, tasks) if moves else list(OF_STEPS)
         if self.settings.graphs is not None:
             names += names_of_models(len(self.pool.names))
+        if self.settings.guide != "objective":
+            names.append(name_shown(self._population.swarm))
         return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
@@ -158,10 +167,11 @@ class ModelSwarm(ExportingSearch):
         if self.guide is not self.objective:
             utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
+        every = self.settings.objective_every or 0 if self.state.guided else 0
         if isinstance(self.particle_swarm, EvolutionStrategy):
             spent, seconds = self.state.evaluations, self.ranks.first(self.state.seconds)
-            self.state.starts = place_start(
-                self.particle_swarm, self.pool.names, len(examples), spent, seconds,
+            self.state.starts, every = place_start(
+                self.particle_swarm, self.pool.names, len(examples), spent, seconds, every,
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         elif isinstance(self.particle_swarm, HeterogeneousSwarm):
@@ -170,7 +180,9 @@ class ModelSwarm(ExportingSearch):
                 lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
                 lambda: self.score(examples),
             )
+        self.state.shown = Shown(every) if self.state.guided else None
         self._note(examples)
+        self._note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
 
@@ -222,6 +234,7 @@ class ModelSwarm(ExportingSearch):
         self._note(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
+        self._note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
         # The same by the names of the history, for callbacks that monitor.
@@ -247,6 +260,19 @@ class ModelSwarm(ExportingSearch):
             parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
+
+    def _note_objective(self, examples: Sequence[Example]) -> None:
+        """Note what the objective says of what the guide finds best so far, and what it was asked for that."""
+        state, metrics = self.state, self.state.metrics
+        if state.shown is None:
+            return
+        before = state.evaluations, state.generated_tokens
+        metrics[name_shown(self.particle_swarm)] = show(
+            state.shown, self.particle_swarm, state.reported, state.choices,
+            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
+        )  # fmt: skip
+        metrics["evaluations"] += state.evaluations - before[0]
+        metrics["generated_tokens"] += state.generated_tokens - before[1]
 
     @property
     def _open(self) -> bool:

@@ -17,6 +17,7 @@ from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Loaded, Runner
 from swarm_lightning.evaluation.runners import RUNNERS
+from swarm_lightning.evaluation.runners.any_models import AnyModelsRunner
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.experts.adapted import AdaptedModel
@@ -148,7 +149,7 @@ class Parts:
         """The experts, read from their sources at the first use."""
         if self._pool is None:
             settings, least = self.settings, self._least_experts
-            if settings.mixture is not None and settings.experts:
+            if settings.of_any_models and settings.experts:
                 self._pool = load_models(settings.experts, settings.base, settings.mixture, least)
             else:
                 self._pool = load_experts(settings.experts, least)
@@ -302,8 +303,8 @@ class Parts:
             settings.trust_remote_code,
             settings.dtype,
         )
-        if settings.mixture is not None and isinstance(self.pool, ModelPool):
-            return TokenSwarmRunner(made, settings.mixture)
+        if isinstance(self.pool, ModelPool):
+            return AnyModelsRunner(made) if settings.mixture is None else TokenSwarmRunner(made, settings.mixture)
         return RUNNERS[settings.engine.backend](made)
 
     def _load(self, device: torch.device) -> Resident:

@@ -26,21 +26,12 @@ from swarm_lightning.experts.resident import ResidentModel
 from swarm_lightning.objectives.fitting import said_of_room
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
-from swarm_lightning.search.agreement import check_same_run
 from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
 from swarm_lightning.search.parts import Parts, Sharing
 from swarm_lightning.search.population import Population, return_freed_memory
-from swarm_lightning.search.settings import SearchSettings, identity_of
-from swarm_lightning.search.state import (
-    FORMAT,
-    KEY,
-    READ_BY,
-    SearchState,
-    check_identity,
-    record_in,
-    warn_of_other_guides,
-)
-from swarm_lightning.search.strategy import ranks_of
+from swarm_lightning.search.settings import READ_BY, SearchSettings, check_identity, identity_of, warn_of_other_guides
+from swarm_lightning.search.state import FORMAT, KEY, SearchState, record_in
+from swarm_lightning.search.strategy import check_same_run, ranks_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.spaces import SPACES

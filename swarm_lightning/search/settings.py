@@ -6,11 +6,12 @@ checkpoint is never continued by a search that would silently be another one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -36,6 +37,9 @@ OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
 GuideChoice = Literal["objective", "smooth"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
+# What positions mean nothing without.
+READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -59,6 +63,7 @@ class SearchSettings:
     guide: GuideChoice = "objective"
     mixture: MixtureKind | None = None
     graphs: GraphSettings | None = None
+    objective_every: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -70,6 +75,11 @@ class SearchSettings:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
         if self.guide not in get_args(GuideChoice):
             raise InputError(f"Expected guide to be one of {', '.join(get_args(GuideChoice))}, but got {self.guide!r}.")
+        if self.objective_every is not None and self.objective_every < 1:
+            raise InputError(
+                f"Expected objective_every to be null or a number of iterations, 1 or more, but got "
+                f"{self.objective_every}."
+            )
         if self.draws not in get_args(Draws):
             raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
@@ -88,6 +98,11 @@ class SearchSettings:
             )
         if self.mixture is not None:
             self._check_mixture()
+        if self.of_any_models and self.engine.backend != "torch":
+            raise InputError(
+                "Expected model.engine.backend to be torch with model.graphs.any_models, because vLLM serves adapters "
+                f"of one base, but got {self.engine.backend!r}. Leave it out."
+            )
         if self.space not in SPACES and self.coefficients is not None:
             fitting = [name.split("/")[:2] for name in SPACES if name.endswith(OF_COEFFICIENTS)]
             raise InputError(
@@ -107,6 +122,11 @@ class SearchSettings:
         chosen = {OF_GRAPHS: self.graphs, OF_MIXTURE: self.mixture, OF_COEFFICIENTS: self.coefficients}
         kind = next((kind for kind, setting in chosen.items() if setting is not None), "")
         return f"{self.storage}/{self.draws}{kind}"
+
+    @property
+    def of_any_models(self) -> bool:
+        """Whether experts are models of any architecture, which no search moves."""
+        return self.mixture is not None or (self.graphs is not None and self.graphs.any_models)
 
     def _check_mixture(self) -> None:
         """Refuse what does not go together with a token swarm."""
@@ -185,11 +205,17 @@ def identity_of(
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
         "guide": None if settings.guide == "objective" else settings.guide,
-        "graphs": None if settings.graphs is None else asdict(settings.graphs),
+        "graphs": None if settings.graphs is None else _plain_graphs(settings.graphs),
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),
     }
+
+
+def _plain_graphs(graphs: GraphSettings) -> dict[str, Any]:
+    """Return the settings of graphs; searches from before there was a choice had experts of one form."""
+    plain = asdict(graphs)
+    return {name: value for name, value in plain.items() if name != "any_models" or value}
 
 
 def settings_of(instance: object, depth: int = 5) -> dict[str, Any]:
@@ -267,3 +293,31 @@ def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> N
             + "; ".join(differences)
             + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
         )
+
+
+def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any], compared: Iterable[str] | None = None) -> None:
+    """Refuse to go on from the checkpoint of another search.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: That of the search that wants to go on.
+        compared: In what the two must be equal; in everything where not given.
+
+    Raises:
+        InputError: If anything differs; it names every difference.
+    """
+    names = list(present if compared is None else compared)
+    check_same_search({name: saved.get(name) for name in names}, {name: present[name] for name in names})
+
+
+def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Say where a swarm that is looked at was guided by other data or another objective.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: The present one.
+    """
+    guides: Sequence[str] = ("data", "objective")
+    others = {name: saved[name] for name in guides}
+    for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
+        rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

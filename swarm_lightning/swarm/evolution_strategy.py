@@ -18,7 +18,8 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on.
-CHOICES = ("best expert", "mean of the experts", "start", "last centre", "mean of the last centres")
+LAST_CENTRE = "last centre"
+CHOICES = ("best expert", "mean of the experts", "start", LAST_CENTRE, "mean of the last centres")
 CENTRE = tuple(Centre.__dataclass_fields__)
 BUDGET = 44_000
 

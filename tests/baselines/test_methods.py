@@ -47,7 +47,7 @@ FIXED = {
     "greedy_soup": EXPERTS + EXPERTS - 1,
     "product_soup": EXPERTS + EXPERTS - 1,
 }
-SEARCHES = ["lorahub", "evolmerge", "random_search", "genome", "genome_plus"]
+SEARCHES = ["lorahub", "evolmerge", "random_search", "genome", "genome_plus", "pso_merging"]
 
 
 def examples_of(module: ModelSwarm) -> tuple[Example, ...]:
@@ -127,7 +127,7 @@ def test_the_same_seed_makes_the_same_composition(opened: ModelSwarm, name: str)
     assert first.equal(second)
 
 
-@pytest.mark.parametrize("name", ["evolmerge", "genome", "genome_plus"])
+@pytest.mark.parametrize("name", ["evolmerge", "genome", "genome_plus", "pso_merging"])
 def test_a_budget_without_a_first_generation_is_a_reason_to_be_absent(opened: ModelSwarm, name: str) -> None:
     with pytest.raises(Absent, match=f"budget of 32 evaluations .* with {EXAMPLES} examples each"):
         method(name).compose(Bench(opened, examples_of(opened), budget=32))

@@ -17,7 +17,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.scoring import marks_of
+from swarm_lightning.search.asking import marks_of
 from swarm_lightning.swarm import stored_moves
 from swarm_lightning.swarm.rows import RowStore
 from tests.full_models import (

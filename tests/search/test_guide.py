@@ -89,14 +89,14 @@ def test_a_search_follows_its_guide_and_the_objective_reports_and_chooses(
 
 
 # The same in processes of their own.
-UNCHECKED = "import swarm_lightning.search.guide_check as found; found.SURE = found.MATTERS = 1e9\n"
+UNCHECKED = "import swarm_lightning.search.guide as found; found.SURE = found.MATTERS = 1e9\n"
 LAST = "checkpoints/last.ckpt"
 
 
 def use_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Follow the real guide however it ranks the tiny experts."""
-    monkeypatch.setattr("swarm_lightning.search.guide_check.SURE", 1e9)
-    monkeypatch.setattr("swarm_lightning.search.guide_check.MATTERS", 1e9)
+    monkeypatch.setattr("swarm_lightning.search.guide.SURE", 1e9)
+    monkeypatch.setattr("swarm_lightning.search.guide.MATTERS", 1e9)
 
 
 def test_a_guide_that_ranks_the_other_way_round_is_dropped_for_the_objective(
@@ -187,6 +187,16 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "version_0"
 
 
+def test_the_history_says_what_the_objective_makes_of_the_best_by_the_guide(whole: Path) -> None:
+    rows = read_rows(whole / "history.csv")
+    summary = json.loads((whole / "summary.json").read_text())
+    shown = [row["global_best_by_objective"] for row in rows]
+    assert float(shown[0]) >= 0 > float(rows[0]["global_best"])
+    assert float(shown[-1]) == next(iter(summary["choices"].values()))  # of the global best
+    logged = [row for row in read_rows(next((whole / "logs").rglob("metrics.csv"))) if row.get("swarm/global_best")]
+    assert [row["swarm/global_best_by_objective"] for row in logged] == pytest.approx(shown)
+
+
 def test_all_commands_take_a_guided_run(
     world: World, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,12 +258,18 @@ def test_an_evolution_strategy_begins_and_steps_by_the_guide_and_chooses_by_the_
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_unchecked(monkeypatch)
-    strategy = {"evaluations": 320, "steps": 2, "batch": 2}
+    strategy = {"evaluations": 360, "steps": 2, "batch": 2}
     optimizer = {"class_path": "swarm_lightning.swarm.EvolutionStrategy", "init_args": strategy}
-    model = {"coefficients": "module", "guide": "smooth", "optimizer": optimizer}
+    model = {"coefficients": "module", "guide": "smooth", "optimizer": optimizer, "objective_every": 1}
     run_swarm(world.config(tmp_path / "runs", model=model), "fit", tmp_path)
     summary = json.loads((tmp_path / "runs" / "version_0" / "summary.json").read_text())
-    assert summary["evaluations"] <= 320
+    rows = read_rows(tmp_path / "runs" / "version_0" / "history.csv")
+    steps = [float(row["evaluations"]) for row in rows[1:]]
+    assert steps[0] == steps[1] + 8, "the objective is asked about the centre between the two"
+    assert rows[0]["centre_by_objective"] == ""
+    assert float(rows[1]["centre_by_objective"]) >= 0
+    assert float(rows[2]["centre_by_objective"]) == summary["choices"]["last centre"]
+    assert summary["evaluations"] <= 360
     assert all(utility < 0 for utility in summary["starts"].values()), "these are logarithms"
     assert all(utility >= 0 for utility in summary["choices"].values())
     assert summary["validation"][1]["utility"] == max(summary["choices"].values())

@@ -1,6 +1,7 @@
 """How a guide's ranks are compared with the objective's: against scipy, and what follows in clear and unclear cases."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.objectives import ChoiceLogShare, MultipleChoice
-from swarm_lightning.search.guide_check import GuideCheck, check_guide, error_of_unrelated, kendall, spearman
+from swarm_lightning.search.guide import GuideCheck, Shown, check_guide, error_of_unrelated, kendall, show, spearman
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 EXAMPLES = [Example(f"{number}?", choices={"A": "x", "B": "y"}, answer="A") for number in range(100)]
 CANDIDATES = 12
@@ -94,3 +96,36 @@ def test_broken_candidates_are_not_ranked() -> None:
     scores = replies(ABILITIES)
     scores[4] = -math.inf
     assert check(ABILITIES, scores).candidates == CANDIDATES - 1
+
+
+@pytest.fixture
+def moved() -> ParticleSwarm:
+    """A swarm of two particles that has begun."""
+    swarm = ParticleSwarm([torch.nn.Parameter(torch.tensor([[0.0], [1.0]]), requires_grad=False)])
+    swarm.begin(torch.tensor([-2.0, -1.0], dtype=torch.float64), torch.Generator().manual_seed(0))
+    return swarm
+
+
+def test_the_objective_is_asked_about_a_new_best_when_it_is_due_and_once(moved: ParticleSwarm) -> None:
+    asked: list[tuple[float, list[int]]] = []
+
+    def ask(positions: Tensor, numbers: Sequence[int]) -> Evaluation:
+        asked.append((float(positions[0]), list(numbers)))
+        return evaluation(torch.full((1, 2), 0.25 * len(asked), dtype=torch.float64))
+
+    shown = Shown(every=2)
+    first = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    said = [show(shown, moved, first, {}, ask)]
+    # By the guide: particle 0 is best from iteration 1 on, when the objective is not due.
+    for utilities in ([-0.5, -3.0], [-2.0, -3.0], [-2.0, -3.0], [-2.0, -3.0]):
+        moved.step(lambda now=utilities: torch.tensor(now, dtype=torch.float64))  # type: ignore[misc]
+        said.append(show(shown, moved, first, {}, ask))
+    assert said[0] == 0.1  # particle 1, as the first positions are known
+    assert math.isnan(said[1])
+    assert said[2:] == [0.25, 0.25, 0.25]
+    assert asked == [(float(moved.swarm.global_best), [0])]
+    moved.step(lambda: torch.tensor([-2.0, -0.25], dtype=torch.float64))
+    assert math.isnan(show(shown, moved, first, {}, ask))
+    moved.choose(1, 0.5)
+    assert show(shown, moved, first, {"particle 1": 0.5, "particle 0": 0.25}, ask) == 0.5
+    assert len(asked) == 1

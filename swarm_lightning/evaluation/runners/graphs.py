@@ -166,6 +166,7 @@ class GraphRows:
         tokenizer: The base model's.
         device: Where the base model computes.
         broken: Rows for which a node's model gave NaN or infinity.
+        heard: For every row that was asked the replies of all nodes, by node, one mapping for each turn.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class GraphRows:
         """Say which system answers which row; see `Session.rows`."""
         self.tokenizer, self.device = session.runner.tokenizer, session.device
         self.broken: set[int] = set()
+        self.heard: dict[int, list[dict[int, str]]] = {}
         self._session, self._noise, self._whole = session, noise, whole_replies
         self._owners, self._examples = tuple(owners), tuple(examples)
         self._rows = tuple(range(len(owners)))
@@ -209,6 +211,8 @@ class GraphRows:
             found = self._ask(nodes, told, settings, add_special_tokens, decided)
             for (row, node), reply in zip(nodes, found, strict=True):
                 replies[row][node] = reply
+        for own, reply in zip(self._rows, replies, strict=True):
+            self.heard.setdefault(own, []).append(reply)
         return [reply[graph.end] for graph, reply in zip(graphs, replies, strict=True)]
 
     def loglikelihood(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.search.guidance import FEW
-from swarm_lightning.search.likely import ends, left_out
+from swarm_lightning.plan.likely import ends, left_out
+from swarm_lightning.search.guide import FEW
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer

@@ -1,4 +1,7 @@
-"""Whether a guide ranks candidates as the objective does: measured on the first of a search, before it is followed.
+"""A guide that a search follows: whether it ranks as the objective does, and what the objective makes of its bests.
+
+Whether it ranks candidates so is measured on the first of a search, before it is followed. In the end the objective
+chooses among the few best by the guide.
 
 The measure is Kendall's tau of the candidates' utilities by the one and by the other. Its noise has two sources: other
 examples would give other utilities (bootstrap over the examples, paired), and other candidates other ranks (what tau
@@ -13,20 +16,31 @@ Source: Kendall, Rank correlation methods, 1948, chapters 3 (ties) and 5 (varian
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.final_choice import simplest_of_the_best
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.swarm.evolution_strategy import LAST_CENTRE, EvolutionStrategy
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 SAMPLES = 400
 SURE = 1.645  # standard errors: 95% on one side
 MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 reach 1.26 with a probability of 5%
+# Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
+FEW = 5
+# What the objective says of what the guide finds best so far, by the name that history, loggers and page give it.
+OF_BEST, OF_CENTRE = "global_best_by_objective", "centre_by_objective"
+# Of what an evolution strategy's steps may ask, the most that goes to asking the objective between them.
+SHARE_SHOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,86 @@ def check_guide(
     )  # fmt: skip
 
 
+@dataclass
+class Shown:
+    """What the objective is asked while a guide is followed, so that its rise is seen too.
+
+    Attributes:
+        every: Iterations from one asking to the next; 0 for none before the end.
+        by_guide: The guide's utility of the particles' global best that the objective was asked about last.
+        by_objective: The objective's.
+    """
+
+    every: int = 0
+    by_guide: float = math.nan
+    by_objective: float = math.nan
+
+
+def name_shown(optimizer: SearchOptimizer) -> str:
+    """Return the name of what is measured of the best so far by the objective, while a guide is followed."""
+    return OF_BEST if optimizer.moves_particles else OF_CENTRE
+
+
+def shown_between(every: int, steps: int, examples: int, evaluations: int) -> int:
+    """Return what an evolution strategy may ask the objective about its centre between its steps.
+
+    Args:
+        every: Iterations from one asking to the next; 0 for none.
+        steps: Number of steps.
+        examples: Number of examples M.
+        evaluations: (model, example) pairs that the steps may ask.
+
+    Returns:
+        (model, example) pairs; 0 where that were more than a twentieth of them, so that little budgets go to the steps.
+
+    >>> shown_between(4, 24, 200, 40_000), shown_between(4, 24, 200, 10_000), shown_between(0, 24, 200, 40_000)
+    (1000, 0, 0)
+    """
+    asked = (steps - 1) // every * examples if every else 0
+    return asked if asked <= SHARE_SHOWN * evaluations else 0
+
+
+def show(
+    shown: Shown,
+    optimizer: SearchOptimizer,
+    first: Tensor,
+    choices: Mapping[str, float],
+    ask: Callable[[Tensor, Sequence[int]], Evaluation],
+) -> float:
+    """Return what the objective says of what the guide finds best so far: NaN where that is neither known nor due.
+
+    It costs nothing where it is known already: of the first positions, of what was chosen among in the end, and of a
+    global best that is still the one that was asked about.
+
+    Args:
+        shown: What is known; brought up to date.
+        optimizer: After an iteration, or before the first.
+        first: The utilities of the first positions by the objective [N].
+        choices: The utility of everything that was chosen among in the end, by name.
+        ask: Asks positions [P, D] of particles all examples, by the objective.
+    """
+    iteration = int(optimizer.swarm.iterations)
+    due = shown.every > 0 and iteration > 0 and iteration % shown.every == 0
+    if isinstance(optimizer, EvolutionStrategy):
+        if optimizer.chosen:
+            return choices.get(LAST_CENTRE, math.nan)
+        return float(ask(optimizer.last_centre[None], [0]).utilities[0]) if due else math.nan
+    swarm = optimizer.swarm
+    best, by_guide = int(swarm.best_particle), float(swarm.global_best_utility)
+    if iteration == 0:
+        found = float(first[best])
+    elif optimizer.chosen:
+        found = choices[f"particle {best}"]
+    elif by_guide == shown.by_guide:
+        found = shown.by_objective
+    elif due:
+        found = float(ask(swarm.global_best[None], [best]).utilities[0])
+    else:
+        return math.nan
+    shown.by_guide, shown.by_objective = by_guide, found
+    return found
+
+
 def kendall(first: Tensor, second: Tensor) -> Tensor:
     """Return Kendall's tau-b: agreeing pairs less disagreeing ones, in which ties count as neither.
 
@@ -152,3 +246,31 @@ def error_of_unrelated(count: int) -> float:
 
 def _orders(numbers: Tensor) -> Tensor:
     return (numbers.double().unsqueeze(-1) - numbers.double().unsqueeze(-2)).sign()
+
+
+def choose_by_objective(
+    optimizer: ParticleSwarm, ask: Callable[[Tensor, Sequence[int]], Evaluation]
+) -> tuple[dict[str, float], Tensor]:
+    """Choose among the global best and the next personal bests by the guide; of equal ones the guide's order decides.
+
+    Args:
+        optimizer: The swarm, after its last iteration.
+        ask: Asks positions [P, D] of particles all examples, by the objective.
+
+    Returns:
+        The utility by the objective of everything that was chosen among, by name, and the scores of what was chosen
+        [M].
+    """
+    swarm = optimizer.swarm
+    first, utilities = int(swarm.best_particle), swarm.personal_best_utilities
+    ordered = [place for place in utilities.argsort(descending=True, stable=True).tolist() if place != first]
+    chosen_among = [first, *(place for place in ordered[: FEW - 1] if utilities[place].isfinite())]
+    evaluation = ask(swarm.personal_bests[chosen_among], chosen_among)
+    choice = simplest_of_the_best(evaluation.utilities, evaluation.scores)
+    optimizer.choose(chosen_among[choice], float(evaluation.utilities[choice]))
+    choices = {
+        f"particle {place}": utility for place, utility in zip(chosen_among, evaluation.utilities.tolist(), strict=True)
+    }
+    shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
+    rank_zero_info(f"The objective chooses particle {chosen_among[choice]} of the guide's best ({shown}).")
+    return choices, evaluation.scores[choice]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from swarm_lightning.search.likely import LEFT_OUT, Span, chance_of_rise, ends, left_out, span_of
+from swarm_lightning.plan.likely import LEFT_OUT, Span, chance_of_rise, ends, left_out, span_of
 
 # Where 40 searches of the demo world have ended, of at most 50 iterations at a patience of 10
 # (`benchmarks/results/early_stop.md`: full evaluations / 4000 - 1).

@@ -2,9 +2,9 @@
 
 import torch
 
+from swarm_lightning.callbacks.advice import advice_on, routed
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives import Custom, ExactMatch
-from swarm_lightning.search.advice import advice_on, routed
 
 # Two kinds of questions, twelve of each; the first expert is right on the one kind, the second on the other.
 EXAMPLES = [Example(f"Which colour has the fox number {place}?", "red") for place in range(12)]

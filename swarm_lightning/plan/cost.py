@@ -13,9 +13,9 @@ from torch import Tensor
 
 from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.power import Noise, examples_needed, noise_of, smallest_difference
-from swarm_lightning.search.likely import Span, span_of
-from swarm_lightning.search.trial_rows import Speed, TrialRows
-from swarm_lightning.search.work import Work
+from swarm_lightning.plan.likely import Span, span_of
+from swarm_lightning.plan.trial_rows import Speed, TrialRows
+from swarm_lightning.plan.work import Work
 
 LOTS = 4  # see `evaluation/evaluator.py`
 # Rounds of questions in an iteration with the exact stop, on the demo world: 2 to 7.

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.search.likely import left_out
-from swarm_lightning.search.work import RISE, Work, asked_later, distance_of, work_of
+from swarm_lightning.plan.likely import left_out
+from swarm_lightning.plan.work import RISE, Work, asked_later, distance_of, work_of
 from swarm_lightning.swarm import EvolutionStrategy, ParticleSwarm
 
 MAKE = partial(
