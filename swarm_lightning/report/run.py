@@ -27,7 +27,7 @@ from swarm_lightning.runs.run_folder import (
     iterations_of,
 )
 from swarm_lightning.runs.run_record import read_record
-from swarm_lightning.search.heterogeneous import SYSTEM
+from swarm_lightning.search.optimizers import SYSTEM
 
 if TYPE_CHECKING:
     import pandas
