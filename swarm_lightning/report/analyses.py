@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.experts.export.exported_file import MIXTURE_FILE
+from swarm_lightning.experts.export.mixture import read_mixture
 from swarm_lightning.report.run import Run
 
 if TYPE_CHECKING:
@@ -126,6 +128,16 @@ def composition(run: Run) -> tuple["pandas.DataFrame", float | None]:
     values = shares.tolist()
     frame = pandas.DataFrame({"expert": names, "coefficient": values, "lowest": values, "highest": values})
     return frame, 0.0 if rest < 1e-6 else rest
+
+
+def mixture_of(run: Run) -> str | None:
+    """Return what the coefficients of a token swarm weigh; None for other searches, and before it has ended.
+
+    Raises:
+        InputError: If the file of the mixture is damaged.
+    """
+    folder = run.best
+    return read_mixture(folder).mixture if folder is not None and (folder / MIXTURE_FILE).is_file() else None
 
 
 def places(run: Run) -> "pandas.DataFrame":

@@ -65,6 +65,8 @@ def distribution(run: Run) -> Figure | None:
             for place, count in ((place, counts.get(place, 0)) for place in range(BINS))
         ]
     data = pandas.DataFrame(rows)
+    scale = {"domain": [INITIAL, FOUND], "range": [AMBER, GREEN]}
+    colour = {"field": "expert", "title": None, "scale": scale, "legend": {"orient": "top"}}
     spec = spec_of(
         data={"values": records(data)},
         mark={"type": "bar", "binSpacing": 0, "strokeWidth": 2},
@@ -74,17 +76,8 @@ def distribution(run: Run) -> Figure | None:
             "x": {"field": "from", "type": "quantitative", "bin": {"binned": True}, "title": "score of a reply"},
             "x2": {"field": "to"},
             "y": {"field": "examples", "type": "quantitative", "stack": None},
-            "color": {
-                "field": "expert",
-                "title": None,
-                "scale": {"domain": [INITIAL, FOUND], "range": [AMBER, GREEN]},
-                "legend": {"orient": "top"},
-            },
-            "stroke": {
-                "field": "expert",
-                "scale": {"domain": [INITIAL, FOUND], "range": [AMBER, GREEN]},
-                "legend": None,
-            },
+            "color": colour,
+            "stroke": colour,
             # The one filled, the other an outline: both are seen where they overlap.
             "fillOpacity": {"condition": {"test": f"datum.expert === '{FOUND}'", "value": 0.5}, "value": 0},
             "opacity": {"condition": {"param": "shown", "value": 1}, "value": 0.05},

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from swarm_lightning.columns import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
 from swarm_lightning.report.run import Run
@@ -39,7 +40,12 @@ def sentence(run: Run) -> str:
             return "The first positions are not scored yet."
         first, last = float(swarm.global_best.iloc[0]), float(swarm.global_best.iloc[-1])
         done = int(swarm.iteration.iloc[-1])
-        return f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        told = f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        if OF_BEST in swarm:
+            shown = swarm[OF_BEST].dropna()
+            told += f" That is the guide's; the objective said {float(shown.iloc[0]):.4f} at the start"
+            told += f" and has said {float(shown.iloc[-1]):.4f} since."
+        return told
     cost = (
         f"in {counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
         f"{duration(summary['seconds'])}"
@@ -155,7 +161,7 @@ def files_and_commands(run: Run) -> str:
     if not swarm.empty and "evaluations" in swarm:
         asked, particles = float(swarm.evaluations.sum()), run.history.particle.nunique() if len(run.history) else 0
         whole = particles * run.record.get("examples", {}).get("validation", 0) * len(swarm)
-        left = f", {1 - asked / whole:.0%} of all were left out" if whole > asked > 0 else ""
+        left = f", {1 - asked / whole:.0%} of all were left out" if 0.99 * whole > asked > 0 else ""
         parts.append(
             f"<p>{asked:,.0f} evaluations{left}; {float(swarm.generated_tokens.sum()):,.0f} generated tokens; "
             f"{duration(float(swarm.evaluation_seconds.sum()))} of evaluation.</p>"

@@ -16,6 +16,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
@@ -66,6 +67,22 @@ class AskingSearch(PreparedSearch):
             return self.evaluator_of(objective).evaluate(positions, examples, due, journal=self.journal)
 
         return self._parts.sharing.first_scores(self.asked_of(objective), positions, ask)
+
+    def ask_candidates(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
+        """Ask the candidates that are due what has to be found out about them.
+
+        Args:
+            examples: What to ask, M of them.
+            stakes: What is known of the particles, where the exact stop may leave something unasked.
+        """
+        swarm = self.particle_swarm
+        if not swarm.begun:
+            return self.first_scores(examples, self.followed)
+        asked = swarm.asked
+        self.open_journal(examples, asked, self.followed)
+        return self.evaluator_of(self.followed).evaluate(
+            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
+        )
 
     def ask_in_full(
         self,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,11 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
@@ -44,6 +44,7 @@ from swarm_lightning.search.optimizers import (
     names_of_models,
     place_start,
 )
+from swarm_lightning.search.pacing import Pacing, asked_in_the_end
 from swarm_lightning.search.results import FOUND, INITIAL, Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
@@ -138,6 +139,7 @@ class ModelSwarm(ExportingSearch):
             objective_every,
         )  # fmt: skip
         super().__init__(settings, objective)
+        self._pacing = Pacing()
         self._log_particles = log_particles
 
     def configure_callbacks(self) -> list[L.Callback]:
@@ -169,9 +171,10 @@ class ModelSwarm(ExportingSearch):
         self.particle_swarm.begin(utilities, self.state.generator)
         every = self.settings.objective_every or 0 if self.state.guided else 0
         if isinstance(self.particle_swarm, EvolutionStrategy):
-            spent, seconds = self.state.evaluations, self.ranks.first(self.state.seconds)
+            budget = self._pacing.budget(self.particle_swarm, self.state, *self._clock(examples))
             self.state.starts, every = place_start(
-                self.particle_swarm, self.pool.names, len(examples), spent, seconds, every,
+                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
+                self.ranks.first(budget), every,
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         elif isinstance(self.particle_swarm, HeterogeneousSwarm):
@@ -186,6 +189,11 @@ class ModelSwarm(ExportingSearch):
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
 
+    def _clock(self, examples: Sequence[Example]) -> tuple[float, int]:
+        """Return the seconds that the search has taken, and the pairs that it asks the objective in the end."""
+        elapsed = self._pacing.elapsed(self.state.earlier)
+        return self.ranks.first(elapsed), asked_in_the_end(len(examples), len(self.held_back))
+
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
         state, swarm, started = self.state, self.particle_swarm, time.perf_counter()
@@ -194,7 +202,7 @@ class ModelSwarm(ExportingSearch):
         state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
         rank_zero_info(str(state.check))
         if state.guided:
-            state.reported = evaluation.utilities
+            state.reported, state.reported_scores = evaluation.utilities, evaluation.scores
             parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
             state.parts = {INITIAL: parts} if parts else {}
             state.add(evaluation, time.perf_counter() - started)
@@ -212,6 +220,9 @@ class ModelSwarm(ExportingSearch):
 
     def on_train_batch_start(self, batch: Sequence[Example], batch_idx: int) -> int | None:
         """End a search whose budget holds no step; what it stands for is settled at the end of the epoch."""
+        strategy = self.particle_swarm
+        if isinstance(strategy, EvolutionStrategy) and not strategy.done and strategy.seconds is not None:
+            strategy.pace(self.ranks.first(self._pacing.pairs(strategy, self.state, *self._clock(batch))))
         if not self.particle_swarm.done:
             return None
         self.trainer.should_stop = True
@@ -237,9 +248,9 @@ class ModelSwarm(ExportingSearch):
         self._note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
-        # The same by the names of the history, for callbacks that monitor.
+        # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
         others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
-        self.log_dict(others, batch_size=len(batch), logger=False)
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
@@ -306,21 +317,10 @@ class ModelSwarm(ExportingSearch):
         stakes = None
         if swarm.begun and isinstance(swarm, ParticleSwarm) and swarm.asks_particles:
             stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
-        evaluation = self._evaluate(examples, stakes)
+        evaluation = self.ask_candidates(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
-
-    def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
-        """Ask the candidates that are due what has to be found out about them."""
-        swarm = self.particle_swarm
-        if not swarm.begun:
-            return self.first_scores(examples, self.followed)
-        asked = swarm.asked
-        self.open_journal(examples, asked, self.followed)
-        return self.evaluator_of(self.followed).evaluate(
-            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
-        )
 
     def _note(self, examples: Sequence[Example]) -> None:
         """Note what the iteration that has just ended has brought."""

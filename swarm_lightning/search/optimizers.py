@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.columns import ASSIGNMENTS, SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
@@ -23,9 +24,6 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
 from swarm_lightning.swarm.systems import System
-
-# What is measured beside the numbers of any swarm; the utilities of the models come to these.
-SYSTEM, ASSIGNMENTS = "system_best", "assignments_mean"
 
 
 def check_evolution(settings: SearchSettings) -> None:
@@ -51,7 +49,7 @@ def place_start(
     names: Sequence[str],
     examples: int,
     spent: int,
-    seconds: float,
+    budget: int,
     every: int,
     ask: Callable[[Tensor], Evaluation],
 ) -> tuple[dict[str, float], int]:
@@ -66,7 +64,7 @@ def place_start(
         names: Of the n experts.
         examples: Number of examples M.
         spent: (model, example) pairs that the search has asked so far.
-        seconds: How long that took.
+        budget: That it may ask in all.
         every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
         ask: Asks positions [P, D] all examples.
 
@@ -75,7 +73,6 @@ def place_start(
         else 0.
     """
     settings, space = strategy.settings, strategy.space
-    budget = strategy.budget(spent / max(seconds, 1e-9))
     left = max(0, budget - spent)
     whole, asked = left // examples, 0
     # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
@@ -153,7 +150,7 @@ def hand_over(
     own = torch.stack([torch.eye(experts)[initial], torch.full((experts,), 1 / experts)])
     simple = spread(strategy.space, own).to(strategy.positions)
     positions = torch.stack([*simple, strategy.beginning, strategy.last_centre, strategy.average])
-    places = list(range(len(CHOICES))) if strategy.pairs else [0, 1, 2] if tried > 1 else [0]
+    places = list(range(len(CHOICES))) if strategy.searched else [0, 1, 2] if tried > 1 else [0]
     if places == [0]:
         strategy.choose(0, positions[0], utility)
         return {CHOICES[0]: utility}, None

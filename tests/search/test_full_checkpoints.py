@@ -42,7 +42,7 @@ from tests.search.tiny_search import (
 from tests.swarm.reference import Settings, Trajectory
 from tests.swarm.reference import search as reference_search
 
-ITERATIONS = 4
+ITERATIONS = 3
 RESTART_PATIENCE = 2
 
 

@@ -4,6 +4,7 @@ The reference moves dictionaries (`tests/swarm/reference.py`); its utilities com
 loaded and that answers one prompt at a time, and from a scoring rule written down in `tiny_search.py`.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def plain_peft(world: World) -> PlainPeft:
     return PlainPeft(world)
 
 
+@cache
 def follow(plain_peft: PlainPeft, first_velocity: str, repel: float) -> Trajectory:
     settings = Settings(
         iterations=ITERATIONS,
