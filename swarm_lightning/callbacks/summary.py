@@ -54,7 +54,7 @@ class Summary(L.Callback):
             and trainer.state.fn == "fit"
             and trainer.is_global_zero
         ):
-            say(f"Interrupted. Go on with: swarm fit --resume {trainer.default_root_dir}")
+            say(f"Interrupted. Resume with: swarm fit --resume {trainer.default_root_dir}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print and write the table of the validation split."""

@@ -51,5 +51,5 @@ def _device_of(accelerator: str) -> "torch.device":
         reason = " ".join(str(cause).split())
         raise InputError(
             f"Expected trainer.accelerator to name one of this machine, but got {accelerator!r}: {reason} Leave it out "
-            "for the fastest that is there."
+            "to use the fastest one available."
         ) from cause

@@ -232,7 +232,7 @@ def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: 
     if broken.all():
         raise InputError(
             f"Expected at least one {kind} with a finite utility, but all {len(broken)} are broken {when}: "
-            f"{reasons[0]} ({kind} 0). {MEND} What was found before stays: `swarm export --ckpt_path last` writes it."
+            f"{reasons[0]} ({kind} 0). {MEND} Earlier results are kept: `swarm export --ckpt_path last` writes them."
         )
     for particle, reason in reasons.items():
         rank_zero_warn(

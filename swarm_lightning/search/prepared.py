@@ -111,7 +111,7 @@ class PreparedSearch(L.LightningModule):
         if self._objective is None:
             self._objective = chosen_objective(self.splits)
             rank_zero_info(
-                f"No objective was given: {type(self._objective).__name__} is taken, which fits what the examples have."
+                f"No objective was given: {type(self._objective).__name__} is used, which fits the examples."
                 + said_of_room(self._objective)
             )
         return self._objective
