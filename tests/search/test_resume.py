@@ -177,7 +177,6 @@ def arguments(*given: str) -> Callable[[World, Path], list[str]]:
             arguments(
                 *("--model.optimizer.inertia", "0.1", "--model.scheduler.factor", "0.9", "--model.particles", "6"),
                 *("--model.objective.rule", "exact", "--model.objective.max_new_tokens", "5"),
-                *("--restart.patience", "4", "--restart.cool_down", "true"),
             ),
             [
                 "optimizer.inertia is 0.1, in the checkpoint 0.2",
@@ -185,10 +184,10 @@ def arguments(*given: str) -> Callable[[World, Path], list[str]]:
                 "particles is 6, in the checkpoint 5",
                 "objective.rule is 'exact', in the checkpoint 'contained'",
                 "objective.settings.max_new_tokens is 5, in the checkpoint 6",
-                "restart.patience is 4, in the checkpoint 5",
-                "restart.cool_down is True, in the checkpoint False",
             ],
         ),
+        (arguments("--restart.patience", "4"), ["restart.patience is 4, in the checkpoint 5"]),
+        (arguments("--restart.cool_down", "true"), ["restart.cool_down is True, in the checkpoint False"]),
         (other_base, ["the base differs from that in the checkpoint"]),
         (other_experts, ["the experts differ from those in the checkpoint"]),
         (other_data, ["the data differ from those in the checkpoint"]),
