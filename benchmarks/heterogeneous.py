@@ -22,8 +22,8 @@ import lightning as L
 from measuring import machine, report
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.messages import Instructions
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.objectives import MultipleChoice
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm, ParticleSwarm

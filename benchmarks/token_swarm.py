@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from swarm_lightning.data.module import SwarmData
     from swarm_lightning.objectives import Objective
     from swarm_lightning.search import ModelSwarm
+    from swarm_lightning.search.settings import GuideChoice
 
 EXPERTS, ALL = ["demo:experts"], ["demo:experts", "demo:models"]
 POOLS = {"ten adapters": EXPERTS, "twelve of three architectures": ALL}
@@ -59,7 +60,7 @@ def search_of(task: str, sources: list[str], **settings: Any) -> "ModelSwarm":
     """Return a search of a demo task."""
     from swarm_lightning.search import ModelSwarm
 
-    guide = "smooth" if task == "atlas" else "objective"
+    guide: GuideChoice = "smooth" if task == "atlas" else "objective"
     return ModelSwarm("demo:base", experts=sources, objective=objective_of(task), guide=guide, **settings)
 
 
@@ -102,8 +103,8 @@ def seconds_of(sources: list[str], mixture: str, options: argparse.Namespace, fo
     from quiet_search import fitted
     from swarm_lightning.evaluation.evaluator import Evaluator
     from swarm_lightning.evaluation.runners.resident import ResidentRunner
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.model_pool import load_models
+    from swarm_lightning.experts.resident.base_model import load_base
 
     class Clock(L.Callback):
         """Reads the clock behind the loading and at the end."""
@@ -122,13 +123,15 @@ def seconds_of(sources: list[str], mixture: str, options: argparse.Namespace, fo
         spent = 0.0
         for standing in pool.standings:
             model, tokenizer = load_base(standing.source)
-            vectors = standing.adapters.vectors if standing.adapters.names else None
             evaluator = Evaluator(
                 ResidentRunner(standing.adapters.resident(model, standing.source), tokenizer), objective
             )
             started = time.process_time()
             with torch.inference_mode():
-                evaluator.evaluate(vectors, data.splits.validation)
+                if standing.adapters.names:
+                    evaluator.evaluate(standing.adapters.vectors, data.splits.validation)
+                else:
+                    evaluator.evaluate_base(data.splits.validation)
             spent += time.process_time() - started
         found["evaluation"].append(spent)
         clock = Clock()
@@ -154,8 +157,8 @@ def memory_of(models: int | None, options: argparse.Namespace) -> dict[str, floa
     from swarm_lightning.evaluation.runner import Loaded
     from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
     from swarm_lightning.evaluation.settings import EngineSettings
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.model_pool import load_models
+    from swarm_lightning.experts.resident.base_model import load_base
 
     base, tokenizer = load_base("demo:base")
     examples = data_of("neighbours", 20, 1, 0)

@@ -107,7 +107,9 @@ def _parser() -> PlainParser:
     parser.add_argument(
         "--budget", type=int, help="(model, example) pairs that may be asked, the test split not counted"
     )
-    parser.add_argument("--minutes", type=float, help="about how long it may take, instead of --budget or beside it")
+    parser.add_argument(
+        "--minutes", type=float, help="about how long it may take, tests included; instead of --budget or beside it"
+    )
     parser.add_argument(
         "--objective", help="ExactMatch, MultipleChoice, ...; left out: what fits the columns of the data"
     )
@@ -133,7 +135,7 @@ def adapt(
         experts: Folder of adapters, or a list of folders or hub ids.
         data: A dataset as `SwarmData` takes it, or that.
         budget: (model, example) pairs that may be asked, the test split not counted.
-        minutes: About how long it may take, instead of the budget or beside it.
+        minutes: About how long it may take from loading to the test, instead of the budget or beside it.
         objective: What to ask: an objective, or the name of one for its default settings; None for what fits the data.
         folder: The run gets a folder of its own in here.
         **settings: Further ones of `ModelSwarm`.

@@ -9,7 +9,7 @@ from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.data.module import show_notices
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.answering_system import load_system
+from swarm_lightning.evaluation.systems.answering_system import load_system
 
 if TYPE_CHECKING:
     import torch

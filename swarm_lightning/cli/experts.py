@@ -201,7 +201,7 @@ def _open(domain: Domain) -> "Source":
 
 
 def _maker(settings: Namespace) -> "ExpertMaker":
-    from swarm_lightning.experts.base_model import load_base
+    from swarm_lightning.experts.resident.base_model import load_base
     from swarm_lightning.tuning.fine_tune import ExpertMaker
 
     base, tokenizer = load_base(settings.base, settings.dtype, trust_remote_code=settings.trust_remote_code)

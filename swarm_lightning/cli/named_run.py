@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.exported_file import GRAPH_FILE, MIXTURE_FILE
+from swarm_lightning.experts.export.exported_file import GRAPH_FILE, MIXTURE_FILE
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
 from swarm_lightning.runs.run_record import read_record
 

@@ -12,8 +12,8 @@ from lightning.pytorch.strategies import Strategy
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.experts.hub import check_name, push_folder
+from swarm_lightning.experts.export.checkpoint import SHARD
+from swarm_lightning.experts.export.hub import check_name, push_folder
 from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.model_swarm import ModelSwarm

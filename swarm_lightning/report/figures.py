@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.columns import OF_BEST, OF_CENTRE
 from swarm_lightning.report.analyses import composition, heat, mixture_of, places, winner_of
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.vega import CONFIG
@@ -16,8 +17,6 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
 BLUE, RED, GREEN, AMBER = "#3b82f6", "#ef4444", "#10b981", "#f59e0b"
 LINES = "Amber lines: the best initial (dotted) and the best found expert (dashed) on the test split. "
-# Columns of the wide history; see `search/guide.py`, which loads torch.
-OF_BEST, OF_CENTRE = "global_best_by_objective", "centre_by_objective"
 
 
 @dataclass(frozen=True)

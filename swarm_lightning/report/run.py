@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from swarm_lightning.columns import SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.long_history import rows_of_wide
 from swarm_lightning.runs.run_folder import (
@@ -27,7 +28,6 @@ from swarm_lightning.runs.run_folder import (
     iterations_of,
 )
 from swarm_lightning.runs.run_record import read_record
-from swarm_lightning.search.optimizers import SYSTEM
 
 if TYPE_CHECKING:
     import pandas

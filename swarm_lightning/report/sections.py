@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from swarm_lightning.columns import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
-from swarm_lightning.report.figures import OF_BEST
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE

@@ -23,6 +23,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.columns import OF_BEST, OF_CENTRE
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
@@ -37,8 +38,6 @@ SURE = 1.645  # standard errors: 95% on one side
 MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 reach 1.26 with a probability of 5%
 # Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
 FEW = 5
-# What the objective says of what the guide finds best so far, by the name that history, loggers and page give it.
-OF_BEST, OF_CENTRE = "global_best_by_objective", "centre_by_objective"
 # Of what an evolution strategy's steps may ask, the most that goes to asking the objective between them.
 SHARE_SHOWN = 0.05
 

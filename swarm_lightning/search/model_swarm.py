@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
@@ -191,9 +191,8 @@ class ModelSwarm(ExportingSearch):
 
     def _clock(self, examples: Sequence[Example]) -> tuple[float, int]:
         """Return the seconds that the search has taken, and the pairs that it asks the objective in the end."""
-        experts = len(self.pool.names) if self.state.guided else 0
-        later = asked_in_the_end(len(examples), len(self.held_back), experts)
-        return self.ranks.first(self._pacing.elapsed(self.state.earlier)), later
+        elapsed = self._pacing.elapsed(self.state.earlier)
+        return self.ranks.first(elapsed), asked_in_the_end(len(examples), len(self.held_back))
 
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
@@ -203,7 +202,7 @@ class ModelSwarm(ExportingSearch):
         state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
         rank_zero_info(str(state.check))
         if state.guided:
-            state.reported = evaluation.utilities
+            state.reported, state.reported_scores = evaluation.utilities, evaluation.scores
             parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
             state.parts = {INITIAL: parts} if parts else {}
             state.add(evaluation, time.perf_counter() - started)

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.columns import ASSIGNMENTS, SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
@@ -23,9 +24,6 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
 from swarm_lightning.swarm.systems import System
-
-# What is measured beside the numbers of any swarm; the utilities of the models come to these.
-SYSTEM, ASSIGNMENTS = "system_best", "assignments_mean"
 
 
 def check_evolution(settings: SearchSettings) -> None:

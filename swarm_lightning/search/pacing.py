@@ -80,21 +80,19 @@ class Pacing:
         return pairs
 
 
-def asked_in_the_end(examples: int, test: int, experts: int) -> int:
+def asked_in_the_end(examples: int, test: int) -> int:
     """Return how many (model, example) pairs are asked by the objective behind the last step.
 
-    They are the choice, the test of the best expert, of what is found and of what it began with, and behind a guide
-    the experts once more, for what is said of routing.
+    They are the choice, and the test of the best expert, of what is found and of what it began with.
 
     Args:
         examples: Number of validation examples M.
         test: Number of test examples.
-        experts: Number of experts n; 0 where no guide is followed.
 
-    >>> asked_in_the_end(200, 1000, 10)
-    6000
+    >>> asked_in_the_end(200, 1000)
+    4000
     """
-    return (len(CHOICES) + experts) * examples + 3 * test
+    return len(CHOICES) * examples + 3 * test
 
 
 def pairs_held(seconds: float, per_pair: float, steps: int) -> int:

@@ -20,9 +20,9 @@ from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
-from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.experts.products.division import GroupedProducts
+from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.fitting import said_of_room
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective

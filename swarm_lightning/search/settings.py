@@ -18,11 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import GRANULARITIES, Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
@@ -80,8 +80,9 @@ class SearchSettings:
                 f"Expected objective_every to be null or a number of iterations, 1 or more, but got "
                 f"{self.objective_every}."
             )
-        if self.draws not in get_args(Draws):
-            raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
+        draws = tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))  # a space may have been added since
+        if self.draws not in draws:
+            raise InputError(f"Expected draws to be one of {', '.join(draws)}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
             raise InputError(
                 f"Expected coefficients to be null or one of {', '.join(GRANULARITIES)}, but got {self.coefficients!r}."

@@ -120,6 +120,7 @@ class SearchState:
         check: How the guide ranks the first positions; None where the search follows its objective from the beginning.
         shown: What the objective is asked while a guide is followed; None where none is.
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
+        reported_scores: The scores that these are made of [N, M] float64; empty in runs of earlier versions.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
         besides: The evaluation of what the latest iteration has asked beside its particles; None where it has not.
@@ -146,6 +147,7 @@ class SearchState:
     check: GuideCheck | None = None
     shown: Shown | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    reported_scores: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
     evaluation: Evaluation | None = None
     besides: Evaluation | None = None
     scoring_seconds: float = 0.0
@@ -287,6 +289,7 @@ class SearchState:
         guided: dict[str, Any] = {}
         if self.check is not None:
             guided = {"check": asdict(self.check), "reported": self.reported}
+            guided["reported_scores"] = self.reported_scores
         if self.shown is not None:
             guided["shown"] = asdict(self.shown)
         return {**counts, "scores": self.scores.state_dict(), **kept, **guided}
@@ -304,6 +307,7 @@ class SearchState:
         self.scores.load_state_dict(record["scores"])
         self.check = GuideCheck(**record["check"]) if "check" in record else None
         self.reported = record.get("reported", self.reported)
+        self.reported_scores = record.get("reported_scores", self.reported_scores)
         self.shown = Shown(**record["shown"]) if "shown" in record else None  # the history of older runs has no room
 
 

@@ -77,7 +77,19 @@ def test_the_verdict_says_what_the_intervals_say(adapted: Path) -> None:
     words = {"better": "Better than", "worse": "Worse than", "within noise": "Within noise of"}
     assert kept["sentences"][0].startswith(words[over_expert["verdict"]])
     assert any(sentence.startswith("Training on the same 8 examples") for sentence in kept["sentences"])
-    assert any(sentence.startswith("Routing would") for sentence in kept["sentences"])
+    assert any("Routing" in sentence for sentence in kept["sentences"])
+
+
+def test_minutes_that_hold_nothing_hand_over_the_best_expert_and_say_so(world: World, tmp_path: Path) -> None:
+    data = swarm_lightning.SwarmData(str(world.dataset), validation_size=8, test_size=8)
+    with calm_process():
+        result = swarm_lightning.adapt(
+            str(world.base), str(world.experts), data, minutes=1e-6, objective="ExactMatch", folder=tmp_path / "runs"
+        )
+    assert result.summary["iterations"] == 0
+    assert result.summary["evaluations"] == 2 * 4 * 8, "the experts, by the guide and by the objective"
+    assert any(sentence.startswith("The budget held no search") for sentence in result.verdict)
+    assert (result.best / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def write(path: Path, *rows: dict[str, object]) -> Path:
 
 def compared(folder: Path, soup: float, swarm: float) -> Path:
     """The table of a comparison whose intervals reach 0.03 to each side, and 0.04 those of differences."""
-    rows = [
+    rows: list[list[object]] = [
         ["uniform_soup", "uniform soup", "", soup, soup - 0.03, soup + 0.03]
         + [soup - swarm, soup - swarm - 0.04, soup - swarm + 0.04],
         ["cbtm", "cBTM", "‡", "", "", "", "", "", ""],  # absent

@@ -15,8 +15,8 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, MultiTask, Objective, Outcome
 from tests.evaluation.plain_peft import PlainPeft
 

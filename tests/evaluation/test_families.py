@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.batches import lay_out
-from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Decoding, generate_tokens
-from swarm_lightning.evaluation.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.batches import lay_out
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Decoding, generate_tokens
+from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.text_rows import TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.runners.resident import Particles
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.evaluation.tokens import Continuation
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives.protocol import GenerationSettings
 from tests.evaluation.all_logits import all_logits
 from tests.evaluation.plain_peft import PlainPeft

@@ -16,7 +16,7 @@ from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.product_model import ProductModel
+from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.settings import check_same_search

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.locks import lock_if_free
 from swarm_lightning.tuning.conversations import Conversation, Turn
 from swarm_lightning.tuning.fine_tune import ExpertMaker, Plan

@@ -11,9 +11,9 @@ from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import CheckpointPool, load_checkpoints
-from swarm_lightning.experts.whole_model import WholeModel
+from swarm_lightning.experts.resident.base_model import load_base
+from swarm_lightning.experts.resident.whole_model import WholeModel
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.vectors import Vectors
 from tests.full_models import NAMES, FullWorld, make_base, save_copies
