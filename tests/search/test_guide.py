@@ -216,6 +216,7 @@ def test_the_history_says_what_the_objective_makes_of_the_best_by_the_guide(whol
     assert [row["swarm/global_best_by_objective"] for row in logged] == pytest.approx(shown)
 
 
+@pytest.mark.slow
 def test_all_commands_take_a_guided_run(
     world: World, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs" / "version_0"
 
 
+@pytest.mark.slow
 def test_a_stopped_and_resumed_search_of_graphs_is_bit_for_bit_one_that_was_never_stopped(
     world: World, whole: Path, tmp_path: Path
 ) -> None:
@@ -163,7 +164,7 @@ def test_the_test_table_has_graphs_that_nobody_searched_and_a_vote(world: World,
     assert names[2:] == ["chain of the experts", "star of the experts", "vote of the experts"]
 
 
-@pytest.mark.parametrize("moves", ["roles", "weights"])
+@pytest.mark.parametrize("moves", ["roles", pytest.param("weights", marks=pytest.mark.slow)])
 def test_either_step_can_be_left_out(world: World, tmp_path: Path, moves: str) -> None:
     decoding = {"fixed": "chain"} if moves == "weights" else {"top_p": 0.8, "edges": 2}
     optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"assignments": 2, "moves": moves}}
