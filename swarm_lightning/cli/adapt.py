@@ -79,9 +79,11 @@ def fit_arguments(arguments: Sequence[str]) -> list[str]:
     if given.resume is not None:
         folder = run_folder_of(find_checkpoint(given.resume, ROOT)) if given.resume == "last" else Path(given.resume)
         if not (folder / CONFIG).is_file():
-            raise InputError(f"Expected --resume to be the folder of a run, but {str(folder)!r} has no {CONFIG}.")
+            raise InputError(f"Expected --resume to name a run folder, but {str(folder)!r} has no {CONFIG}.")
         if (given.budget, given.minutes, given.objective, given.prompt) != (None,) * 4:
-            raise InputError("Expected --resume without budget, objective and prompt: a run goes on as it began.")
+            raise InputError(
+                "Expected --resume without budget, objective and prompt: a run is resumed with its own settings."
+            )
         return [*with_run(["fit", "--resume", str(folder)]), *others]
     if given.budget is None and given.minutes is None:
         raise InputError(NEEDED)

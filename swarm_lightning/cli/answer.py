@@ -47,9 +47,9 @@ def _device_of(accelerator: str) -> "torch.device":
 
     try:
         return Fabric(accelerator=accelerator, devices=1).device
-    except (RuntimeError, ValueError) as cause:
+    except (ImportError, RuntimeError, ValueError) as cause:
         reason = " ".join(str(cause).split())
         raise InputError(
             f"Expected trainer.accelerator to name one of this machine, but got {accelerator!r}: {reason} Leave it out "
-            "for the fastest that is there."
+            "to use the fastest one available."
         ) from cause

@@ -63,16 +63,17 @@ from swarm_lightning.sweep.settings import SweepSettings
 
 PARTS = {"model", "datamodule"}
 DESCRIPTION = (
-    "Adapt a language model: a particle swarm searches between your experts. A run folder stands for its settings, as "
-    "in 'swarm test RUN' and 'swarm fit --resume RUN'; 'swarm --version' tells the version."
+    "Adapt a language model: a particle swarm searches the weight space between your experts. Commands on a finished "
+    "or interrupted run take its folder, as in 'swarm test RUN' and 'swarm fit --resume RUN'. 'swarm --version' prints "
+    "the version."
 )
-SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
+SWEEP = "Run many searches with different settings, and report the best by validation with its test score."
 # Commands that are no search: they have arguments of their own.
 OTHER_COMMANDS = {
-    "runs": "List the runs below a folder, or rank the particles of one run.",
-    "report": "Write a page of a run, or of several side by side.",
-    "adapt": "Make one better adapter of the experts within a budget, and say what it has gained.",
-    "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
+    "runs": "List the runs in a folder, or rank the particles of a run.",
+    "report": "Write a report page of one or several runs.",
+    "adapt": "Combine the experts into one better adapter within a budget, and report the gain.",
+    "experts": "Fine-tune LoRA experts on instruction data, one per domain.",
 }
 
 TRAINER_DEFAULTS = {
@@ -208,7 +209,7 @@ class SwarmCLI(CommandLine):
             return self._take(folder) if fits else str(folder)
         if fits:
             if settings.trainer.max_steps == 0:
-                raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
+                raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the maximum you want.")
             return self._new_run(settings)
         raise InputError(
             f"Expected a run for 'swarm {self.config.subcommand}': its folder, as in 'swarm {self.config.subcommand} "
@@ -221,21 +222,21 @@ class SwarmCLI(CommandLine):
         if begun is None:
             return None
         if is_untouched(begun):
-            _say(f"{begun} is of a run that was ended before it wrote anything: the search begins anew there.")
+            _say(f"{begun} belongs to a run that ended before it wrote anything: the search starts anew there.")
             self.new_folder = begun
             return begun
         fit = self.config_as_given["fit"]
         others = other_settings(begun, self.parser_of("fit").dump(fit, skip_unset=False))
         if not others:
-            _say(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
+            _say(f"{begun} has no checkpoint yet: its search starts anew and reuses the scores that were saved.")
             return begun
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         if source != "last":
             raise InputError(
-                f"Expected to go on with the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
-                f"are others now: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
+                f"Expected to resume the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
+                f"have changed: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
             )
-        _say(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
+        _say(f"{begun} has no checkpoint, and its search had other settings ({named}): skipping it.")
         return None
 
     def _new_run(self, settings: Namespace) -> str:

@@ -145,7 +145,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
         table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
     Console().print(table)
     if any(row.within_noise for row in rows):
-        say("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+        say("~ within noise: the 95% interval of the paired difference contains 0.")
     for line in legend_of([row for row in rows if row.runs]):
         say(line)
     for row in rows:
@@ -176,4 +176,4 @@ def _protocol(trainer: L.Trainer, callbacks: list[L.Callback]) -> dict[str, obje
 
 @rank_zero_only
 def _tell_how_to_go_on(folder: Path) -> None:
-    say(f"Interrupted. Go on with --compare.output {folder}")
+    say(f"Interrupted. Resume with --compare.output {folder}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +33,7 @@ from swarm_lightning.cli.user_code import told_as_input
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.report.live import renew
 from swarm_lightning.report.run import TASKS
 from swarm_lightning.runs.run_folder import claim_run_folder, remove_if_empty
@@ -65,8 +67,8 @@ def run_tasks(cli: SwarmCLI) -> None:
     trainer = config["trainer"]
     if runs_several_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
-            f"Expected one process for {command}.tasks, but got several. Run 'swarm {command}' on each task by itself, "
-            "into the folders that its table is made of, and then this command in one process: it keeps what is done."
+            f"Expected one process for {command}.tasks, but got several. Set trainer.devices to 1, or run "
+            f"'swarm {command}' on each task by itself."
         )
     root = config["trainer"]["default_root_dir"]
     if command == "compare":
@@ -90,6 +92,10 @@ def run_tasks(cli: SwarmCLI) -> None:
                 )
             table = make(places, published)
             write_task_table(table, folder)
+    except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):
+        if command == "compare":
+            say(f"To resume all tasks: --compare.output {folder}")
+        raise
     finally:
         remove_if_empty(folder)
     show(table)

@@ -123,8 +123,8 @@ def work_of(
         return Work(experts, examples, steps, None, 1.0, 0.0, 1, optimizer.budget(per_second), guided, tests)
     if most <= 0:
         raise InputError(
-            f"Expected trainer.max_steps to say how many iterations a search does at most, but it is {most}: what has "
-            "no end can't be planned. Set it."
+            f"Expected trainer.max_steps to say how many iterations a search does at most, but it is {most}: an "
+            "endless search can't be planned. Set it."
         )
     due = 1.0
     if isinstance(optimizer, ParticleSwarm):

@@ -221,7 +221,9 @@ def open_run(folder: str | Path) -> Run:
     path = Path(folder).expanduser()
     if not path.is_dir():
         there = "is a file" if path.exists() else "is not there"
-        raise InputError(f"Expected a run folder, but {str(path)!r} {there}. Give the folder that a run has named.")
+        raise InputError(
+            f"Expected a run folder, but {str(path)!r} {there}. Give a run folder, as `swarm runs` lists them."
+        )
     kinds: Mapping[Kind, tuple[str, ...]] = {
         "comparison": (COMPARISON, "comparison.json"),
         "sweep": (SWEEP, "study.db"),
@@ -233,9 +235,11 @@ def open_run(folder: str | Path) -> Run:
             return Run(path, kind)
     below = sorted(inner.name for inner in path.glob("version_*") if inner.is_dir())
     advice = (
-        f"It holds {', '.join(below[-3:])}: give one of these." if below else "Give the folder that a run has named."
+        f"It holds {', '.join(below[-3:])}: give one of these."
+        if below
+        else "Give a run folder, as `swarm runs` lists them."
     )
-    raise InputError(f"Expected a run folder, but {str(path)!r} holds nothing that a run writes. {advice}")
+    raise InputError(f"Expected a run folder, but {str(path)!r} contains no files of a run. {advice}")
 
 
 def _frame(path: Path, reader: "Callable[[Path], pandas.DataFrame]") -> "pandas.DataFrame":
@@ -253,6 +257,6 @@ def _read(path: Path, reader: Callable[[], Read]) -> Read:
     except Exception as error:  # each of the libraries that read has errors of its own
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"Expected {str(path)!r} as a run has written it, but it can't be read: {first.rstrip('.')}. Remove it: "
-            "what it says is left out then."
+            f"Expected {str(path)!r} as a run has written it, but it can't be read: {first.rstrip('.')}. Remove it; "
+            "the page then leaves its content out."
         ) from error

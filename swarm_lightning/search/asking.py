@@ -20,6 +20,7 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.guide import name_shown, show
 from swarm_lightning.search.objective import objective_state
 from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
@@ -119,6 +120,23 @@ class AskingSearch(PreparedSearch):
         self.state.add(evaluation, time.perf_counter() - started)
         return evaluation
 
+    def note_objective(self, examples: Sequence[Example]) -> None:
+        """Note what the objective says of what the guide finds best so far, and what it was asked for that.
+
+        Args:
+            examples: What to ask, M of them.
+        """
+        state, metrics = self.state, self.state.metrics
+        if state.shown is None:
+            return
+        before = state.evaluations, state.generated_tokens
+        metrics[name_shown(self.particle_swarm)] = show(
+            state.shown, self.particle_swarm, state.reported, state.choices,
+            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
+        )  # fmt: skip
+        metrics["evaluations"] += state.evaluations - before[0]
+        metrics["generated_tokens"] += state.generated_tokens - before[1]
+
     def open_journal(self, examples: Sequence[Example], vectors: Vectors, objective: Objective) -> None:
         """Find what an earlier process has found of an evaluation, and keep what this one finds.
 
@@ -214,7 +232,7 @@ def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: 
     if broken.all():
         raise InputError(
             f"Expected at least one {kind} with a finite utility, but all {len(broken)} are broken {when}: "
-            f"{reasons[0]} ({kind} 0). {MEND} What was found before stays: `swarm export --ckpt_path last` writes it."
+            f"{reasons[0]} ({kind} 0). {MEND} Earlier results are kept: `swarm export --ckpt_path last` writes them."
         )
     for particle, reason in reasons.items():
         rank_zero_warn(

@@ -20,10 +20,11 @@ from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.experts.products.products import Granularity
+from swarm_lightning.objectives.mixed_guide import MixedGuide
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
-from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, name_shown, show
+from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, mixture_of, name_shown
 from swarm_lightning.search.measures import (
     OF_STEPS,
     CheckMonitors,
@@ -87,48 +88,53 @@ class ModelSwarm(ExportingSearch):
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
-            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package. Full
-                checkpoints need none: null takes the first of them.
+            base: Folder or hub id of the base model; `demo:base` ships with the package. Full checkpoints don't need
+                one: null uses the first of them.
             experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
-                hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
-            objective: What to ask the model and how to score its replies, and what is reported; null for what fits the
-                data: MultipleChoice where the examples have choices, ExactMatch where they have an answer.
-            guide: What the search follows: the `objective` (published), or its `smooth` guide, such as the likelihood
-                of the right answers. A guide is checked on the first positions, and dropped where it does not rank them
-                as the objective does; in the end the objective chooses among the few best.
-            particles: Number of particles N >= 2; children of two random experts fill the population up to it.
+                hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship with the package.
+            objective: How the model is prompted and its replies are scored; null chooses by the data: MultipleChoice if
+                the examples have choices, ExactMatch if they have an answer.
+            guide: What the search maximises: the `objective` (published), or its `smooth` guide, such as the likelihood
+                of the right answers. A guide is checked on the first positions, and dropped if it does not rank them as
+                the objective does (`mixed`: only if it ranks them the other way round; if its ranking is unclear, the
+                sum of both is followed, which scores every example twice); in the end the objective chooses among the
+                best few.
+            particles: Number of particles N, >= 2; children of two random experts fill up the population.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
-            start: What the population begins with: the experts (published), or the base and sparsified experts too.
-            coefficients: null: a particle is A and B matrices (published), or a whole model. Else it is coefficients by
-                which what the experts add to the base is summed up, the products B A of adapters or the differences of
-                full checkpoints: one for each `expert`, or for each `layer` of it, `half_block` (attention or MLP),
-                `module` or rank `component`; full checkpoints have expert, layer and module.
-            mixture: null: experts are moved as weights. Else a token swarm: experts are any causal language models,
-                adapters and whole models of any architecture and size, a particle is one number per expert, and what
-                is mixed by them is the experts' next-token `probabilities` (numbers below 0 count as 0, the rest is
-                normalised) or `log_probabilities` (a weighted sum, normalised; numbers below 0 avoid what an expert
-                likes). The base says how prompts are put, and null takes the first expert's.
-            draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or each
-                `coefficient`; where `coefficients` is null, a particle then consists of n coefficients of the experts'
-                A and B matrices.
-            optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
-                learning rate is the step length.
-            scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
+            start: The initial population: the experts (published), or also the base and sparsified experts.
+            coefficients: null: a particle is the A and B matrices of an adapter (published), or the weights of a whole
+                model. Otherwise a particle is coefficients of a weighted sum of the experts' updates, which are the
+                products B A of adapters or the differences of full checkpoints from the base: one coefficient per
+                `expert`, or per `layer`, `half_block` (attention or MLP), `module` or rank `component` of each expert.
+                Full checkpoints support expert, layer and module.
+            mixture: null: the experts' weights are moved. Otherwise a token swarm: experts are any causal language
+                models, adapters or whole models of any architecture and size, and a particle is one number per expert
+                that weighs its next-token `probabilities` (negative numbers count as 0, the rest are normalised) or
+                `log_probabilities` (a weighted sum, normalised; a negative number steers away from an expert). Prompts
+                are formatted for the base, or for the first expert if there is none.
+            draws: What gets random numbers of its own in a move: a `particle` (published), each `tensor` of it, or each
+                `coefficient`; with `coefficient`, if `coefficients` is null, a particle is n coefficients of the
+                experts' A and B matrices.
+            optimizer: The search algorithm with its settings: by default the particle swarm (coefficients, randomness,
+                first velocity, drop-K, drop-N). Its learning rate is the step length.
+            scheduler: Schedule of the step length, stepped once per iteration: any torch scheduler.
             ensemble_size: How many of the best particles vote in `test`, >= 1.
             dtype: Data type of the base model: `auto` as stored, `float32`, `bfloat16` or `float16`. Positions are
                 float32 in any case.
-            trust_remote_code: Whether code that comes with the base model may run.
-            engine: How particles are evaluated: batches, and what is left unasked because it can't change anything.
-            storage: Where the swarm lies: `memory`, or `disk`, memory-mapped files for swarms larger than memory.
-            state_folder: With `disk`, a folder in which the run gets one of its own for these files; `state` in the run
-                folder if null.
-            graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
-                is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
-            objective_every: Where a guide is followed, iterations from one time that the objective is asked about the
-                best so far to the next, so that its rise is seen too; null: in the end only. An evolution strategy,
-                whose budget that is taken of, leaves it out where it were more than a twentieth of what its steps ask.
-            log_particles: Whether loggers get the numbers of every particle too; the history has them in any case.
+            trust_remote_code: Whether code that ships with the base model may run.
+            engine: How particles are evaluated: batch sizes, and which evaluations are skipped because they can't
+                change the result.
+            storage: Where the swarm is kept: `memory`, or `disk` (memory-mapped files) for swarms larger than memory.
+            state_folder: With `disk`, a folder in which the run creates its own subfolder for these files; null for
+                `state` in the run folder.
+            graphs: null: experts answer alone. Otherwise they answer together along graphs in which models read the
+                replies of others: `particles` is the number of graphs, and the optimizer is HeterogeneousSwarm, which
+                moves the graphs and the experts.
+            objective_every: With a guide, number of iterations between two evaluations of the best position by the
+                objective, so that its progress is visible; null: only in the end. An evolution strategy pays for them
+                out of its budget, and skips them if they would take more than a twentieth of what its steps use.
+            log_particles: Whether loggers also receive the numbers of every particle; the history has them in any case.
 
         Raises:
             InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
@@ -185,7 +191,7 @@ class ModelSwarm(ExportingSearch):
             )
         self.state.shown = Shown(every) if self.state.guided else None
         self._note(examples)
-        self._note_objective(examples)
+        self.note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
 
@@ -199,13 +205,18 @@ class ModelSwarm(ExportingSearch):
         state, swarm, started = self.state, self.particle_swarm, time.perf_counter()
         assert state.evaluation is not None
         evaluation = self.first_scores(examples, self.objective)
-        state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
+        state.check = check_guide(
+            self.guide, state.evaluation, self.objective, evaluation, examples, self.settings.guide == "mixed"
+        )
         rank_zero_info(str(state.check))
         if state.guided:
             state.reported, state.reported_scores = evaluation.utilities, evaluation.scores
             parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
             state.parts = {INITIAL: parts} if parts else {}
             state.add(evaluation, time.perf_counter() - started)
+            if isinstance(self.followed, MixedGuide):
+                state.take_scores(mixture_of(self.followed, state.evaluation, evaluation), state.broken, swarm)
+                return state.evaluation.utilities
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples))
@@ -245,7 +256,7 @@ class ModelSwarm(ExportingSearch):
         self._note(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
-        self._note_objective(batch)
+        self.note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
         # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
@@ -271,19 +282,6 @@ class ModelSwarm(ExportingSearch):
             parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
-
-    def _note_objective(self, examples: Sequence[Example]) -> None:
-        """Note what the objective says of what the guide finds best so far, and what it was asked for that."""
-        state, metrics = self.state, self.state.metrics
-        if state.shown is None:
-            return
-        before = state.evaluations, state.generated_tokens
-        metrics[name_shown(self.particle_swarm)] = show(
-            state.shown, self.particle_swarm, state.reported, state.choices,
-            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
-        )  # fmt: skip
-        metrics["evaluations"] += state.evaluations - before[0]
-        metrics["generated_tokens"] += state.generated_tokens - before[1]
 
     @property
     def _open(self) -> bool:

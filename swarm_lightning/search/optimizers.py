@@ -34,13 +34,13 @@ def check_evolution(settings: SearchSettings) -> None:
     """
     if settings.coefficients is None:
         raise InputError(
-            "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
-            "null. Set it to module, or to another of its choices."
+            "Expected model.coefficients to be set with EvolutionStrategy, which moves coefficients, but it is null. "
+            "Set it to module, or to another of its choices."
         )
     if settings.start.kind != "experts":
         raise InputError(
-            f"Expected model.start.kind to be experts with EvolutionStrategy, which begins with the best of a few sums "
-            f"of them, but got {settings.start.kind}. Leave it out."
+            "Expected model.start.kind to be experts with EvolutionStrategy, which starts from the best of a few "
+            f"weighted sums of them, but got {settings.start.kind}. Leave it out."
         )
 
 
@@ -159,7 +159,7 @@ def hand_over(
     strategy.choose(choice, positions[choice], float(evaluation.utilities[places.index(choice)]))
     choices = dict(zip([CHOICES[place] for place in places], evaluation.utilities.tolist(), strict=True))
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
-    rank_zero_info(f"The search hands over: {CHOICES[choice]} (on validation: {shown}).")
+    rank_zero_info(f"The search returns: {CHOICES[choice]} (on validation: {shown}).")
     return choices, evaluation.scores[places.index(choice)]
 
 

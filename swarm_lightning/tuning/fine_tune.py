@@ -175,7 +175,7 @@ class ExpertMaker:
             if saved.get("identity") != plan.fingerprint:
                 raise InputError(
                     f"Expected the unfinished training of {plan.name!r} in {str(state.parent)!r} to be one with this "
-                    "base, data and settings, but it was begun with others. Set them as they were, or remove that "
+                    "base, data and settings, but it was started with others. Restore them, or remove that "
                     "folder."
                 )
         return False

@@ -33,7 +33,7 @@ def work_folder(folder: Path) -> Path:
 
 
 def is_finished(folder: Path, identity: Mapping[str, Any]) -> bool:
-    """Tell whether an expert is there already, made of the same.
+    """Tell whether an expert is already there, made from the same inputs.
 
     Args:
         folder: Its folder.
