@@ -69,8 +69,9 @@ def search_of(task: str, sources: list[str], **settings: Any) -> "ModelSwarm":
 def save_models(folder: str, width: int, layers: int) -> int:
     """Save four GPT-2 of random weights with the demo's tokenizer; returns the bytes of the weights of one."""
     import torch
-    from swarm_lightning.experts.base_model import load_base
     from transformers import GPT2Config, GPT2LMHeadModel
+
+    from swarm_lightning.experts.resident.base_model import load_base
 
     _, tokenizer = load_base("demo:base")
     size = GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=width // 64, n_positions=256)
