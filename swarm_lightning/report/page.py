@@ -114,7 +114,7 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
         lead(run),
         figures.get("forest", ""),
         comparison_table(run),
-        *(figures.get(name, "") for name in ("by_setting", "trials", "importance", "settings")),
+        *(figures.get(name, "") for name in ("by_setting", "times", "trials", "importance", "settings")),
         sweep_table(run, folder),
         figures.get("climb", ""),
         figures.get("tasks", ""),
