@@ -25,7 +25,7 @@ EXACT = '{"class_path": "swarm_lightning.objectives.ExactMatch", "init_args": {"
 SEARCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "neighbours": ("quickstart", ()),
     "kinds": ("quickstart", ("--data.dataset", "demo:tasks/kinds.json")),
-    "atlas": ("quickstart", ("--data.dataset", "demo:tasks/atlas.json")),
+    "atlas": ("quickstart", ("--data.dataset", "demo:tasks/atlas.json", "--model.objective", EXACT)),
     "lists": ("quickstart", ("--data.dataset", "demo:tasks/lists.json", "--model.objective", EXACT)),
     "likelihood": ("likelihood", ()),
     "coefficients": ("quickstart", ("--model.coefficients", "expert")),

@@ -9,11 +9,12 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from measuring import table
 
 SWARM = "model_swarm"
+Over = Literal["evaluations", "examples"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Search:
         test: Mean score on the test split, in points.
         evaluations: Pairs that it has asked.
         seconds: Time that took, on a machine that may have been busy.
+        examples: Validation examples that were drawn for its seed; None for the task's own validation split.
     """
 
     world: str
@@ -43,11 +45,12 @@ class Search:
     test: float
     evaluations: int
     seconds: float
+    examples: int | None = None
 
     @property
-    def key(self) -> tuple[str, str, str, int | None, int | None]:
+    def key(self) -> tuple[str, str, str, int | None, int | None, int | None]:
         """What it is known by."""
-        return self.world, self.task, self.method, self.seed, self.budget
+        return self.world, self.task, self.method, self.seed, self.budget, self.examples
 
 
 def read_kept(path: Path) -> list[Search]:
@@ -181,24 +184,40 @@ def text_of(summary: Mapping[str, Any], tasks: Sequence[str]) -> str:
     return table(header, rows)
 
 
-def curve_text(searches: Sequence[Search], seeds: int) -> str:
-    """Return test scores over budgets of the methods that have several; nothing where none has.
+def curve_text(searches: Sequence[Search], seeds: int, tasks: Sequence[str], over: Over) -> str:
+    """Return test scores over budgets or over numbers of validation examples, of the methods that have several.
 
     Args:
-        searches: Of one world.
+        searches: Of one world, with one number of examples or one budget.
         seeds: Number of seeds, counted from 0.
+        tasks: In the order of the table; their mean comes first, of the points at which a method has all of them.
+        over: What differs.
+
+    Returns:
+        The table with a title; nothing where no method has several.
     """
-    budgets: dict[tuple[str, str], dict[int, list[float]]] = {}
+    points: dict[str, dict[str, dict[int, list[float]]]] = {}
     for search in searches:
-        if search.budget is not None and (search.seed is None or search.seed < seeds):
-            budgets.setdefault((search.title, search.task), {}).setdefault(search.budget, []).append(search.test)
-    several = {key: found for key, found in budgets.items() if len(found) > 1}
-    columns = sorted({budget for found in several.values() for budget in found})
-    rows = [
-        [title, task, *(f"{statistics.mean(found[b]):.1f} ({len(found[b])})" if b in found else "" for b in columns)]
-        for (title, task), found in sorted(several.items())
-    ]
+        point = search.budget if over == "evaluations" else search.examples
+        if point is not None and (search.seed is None or search.seed < seeds):
+            points.setdefault(search.title, {}).setdefault(search.task, {}).setdefault(point, []).append(search.test)
+    rows, columns = [], set[int]()
+    for title, found in sorted(points.items()):
+        if len(set().union(*found.values())) < 2:
+            continue
+        columns |= set().union(*found.values())
+        means = {
+            point: statistics.mean(statistics.mean(found[task][point]) for task in tasks)
+            for point in set.intersection(*(set(found.get(task, {})) for task in tasks))
+        }
+        rows.append((title, "mean", {point: f"{mean:.1f}" for point, mean in means.items()}))
+        for task in tasks:
+            shown = {
+                point: f"{statistics.mean(tests):.1f} ({len(tests)})" for point, tests in found.get(task, {}).items()
+            }
+            rows.append((title, task, shown))
     if not rows:
         return ""
-    header = ["method", "task", *(f"{budget} evaluations" for budget in columns)]
-    return f"Test score over the budget, in points (number of seeds)\n\n{table(header, rows)}"
+    header = ["method", "task", *(f"{point} {over}" for point in sorted(columns))]
+    cells = [[title, task, *(shown.get(point, "") for point in sorted(columns))] for title, task, shown in rows]
+    return f"Test score over the number of {over}, in points (number of seeds)\n\n{table(header, cells)}"

@@ -15,7 +15,7 @@ from swarm_lightning.baselines.candidates import Candidates
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.mixture import Averaged
+from swarm_lightning.evaluation.mixtures.mixture import Averaged
 from swarm_lightning.evaluation.runners.mixture import MixtureRunner, Weigh
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.objectives.utility import utility_of
@@ -144,20 +144,21 @@ class Bench:
                 "in the resident model"
             )
 
-    def combinations(self, weights: Tensor, origin: Tensor | None = None) -> "Vectors":
+    def combinations(self, weights: Tensor, origin: Tensor | None = None, of: Tensor | None = None) -> "Vectors":
         """Return linear combinations of the experts, to be asked; of whole models each is made when it is asked.
 
         Args:
             weights: Coefficients [P, n].
             origin: What differences are taken from; see `combine`.
+            of: What is combined [n, D]; the experts where not given.
 
         Returns:
             P vectors [D].
         """
-        experts = self.experts
+        rows = self.experts if of is None else of
         if self.shares_passes:
-            return combine(experts, weights, origin)
-        return Candidates(len(weights), lambda place: combine(experts, weights[place : place + 1], origin)[0])
+            return combine(rows, weights, origin)
+        return Candidates(len(weights), lambda place: combine(rows, weights[place : place + 1], origin)[0])
 
     def evaluate(self, vectors: "Vectors") -> Evaluation:
         """Ask every vector every validation example; where replies are sampled, all with the same random numbers.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from swarm_lightning.baselines.cbtm import CBTM
 from swarm_lightning.baselines.data_merge import DataMerge
+from swarm_lightning.baselines.evogm import EvoGM
 from swarm_lightning.baselines.evolmerge import EvolMerge
 from swarm_lightning.baselines.evolution_strategy import EvolutionStrategy
 from swarm_lightning.baselines.fine_tuning import FineTuning
@@ -20,6 +21,7 @@ from swarm_lightning.baselines.pack_of_llms import PackOfLLMs
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.product_mean import ProductMean
 from swarm_lightning.baselines.product_soup import ProductSoup
+from swarm_lightning.baselines.pso_merging import PSOMerging
 from swarm_lightning.baselines.random_search import RandomSearch
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.single_models import BaseModel, BestExpert
@@ -54,6 +56,8 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "random_search": lambda settings: RandomSearch(),
     "genome": lambda settings: Genome(),
     "genome_plus": lambda settings: Genome(plus=True),
+    "pso_merging": lambda settings: PSOMerging(),
+    "evogm": lambda settings: EvoGM(),
     "learned_coefficients": lambda settings: LearnedCoefficients(),
     "fine_tuning_zero": lambda settings: FineTuning("zero"),
     "fine_tuning_expert": lambda settings: FineTuning("expert"),
@@ -106,6 +110,6 @@ def chosen_methods(settings: CompareSettings) -> dict[str, Method]:
     if searches and SWARM not in methods and settings.evaluations is None:
         raise InputError(
             f"Expected a number of evaluations for {', '.join(searches)}, but compare.evaluations is null and "
-            f"{SWARM} is not among compare.methods. Set the one, or add the other."
+            f"{SWARM} is not among compare.methods. Set it, or add the swarm."
         )
     return methods

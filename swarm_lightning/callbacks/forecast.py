@@ -1,7 +1,7 @@
 """Says how long a search will likely go on: once its first positions are scored, and whenever the progress asks.
 
 What the first positions have taken is known by then, so nothing is asked for it. How the number of iterations and what
-the exact stop leaves out are guessed is in `search/likely.py`; `swarm plan` says more, before a search.
+the exact stop leaves out are guessed is in `plan/likely.py`; `swarm plan` says more, before a search.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.utility import bounds_of
-from swarm_lightning.search.likely import Span, ends, span_of
+from swarm_lightning.plan.likely import Span, ends, span_of
+from swarm_lightning.plan.work import Work, best_to_come, work_of
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.work import Work, best_to_come, work_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 
@@ -78,6 +78,7 @@ def _work(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example], p
     return work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps,
         patience if optimizer.moves_particles else None, distance, search.chunk, search.state.guided, 0, per_second,
+        0 if search.state.shown is None else search.state.shown.every,
     )  # fmt: skip
 
 

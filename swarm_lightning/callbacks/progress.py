@@ -4,6 +4,7 @@ There is one bar or one line for the iterations of the search, instead of Lightn
 below it or between them how far the running evaluation is: with a large model it takes minutes.
 """
 
+import math
 import os
 import sys
 import time
@@ -18,7 +19,8 @@ from tqdm import tqdm
 from swarm_lightning.callbacks.forecast import duration, rest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
-from swarm_lightning.search.alone import ScoreAlone
+from swarm_lightning.plan.alone import ScoreAlone
+from swarm_lightning.search.guide import name_shown
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
 
@@ -133,11 +135,15 @@ class SwarmProgress(ProgressBar):
 
     def _show(self, trainer: L.Trainer, module: ModelSwarm) -> None:
         metrics, rest = module.state.metrics, rest_of(trainer, module)
+        shown = metrics.get(name_shown(module.particle_swarm), math.nan)
+        said = "" if math.isnan(shown) else f" (by the objective {shown:.3f})"
         if module.particle_swarm.moves_particles:
-            reached = f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
+            reached = (
+                f"best {metrics['global_best']:.3f}{said}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
+            )
             reached += f"step length {metrics['step_length']:.2f}"
         else:
-            reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}, "
+            reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}{said}, "
             reached += f"step length {metrics['step_length']:.4f}"
         reached += f", {metrics['examples_per_second']:.0f} examples/s"
         if rest is not None and rest.most_seconds > 0 and not trainer.should_stop:

@@ -14,12 +14,12 @@ from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import Objective, PaysForScores
 from swarm_lightning.objectives.utility import bounds_of, each_of
-from swarm_lightning.search.likely import Span
+from swarm_lightning.plan.cost import Plan, plan_of
+from swarm_lightning.plan.likely import Span
+from swarm_lightning.plan.sizes import disk_of, free_memory, free_space, memory_of, step_seconds
+from swarm_lightning.plan.trial_rows import TrialRows, try_rows
+from swarm_lightning.plan.work import asked_later, distance_of, work_of
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.plan import Plan, plan_of
-from swarm_lightning.search.sizes import disk_of, free_memory, free_space, memory_of, step_seconds
-from swarm_lightning.search.trial_rows import TrialRows, try_rows
-from swarm_lightning.search.work import asked_later, distance_of, work_of
 from swarm_lightning.shown import say
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
@@ -69,6 +69,7 @@ def run_plan(
     step = step_seconds(search, space, folder, saves)
     loading = time.time() - psutil.Process().create_time()
     trial = try_rows(search, space, examples, seconds)
+    guided = search.guide is not search.objective
     repels = not isinstance(optimizer, ParticleSwarm) or optimizer.settings.repel > 0
     stops = search.settings.engine.exact_stop and isinstance(optimizer, ParticleSwarm)
     lowest, highest = zip(*bounds_of(search.guide, examples), strict=True)
@@ -76,8 +77,8 @@ def run_plan(
     work = work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps, patience,
         distance_of(trial.utilities, trial.scores, bounds, len(examples), repels) if stops else 0.0, search.chunk,
-        search.guide is not search.objective, asked_later(examples, splits.test, kept),
-        1 / max(trial.followed.pair, 1e-9),
+        guided, asked_later(examples, splits.test, kept), 1 / max(trial.followed.pair, 1e-9),
+        search.settings.objective_every or 0 if guided else 0,
     )  # fmt: skip
     reply, answer = _longest_reply(search.guide), _answer_tokens(search.objective)
     sizes = (

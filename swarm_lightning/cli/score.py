@@ -14,8 +14,8 @@ from rich.table import Table
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.plan.alone import AloneRow, ScoreAlone, SplitScore, check_asked
 from swarm_lightning.runs.run_folder import free_path
-from swarm_lightning.search.alone import AloneRow, ScoreAlone, SplitScore, check_asked
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import cell, say
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import with_demo_checkpoints
-from swarm_lightning.experts.products import Granularity, Products
-from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.experts.products.products import Granularity, Products
+from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def load_experts(sources: str | Sequence[str], least: int = 2) -> Pool:
         raise InputError(
             f"Expected experts of one kind, but {adapters[0].source!r} is a LoRA adapter and "
             f"{checkpoints[0].source!r} a full checkpoint. Give only adapters, or merge them into their base (PEFT: "
-            "merge_and_unload) and give only full checkpoints."
+            "merge_and_unload) and give only full checkpoints. Models of any kind can be mixed (model.mixture), or "
+            "answer each other (model.graphs.any_models, with model.optimizer.moves roles)."
         )
     return load_checkpoints(found, least)

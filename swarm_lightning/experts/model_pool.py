@@ -1,14 +1,16 @@
-"""The pool of a token swarm: any causal language models, of which only their next-token distributions are mixed.
+"""A pool of any causal language models, which are mixed by their next-token distributions or answer each other.
 
 An expert is an adapter on some base, or a model of its own; architectures and sizes may differ. As a vector an expert
 is its mixing numbers: 1 for itself and 0 for all others, so that spaces and baselines which combine experts combine
-these. Models are loaded where they are asked (`evaluation/model_groups.py`).
+these. Models are loaded where they are asked (`evaluation/mixtures/model_groups.py`).
 """
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,19 +18,19 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoints import fingerprint_of, read_checkpoint
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import with_demo_checkpoints
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.pool import ExpertPool, load_pool
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.experts.sources import local_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.experts.resident.adapted import AdaptedModel
 
 NUMBERS = "mixing_numbers"
 
@@ -62,7 +64,7 @@ class ModelPool:
         sources: The folder or hub id of each.
         kinds: `adapter` or `checkpoint`.
         standings: The models that are loaded, that of the base first, whether or not an expert stands on it.
-        mixture: What is mixed: `probabilities` or `log_probabilities`.
+        mixture: What is mixed: `probabilities` or `log_probabilities`; None where each answers alone.
         fingerprint: SHA-256 over names and weights, not over where they lie.
         notes: How adapters' files were changed to get one form.
     """
@@ -71,7 +73,7 @@ class ModelPool:
     sources: tuple[str, ...]
     kinds: tuple[str, ...]
     standings: tuple[Standing, ...]
-    mixture: str
+    mixture: str | None
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
 
@@ -133,7 +135,7 @@ class ModelPool:
         return self.standings[0].adapters.resident(base, source)
 
 
-def load_models(sources: str | Sequence[str], base: str | None, mixture: str, least: int = 2) -> ModelPool:
+def load_models(sources: str | Sequence[str], base: str | None, mixture: str | None, least: int = 2) -> ModelPool:
     """Find any models, and read and check the adapters among them.
 
     An adapter stands on the expert that its config names as its base; else on the base that is given, or where that is
@@ -142,7 +144,7 @@ def load_models(sources: str | Sequence[str], base: str | None, mixture: str, le
     Args:
         sources: Folders of experts of any kind, experts, and hub ids.
         base: Folder or hub id of the model that says how prompts are put, and that adapters stand on; may be None.
-        mixture: What is mixed.
+        mixture: What is mixed; None where each answers alone.
         least: How many experts there must be.
 
     Raises:
@@ -175,6 +177,33 @@ def load_models(sources: str | Sequence[str], base: str | None, mixture: str, le
     sources_of = tuple(one.source for one in found)
     kinds = tuple(one.kind for one in found)
     return ModelPool(tuple(names), sources_of, kinds, tuple(standings), mixture, digest.hexdigest(), notes)
+
+
+def find_again(sources: Sequence[str], base: str, mixture: str | None, fingerprint: str, place: Path) -> ModelPool:
+    """Find the models that an exported file names.
+
+    Args:
+        sources: Folder or hub id of each.
+        base: Folder or hub id of the model that says how prompts are put.
+        mixture: What is mixed; None where each answers alone.
+        fingerprint: Of the pool when the file was written.
+        place: The file, for messages.
+
+    Raises:
+        InputError: If one is gone, or what lies there is no longer one model.
+    """
+    pool = load_models(list(sources), base, mixture, least=1)
+    if len(pool.names) != len(sources):
+        raise InputError(
+            f"Expected one expert at each of the {len(sources)} places in {str(place)!r}, but found "
+            f"{len(pool.names)}. Correct the sources there."
+        )
+    if pool.fingerprint != fingerprint:
+        warnings.warn(
+            f"The experts are not those that {str(place)!r} was made of: their names or weights are others now.",
+            stacklevel=3,
+        )
+    return pool
 
 
 def _base_of(adapter: Found, base: str | None, own: dict[str, str]) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from swarm_lightning.experts.exported_file import MIXTURE_FILE
-from swarm_lightning.experts.mixture_export import read_mixture
+from swarm_lightning.experts.export.exported_file import MIXTURE_FILE
+from swarm_lightning.experts.export.mixture import read_mixture
 from swarm_lightning.report.run import Run
 
 if TYPE_CHECKING:

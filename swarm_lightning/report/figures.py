@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.columns import OF_BEST, OF_CENTRE
 from swarm_lightning.report.analyses import composition, heat, mixture_of, places, winner_of
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.vega import CONFIG
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
 BLUE, RED, GREEN, AMBER = "#3b82f6", "#ef4444", "#10b981", "#f59e0b"
+LINES = "Amber lines: the best initial (dotted) and the best found expert (dashed) on the test split. "
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ def climb(run: Run) -> Figure | None:
     }
     x |= {"axis": {"tickMinStep": 1}, "scale": {"nice": False}}
     choose = [{"calculate": "datum[by]", "as": "x"}]
-    followed = run.summary.get("guide", {}).get("followed", False)
-    of = f"{run.summary['guide'].get('guide', 'guide')} on validation" if followed else "validation utility"
-    y = {"field": "utility", "type": "quantitative", "title": of, "scale": {"zero": False}}
+    guided = shown_column(swarm) is not None or run.summary.get("guide", {}).get("followed", False)
+    title = "validation utility by the guide" if guided else "validation utility"
+    y = {"field": "utility", "type": "quantitative", "title": title, "scale": {"zero": False}}
     layers: list[dict[str, Any]] = []
     datasets: dict[str, Any] = {}
     data = best
@@ -102,24 +104,62 @@ def climb(run: Run) -> Figure | None:
             "encoding": {"x": x, "y": y, "tooltip": [{"field": "iteration"}, {"field": "utility", "format": ".4f"}]},
         }
     )
-    tested = [] if followed else run.summary.get("test", [])[:2]  # a guide's numbers have another scale
-    for row, dash in zip(tested, ([2, 3], [6, 3]), strict=False):
-        layers.append(
-            {
-                "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
-                "mark": {"type": "rule", "strokeDash": dash, "color": AMBER, "strokeWidth": 2},
-                "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
-            }
-        )
+    layers += [] if guided else _test_lines(run, y)
     options = ["iteration", "evaluations", "seconds"]
     params = [{"name": "by", "value": "iteration", "bind": {"input": "select", "options": options, "name": "x: "}}]
-    lines = "Amber lines: the best initial (dotted) and the best found expert (dashed) on the test split. "
+    shown = "All are by the guide that was followed; what the objective says is drawn below. " if guided else ""
+    by = LINES if not guided and run.summary.get("test") else shown
     note = (
-        f"Every dot is a particle in an iteration, the green line the best so far. {lines if tested else ''}Utilities "
-        "that the exact stop left open are not drawn. Scroll to zoom, drag to move, click the legend to choose."
+        f"Every dot is a particle in an iteration, the green line the best so far. {by}Utilities that the exact stop "
+        "left open are not drawn. Scroll to zoom, drag to move, click the legend to choose."
     )
     spec = spec_of(datasets=datasets, layer=layers, params=params, height=320)
     return Figure("climb", "The climb", note, data, spec)
+
+
+def by_objective(run: Run) -> Figure | None:
+    """Draw what the objective said of the best so far in a search that followed a guide."""
+    swarm = run.swarm
+    column = shown_column(swarm)
+    if column is None:
+        return None
+    data = swarm[["iteration", column]].dropna().rename(columns={column: "utility"})
+    if data.empty:
+        return None
+    what = "best so far" if column == OF_BEST else "centre"
+    title = f"validation utility of the {what}, by the objective"
+    y = {"field": "utility", "type": "quantitative", "title": title, "scale": {"zero": False}}
+    line = {
+        "data": {"values": records(data)},
+        "mark": {"type": "line", "point": True, "color": GREEN, "interpolate": "step-after"},
+        "encoding": {
+            "x": {"field": "iteration", "type": "quantitative"},
+            "y": y,
+            "tooltip": [{"field": "iteration"}, {"field": "utility", "format": ".4f"}],
+        },
+    }
+    note = (
+        f"What the search followed is a guide; the objective was asked about the {what} now and then, on the whole "
+        f"validation split. {LINES}"
+    )
+    spec = spec_of(layer=[line, *_test_lines(run, y)], height=200)
+    return Figure("by_objective", "The climb by the objective", note, data, spec)
+
+
+def shown_column(swarm: "pandas.DataFrame") -> str | None:
+    """Return which column of a wide history is by the objective, where the others are by a guide; None elsewhere."""
+    return next((name for name in (OF_BEST, OF_CENTRE) if name in swarm), None)
+
+
+def _test_lines(run: Run, y: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
+            "mark": {"type": "rule", "strokeDash": dash, "color": AMBER, "strokeWidth": 2},
+            "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
+        }
+        for row, dash in zip(run.summary.get("test", [])[:2], ([2, 3], [6, 3]), strict=False)
+    ]
 
 
 def heat_map(run: Run) -> Figure | None:
@@ -272,7 +312,7 @@ def forest(run: Run) -> Figure | None:
 
 def figures_of(run: Run) -> list[Figure]:
     """Return every figure that can be drawn of a search or a comparison; those of a sweep are in `sweep_figures.py`."""
-    drawn = (climb(run), heat_map(run), map_of(run), made_of(run), forest(run))
+    drawn = (climb(run), by_objective(run), heat_map(run), map_of(run), made_of(run), forest(run))
     return [figure for figure in drawn if figure is not None]
 
 

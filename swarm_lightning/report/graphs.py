@@ -5,9 +5,9 @@ Source: arXiv:2502.04510, whose analyses of roles these are.
 
 from typing import TYPE_CHECKING
 
-from swarm_lightning.experts.exported_file import GRAPH_FILE
-from swarm_lightning.experts.graph_picture import picture
-from swarm_lightning.experts.system_export import SystemFile, read_system
+from swarm_lightning.experts.export.exported_file import GRAPH_FILE
+from swarm_lightning.experts.export.graph_picture import picture
+from swarm_lightning.experts.export.system import SystemFile, read_system
 from swarm_lightning.report.examples import asked, filters
 from swarm_lightning.report.figures import BLUE, Figure, records, spec_of
 from swarm_lightning.report.run import Run

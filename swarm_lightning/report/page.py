@@ -15,7 +15,15 @@ from swarm_lightning.report.figures import Figure, figures_of
 from swarm_lightning.report.graphs import changed_replies, figures_of_graphs, who_answers_whom
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.score_figures import figures_of_scores
-from swarm_lightning.report.sections import comparison_table, diamonds, emerging, files_and_commands, lead, sweep_table
+from swarm_lightning.report.sections import (
+    comparison_of_tasks,
+    comparison_table,
+    diamonds,
+    emerging,
+    files_and_commands,
+    lead,
+    sweep_table,
+)
 from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
@@ -114,6 +122,7 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
         lead(run),
         figures.get("forest", ""),
         comparison_table(run),
+        comparison_of_tasks(run, folder),
         *(figures.get(name, "") for name in ("by_setting", "times", "trials", "importance", "settings")),
         sweep_table(run, folder),
         figures.get("climb", ""),

@@ -1,4 +1,4 @@
-"""Reads a run folder into data frames: of a search (`fit`), a comparison (`compare`) or a sweep.
+"""Reads a run folder into data frames: of a search (`fit`), a comparison (`compare`), a sweep, or several tasks.
 
 Only files are read, so a run that goes on can be looked at, one that was cut off too, and those of earlier versions as
 far as they have the files.
@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from swarm_lightning.columns import SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.long_history import rows_of_wide
 from swarm_lightning.runs.run_folder import (
@@ -27,15 +28,14 @@ from swarm_lightning.runs.run_folder import (
     iterations_of,
 )
 from swarm_lightning.runs.run_record import read_record
-from swarm_lightning.search.heterogeneous import SYSTEM
 
 if TYPE_CHECKING:
     import pandas
     from torch import Tensor
 
-Kind = Literal["search", "comparison", "sweep"]
+Kind = Literal["search", "comparison", "sweep", "tasks"]
 Read = TypeVar("Read")
-COMPARISON, SWEEP = "compare.csv", "sweep.csv"
+COMPARISON, SWEEP, TASKS = "compare.csv", "sweep.csv", "tasks.csv"
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,11 @@ class Run:
         """The table of a sweep; empty for other runs."""
         return self._table(SWEEP)
 
+    @cached_property
+    def tasks(self) -> "pandas.DataFrame":
+        """The table of several tasks; empty for other runs."""
+        return self._table(TASKS)
+
     @property
     def best(self) -> Path | None:
         """The folder of the best found expert; None where there is none yet."""
@@ -174,7 +179,8 @@ class Run:
     def files(self) -> dict[str, Path]:
         """The files and folders of the run by name, as far as they are there."""
         names = (
-            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, BEST_EXPERT,
+            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, TASKS,
+            BEST_EXPERT,
         )  # fmt: skip
         return {name: self.folder / name for name in names if (self.folder / name).exists()}
 
@@ -215,10 +221,13 @@ def open_run(folder: str | Path) -> Run:
     path = Path(folder).expanduser()
     if not path.is_dir():
         there = "is a file" if path.exists() else "is not there"
-        raise InputError(f"Expected a run folder, but {str(path)!r} {there}. Give the folder that a run has named.")
+        raise InputError(
+            f"Expected a run folder, but {str(path)!r} {there}. Give a run folder, as `swarm runs` lists them."
+        )
     kinds: Mapping[Kind, tuple[str, ...]] = {
         "comparison": (COMPARISON, "comparison.json"),
         "sweep": (SWEEP, "study.db"),
+        "tasks": (TASKS,),
         "search": (RECORD, HISTORY, SUMMARY, CONFIG),
     }
     for kind, names in kinds.items():
@@ -226,9 +235,11 @@ def open_run(folder: str | Path) -> Run:
             return Run(path, kind)
     below = sorted(inner.name for inner in path.glob("version_*") if inner.is_dir())
     advice = (
-        f"It holds {', '.join(below[-3:])}: give one of these." if below else "Give the folder that a run has named."
+        f"It holds {', '.join(below[-3:])}: give one of these."
+        if below
+        else "Give a run folder, as `swarm runs` lists them."
     )
-    raise InputError(f"Expected a run folder, but {str(path)!r} holds nothing that a run writes. {advice}")
+    raise InputError(f"Expected a run folder, but {str(path)!r} contains no files of a run. {advice}")
 
 
 def _frame(path: Path, reader: "Callable[[Path], pandas.DataFrame]") -> "pandas.DataFrame":
@@ -246,6 +257,6 @@ def _read(path: Path, reader: Callable[[], Read]) -> Read:
     except Exception as error:  # each of the libraries that read has errors of its own
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"Expected {str(path)!r} as a run has written it, but it can't be read: {first.rstrip('.')}. Remove it: "
-            "what it says is left out then."
+            f"Expected {str(path)!r} as a run has written it, but it can't be read: {first.rstrip('.')}. Remove it; "
+            "the page then leaves its content out."
         ) from error

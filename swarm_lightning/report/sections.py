@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from swarm_lightning.columns import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
 from swarm_lightning.report.run import Run
@@ -38,7 +40,12 @@ def sentence(run: Run) -> str:
             return "The first positions are not scored yet."
         first, last = float(swarm.global_best.iloc[0]), float(swarm.global_best.iloc[-1])
         done = int(swarm.iteration.iloc[-1])
-        return f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        told = f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        if OF_BEST in swarm:
+            shown = swarm[OF_BEST].dropna()
+            told += f" That is the guide's; the objective said {float(shown.iloc[0]):.4f} at the start"
+            told += f" and has said {float(shown.iloc[-1]):.4f} since."
+        return told
     cost = (
         f"in {counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
         f"{duration(summary['seconds'])}"
@@ -118,6 +125,18 @@ def comparison_table(run: Run) -> str:
     signs = table[table.sign != ""].drop_duplicates("sign") if "sign_means" in table else table[:0]
     legend = "".join(f'<p class="note">{row.sign} {html.escape(row.sign_means)}.</p>' for row in signs.itertuples())
     return table_of_frame(table, [name for name in names if name in table]) + legend
+
+
+def comparison_of_tasks(run: Run, folder: Path) -> str:
+    """Return the table of several tasks, and links to their pages where `folder`, the page's, is that of the run."""
+    if run.tasks.empty:
+        return ""
+    names = [str(name) for name in run.tasks.columns if name not in ("method", "published")]
+    pages = sorted(path.parent.name for path in run.folder.glob(f"*/{PAGE}"))
+    links = [f'<a href="{quote(name)}/{PAGE}">{html.escape(name)}</a>' for name in pages]
+    own = folder.resolve() == run.folder.resolve() and links
+    led = f'<p class="note">The tasks by themselves: {", ".join(links)}.</p>' if own else ""
+    return table_of_frame(run.tasks, names) + led
 
 
 def sweep_table(run: Run, folder: Path) -> str:

@@ -1,25 +1,41 @@
 """A search that can ask: by its objective or by its guide, as particles do or beside them, and each thing only once.
 
-What the running iteration has found is kept in a journal until a checkpoint holds it. What is asked when, and what
-follows, is in `model_swarm.py`.
+What the running iteration has found is kept in a journal until a checkpoint holds it. Of broken particles it warns, and
+`swarm/broken.py` says how they go on. What is asked when, and what follows, is in `model_swarm.py`.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.guide import name_shown, show
 from swarm_lightning.search.objective import objective_state
 from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
-from swarm_lightning.search.scoring import open_journal
 from swarm_lightning.search.settings import SearchSettings, settings_of
-from swarm_lightning.vectors import Vectors
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.vectors import Vector, Vectors
+
+# Weights of a particle that its mark is made of: a move changes nearly all of them, so a few thousand tell positions
+# apart, and reading them costs nothing beside the evaluation however large D is.
+MARKED = 4096
+PIECE = 256
+MEND = (
+    "Half precision overflows first: try model.dtype float32. If the objective gives scores that are NaN or infinite, "
+    "let it give the lowest score there; if the swarm flies apart, lower model.optimizer.lr."
+)
 
 
 class AskingSearch(PreparedSearch):
@@ -52,6 +68,22 @@ class AskingSearch(PreparedSearch):
             return self.evaluator_of(objective).evaluate(positions, examples, due, journal=self.journal)
 
         return self._parts.sharing.first_scores(self.asked_of(objective), positions, ask)
+
+    def ask_candidates(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
+        """Ask the candidates that are due what has to be found out about them.
+
+        Args:
+            examples: What to ask, M of them.
+            stakes: What is known of the particles, where the exact stop may leave something unasked.
+        """
+        swarm = self.particle_swarm
+        if not swarm.begun:
+            return self.first_scores(examples, self.followed)
+        asked = swarm.asked
+        self.open_journal(examples, asked, self.followed)
+        return self.evaluator_of(self.followed).evaluate(
+            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
+        )
 
     def ask_in_full(
         self,
@@ -88,6 +120,23 @@ class AskingSearch(PreparedSearch):
         self.state.add(evaluation, time.perf_counter() - started)
         return evaluation
 
+    def note_objective(self, examples: Sequence[Example]) -> None:
+        """Note what the objective says of what the guide finds best so far, and what it was asked for that.
+
+        Args:
+            examples: What to ask, M of them.
+        """
+        state, metrics = self.state, self.state.metrics
+        if state.shown is None:
+            return
+        before = state.evaluations, state.generated_tokens
+        metrics[name_shown(self.particle_swarm)] = show(
+            state.shown, self.particle_swarm, state.reported, state.choices,
+            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
+        )  # fmt: skip
+        metrics["evaluations"] += state.evaluations - before[0]
+        metrics["generated_tokens"] += state.generated_tokens - before[1]
+
     def open_journal(self, examples: Sequence[Example], vectors: Vectors, objective: Objective) -> None:
         """Find what an earlier process has found of an evaluation, and keep what this one finds.
 
@@ -111,3 +160,92 @@ class AskingSearch(PreparedSearch):
         identity = {**self.identity, "objective": settings_of(objective)}
         device = self.trainer.strategy.root_device.type
         return Asked(objective, identity, self.state.seed, self.settings.dtype, device)
+
+
+def open_journal(
+    journal: ScoreJournal,
+    identity: Mapping[str, Any],
+    state: tuple[int | None, int | None, Mapping[str, Any]],
+    examples: Sequence[Example],
+    positions: Vectors,
+    ranks: Ranks,
+) -> None:
+    """Open a journal for the evaluation of the present positions.
+
+    A search that goes on from a checkpoint makes the same positions again, so it finds the scores that an earlier
+    process had found for them; any other base, dataset, objective, seed or position gets another key, and none of them.
+
+    Args:
+        journal: One that keeps scores.
+        identity: What makes the search this one.
+        state: Its seed, the iterations done (None before the first positions are scored), and what its objective keeps.
+        examples: What will be asked.
+        positions: Of whom.
+        ranks: The processes that share the work.
+    """
+    asked = [(example.identifier, example.question, example.answer) for example in examples]
+    journal.begin(digest(dict(identity), state, asked, marks_of(positions)), ranks)
+
+
+def marks_of(positions: Vectors) -> list[str]:
+    """Return a fingerprint of every position.
+
+    Args:
+        positions: Weights of N particles [N, D], or N vectors.
+
+    >>> one, same, other = marks_of(torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]]))
+    >>> one == same, one == other
+    (True, False)
+    """
+    return [digest(_sample(position).cpu().contiguous().view(torch.uint8).numpy().tobytes()) for position in positions]
+
+
+def _sample(position: Vector) -> Tensor:
+    if isinstance(position, Tensor):
+        return position[:: max(1, len(position) // MARKED)]
+    step = max(PIECE, len(position) * PIECE // MARKED)  # on the disk, numbers that lie together cost one reading
+    return torch.cat([position[start : start + PIECE] for start in range(0, len(position), step)])
+
+
+def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: Sequence[Example]) -> Tensor:
+    """Warn of every candidate that has broken.
+
+    Args:
+        optimizer: In the middle of an iteration.
+        evaluation: Of its candidates.
+        examples: What was asked.
+
+    Returns:
+        Which candidates are broken [P] bool.
+
+    Raises:
+        InputError: If all are.
+    """
+    iteration = int(optimizer.swarm.iterations) + 1 if optimizer.begun else 0
+    when = f"in iteration {iteration}" if iteration else "before the first move"
+    kind, lost = optimizer.kind, optimizer.lost
+    broken = lost | (evaluation.utilities == -torch.inf)
+    reasons = {
+        particle: "its weights are not finite" if lost[particle] else _of_outputs(evaluation, particle, examples)
+        for particle in broken.nonzero().flatten().tolist()
+    }
+    if broken.all():
+        raise InputError(
+            f"Expected at least one {kind} with a finite utility, but all {len(broken)} are broken {when}: "
+            f"{reasons[0]} ({kind} 0). {MEND} Earlier results are kept: `swarm export --ckpt_path last` writes them."
+        )
+    for particle, reason in reasons.items():
+        rank_zero_warn(
+            f"{kind.capitalize()} {particle} is broken {when}: {reason}. {optimizer.after_breaking}",
+            category=UserWarning,
+        )
+    return broken
+
+
+def _of_outputs(evaluation: Evaluation, particle: int, examples: Sequence[Example]) -> str:
+    places = (evaluation.scores[particle] == -torch.inf).nonzero().flatten().tolist()
+    named = ", ".join(repr(examples[place].identifier) for place in places[:3])
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return (
+        f"what the model computes, or the score that the objective gives, is NaN or infinite for example {named}{more}"
+    )

@@ -4,11 +4,10 @@ Preparing and keeping a state are optional for an objective, and so are tasks; s
 `HasTasks` in `objectives/protocol.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
-from torch import Tensor
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.differences import flatten
@@ -16,9 +15,6 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.objectives.fitting import fitting_objective, refuse_misfit
 from swarm_lightning.objectives.protocol import HasTasks, KeepsState, MeasuresTheBase, Objective
-from swarm_lightning.objectives.utility import parts_of
-from swarm_lightning.search.results import FOUND, INITIAL
-from swarm_lightning.swarm.state import Swarm
 
 if TYPE_CHECKING:
     from swarm_lightning.evaluation.evaluator import Evaluator
@@ -99,75 +95,6 @@ def chosen_objective(splits: ExampleSplits | None) -> Objective:
             "none. Name one, as in ModelSwarm(objective=ExactMatch(), ...)."
         )
     return fitting_objective((*splits.validation, *splits.test), repr(splits.name))
-
-
-def parts_in(objective: Objective, scores: Tensor, examples: Sequence[Example]) -> dict[str, float]:
-    """Return the utility of every task; nothing where the objective has no tasks, or not everything was asked.
-
-    Args:
-        objective: What was asked.
-        scores: Scores of one particle [M].
-        examples: What was asked, M of them.
-    """
-    if len(scores) != len(examples) or scores.isnan().any():
-        return {}
-    return parts_of(objective, scores.tolist(), examples)
-
-
-def note_parts(
-    objective: Objective,
-    swarm: Swarm,
-    scores: Tensor,
-    initial: int,
-    examples: Sequence[Example],
-    before: Mapping[str, dict[str, float]],
-) -> dict[str, dict[str, float]]:
-    """Say what the best initial and the best found expert make of every task.
-
-    Args:
-        objective: What was asked.
-        swarm: The swarm, which has just taken in its scores.
-        scores: The scores of the personal bests [N, M].
-        initial: Which particle is the best initial expert.
-        examples: What was asked, M of them.
-        before: What this returned before; empty at first.
-
-    Returns:
-        Utility by task of both; nothing where the objective has no tasks.
-    """
-    if not isinstance(objective, HasTasks):
-        return {}
-    parts = dict(before)
-    if not parts:
-        parts[INITIAL] = parts_in(objective, scores[initial], examples)
-        at_0 = tasks_at_0(objective, swarm.initial_utilities, scores, examples)
-        if at_0:
-            rank_zero_warn(
-                f"Every particle begins with utility 0, because none scores above 0 on {', '.join(at_0)}: until one "
-                "does, nothing guides the search. Look at the prompt and the reply, bring an expert that can do it, or "
-                "set combine: mean.",
-                stacklevel=2,
-            )
-    parts[FOUND] = parts_in(objective, scores[int(swarm.best_particle)], examples)
-    return parts
-
-
-def tasks_at_0(objective: Objective, utilities: Tensor, scores: Tensor, examples: Sequence[Example]) -> list[str]:
-    """Name the tasks that keep every utility at 0, as one that nobody can do does in a harmonic mean.
-
-    Args:
-        objective: What was asked.
-        utilities: Utility of every particle [N].
-        scores: Their scores [N, M].
-        examples: What was asked, M of them.
-
-    Returns:
-        Names of tasks; none where any utility is another than 0.
-    """
-    if bool((utilities != 0).any()):
-        return []
-    parts = [parts_in(objective, row, examples) for row in scores]
-    return [task for task in parts[0] if all(part.get(task, 0.0) == 0 for part in parts)]
 
 
 def prepare_objective(objective: Objective, evaluator: "Evaluator", ranks: Ranks, examples: Sequence[Example]) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.search.heterogeneous import check_heterogeneous
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.search.optimizers import check_evolution, check_heterogeneous
 from swarm_lightning.search.settings import SearchSettings, is_plain
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -59,7 +59,7 @@ class Population:
         except ValueError as error:
             raise InputError(str(error)) from error
         if isinstance(self.swarm, EvolutionStrategy):
-            _check_evolution(settings)
+            check_evolution(settings)
         check_heterogeneous(settings, self.swarm)
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
         of_schedule = {name: value for name, value in state.items() if name[0] != "_" and name != "last_epoch"}
@@ -187,24 +187,6 @@ class Population:
         """
         self.swarm.state.clear()
         self.positions.data = self.positions.data.new_empty(0, 0)
-
-
-def _check_evolution(settings: SearchSettings) -> None:
-    """Refuse what an evolution strategy can't move or begin with.
-
-    Raises:
-        InputError: If positions are no coefficients, or the population is to begin with more than the experts.
-    """
-    if settings.coefficients is None:
-        raise InputError(
-            "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
-            "null. Set it to module, or to another of its choices."
-        )
-    if settings.start.kind != "experts":
-        raise InputError(
-            f"Expected model.start.kind to be experts with EvolutionStrategy, which begins with the best of a few sums "
-            f"of them, but got {settings.start.kind}. Leave it out."
-        )
 
 
 def held_in(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

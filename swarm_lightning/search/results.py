@@ -1,34 +1,31 @@
-"""What a search reports: the numbers of an iteration, and in the end who was best before, who is now, and by how much.
+"""What a search reports in the end: who was best before, who is now, and by how much; and the experts that are asked.
 
-Plain values only, so that a result can be logged, printed, written as JSON, or put on a model card.
+Rows and results are plain values, so that a result can be logged, printed, written as JSON, or put on a model card.
+Which particles vote in an ensemble is decided by their utilities on the split that guided the search, never by the one
+that is scored.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from swarm_lightning.evaluation.bootstrap import Gain
-from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.bootstrap import Gain, Resampling, gain_of
+from swarm_lightning.evaluation.ensemble import vote
+from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
+from swarm_lightning.objectives.utility import parts_of, utility_of
+from swarm_lightning.search.optimizers import references_of
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.vectors import Vector
 
-# What is measured of a search whose particles stay: see `measure_steps`.
-OF_STEPS = (
-    "step", "start", "candidate_mean", "candidate_spread", "step_length", "broken", "evaluations", "generated_tokens",
-    "evaluation_seconds", "examples_per_second",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 INITIAL, FOUND = "best initial expert", "best found expert"
-# What is measured of every swarm; `best/<task>` and the particles' own come to these.
-NAMES = (
-    "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
-    "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
-)  # fmt: skip
-OF_TIME = {"evaluation_seconds", "examples_per_second"}
-# What stands before the names under which loggers get these numbers; Lightning takes `step` for its own axis.
-GROUPS = ("swarm", "particles", "time")
 
 
 @dataclass(frozen=True)
@@ -128,137 +125,146 @@ def metrics_of(rows: Sequence[ResultRow], split: str) -> dict[str, float]:
     return metrics
 
 
-def measure(
-    optimizer: ParticleSwarm,
-    evaluation: Evaluation,
-    seconds: float,
-    broken: Tensor,
-    reach: Tensor,
-    parts: Mapping[str, Mapping[str, float]],
-    besides: Evaluation | None = None,
-) -> dict[str, float]:
-    """Measure the iteration that has just ended, once for loggers, history and progress.
+@dataclass(frozen=True)
+class Bests:
+    """The best experts of a search, and who asks them.
 
-    A utility that the evaluation left open is NaN, and `at_least` and `at_most` say where it lies; they are equal where
-    it is known, and all are -inf where the particle is broken. The global worst is NaN where the search does not ask
-    for it. With several tasks, `best/<task>` is the utility of the global best on one of them.
-
-    Args:
-        optimizer: The swarm, and what moves it.
-        evaluation: Of its positions.
-        seconds: How long that took.
-        broken: Which particles are broken [N] bool.
-        reach: Where the utility of every particle may lie [N, 2].
-        parts: What `note_parts` returned.
-        besides: What was evaluated beside the positions; it counts too.
-
-    Returns:
-        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+    Attributes:
+        pool: The experts that the search began with.
+        initial: Which of them was best, by the utility before the first iteration.
+        optimizer: What has found one of them.
+        evaluator: Asks.
+        objective: What is asked.
+        ranks: The processes that share the work.
     """
-    swarm = optimizer.swarm
-    evaluated = evaluation.evaluated + (0 if besides is None else besides.evaluated)
-    generated = evaluation.generated + (0 if besides is None else besides.generated)
-    bests = swarm.personal_best_utilities
-    of_particles = [*swarm.utilities.tolist(), *reach[:, 0].tolist(), *reach[:, 1].tolist()]
-    return {
-        "step": float(swarm.iterations),
-        "global_best": float(swarm.global_best_utility),
-        **named_parts(parts.get(FOUND, {}), "best"),
-        "global_worst": float(swarm.global_worst_utility) if optimizer.settings.repel > 0 else math.nan,
-        "personal_best_mean": float(bests[bests.isfinite()].mean()),
-        "step_length": optimizer.step_length,
-        "restarts": float(swarm.restarts.sum()),
-        "broken": float(broken.sum()),
-        "diversity": optimizer.diversity(),
-        "evaluations": float(evaluated),
-        "generated_tokens": float(generated),
-        "evaluation_seconds": seconds,
-        "examples_per_second": evaluated / max(seconds, 1e-9),
-        **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
-    }
 
+    pool: Pool
+    initial: int
+    optimizer: SearchOptimizer
+    evaluator: Evaluator
+    objective: Objective
+    ranks: Ranks
 
-def measure_steps(
-    optimizer: SearchOptimizer, evaluation: Evaluation, seconds: float, broken: Tensor, start: float
-) -> dict[str, float]:
-    """Measure a step of an optimizer that moves no particles, or the first positions before all steps.
+    def ask(self, examples: Sequence[Example]) -> list[list[Outcome]]:
+        """Ask the best initial and the best found expert.
 
-    Every candidate is asked a few examples of its own, so that the utility of one says little; `candidate_mean` and
-    `candidate_spread` are the mean and the standard deviation of those of all.
+        Args:
+            examples: The examples to ask, M of them.
 
-    Args:
-        optimizer: What has done the step.
-        evaluation: Of its candidates.
-        seconds: How long that took.
-        broken: Which candidates are broken [P] bool.
-        start: The utility of where it began.
+        Returns:
+            What came of every example, of each of the two [2][M].
+        """
+        space = self.optimizer.space
+        candidates = [space.expert(self.initial), self.optimizer.found_asked]
+        # Sampled replies are drawn as in the search, so that its utilities come again on the split that guided it.
+        return self._ask(candidates, examples, [self.initial, self.optimizer.found_particle])
 
-    Returns:
-        Numbers by name, always the same names in the same order. All are unitless but the seconds.
-    """
-    utilities = evaluation.utilities[evaluation.utilities.isfinite()]
-    numbers = (
-        float(optimizer.swarm.iterations), start, float(utilities.mean()), float(utilities.std(correction=0)),
-        optimizer.step_length, float(broken.sum()), float(evaluation.evaluated), float(evaluation.generated), seconds,
-        evaluation.evaluated / max(seconds, 1e-9),
-    )  # fmt: skip
-    return dict(zip(OF_STEPS, numbers, strict=True))
+    def score(
+        self,
+        examples: Sequence[Example],
+        ensemble_size: int = 0,
+        win_rates: bool = False,
+        held_back: bool = True,
+        asked: Sequence[list[Outcome]] = (),
+        references: bool = False,
+    ) -> tuple[ResultRow, ...]:
+        """Score the best initial expert, the best found expert and, on request, the vote of the best particles.
 
+        Args:
+            examples: The examples to ask, M of them.
+            ensemble_size: How many of the best personal bests vote as well, by majority, ties by utility; 0 for none.
+            win_rates: Whether replies are compared with those of the best initial expert, where the objective can do
+                so.
+            held_back: Whether the search has not seen the examples: then the gain over the best initial expert is
+                measured. On examples that it was guided by, a gain says nothing of others.
+            asked: What `ask` returned for these examples, where there is no ensemble; asked now if empty.
+            references: Whether the experts answer together as well, where the search is one of graphs: along a chain,
+                along a star, each with the best expert at its end, and by majority.
 
-def names_of_metrics(particles: int, tasks: Iterable[str] = ()) -> list[str]:
-    """Return the names of all numbers that a search can measure; a few are not known of every iteration.
+        Returns:
+            One row each.
+        """
+        optimizer, initial, count = self.optimizer, self.initial, len(examples)
+        swarm = optimizer.swarm
+        chosen = swarm.personal_best_utilities.argsort(descending=True, stable=True)[:ensemble_size]
+        outcomes = list(asked or self.ask(examples))
+        named = [(INITIAL, self.pool.names[initial]), (FOUND, optimizer.found_name)]
+        if ensemble_size:
+            # By themselves: the last digits of a row depend on what shares its batch, in half precision so much that
+            # replies change, and the two above are to score the same with and without an ensemble beside them.
+            voters: list[Vector] = [
+                optimizer.space.vector(swarm.personal_bests[particle]) for particle in chosen.tolist()
+            ]
+            ballots = self._ask(voters, examples, chosen.tolist())
+            outcomes.append(vote(ballots, swarm.personal_best_utilities[chosen]))
+            named.append((f"top-{len(chosen)} ensemble", f"particles {chosen.tolist()}"))
+        if references and isinstance(optimizer, HeterogeneousSwarm):
+            utilities, systems = optimizer.expert_utilities, references_of(optimizer)
+            outcomes += self._ask(list(systems.values()), examples, [0] * len(systems))
+            experts = [optimizer.space.expert(expert) for expert in range(len(utilities))]
+            outcomes.append(vote(self._ask(experts, examples, range(len(experts))), utilities))
+            named += [(name, f"{len(utilities)} experts") for name in (*systems, "vote of the experts")]
+        scores = [[outcome.score for outcome in found] for found in outcomes]
+        rows = [
+            ResultRow(
+                *name,
+                utility_of(self.objective, found, examples),
+                count,
+                parts=parts_of(self.objective, found, examples),
+            )
+            for name, found in zip(named, scores, strict=True)
+        ]
+        if held_back:
+            sampling = Resampling.of(self.objective, examples)
+            gains = [gain_of(scores[0], found, sampling) for found in scores[1:]]
+            rows[1:] = [replace(row, gain=gain) for row, gain in zip(rows[1:], gains, strict=True)]
+        if win_rates and isinstance(self.objective, ComparesReplies):
+            rates = [self._win_rate(self.objective, examples, found, outcomes[0]) for found in outcomes[1:]]
+            rows[1:] = [replace(row, win_rate=rate) for row, rate in zip(rows[1:], rates, strict=True)]
+        return tuple(rows)
 
-    Args:
-        particles: Number of particles N.
-        tasks: Names of its tasks, where it has several.
-    """
-    return [*NAMES, *named_parts(dict.fromkeys(tasks, 0.0), "best"), *names_of_particles(particles)]
+    def answer(self, prompts: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> list[dict[str, str]]:
+        """Let the best found expert reply.
 
+        Args:
+            prompts: Examples made from a file of prompts.
+            tokenizer: The base's.
 
-def names_of_particles(count: int) -> list[str]:
-    """Return the names of what is measured of every particle.
+        Returns:
+            One mapping per prompt: `id`, `task` where there are several, `question`, `prompt` as the model saw it,
+            `reply`.
+        """
+        optimizer = self.optimizer
+        best, numbers = [optimizer.found_asked], [optimizer.found_particle]
+        outcomes = self.evaluator.evaluate(best, prompts, whole_replies=True, numbers=numbers).outcomes[0]
+        return [
+            {
+                "id": example.identifier,
+                **({"task": example.task} if example.task else {}),
+                "question": example.question,
+                "prompt": self.objective.prompt(example, tokenizer),
+                "reply": outcome.reply if outcome is not None else "",
+            }
+            for example, outcome in zip(prompts, outcomes, strict=True)
+        ]
 
-    >>> names_of_particles(1)
-    ['utility/particle_00', 'at_least/particle_00', 'at_most/particle_00']
-    """
-    return [f"{name}/particle_{index:02d}" for name in ("utility", "at_least", "at_most") for index in range(count)]
+    def _ask(
+        self, candidates: list[Vector], examples: Sequence[Example], numbers: Sequence[int]
+    ) -> list[list[Outcome]]:
+        """Return what candidates [P] make of examples [M], with whole replies: outcomes [P][M]."""
+        evaluation = self.evaluator.evaluate(candidates, examples, whole_replies=True, numbers=numbers)
+        return [[outcome for outcome in row if outcome is not None] for row in evaluation.outcomes]
 
-
-def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the numbers that are known: what a logger can draw."""
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-
-def logged_name(name: str) -> str:
-    """Return the name under which loggers get a number: of the swarm, of one particle, or of the time it takes.
-
-    >>> [logged_name(name) for name in ("global_best", "best/medqa", "utility/particle_07", "evaluation_seconds")]
-    ['swarm/global_best', 'swarm/best/medqa', 'particles/utility_07', 'time/evaluation_seconds']
-    """
-    what, joined, which = name.rpartition("/particle_")
-    if joined:
-        return f"particles/{what}_{which}"
-    return f"time/{name}" if name in OF_TIME else f"swarm/{name}"
-
-
-def for_loggers(metrics: Mapping[str, float], particles: bool) -> dict[str, float]:
-    """Return the numbers of an iteration as loggers get them: those that are known, in groups.
-
-    Args:
-        metrics: What was measured.
-        particles: Whether those of every particle are among them.
-
-    >>> for_loggers({"step": 1.0, "global_best": 0.5, "utility/particle_00": 0.5}, particles=False)
-    {'step': 1.0, 'swarm/global_best': 0.5}
-    """
-    named = {name if name == "step" else logged_name(name): value for name, value in finite(metrics).items()}
-    return {name: value for name, value in named.items() if particles or not name.startswith("particles/")}
-
-
-def named_parts(parts: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """Return the utilities of tasks under the names of metrics, as in `best/medqa`.
-
-    >>> named_parts({"medqa": 0.5}, "best")
-    {'best/medqa': 0.5}
-    """
-    return {f"{prefix}/{task}": utility for task, utility in parts.items()}
+    def _win_rate(
+        self,
+        objective: ComparesReplies,
+        examples: Sequence[Example],
+        outcomes: Sequence[Outcome],
+        initial: Sequence[Outcome],
+    ) -> float | None:
+        """Let the first rank compare replies: every rank holds them all."""
+        rate: float | None = None
+        with self.ranks.together():
+            if self.ranks.index == 0:
+                rate = objective.win_rate(examples, outcomes, initial)
+        return self.ranks.first(rate)

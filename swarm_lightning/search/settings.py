@@ -6,22 +6,23 @@ checkpoint is never continued by a search that would silently be another one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import GRANULARITIES, Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
@@ -33,8 +34,11 @@ else:  # what the registry of spaces names: a further one is a line there and no
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
-GuideChoice = Literal["objective", "smooth"]
+GuideChoice = Literal["objective", "smooth", "mixed"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
+
+# What positions mean nothing without.
+READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class SearchSettings:
     guide: GuideChoice = "objective"
     mixture: MixtureKind | None = None
     graphs: GraphSettings | None = None
+    objective_every: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -70,8 +75,14 @@ class SearchSettings:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
         if self.guide not in get_args(GuideChoice):
             raise InputError(f"Expected guide to be one of {', '.join(get_args(GuideChoice))}, but got {self.guide!r}.")
-        if self.draws not in get_args(Draws):
-            raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
+        if self.objective_every is not None and self.objective_every < 1:
+            raise InputError(
+                f"Expected objective_every to be null or a number of iterations, 1 or more, but got "
+                f"{self.objective_every}."
+            )
+        draws = tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))  # a space may have been added since
+        if self.draws not in draws:
+            raise InputError(f"Expected draws to be one of {', '.join(draws)}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
             raise InputError(
                 f"Expected coefficients to be null or one of {', '.join(GRANULARITIES)}, but got {self.coefficients!r}."
@@ -88,6 +99,11 @@ class SearchSettings:
             )
         if self.mixture is not None:
             self._check_mixture()
+        if self.of_any_models and self.engine.backend != "torch":
+            raise InputError(
+                "Expected model.engine.backend to be torch with model.graphs.any_models, because vLLM serves adapters "
+                f"of one base, but got {self.engine.backend!r}. Leave it out."
+            )
         if self.space not in SPACES and self.coefficients is not None:
             fitting = [name.split("/")[:2] for name in SPACES if name.endswith(OF_COEFFICIENTS)]
             raise InputError(
@@ -107,6 +123,11 @@ class SearchSettings:
         chosen = {OF_GRAPHS: self.graphs, OF_MIXTURE: self.mixture, OF_COEFFICIENTS: self.coefficients}
         kind = next((kind for kind, setting in chosen.items() if setting is not None), "")
         return f"{self.storage}/{self.draws}{kind}"
+
+    @property
+    def of_any_models(self) -> bool:
+        """Whether experts are models of any architecture, which no search moves."""
+        return self.mixture is not None or (self.graphs is not None and self.graphs.any_models)
 
     def _check_mixture(self) -> None:
         """Refuse what does not go together with a token swarm."""
@@ -185,11 +206,17 @@ def identity_of(
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
         "guide": None if settings.guide == "objective" else settings.guide,
-        "graphs": None if settings.graphs is None else asdict(settings.graphs),
+        "graphs": None if settings.graphs is None else _plain_graphs(settings.graphs),
         "differences_from": differences_from,
         **movement,
         "objective": settings_of(objective),
     }
+
+
+def _plain_graphs(graphs: GraphSettings) -> dict[str, Any]:
+    """Return the settings of graphs; searches from before there was a choice had experts of one form."""
+    plain = asdict(graphs)
+    return {name: value for name, value in plain.items() if name != "any_models" or value}
 
 
 def settings_of(instance: object, depth: int = 5) -> dict[str, Any]:
@@ -267,3 +294,31 @@ def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> N
             + "; ".join(differences)
             + ". Resume with the config.yaml of the checkpoint's run folder, or start a new search without --ckpt_path."
         )
+
+
+def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any], compared: Iterable[str] | None = None) -> None:
+    """Refuse to go on from the checkpoint of another search.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: That of the search that wants to go on.
+        compared: In what the two must be equal; in everything where not given.
+
+    Raises:
+        InputError: If anything differs; it names every difference.
+    """
+    names = list(present if compared is None else compared)
+    check_same_search({name: saved.get(name) for name in names}, {name: present[name] for name in names})
+
+
+def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Say where a swarm that is looked at was guided by other data or another objective.
+
+    Args:
+        saved: The identity in the checkpoint.
+        present: The present one.
+    """
+    guides: Sequence[str] = ("data", "objective")
+    others = {name: saved[name] for name in guides}
+    for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
+        rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

@@ -1,34 +1,104 @@
 """What a search knows and has done: the one object of it that changes, and what a checkpoint holds of it.
 
 Lightning stores the positions and the optimizer's state; here is all that is added to them, as tensors and plain
-values, so that a resumed search goes on as the uninterrupted one would.
+values, so that a resumed search goes on as the uninterrupted one would. The memory of scores is part of it, so that it
+also asks what the uninterrupted one would ask.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.exact_stop import Stakes, expected_scores
 from swarm_lightning.objectives.protocol import Outcome
-from swarm_lightning.search.guide_check import GuideCheck
+from swarm_lightning.search.guide import GuideCheck, Shown
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
-from swarm_lightning.search.scoring import ScoreMemory
-from swarm_lightning.search.settings import check_same_search
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.swarm.state import Swarm
 
 KEY = "swarm_lightning"
 FORMAT = 2
-# What positions mean nothing without.
-READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
 COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
+
+
+def _nothing() -> Tensor:
+    return torch.empty(0, 0, dtype=torch.float64)
+
+
+def _without_broken(scores: Tensor) -> Tensor:
+    """Put the mean of the others where a broken particle has no score, 0 where nobody has one."""
+    known = scores.masked_fill(~scores.isfinite(), math.nan)
+    return torch.where(known.isnan(), known.nanmean(dim=0).nan_to_num(), known) if known.isnan().any() else known
+
+
+@dataclass
+class ScoreMemory:
+    """Scores of N particles on M examples.
+
+    Attributes:
+        known: The last known score of every particle on every example [N, M] float64.
+        best: The scores of its personal best [N, M] float64.
+        reach: The lowest and the highest utility that its last evaluated position can have [N, 2] float64; equal where
+            the utility is known.
+    """
+
+    known: Tensor = field(default_factory=_nothing)
+    best: Tensor = field(default_factory=_nothing)
+    reach: Tensor = field(default_factory=_nothing)
+
+    def begin(self, evaluation: Evaluation) -> None:
+        """Start with the scores of the first positions."""
+        self.known = _without_broken(evaluation.scores)
+        self.best = self.known.clone()
+        self.reach = evaluation.reach.clone()
+
+    def stakes(self, swarm: Swarm, repel: bool, last: bool = True) -> Stakes:
+        """Say what the evaluation of the current positions has to find out.
+
+        Args:
+            swarm: The swarm, moved and not yet evaluated.
+            repel: Whether the search uses the global worst.
+            last: Whether a position that was asked before has the same utility now.
+        """
+        bests = swarm.personal_best_utilities
+        still = [
+            last and math.isfinite(best) and torch.equal(position, personal_best)
+            for position, personal_best, best in zip(swarm.positions, swarm.personal_bests, bests.tolist(), strict=True)
+        ]
+        return Stakes(
+            personal_bests=bests.clone(),
+            floor=float(swarm.global_worst_utility) if repel else -math.inf,
+            expected=expected_scores(self.known, self.best, int(swarm.best_particle)),
+            known=torch.where(torch.tensor(still), bests, math.nan),
+        )
+
+    def update(self, evaluation: Evaluation, swarm: Swarm, due: Tensor) -> None:
+        """Take in an evaluation, before the swarm does.
+
+        Args:
+            evaluation: What the particles made of the examples.
+            swarm: The swarm with the bests from before.
+            due: Which particles were evaluated [N] bool.
+        """
+        self.known = torch.where(evaluation.scores.isfinite(), evaluation.scores, self.known)
+        improved = evaluation.utilities > swarm.personal_best_utilities
+        self.best[improved] = evaluation.scores[improved]
+        self.reach[due] = evaluation.reach[due]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the three tensors, by name."""
+        return {"known": self.known, "best": self.best, "reach": self.reach}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up what `state_dict` returned."""
+        self.known, self.best, self.reach = (state[name].cpu().clone() for name in ("known", "best", "reach"))
 
 
 @dataclass
@@ -38,6 +108,7 @@ class SearchState:
     Attributes:
         seed: Of the search; None before there is a population.
         seconds: Time of the search, over all of its resumed parts.
+        earlier: That of the parts before the present one.
         evaluations: (particle, example) pairs that were asked.
         generated_tokens: Tokens that were generated for them.
         examples: Number of examples M that guide the search.
@@ -47,7 +118,9 @@ class SearchState:
         scores: What is known of scores.
         generator: Source of the random numbers before the swarm begins; from then on its state is the swarm's.
         check: How the guide ranks the first positions; None where the search follows its objective from the beginning.
+        shown: What the objective is asked while a guide is followed; None where none is.
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
+        reported_scores: The scores that these are made of [N, M] float64; empty in runs of earlier versions.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
         besides: The evaluation of what the latest iteration has asked beside its particles; None where it has not.
@@ -62,6 +135,7 @@ class SearchState:
 
     seed: int | None = None
     seconds: float = 0.0
+    earlier: float = 0.0
     evaluations: int = 0
     generated_tokens: int = 0
     examples: int = 0
@@ -71,7 +145,9 @@ class SearchState:
     scores: ScoreMemory = field(default_factory=ScoreMemory)
     generator: torch.Generator = field(default_factory=torch.Generator)
     check: GuideCheck | None = None
+    shown: Shown | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    reported_scores: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
     evaluation: Evaluation | None = None
     besides: Evaluation | None = None
     scoring_seconds: float = 0.0
@@ -90,9 +166,9 @@ class SearchState:
         """
         self.seed = seed
         self.generator.manual_seed(seed)
-        self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
+        self.earlier, self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
-        self.evaluation, self.besides, self.origin, self.check = None, None, None, None
+        self.evaluation, self.besides, self.origin, self.check, self.shown = None, None, None, None, None
 
     @property
     def guided(self) -> bool:
@@ -210,7 +286,12 @@ class SearchState:
         """Return what a checkpoint holds of the state itself."""
         counts = {name: getattr(self, name) for name in COUNTS}
         kept = {"parts": self.parts, "starts": self.starts, "choices": self.choices}
-        guided = {} if self.check is None else {"check": asdict(self.check), "reported": self.reported}
+        guided: dict[str, Any] = {}
+        if self.check is not None:
+            guided = {"check": asdict(self.check), "reported": self.reported}
+            guided["reported_scores"] = self.reported_scores
+        if self.shown is not None:
+            guided["shown"] = asdict(self.shown)
         return {**counts, "scores": self.scores.state_dict(), **kept, **guided}
 
     def resume(self, record: Mapping[str, Any]) -> None:
@@ -221,10 +302,13 @@ class SearchState:
         """
         for name in COUNTS:
             setattr(self, name, record[name])
+        self.earlier = self.seconds
         self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])
         self.check = GuideCheck(**record["check"]) if "check" in record else None
         self.reported = record.get("reported", self.reported)
+        self.reported_scores = record.get("reported_scores", self.reported_scores)
+        self.shown = Shown(**record["shown"]) if "shown" in record else None  # the history of older runs has no room
 
 
 def record_in(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,31 +329,3 @@ def record_in(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         )
     record["identity"].setdefault("draws", "particle")  # all that there was at first
     return record
-
-
-def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any], compared: Iterable[str] | None = None) -> None:
-    """Refuse to go on from the checkpoint of another search.
-
-    Args:
-        saved: The identity in the checkpoint.
-        present: That of the search that wants to go on.
-        compared: In what the two must be equal; in everything where not given.
-
-    Raises:
-        InputError: If anything differs; it names every difference.
-    """
-    names = list(present if compared is None else compared)
-    check_same_search({name: saved.get(name) for name in names}, {name: present[name] for name in names})
-
-
-def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Say where a swarm that is looked at was guided by other data or another objective.
-
-    Args:
-        saved: The identity in the checkpoint.
-        present: The present one.
-    """
-    guides: Sequence[str] = ("data", "objective")
-    others = {name: saved[name] for name in guides}
-    for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
-        rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from swarm_lightning.baselines import evogm
 from swarm_lightning.baselines.data_merge import read_merge
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.kinds import load_experts
@@ -19,10 +20,14 @@ from tests.full_models import NAMES, FullWorld, PlainTransformers, copy_tokenize
 from tests.search.tiny_search import read_rows, run_swarm, write_dataset
 from tests.swarm.reference import Vector
 
+pytestmark = pytest.mark.slow  # a whole comparison of all methods; `test_methods.py` looks at each on adapters
 SEED = 3
 DENSITY = 0.5
 FIXED = ["best_expert", "data_merge", "uniform_soup", "slerp", "task_arithmetic", "ties", "model_stock", "greedy_soup"]
-DRAWN = ["dare_ties", "lorahub", "evolmerge", "random_search", "genome", "genome_plus", "model_swarm"]
+DRAWN = [
+    "dare_ties", "lorahub", "evolmerge", "random_search", "genome", "genome_plus", "pso_merging", "evogm",
+    "model_swarm",
+]  # fmt: skip
 
 
 @dataclass
@@ -83,7 +88,9 @@ def compared(full_world: FullWorld, tmp_path_factory: pytest.TempPathFactory) ->
     everything = str(full_world.base.parent / "everything")
     config = config_of(full_world, root / "runs", str(full_world.base), data_merge=everything)
     before = asked()
-    printed = run_swarm(config, "compare", root)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(evogm, "EPOCHS", 5)
+        printed = run_swarm(config, "compare", root)
     plain = PlainTransformers(full_world)
     return Compared(full_world, plain, root / "runs" / "version_0", printed, asked() - before)
 
@@ -198,7 +205,7 @@ def test_model_stock_goes_from_the_base_as_far_as_the_angles_say(compared: Compa
     assert compared.result("model_stock")["detail"] == f"t = {np.mean(ratios):.2f} on average"
 
 
-@pytest.mark.parametrize("name", ["lorahub", "evolmerge"])
+@pytest.mark.parametrize("name", ["lorahub", "evolmerge", "evogm"])
 def test_coefficients_weigh_what_experts_add_to_the_base(compared: Compared, name: str) -> None:
     need(name)
     experts, found = (np.concatenate(parts, axis=-1) for parts in zip(*differences(compared, name), strict=True))
@@ -218,7 +225,8 @@ def test_random_combinations_keep_the_sum_of_the_weights(compared: Compared) -> 
 def test_without_a_base_what_works_on_differences_is_absent_and_nothing_need_be_exported(
     full_world: FullWorld, tiny_experts_folder: Path, tmp_path: Path
 ) -> None:
-    differing = ["task_arithmetic", "ties", "dare_ties", "model_stock", *sorted({"lorahub", "evolmerge"} - missing())]
+    differing = ["task_arithmetic", "ties", "dare_ties", "model_stock", "pso_merging", "evogm"]
+    differing += sorted({"lorahub", "evolmerge"} - missing())
     compare: dict[str, Any] = {
         "methods": [*differing, "base_model", "data_merge", "uniform_soup"],
         "evaluations": 100,

@@ -1,5 +1,6 @@
 """The study's arithmetic by hand, its file, and one tiny study for real that goes on where it was stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,37 @@ def test_means_spread_and_first_places_by_hand() -> None:
 
 
 def test_the_curve_shows_methods_with_several_budgets_only() -> None:
-    text = curve_text([search("a", "es", 0, 40, 10), search("a", "es", 0, 45, 30), search("a", "x", 0, 9, 10)], 1)
+    found = [search("a", "es", 0, 40, 10), search("a", "es", 0, 45, 30), search("a", "x", 0, 9, 10)]
+    text = curve_text(found, 1, ["a"], "evaluations")
     assert "| ES " in text
     assert "40.0 (1)" in text
     assert "| X" not in text
-    assert curve_text([search("a", "x", 0, 9, 10)], 1) == ""
+    assert curve_text([search("a", "x", 0, 9, 10)], 1, ["a"], "evaluations") == ""
+
+
+def test_a_curve_has_means_over_tasks_where_all_of_them_are_there() -> None:
+    found = [
+        *(replace(search("a", "es", seed, test), examples=50) for seed, test in enumerate((40, 44))),
+        replace(search("b", "es", 0, 60), examples=50),
+        replace(search("a", "es", 0, 47), examples=100),
+    ]
+    # Of 50 examples (42 + 60) / 2; of 100 one task is missing.
+    lines = [line.split("|")[1:-1] for line in curve_text(found, 2, ["a", "b"], "examples").splitlines()]
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:]] for cells in lines if len(cells) == 4}
+    assert rows["task"] == ["50 examples", "100 examples"]
+    assert rows["mean"] == ["51.0", ""]
+    assert rows["a"] == ["42.0 (2)", "47.0 (1)"]
+    assert rows["b"] == ["60.0 (1)", ""]
+
+
+def test_a_smaller_number_of_examples_is_part_of_a_larger_one_and_the_test_split_is_the_same() -> None:
+    task = {"dataset": "t", "dev": [f"d{place}" for place in range(200)], "test": [f"t{place}" for place in range(300)]}
+    small, large, other = (search_study.redrawn(task, *drawn) for drawn in ((50, 1), (400, 1), (50, 2)))
+    assert small["dev"] == large["dev"][:50] != other["dev"]
+    assert small["test"] == large["test"] == other["test"] == [f"t{place}" for place in range(200, 300)]
+    assert sorted(large["dev"]) == sorted([*task["dev"], *task["test"][:200]])
+    with pytest.raises(ValueError, match="from 1 to 400 validation examples, but got 401"):
+        search_study.redrawn(task, 401, 0)
 
 
 def test_a_line_that_is_no_search_is_refused(tmp_path: Path) -> None:
@@ -67,6 +94,7 @@ def test_a_line_that_is_no_search_is_refused(tmp_path: Path) -> None:
         read_kept(tmp_path / "kept.jsonl")
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, capsys: "pytest.CaptureFixture[str]") -> None:
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--evaluations", "72"]
     where = ["--kept", str(tmp_path / "kept.jsonl"), "--tasks", "kinds"]
@@ -86,3 +114,26 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, capsys: "pytest.Ca
     # 11 candidates with one evaluation kept for what is handed over.
     assert second["cma_products"]["evaluations"] == second["evolmerge_mean"]["evaluations"] == 12 * 6
     assert "| CMA-ES on products, by the guide " in (tmp_path / "study.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_curve_over_examples_goes_on_and_leaves_the_other_tables_alone(
+    tmp_path: Path, capsys: "pytest.CaptureFixture[str]"
+) -> None:
+    tiny = ["--data.test_size", "3", "--seeds", "1", "--evaluations", "40", "--tasks", "kinds"]
+    where = ["--kept", str(tmp_path / "kept.jsonl"), "--runs", str(tmp_path / "runs")]
+    study = [*where, "--methods", "product_mean", "random_search", *tiny]
+    with calm_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("swarm_lightning.baselines.registry.METHODS", registry.METHODS)  # put back later
+        search_study.main([*study, "--examples", "4"])
+        once = (tmp_path / "kept.jsonl").read_text()
+        search_study.main([*study, "--examples", "4", "5"])
+        assert last_line(capsys)["methods"] == {}
+    assert (tmp_path / "kept.jsonl").read_text().startswith(once)
+    kept = read_kept(tmp_path / "kept.jsonl")
+    assert [(one.method, one.seed, one.budget, one.examples, one.evaluations) for one in kept] == [
+        ("product_mean", 0, None, 4, 4),
+        ("random_search", 0, 40, 4, 40),
+        ("product_mean", 0, None, 5, 5),
+        ("random_search", 0, 40, 5, 40),
+    ]

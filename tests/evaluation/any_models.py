@@ -19,14 +19,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def save_families(tokenizer_folder: Path, folder: Path, families: tuple[str, ...] = tuple(FAMILIES)) -> Path:
-    """Save a random model of each family, loud enough that replies differ."""
+def save_families(
+    tokenizer_folder: Path, folder: Path, families: tuple[str, ...] = tuple(FAMILIES), **further: int
+) -> Path:
+    """Save a random model of each family, loud enough that replies differ; further sizes are those of all."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     for seed, family in enumerate(families):
-        sizes = WIDTHS | tokens | {"vocab_size": len(tokenizer)} | FAMILIES[family]
+        sizes = WIDTHS | tokens | {"vocab_size": len(tokenizer)} | FAMILIES[family] | further
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))

@@ -1,17 +1,13 @@
-"""Whether objective and data have the same tasks, and what is made of scores on tasks."""
-
-import math
+"""Whether objective and data go together, and which objective is taken where none is named."""
 
 import pytest
-import torch
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch, MultipleChoice, MultiTask
-from swarm_lightning.search.objective import check_data, check_tasks, chosen_objective, parts_in, tasks_at_0
+from swarm_lightning.search.objective import check_data, check_tasks, chosen_objective
 
 BOTH = MultiTask({"sums": ExactMatch(), "towns": ExactMatch()})
-EXAMPLES = [Example(str(place), task=task) for place, task in enumerate(("sums", "towns", "towns"))]
 
 
 def splits(*tasks: str) -> ExampleSplits:
@@ -45,21 +41,6 @@ def test_other_tasks_are_refused(objective: MultiTask | ExactMatch, tasks: list[
 def test_data_of_the_users_own_are_not_looked_at_before_they_come() -> None:
     check_tasks(BOTH, None)
     check_tasks(ExactMatch(), None)
-
-
-def test_parts_are_known_where_everything_was_asked() -> None:
-    assert parts_in(BOTH, torch.tensor([1.0, 0.5, 0.0]), EXAMPLES) == {"sums": 1.0, "towns": 0.25}
-    assert parts_in(BOTH, torch.tensor([1.0, 0.5, math.nan]), EXAMPLES) == {}
-    assert parts_in(ExactMatch(), torch.tensor([1.0, 0.5, 0.0]), EXAMPLES) == {}
-
-
-def test_tasks_that_nobody_can_do_are_named_where_they_keep_all_utilities_at_0() -> None:
-    scores = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    assert tasks_at_0(BOTH, torch.tensor([0.0, 0.0]), scores, EXAMPLES) == ["towns"]
-    assert tasks_at_0(BOTH, torch.tensor([0.0, 0.1]), scores, EXAMPLES) == []
-    # Each task is done by somebody, and both by nobody.
-    scores = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    assert tasks_at_0(BOTH, torch.tensor([0.0, 0.0]), scores, EXAMPLES) == []
 
 
 def test_data_without_what_the_objective_needs_are_refused_before_anything_is_loaded() -> None:

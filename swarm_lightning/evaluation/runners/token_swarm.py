@@ -1,8 +1,9 @@
 """Token swarms: any models, mixed by what they say of the next token, by one number for each.
 
-A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly. Likelihoods of given
-texts are computed from a table that every expert fills once (`kept_table.py`), and replies share what they have in
-common (`shared_generation.py`). Experts of different vocabularies are mixed by their texts (`text_mixture.py`).
+A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly: likelihoods of given
+texts are computed from a table that every expert fills once (`mixtures/kept_table.py`), and replies share what they
+have in common (`mixtures/shared_generation.py`). Experts of different vocabularies are mixed by their texts
+(`mixtures/text_mixture.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,38 +14,29 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Replies
-from swarm_lightning.evaluation.kept_table import KeptTable
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.lengths import check_room
-from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind, shares_of
-from swarm_lightning.evaluation.model_groups import Shelf
+from swarm_lightning.evaluation.mixtures.kept_table import KeptTable
+from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind, shares_of
+from swarm_lightning.evaluation.mixtures.shared_generation import Mixed, generate_shared
+from swarm_lightning.evaluation.mixtures.text_mixture import TextExperts, TextMixtureRows
 from swarm_lightning.evaluation.runner import Loaded, Session
-from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.evaluation.runners.shelf_runner import ShelfRunner
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.evaluation.shared_generation import Mixed, generate_shared
-from swarm_lightning.evaluation.text_mixture import TextExperts, TextMixtureRows
-from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation, encode_prompts
-from swarm_lightning.experts.vocabularies import one_vocabulary
 from swarm_lightning.vectors import Vectors
 
 
-class TokenSwarmRunner:
+class TokenSwarmRunner(ShelfRunner):
     """Runs mixtures of any models; follows the protocol `Runner`.
 
     A candidate is mixing numbers [n]: all of them are given as a tensor [P, n] or as P vectors.
 
     Attributes:
-        tokenizer: The base's, which renders prompts.
-        settings: How batches are made.
-        at_once: None: any number of mixtures are asked together.
-        meter: Counts what the models do.
-        shelf: The models.
         one_vocabulary: Whether experts are mixed token by token.
     """
-
-    at_once: int | None = None
 
     def __init__(self, loaded: Loaded, mixture: MixtureKind, by_texts: bool = False) -> None:
         """Load the models.
@@ -57,38 +49,12 @@ class TokenSwarmRunner:
         Raises:
             InputError: If a model can't be loaded, or their tokenizers can't be matched.
         """
-        self._base = ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings)
-        self.tokenizer, self.settings, self.meter = self._base.tokenizer, self._base.settings, self._base.meter
+        super().__init__(loaded)
         self.mixture = mixture
-        self.shelf = Shelf(loaded, self._base.engine)
-        tokenizers = [self.tokenizer, *(group.tokenizer for group in self.shelf.groups)]
-        self.one_vocabulary = not by_texts and one_vocabulary(tokenizers)
+        self.one_vocabulary = self.one_vocabulary and not by_texts
         averaged, vocabulary = AVERAGED[mixture], len(self.tokenizer.get_vocab())
         self._experts = Experts(Mixed(self.shelf, averaged, vocabulary), KeptTable(self.shelf, averaged, vocabulary))
         self._texts = None if self.one_vocabulary else TextExperts(self.shelf, averaged)
-
-    @property
-    def positions(self) -> int | None:
-        """Tokens that every model reads; None where nothing limits any."""
-        limits = [self._base.positions, *(group.positions for group in self.shelf.groups)]
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    @property
-    def generated(self) -> int:
-        """Tokens generated so far; of a mixture, one counts once."""
-        return self._base.generated
-
-    def lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
-        found, positions = self._base.lengths(prompts), self.positions
-        if self.one_vocabulary or positions is None:
-            return found
-        for group in self.shelf.groups:
-            if group.positions is not None:
-                more = group.positions - positions
-                own = (len(ids) - more for ids in encode_prompts(group.tokenizer, prompts))
-                found = [max(pair) for pair in zip(found, own, strict=True)]
-        return found
 
     def rows_at_once(self, tokens: int) -> int:
         """Return how many rows of this many tokens are asked together."""
@@ -98,7 +64,7 @@ class TokenSwarmRunner:
     def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
         """Take up mixtures; see `Runner.session`."""
         if candidates is None:
-            with self._base.session(None, prompts) as base:
+            with self.base.session(None, prompts) as base:
                 yield base
             return
         numbers = candidates if isinstance(candidates, Tensor) else torch.stack([one[:] for one in candidates])
@@ -108,7 +74,7 @@ class TokenSwarmRunner:
             )
         try:
             weights = shares_of(numbers, self.mixture)
-            yield TokenSwarmSession(self._base.engine, self._texts or self._experts, weights)
+            yield TokenSwarmSession(self.base.engine, self._texts or self._experts, weights)
         finally:
             self.shelf.unload()
 

@@ -1,0 +1,118 @@
+"""What would likely give more than one adapter that was found by a search: training on its examples, or routing.
+
+Routing is measured, at no cost: what the experts have scored on the validation examples says what a router would have
+made of them that sends each question to whoever did best on the questions most like it, the question itself left out.
+Training is not measured but judged by a rule, and the rule is said.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.objectives.exact_match import ExactMatch
+from swarm_lightning.objectives.multiple_choice import MultipleChoice
+from swarm_lightning.objectives.protocol import HasTasks, Objective
+from swarm_lightning.objectives.utility import each_of
+
+NEIGHBOURS = 5  # or a quarter of the other questions where that is fewer
+ROOM = 5.0  # standard errors that the best on each example must lie above what was found, to be spoken of
+GRAM = 3  # characters of the pieces by which questions are compared
+WITH_RIGHT_ANSWERS = (MultipleChoice, ExactMatch)
+
+
+def routed(scores: Tensor, examples: Sequence[Example]) -> Tensor:
+    """Return the scores of a router that is asked every example without having seen it.
+
+    It goes by the mean score on the most similar other questions; of equal experts the one that is better overall.
+
+    Args:
+        scores: Of n experts [n, M].
+        examples: M of them, 2 or more.
+
+    Returns:
+        Scores [M].
+
+    >>> questions = ["the red fox", "the red dog", "add 1 and 2", "add 3 and 4"]
+    >>> routed(torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]), [Example(one) for one in questions]).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    pieces = [_pieces(example.question) for example in examples]
+    overall = scores.mean(dim=1)
+    taken = []
+    for place, own in enumerate(pieces):
+        others = [other for other in range(len(pieces)) if other != place]
+        others.sort(key=lambda other: -len(own & pieces[other]) / max(len(own | pieces[other]), 1))
+        near = scores[:, others[: _neighbours(len(examples))]].mean(dim=1)
+        best = max(range(len(scores)), key=lambda expert: (float(near[expert]), float(overall[expert])))
+        taken.append(scores[best, place])
+    return torch.stack(taken)
+
+
+def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequence[Example]) -> list[str]:
+    """Say what would likely give more than what was found, and why.
+
+    Args:
+        objective: What was asked.
+        scores: Of the experts alone on the validation examples [n, M], by the objective.
+        found: Utility of what was found on these examples.
+        examples: M of them.
+
+    Returns:
+        One sentence or two each.
+    """
+    said = []
+    if not isinstance(objective, HasTasks) and len(scores) > 1 and len(examples) > 1 and scores.isfinite().all():
+        values = routed(scores, examples)
+        error = float(values.std()) / len(values) ** 0.5
+        mean = float(values.mean())
+        near = f"{_neighbours(len(examples))} most similar other questions"
+        numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} of what was found"
+        room = float(scores.amax(dim=0).mean()) - found
+        if mean - found > error:
+            said.append(
+                f"Routing would likely give more: sending each question to who is best on the {near} scores "
+                f"{numbers}. {complement(scores)} It keeps all experts."
+            )
+        elif room > ROOM * error:
+            said.append(
+                f"{complement(scores)} Routing between them could gain, as far as that is no luck, but needs a router "
+                f"that knows whom to ask: one by the {near} scores {numbers}."
+            )
+        else:
+            said.append(f"Routing would not give clearly more: a router by the {near} scores {numbers}.")
+    if all(isinstance(part, WITH_RIGHT_ANSWERS) for part in each_of(objective)):
+        said.append(
+            f"Training on the same {len(examples)} examples would likely give more, where you can compute gradients: "
+            "they have right answers to train on, and training changes any weight, while this search only weighs what "
+            "the experts bring (a rule, not measured here)."
+        )
+    else:
+        name = type(objective).__name__
+        said.append(f"There is nothing to train on directly: {name} scores replies, and gives no right ones.")
+    return said
+
+
+def complement(scores: Tensor) -> str:
+    """Say how much more the experts know together than the best of them alone.
+
+    Args:
+        scores: Of n experts [n, M].
+
+    >>> complement(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]))
+    'Some expert answers 75% of the examples, the best alone 50%.'
+    """
+    some, alone = float(scores.amax(dim=0).mean()), float(scores.mean(dim=1).max())
+    if bool(((scores == 0) | (scores == 1)).all()):
+        return f"Some expert answers {some:.0%} of the examples, the best alone {alone:.0%}."
+    return f"Whoever is best on each example scores {some:.4f} on average, the best expert alone {alone:.4f}."
+
+
+def _neighbours(examples: int) -> int:
+    return min(NEIGHBOURS, max(1, (examples - 1) // 4))
+
+
+def _pieces(question: str) -> set[str]:
+    text = " ".join(question.lower().split())
+    return {text[start : start + GRAM] for start in range(max(1, len(text) - GRAM + 1))}

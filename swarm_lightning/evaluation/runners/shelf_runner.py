@@ -1,0 +1,62 @@
+"""What runners of several models take from their shelf: how long texts are, and how many rows go together."""
+
+from collections.abc import Sequence
+
+from swarm_lightning.evaluation.engine.tokens import encode_prompts
+from swarm_lightning.evaluation.mixtures.model_groups import Shelf
+from swarm_lightning.evaluation.runner import Loaded
+from swarm_lightning.evaluation.runners.resident import ResidentRunner
+from swarm_lightning.experts.tokenizers.vocabularies import one_vocabulary
+
+
+class ShelfRunner:
+    """The part of the protocol `Runner` that the models on a shelf answer; its heirs take up candidates.
+
+    Attributes:
+        base: Runs the base alone.
+        tokenizer: The base's, which renders prompts.
+        settings: How batches are made.
+        at_once: None: any number of candidates are asked together.
+        meter: Counts what the models do.
+        shelf: The models.
+        one_vocabulary: Whether an id is the same token to all of them.
+    """
+
+    at_once: int | None = None
+
+    def __init__(self, loaded: Loaded) -> None:
+        """Load the models.
+
+        Args:
+            loaded: What a search has loaded: the base, its tokenizer, and a `ModelPool`.
+
+        Raises:
+            InputError: If a model or its tokenizer can't be loaded, or an adapter does not belong to its base.
+        """
+        self.base = ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings)
+        self.tokenizer, self.settings, self.meter = self.base.tokenizer, self.base.settings, self.base.meter
+        self.shelf = Shelf(loaded, self.base.engine)
+        self.one_vocabulary = one_vocabulary([self.tokenizer, *(group.tokenizer for group in self.shelf.groups)])
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that every model reads; None where nothing limits any."""
+        limits = [self.base.positions, *(group.positions for group in self.shelf.groups)]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far."""
+        return self.base.generated
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
+        found, positions = self.base.lengths(prompts), self.positions
+        if self.one_vocabulary or positions is None:
+            return found
+        for group in self.shelf.groups:
+            if group.positions is not None:
+                more = group.positions - positions
+                own = (len(ids) - more for ids in encode_prompts(group.tokenizer, prompts))
+                found = [max(pair) for pair in zip(found, own, strict=True)]
+        return found
