@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from swarm_lightning.callbacks import FirstLook
 from swarm_lightning.cli.command import SwarmCLI
+from swarm_lightning.cli.sweep_ranks import RANKS, check_ranks, run_apart
 from swarm_lightning.cli.sweep_table import show
 from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
 from swarm_lightning.cli.user_code import told_as_input
@@ -85,7 +86,8 @@ def _rehearse(config: Mapping[str, Any], space: DrawnSpace, folder: Path, shared
     Returns:
         What tells experts and data from others; see `RehearsalCLI.content`.
     """
-    first, *others = samples(space)
+    # How many ranks there are changes nothing of what is read.
+    first, *others = ({key: value for key, value in one.items() if key != RANKS} for one in samples(space))
     content = RehearsalCLI(config, first, folder, shared).content(space)
     read = [_files_of(first)]
     for settings in others:
@@ -113,7 +115,10 @@ def _run_trial(
     say(f"Trial {trial.number} ({place} of {study.count}{done}): {shown}", flush=True)
     trial.set_user_attr(SETTINGS, dict(settings))
     try:
-        TrialCLI(config, settings, folder, shared, [report, *([FirstLook()] if trial.number == 0 else [])])
+        if RANKS in settings:
+            run_apart(config, settings, folder)
+        else:
+            TrialCLI(config, settings, folder, shared, [report, *([FirstLook()] if trial.number == 0 else [])])
     except (ServiceError, StorageError):
         raise  # no search can go on now
     except (InputError, MisconfigurationException) as error:
@@ -233,12 +238,15 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
             raise
     if settings.sampler == "grid":
         check_grid(space)
+    if RANKS in keys_of(space):
+        check_ranks(settings)
     settings.count(size(space))
     trainer = config["trainer"]
     if runs_several_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
             "Expected one rank for each process of a sweep, but got several. Start several processes of the same "
-            "command instead: they share the study and its searches."
+            "command instead: they share the study and its searches. To compare numbers of ranks, name them in "
+            f"sweep.space as {RANKS}."
         )
     return space
 

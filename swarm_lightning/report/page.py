@@ -123,7 +123,7 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
         figures.get("forest", ""),
         comparison_table(run),
         comparison_of_tasks(run, folder),
-        *(figures.get(name, "") for name in ("by_setting", "trials", "importance", "settings")),
+        *(figures.get(name, "") for name in ("by_setting", "times", "trials", "importance", "settings")),
         sweep_table(run, folder),
         figures.get("climb", ""),
         figures.get("tasks", ""),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas
 
 VALIDATION, TEST, SEED = "validation_utility", "test_utility", "seed_everything"
+SECONDS = "seconds"
 BINS = 4  # of a setting that takes many values, for its importance
 
 
@@ -110,49 +111,22 @@ def importance(run: Run) -> Figure | None:
 
 
 def by_setting(run: Run) -> Figure | None:
-    """Draw every search by its setting, seeds on one line, and their mean."""
-    table, keys = _scored(run), [key for key in settings_in(run.sweep) if key != SEED]
-    if SEED not in settings_in(run.sweep) or not keys or not table.duplicated(keys).any():
-        return None
+    """Draw the score of every search by its setting, seeds on one line, and their mean."""
+    table = _scored(run)
     score = TEST if TEST in table and table[TEST].notna().sum() > 1 else VALIDATION
-    names = _plain_names(keys)
-    several = [str(names[key]) for key in keys if len(keys) > 1]
-    labels = [
-        ", ".join(f"{name} {value}" if several else str(value) for name, value in zip(names.values(), row, strict=True))
-        for row in table[keys].astype(str).to_numpy().tolist()
-    ]
-    data = table.assign(setting=labels)
-    also = [name for name in ("initial_test_utility", "evaluations", "seconds") if name in data]
-    shown = data[["trial", "setting", score, SEED, *also]]
-    mean = shown.groupby("setting", sort=False)[score].mean().reset_index()
-    y = {
-        "field": "setting",
-        "type": "nominal",
-        "sort": mean.setting.tolist(),
-        "title": None,
-        "axis": {"labelLimit": 260},
-    }
-    x = {"field": score, "type": "quantitative", "scale": {"zero": False}, "title": score.replace("_", " ")}
-    tip = [{"field": str(name)} for name in shown.columns]
-    layers = [
-        {
-            "data": {"values": records(shown)},
-            "mark": {"type": "point", "filled": True, "size": 50, "color": BLUE, "opacity": 0.7},
-            "encoding": {"x": x, "y": y, "tooltip": tip},
-        },
-        {
-            "data": {"values": records(mean)},
-            "mark": {"type": "tick", "thickness": 3, "size": 18, "color": GREEN},
-            "encoding": {"x": x, "y": y, "tooltip": [{"field": "setting"}, {"field": score, "format": ".4f"}]},
-        },
-    ]
     note = "A dot is a search with one seed, the green line the mean of a setting over its seeds."
-    return Figure("by_setting", "By setting", note, shown, spec_of(layer=layers, height=26 * len(mean) + 20))
+    return _seeds_together(run, score, "by_setting", "By setting", note)
+
+
+def times(run: Run) -> Figure | None:
+    """Draw how long every search took by its setting, seeds on one line, and their mean."""
+    note = "Seconds of a search, without loading and the test split; the green line is the mean over the seeds."
+    return _seeds_together(run, SECONDS, "times", "Time by setting", note)
 
 
 def figures_of_sweep(run: Run) -> list[Figure]:
     """Return every figure that can be drawn of a sweep."""
-    drawn = (by_setting(run), trials(run), importance(run), parallel(run))
+    drawn = (by_setting(run), times(run), trials(run), importance(run), parallel(run))
     return [figure for figure in drawn if figure is not None]
 
 
@@ -170,6 +144,44 @@ def explained(values: "pandas.Series", scores: "pandas.Series") -> float:
         groups = pandas.qcut(values, BINS, duplicates="drop").astype(str)
     means = scores.groupby(groups).transform("mean")
     return float(((means - scores.mean()) ** 2).sum() / ((scores - scores.mean()) ** 2).sum())
+
+
+def _seeds_together(run: Run, score: str, called: str, title: str, note: str) -> Figure | None:
+    table, keys = _scored(run), [key for key in settings_in(run.sweep) if key != SEED]
+    if SEED not in settings_in(run.sweep) or not keys or not table.duplicated(keys).any():
+        return None
+    names = _plain_names(keys)
+    several = [str(names[key]) for key in keys if len(keys) > 1]
+    labels = [
+        ", ".join(f"{name} {value}" if several else str(value) for name, value in zip(names.values(), row, strict=True))
+        for row in table[keys].astype(str).to_numpy().tolist()
+    ]
+    data = table.assign(setting=labels)
+    also = [name for name in ("initial_test_utility", "evaluations", SECONDS) if name in data and name != score]
+    shown = data[["trial", "setting", score, SEED, *also]]
+    mean = shown.groupby("setting", sort=False)[score].mean().reset_index()
+    y = {
+        "field": "setting",
+        "type": "nominal",
+        "sort": mean.setting.tolist(),
+        "title": None if several else names[keys[0]],
+        "axis": {"labelLimit": 260},
+    }
+    x = {"field": score, "type": "quantitative", "scale": {"zero": False}, "title": score.replace("_", " ")}
+    tip = [{"field": str(name)} for name in shown.columns]
+    layers = [
+        {
+            "data": {"values": records(shown)},
+            "mark": {"type": "point", "filled": True, "size": 50, "color": BLUE, "opacity": 0.7},
+            "encoding": {"x": x, "y": y, "tooltip": tip},
+        },
+        {
+            "data": {"values": records(mean)},
+            "mark": {"type": "tick", "thickness": 3, "size": 18, "color": GREEN},
+            "encoding": {"x": x, "y": y, "tooltip": [{"field": "setting"}, {"field": score, "format": ".4f"}]},
+        },
+    ]
+    return Figure(called, title, note, shown, spec_of(layer=layers, height=26 * len(mean) + 20))
 
 
 def _scored(run: Run) -> "pandas.DataFrame":

@@ -15,7 +15,7 @@ from swarm_lightning.errors import InputError
 
 # A sweep is one config's: these say where it writes, on what it runs, and what it is.
 FIXED = (
-    "trainer.default_root_dir", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "trainer.default_root_dir", "trainer.accelerator", "trainer.num_nodes", "trainer.strategy",
     "trainer.logger", "model.state_folder", "checkpoint", "history", "replies", "export_best", "ckpt_path", "config",
     "sweep", "subcommand", "page",
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.sections import sweep_table
-from swarm_lightning.report.sweep_figures import by_setting, explained, figures_of_sweep, importance, trials
+from swarm_lightning.report.sweep_figures import by_setting, explained, figures_of_sweep, importance, times, trials
 
 HEAD = "trial,state,validation_utility,test_utility,initial_test_utility,iterations,evaluations,seconds,"
 ROWS = (
@@ -48,6 +48,13 @@ def test_seeds_of_a_setting_lie_on_one_line_with_their_mean(run: Run) -> None:
     assert [row["test_utility"] for row in means] == [0.625, 0.5]  # (0.5 + 0.75) / 2, (0.25 + 0.75) / 2
 
 
+def test_times_lie_on_one_line_with_their_mean_too(tmp_path: Path) -> None:
+    figure = times(run_of(tmp_path, [ROWS[0], ROWS[1].replace(",1.5,", ",2.5,"), ROWS[2]]))
+    assert figure is not None
+    assert figure.data.seconds.tolist() == [1.5, 2.5, 1.5]
+    assert [row["seconds"] for row in figure.spec["layer"][1]["data"]["values"]] == [2.0, 1.5]
+
+
 def test_settings_with_one_seed_each_are_not_drawn_as_means(tmp_path: Path) -> None:
     assert by_setting(run_of(tmp_path, [ROWS[0], ROWS[2]])) is None
 
@@ -69,7 +76,8 @@ def test_a_setting_of_many_values_accounts_by_its_quarters_and_not_by_every_valu
 
 
 def test_every_figure_has_a_name_of_its_own_and_no_sweep_has_none(run: Run, tmp_path: Path) -> None:
-    assert [figure.name for figure in figures_of_sweep(run)] == ["by_setting", "trials", "importance", "settings"]
+    names = ["by_setting", "times", "trials", "importance", "settings"]
+    assert [figure.name for figure in figures_of_sweep(run)] == names
     assert figures_of_sweep(Run(tmp_path / "elsewhere", "search")) == []
 
 
