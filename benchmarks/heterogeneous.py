@@ -3,9 +3,9 @@
     python benchmarks/heterogeneous.py --seeds 5
 
 What limits it is arithmetic: replies of a model of about one million weights. Cost is counted in replies that a model
-was asked for: the nodes of all graphs and assignments, without those that were known already. The plain swarm does as
-many iterations as would cost as much if it asked everything; its exact stop then leaves some unasked. All rows are
-scored on the same test examples, which no search has seen; the best expert is chosen on the validation examples.
+was asked for: the nodes of all graphs and assignments, without those that were known already. Every other search, the
+ablations and the plain swarm, ends behind the iteration in which it has asked for as many. All rows are scored on the
+same test examples, which no search has seen; the best expert is chosen on the validation examples.
 """
 
 import argparse
@@ -13,73 +13,88 @@ import json
 import statistics
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-
 from measuring import machine, report
-from swarm_lightning.cli.trainer import SwarmTrainer
+from quiet_search import EndAtBudget, fitted
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.objectives import MultipleChoice
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm, ParticleSwarm
+from swarm_lightning.swarm.graphs import Decoding, Fixed
 
 BARE = GraphSettings(instructions=Instructions("", "", "", "{reply}"))
+ABLATIONS: dict[str, tuple[Fixed | None, str]] = {
+    "roles only": (None, "roles"),
+    "weights only, on the best first graph": (None, "weights"),
+    "weights only, on a chain": ("chain", "weights"),
+    "weights only, on a star": ("star", "weights"),
+}
+MOST_STEPS = 200
+REPLIES = "replies of "  # before the name of a row
 EXPERTS = ["hunter", "scribe", "shepherd", "weaver"]
 
 
-def fitted(module: ModelSwarm, data: SwarmData, steps: int, seed: int, folder: str) -> ModelSwarm:
-    """Search without writing anything, and score the test split."""
-    L.seed_everything(seed, verbose=False)
-    trainer = SwarmTrainer(
-        accelerator="cpu", devices=1, max_steps=steps, default_root_dir=folder, logger=False, callbacks=[],
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        log_every_n_steps=1, use_distributed_sampler=False,
-    )  # fmt: skip
-    trainer.fit(module, datamodule=data)
-    return module
-
-
 def compare(options: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Return the test accuracy in points of every row, for one seed, and what both searches cost."""
+    """Return the test accuracy in points of every row, for one seed, and how many replies each search asked for."""
     experts = [f"demo:experts/{name}" for name in options.experts]
-    objective = MultipleChoice(max_new_tokens=3)
+    made: dict[str, Any] = {"experts": experts, "objective": MultipleChoice(max_new_tokens=3)}
+    rows: dict[str, float] = {}
 
     def data() -> SwarmData:
         sizes = {"validation_size": options.validation, "test_size": options.test, "seed": seed}
         return SwarmData(f"demo:tasks/{options.task}.json", **sizes)
 
+    def search(name: str, module: ModelSwarm, budget: int | None) -> int:
+        """Search until a budget is spent, or for so many iterations where there is none yet; returns what was spent."""
+        graphs = module.settings.graphs is not None
+
+        def spent() -> int:
+            return module.evaluator.runner.replies if graphs else module.state.evaluations
+
+        ends = [] if budget is None else [EndAtBudget(spent, budget)]
+        fitted(module, data(), options.steps if budget is None else MOST_STEPS, seed, folder, *ends)
+        found = spent()
+        whole = graphs and budget is None
+        scored = {row.name: 100 * row.utility for row in module.bests.score(module.held_back, references=whole)}
+        rows[name] = scored.pop("best found expert")
+        if whole:
+            rows.update(scored)
+            rows["best single expert"] = rows.pop("best initial expert")
+        rows[REPLIES + name] = found
+        return found
+
+    def of_graphs(fixed: Fixed | None, moves: str) -> ModelSwarm:
+        swarm = partial(HeterogeneousSwarm, assignments=options.assignments, moves=moves)
+        graphs = replace(BARE, decoding=Decoding(fixed=fixed))
+        return ModelSwarm("demo:base", **made, particles=options.graphs, graphs=graphs, optimizer=swarm)
+
     with tempfile.TemporaryDirectory() as folder:
-        swarm = partial(HeterogeneousSwarm, assignments=options.assignments)
-        made: dict[str, Any] = {"experts": experts, "objective": objective}
-        graphs = ModelSwarm("demo:base", **made, particles=options.graphs, graphs=BARE, optimizer=swarm)
-        fitted(graphs, data(), options.steps, seed, folder)
-        replies = graphs.evaluator.runner.replies
-        test = graphs.held_back
-        rows = {row.name: 100 * row.utility for row in graphs.bests.score(test, references=True)}
-        rows["heterogeneous swarm"] = rows.pop("best found expert")
-        rows["best single expert"] = rows.pop("best initial expert")
-        particles = options.particles
-        steps = max(1, round(replies / (particles * options.validation)) - 1)
-        plain = ModelSwarm("demo:base", **made, particles=particles, optimizer=partial(ParticleSwarm))
-        fitted(plain, data(), steps, seed, folder)
-        rows["plain swarm"] = 100 * plain.result(plain.held_back).test[1].utility
-        return rows | {"replies": replies, "replies of the plain swarm": plain.state.evaluations}
+        budget = search("heterogeneous swarm", of_graphs(None, "both"), None)
+        for name, (fixed, moves) in ABLATIONS.items():
+            search(name, of_graphs(fixed, moves), budget)
+        plain = ModelSwarm("demo:base", **made, particles=options.particles, optimizer=partial(ParticleSwarm))
+        search("plain swarm", plain, budget)
+    return rows
 
 
 def table(found: Sequence[dict[str, float]]) -> str:
-    """Return means and standard deviations over the seeds."""
-    lines = ["| row | mean | sd | over the best expert |", "| --- | ---: | ---: | ---: |"]
+    """Return means and standard deviations over the seeds, and the mean replies of what was searched."""
+    lines = ["| row | mean | sd | over the best expert | replies |", "| --- | ---: | ---: | ---: | ---: |"]
     for name in found[0]:
+        if name.startswith(REPLIES):
+            continue
         values = [rows[name] for rows in found]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        gains = [rows[name] - rows["best single expert"] for rows in found]
-        over = "" if name.startswith("replies") else f"{statistics.mean(gains):+.1f}"
-        lines.append(f"| {name} | {statistics.mean(values):.1f} | {spread:.1f} | {over} |")
+        gain = statistics.mean(rows[name] - rows["best single expert"] for rows in found)
+        replies = [rows[REPLIES + name] for rows in found if REPLIES + name in rows]
+        cost = f"{statistics.mean(replies):,.0f}" if replies else ""
+        lines.append(f"| {name} | {statistics.mean(values):.1f} | {spread:.1f} | {gain:+.1f} | {cost} |")
     return "\n".join(lines)
 
 

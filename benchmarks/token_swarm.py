@@ -9,8 +9,10 @@ of weights asks N x M in every iteration; but what it finds answers with n model
 - **Gains**: pools of one vocabulary (ten adapters) and of three (the same, a GPT-2 and a GPT-NeoX). All rows of a seed
   are scored on the same test examples, and chosen on the same validation examples. On atlas the searches follow the
   likelihood of the right answers, and are scored by their replies.
-- **Time**: of a whole search, without loading, as a multiple of one evaluation of the experts on the same examples by
-  the package's own engine, by turns in one process, in seconds of the processor.
+- **Time**: of a whole search of 50 iterations, without loading, as a multiple of one evaluation of the experts on the
+  same examples by the package's own engine, by turns in one process, in seconds of the processor. Beside the passes
+  there is Python for every particle and example, whatever the size of the models: on the demo's million weights it is
+  most of a search. So four models of random weights, thirteen times as large, are measured too.
 - **Memory**: of four models that do not share weights, all at once and taking turns, each in a fresh process.
 """
 
@@ -64,6 +66,22 @@ def search_of(task: str, sources: list[str], **settings: Any) -> "ModelSwarm":
     return ModelSwarm("demo:base", experts=sources, objective=objective_of(task), guide=guide, **settings)
 
 
+def save_models(folder: str, width: int, layers: int) -> int:
+    """Save four GPT-2 of random weights with the demo's tokenizer; returns the bytes of the weights of one."""
+    import torch
+    from swarm_lightning.experts.base_model import load_base
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    _, tokenizer = load_base("demo:base")
+    size = GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=width // 64, n_positions=256)
+    for number in range(4):
+        torch.manual_seed(number)
+        model = GPT2LMHeadModel(size)
+        model.save_pretrained(f"{folder}/model_{number}")
+        tokenizer.save_pretrained(f"{folder}/model_{number}")
+    return sum(one.numel() * one.element_size() for one in model.parameters())
+
+
 def gains_of(options: argparse.Namespace, task: str, seed: int, folder: str) -> dict[str, float]:
     """Return the test accuracy in points of every row of a task, for one seed."""
     import torch
@@ -74,7 +92,7 @@ def gains_of(options: argparse.Namespace, task: str, seed: int, folder: str) -> 
 
     rows: dict[str, float] = {}
     for pool, sources in POOLS.items():
-        for mixture in MIXTURES:
+        for mixture in MIXTURES if sources is ALL else MIXTURES[:1]:
             search = search_of(task, sources, mixture=mixture)
             data = data_of(task, options.validation, options.test, seed)
             fitted(search, data, STEPS, seed, folder, StopOnPlateau())
@@ -95,8 +113,8 @@ def gains_of(options: argparse.Namespace, task: str, seed: int, folder: str) -> 
     return rows | {"pairs of the plain swarm": plain.state.evaluations}
 
 
-def seconds_of(sources: list[str], mixture: str, options: argparse.Namespace, folder: str) -> dict[str, list[float]]:
-    """Return what one evaluation of the experts and a whole search take, by turns; the first turn is thrown away."""
+def seconds_of(sources: list[str], options: argparse.Namespace, folder: str) -> dict[str, list[float]]:
+    """Return what one evaluation of the experts and a whole search take, by turns."""
     import lightning as L
     import torch
 
@@ -115,29 +133,29 @@ def seconds_of(sources: list[str], mixture: str, options: argparse.Namespace, fo
         def on_train_end(self, *_: Any) -> None:
             self.seconds = time.process_time() - self.started
 
-    pool = load_models(sources, "demo:base", mixture)
+    pool = load_models(sources, "demo:base", MIXTURES[0])
     objective, data = objective_of("neighbours"), data_of("neighbours", options.examples, 1, 0)
     data.prepare_data()
     found: dict[str, list[float]] = {"evaluation": [], "search": []}
-    for _ in range(options.repeats + 1):
+    for _ in range(options.repeats):
         spent = 0.0
-        for standing in pool.standings:
+        for standing in (one for one in pool.standings if one.places):
             model, tokenizer = load_base(standing.source)
-            evaluator = Evaluator(
-                ResidentRunner(standing.adapters.resident(model, standing.source), tokenizer), objective
-            )
+            adapted, asked = standing.adapters.resident(model, standing.source), data.splits.validation
+            evaluator = Evaluator(ResidentRunner(adapted, tokenizer), objective)
             started = time.process_time()
             with torch.inference_mode():
+                if standing.plain:
+                    evaluator.evaluate_base(asked)
                 if standing.adapters.names:
-                    evaluator.evaluate(standing.adapters.vectors, data.splits.validation)
-                else:
-                    evaluator.evaluate_base(data.splits.validation)
+                    evaluator.evaluate(standing.adapters.vectors, asked)
             spent += time.process_time() - started
         found["evaluation"].append(spent)
         clock = Clock()
-        fitted(search_of("neighbours", sources, mixture=mixture), data, STEPS, 0, folder, clock)
+        search = search_of("neighbours", sources, mixture=MIXTURES[0], log_particles=False)
+        fitted(search, data, STEPS, 0, folder, clock)
         found["search"].append(clock.seconds)
-    return {name: seconds[1:] for name, seconds in found.items()}
+    return found
 
 
 def memory_of(models: int | None, options: argparse.Namespace) -> dict[str, float]:
@@ -151,7 +169,6 @@ def memory_of(models: int | None, options: argparse.Namespace) -> dict[str, floa
         Bytes of the `weights` of one, and of the `peak` over what was resident before; and how often one was `read`.
     """
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
 
     from swarm_lightning.evaluation.evaluator import Evaluator
     from swarm_lightning.evaluation.runner import Loaded
@@ -164,14 +181,7 @@ def memory_of(models: int | None, options: argparse.Namespace) -> dict[str, floa
     examples = data_of("neighbours", 20, 1, 0)
     examples.prepare_data()
     with tempfile.TemporaryDirectory() as folder:
-        size = GPT2Config(vocab_size=len(tokenizer), n_embd=640, n_layer=options.layers, n_head=10, n_positions=256)
-        for number in range(4):
-            torch.manual_seed(number)
-            model = GPT2LMHeadModel(size)
-            weights = sum(one.numel() * one.element_size() for one in model.parameters())
-            model.save_pretrained(f"{folder}/model_{number}")
-            tokenizer.save_pretrained(f"{folder}/model_{number}")
-            del model
+        weights = save_models(folder, 640, options.layers)
         forget_peak()
         before = resident("VmRSS")
         pool = load_models([folder], "demo:base", "probabilities")
@@ -197,20 +207,18 @@ def gains_table(found: Sequence[dict[str, float]]) -> str:
     there are five of them.
     """
     lines = []
-    for name in sorted(found[0], key=lambda name: (name.startswith("pairs"), ALL_IN_NAME in name)):
-        values = [rows[name] for rows in found]
+    _, larger = POOLS
+    for name in sorted(found[0], key=lambda name: larger in name):
         if name.startswith("pairs"):
             continue
-        own = f"{BEST}, {list(POOLS)[ALL_IN_NAME in name]}"
+        values = [rows[name] for rows in found]
+        own = f"{BEST}, {list(POOLS)[larger in name]}"
         gains = [rows[name] - rows[own] for rows in found]
-        half = TAIL * statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) == 5 else float("nan")
+        half = f" ± {TAIL * statistics.stdev(gains) / len(gains) ** 0.5:.1f}" if len(gains) == 5 else ""
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        lines.append([name, f"{statistics.mean(values):.1f}", f"{spread:.1f}",
-                      "" if name == own else f"{statistics.mean(gains):+.1f} ± {half:.1f}"])  # fmt: skip
+        gain = "" if name == own else f"{statistics.mean(gains):+.1f}{half}"
+        lines.append([name, f"{statistics.mean(values):.1f}", f"{spread:.1f}", gain])
     return table(["row", "test", "sd", "over the best expert of its pool"], lines)
-
-
-ALL_IN_NAME = list(POOLS)[1]
 
 
 def main() -> None:
@@ -219,9 +227,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", nargs="+", default=["neighbours", "kinds", "atlas"])
     parser.add_argument("--validation", type=int, default=100)
-    parser.add_argument("--test", type=int, default=400)
-    parser.add_argument("--examples", type=int, default=200, help="of the timed search")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of what is timed")
+    parser.add_argument("--test", type=int, default=300)
+    parser.add_argument("--examples", type=int, default=60, help="of the timed search")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of what is timed")
     parser.add_argument("--layers", type=int, default=12, help="of the models whose memory is measured")
     parser.add_argument("--memory-of", help="models at a time, or all: measure that alone, in this process")
     parser.add_argument("--output", type=Path, help="Markdown file for the tables")
@@ -232,9 +240,10 @@ def main() -> None:
         return
     parts, numbers = [], {"settings": {**vars(options), "output": None}, "gains": {}, "seconds": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for pool, sources in POOLS.items():
-            for mixture in MIXTURES:
-                numbers["seconds"][f"{pool}, {mixture}"] = seconds_of(sources, mixture, options, folder)
+        weights = save_models(f"{folder}/models", 512, 4) / 4
+        pools = {**POOLS, f"four GPT-2 of {weights / MEGA:.1f} million weights": [f"{folder}/models"]}
+        for pool, sources in pools.items():
+            numbers["seconds"][pool] = seconds_of(sources, options, folder)
         parts.append("## Time\n\n" + seconds_table(numbers["seconds"]))
         print(parts[-1], flush=True)
         numbers["memory"] = {str(models): in_a_process(models, options) for models in (None, 2, 1)}
@@ -263,7 +272,7 @@ def seconds_table(found: dict[str, dict[str, list[float]]]) -> str:
         ratios = [search / one for search, one in zip(seconds["search"], seconds["evaluation"], strict=True)]
         medians = (statistics.median(seconds[part]) for part in ("evaluation", "search"))
         rows.append([name, *(f"{one:.2f}" for one in medians), f"{statistics.median(ratios):.2f}"])
-    return table(["pool and mixture", "experts asked once, s", "search, s", "ratio"], rows)
+    return table(["pool", "experts asked once, s", "search, s", "ratio"], rows)
 
 
 def memory_table(found: dict[str, dict[str, float]]) -> str:

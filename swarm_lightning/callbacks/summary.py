@@ -134,7 +134,8 @@ def _of_guide(guide: Mapping[str, Any]) -> str:
     if not guide["followed"]:
         return f"The guide {guide['guide']} was dropped: {ranked}."
     rise = f" from {guide['before']:.4f} to {guide['after']:.4f} on validation" if "after" in guide else ""
-    return f"Followed: {guide['guide']}{rise} ({ranked})."
+    mixed = f", mixed half and half with {guide['objective']}" if guide["share"] < 1 else ""
+    return f"Followed: {guide['guide']}{mixed}{rise} ({ranked})."
 
 
 def say_gains(rows: Sequence[ResultRow]) -> None:

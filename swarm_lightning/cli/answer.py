@@ -47,7 +47,7 @@ def _device_of(accelerator: str) -> "torch.device":
 
     try:
         return Fabric(accelerator=accelerator, devices=1).device
-    except (RuntimeError, ValueError) as cause:
+    except (ImportError, RuntimeError, ValueError) as cause:
         reason = " ".join(str(cause).split())
         raise InputError(
             f"Expected trainer.accelerator to name one of this machine, but got {accelerator!r}: {reason} Leave it out "

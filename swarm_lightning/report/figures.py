@@ -51,7 +51,7 @@ def climb(run: Run) -> Figure | None:
         "type": "quantitative",
         "title": "iteration, evaluations or seconds: choose below",
     }
-    x["axis"] = {"tickMinStep": 1}
+    x |= {"axis": {"tickMinStep": 1}, "scale": {"nice": False}}
     choose = [{"calculate": "datum[by]", "as": "x"}]
     guided = shown_column(swarm) is not None or run.summary.get("guide", {}).get("followed", False)
     title = "validation utility by the guide" if guided else "validation utility"

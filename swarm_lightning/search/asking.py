@@ -20,6 +20,7 @@ from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.guide import name_shown, show
 from swarm_lightning.search.objective import objective_state
 from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
@@ -118,6 +119,23 @@ class AskingSearch(PreparedSearch):
         evaluation = self.evaluator_of(objective).evaluate(vectors, examples, numbers=numbers, journal=self.journal)
         self.state.add(evaluation, time.perf_counter() - started)
         return evaluation
+
+    def note_objective(self, examples: Sequence[Example]) -> None:
+        """Note what the objective says of what the guide finds best so far, and what it was asked for that.
+
+        Args:
+            examples: What to ask, M of them.
+        """
+        state, metrics = self.state, self.state.metrics
+        if state.shown is None:
+            return
+        before = state.evaluations, state.generated_tokens
+        metrics[name_shown(self.particle_swarm)] = show(
+            state.shown, self.particle_swarm, state.reported, state.choices,
+            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
+        )  # fmt: skip
+        metrics["evaluations"] += state.evaluations - before[0]
+        metrics["generated_tokens"] += state.generated_tokens - before[1]
 
     def open_journal(self, examples: Sequence[Example], vectors: Vectors, objective: Objective) -> None:
         """Find what an earlier process has found of an evaluation, and keep what this one finds.

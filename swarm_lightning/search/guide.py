@@ -9,10 +9,11 @@ varies by among unrelated ranks). A guide is followed where tau is clearly above
 the objective's utilities differ by no more than noise, so that they rank nothing either. It is dropped where tau is
 clearly below 0, and where it is not above 0 although the objective does tell the candidates apart.
 
-A guide is not mixed with its objective. A sum of both needs a rate of exchange between nats and points that nobody
-knows, and asks every candidate twice, replies included, which is what a guide saves. Where it ranks well, it says the
-same with less noise; where it does not, no share of it helps; and the objective chooses in the end in either case.
-Source: Kendall, Rank correlation methods, 1948, chapters 3 (ties) and 5 (variance).
+Unless that is asked for (`guide: mixed`), a guide is not mixed with its objective. A sum of both needs a rate of
+exchange between nats and points that nobody knows, for which the spreads among the first candidates stand, and asks
+every candidate twice, replies included, which is what a guide saves. Where it ranks well, it says the same with less
+noise; where it ranks the other way round, no share of it helps. So it is mixed, half and half, only where its order is
+unclear and it were dropped else. Source: Kendall, Rank correlation methods, 1948, chapters 3 (ties) and 5 (variance).
 """
 
 import math
@@ -28,6 +29,8 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
+from swarm_lightning.objectives.means import mean_score
+from swarm_lightning.objectives.mixed_guide import MixedGuide, Scale, mixes
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.swarm.evolution_strategy import LAST_CENTRE, EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -38,6 +41,7 @@ SURE = 1.645  # standard errors: 95% on one side
 MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 reach 1.26 with a probability of 5%
 # Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
 FEW = 5
+HALF = 0.5  # the guide's share where it is mixed
 # Of what an evolution strategy's steps may ask, the most that goes to asking the objective between them.
 SHARE_SHOWN = 0.05
 
@@ -55,7 +59,11 @@ class GuideCheck:
         spearman: Spearman's rank correlation of the same.
         spread: Standard deviation of the objective's utilities.
         noise: What that would be if all were equally good: the standard deviation by the choice of examples.
-        followed: Whether the search follows the guide.
+        followed: Whether the search follows the guide, alone or mixed.
+        share: How much of what is followed is the guide; the rest is the objective.
+        mean: Of the objective's utilities.
+        guide_mean: Of the guide's utilities.
+        guide_spread: Standard deviation of these.
     """
 
     guide: str
@@ -67,6 +75,25 @@ class GuideCheck:
     spread: float
     noise: float
     followed: bool
+    share: float = 1.0
+    mean: float = 0.0
+    guide_mean: float = 0.0
+    guide_spread: float = 0.0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the search follows guide and objective."""
+        return self.followed and self.share < 1
+
+    def mixture(self, guide: Objective, objective: Objective) -> MixedGuide:
+        """Return what is followed where both are.
+
+        Args:
+            guide: That was checked.
+            objective: What it stands for.
+        """
+        scales = Scale(self.guide_mean, self.guide_spread), Scale(self.mean, self.spread)
+        return MixedGuide(guide, objective, *scales, self.share)
 
     def __str__(self) -> str:
         measured = (
@@ -75,6 +102,11 @@ class GuideCheck:
         )
         if self.kendall > SURE * self.error:
             return f"The guide {self.guide} ranks as {self.objective} does ({measured}): the search follows it."
+        if self.mixed:
+            return (
+                f"Whether the guide {self.guide} ranks as {self.objective} does is unclear ({measured}): the search "
+                f"follows both, {self.share:.0%} and {1 - self.share:.0%}, each in standard deviations among these."
+            )
         if self.followed:
             return (
                 f"Whether the guide {self.guide} ranks as {self.objective} does can't be told ({measured}), because "
@@ -87,7 +119,12 @@ class GuideCheck:
 
 
 def check_guide(
-    guide: Objective, by_guide: Evaluation, objective: Objective, by_objective: Evaluation, examples: Sequence[Example]
+    guide: Objective,
+    by_guide: Evaluation,
+    objective: Objective,
+    by_objective: Evaluation,
+    examples: Sequence[Example],
+    mixing: bool = False,
 ) -> GuideCheck:
     """Compare how a guide and its objective rank candidates that both were asked in full.
 
@@ -97,6 +134,7 @@ def check_guide(
         objective: What is reported.
         by_objective: What it says of the same.
         examples: What they were asked, M of them.
+        mixing: Whether a guide whose order is unclear is mixed with the objective, where both are means over examples.
     """
     whole = by_guide.utilities.isfinite() & by_objective.utilities.isfinite()
     first, second = by_guide.utilities[whole], by_objective.utilities[whole]
@@ -107,13 +145,28 @@ def check_guide(
     error = math.hypot(of_examples, error_of_unrelated(count))
     # What makes examples hard for all moves no candidate against another.
     noise = float((drawn_too - drawn_too.mean(dim=0)).var(dim=1).mean().sqrt())
-    spread = float(second.std()) if count > 1 else 0.0
+    guide_spread, spread = (float(of.std()) if count > 1 else 0.0 for of in (first, second))
     unclear = abs(tau) <= SURE * error
     followed = tau > SURE * error or (unclear and spread <= MATTERS * noise)
-    rho = spearman(first, second)
+    mixed = mixing and unclear and not followed and min(guide_spread, spread) > 0 and mixes(guide, objective)
     return GuideCheck(
-        type(guide).__name__, type(objective).__name__, count, tau, error, rho, spread, noise, followed
+        type(guide).__name__, type(objective).__name__, count, tau, error, spearman(first, second), spread, noise,
+        followed or mixed, HALF if mixed else 1.0, float(second.mean()), float(first.mean()), guide_spread,
     )  # fmt: skip
+
+
+def mixture_of(mixed: MixedGuide, by_guide: Evaluation, by_objective: Evaluation) -> Evaluation:
+    """Return what a mixture says of candidates that both of its parts were asked about in full.
+
+    Args:
+        mixed: Guide and objective.
+        by_guide: What the guide says of P candidates.
+        by_objective: What the objective says of the same.
+    """
+    scores = mixed.share * (by_guide.scores - mixed.of_guide.mean) / mixed.of_guide.spread
+    scores = scores + (1 - mixed.share) * (by_objective.scores - mixed.of_objective.mean) / mixed.of_objective.spread
+    utilities = torch.tensor([mean_score(row) for row in scores.tolist()], dtype=torch.float64)
+    return Evaluation(scores, by_objective.outcomes, utilities, utilities[:, None].expand(-1, 2).clone())
 
 
 @dataclass

@@ -20,10 +20,11 @@ from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.experts.products.products import Granularity
+from swarm_lightning.objectives.mixed_guide import MixedGuide
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
-from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, name_shown, show
+from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, mixture_of, name_shown
 from swarm_lightning.search.measures import (
     OF_STEPS,
     CheckMonitors,
@@ -95,7 +96,9 @@ class ModelSwarm(ExportingSearch):
                 the examples have choices, ExactMatch if they have an answer.
             guide: What the search maximises: the `objective` (published), or its `smooth` guide, such as the likelihood
                 of the right answers. A guide is checked on the first positions, and dropped if it does not rank them as
-                the objective does; in the end the objective chooses among the best few.
+                the objective does (`mixed`: only if it ranks them the other way round; if its ranking is unclear, the
+                sum of both is followed, which scores every example twice); in the end the objective chooses among the
+                best few.
             particles: Number of particles N, >= 2; children of two random experts fill up the population.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
@@ -188,7 +191,7 @@ class ModelSwarm(ExportingSearch):
             )
         self.state.shown = Shown(every) if self.state.guided else None
         self._note(examples)
-        self._note_objective(examples)
+        self.note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
 
@@ -202,13 +205,18 @@ class ModelSwarm(ExportingSearch):
         state, swarm, started = self.state, self.particle_swarm, time.perf_counter()
         assert state.evaluation is not None
         evaluation = self.first_scores(examples, self.objective)
-        state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
+        state.check = check_guide(
+            self.guide, state.evaluation, self.objective, evaluation, examples, self.settings.guide == "mixed"
+        )
         rank_zero_info(str(state.check))
         if state.guided:
             state.reported, state.reported_scores = evaluation.utilities, evaluation.scores
             parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
             state.parts = {INITIAL: parts} if parts else {}
             state.add(evaluation, time.perf_counter() - started)
+            if isinstance(self.followed, MixedGuide):
+                state.take_scores(mixture_of(self.followed, state.evaluation, evaluation), state.broken, swarm)
+                return state.evaluation.utilities
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples))
@@ -248,7 +256,7 @@ class ModelSwarm(ExportingSearch):
         self._note(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
-        self._note_objective(batch)
+        self.note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
         # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
@@ -274,19 +282,6 @@ class ModelSwarm(ExportingSearch):
             parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
-
-    def _note_objective(self, examples: Sequence[Example]) -> None:
-        """Note what the objective says of what the guide finds best so far, and what it was asked for that."""
-        state, metrics = self.state, self.state.metrics
-        if state.shown is None:
-            return
-        before = state.evaluations, state.generated_tokens
-        metrics[name_shown(self.particle_swarm)] = show(
-            state.shown, self.particle_swarm, state.reported, state.choices,
-            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
-        )  # fmt: skip
-        metrics["evaluations"] += state.evaluations - before[0]
-        metrics["generated_tokens"] += state.generated_tokens - before[1]
 
     @property
     def _open(self) -> bool:

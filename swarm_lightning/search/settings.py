@@ -34,7 +34,7 @@ else:  # what the registry of spaces names: a further one is a line there and no
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
-GuideChoice = Literal["objective", "smooth"]
+GuideChoice = Literal["objective", "smooth", "mixed"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 # What positions mean nothing without.

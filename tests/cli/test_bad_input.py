@@ -254,9 +254,6 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "not of a search": (changed(lambda old: old.pop("swarm_lightning")), [], "checkpoint of a swarm"),
     "of another format": (changed(lambda old: old["swarm_lightning"].update(format=99)), [], "format"),
     "of other sizes": (changed(of_other_sizes), [], "checkpoint"),
-    "of other settings": (lambda path: None, ["--model.optimizer.inertia", "0.9"], "optimizer.inertia is 0.9"),
-    "of another objective": (lambda path: None, ["--model.objective.max_new_tokens", "3"], "max_new_tokens is 3"),
-    "of another N": (lambda path: None, ["--model.particles", "7"], "particles is 7, in the checkpoint 5"),
 }
 
 

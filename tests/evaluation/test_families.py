@@ -54,7 +54,9 @@ TARGETS: dict[str, list[str]] = {
     "mixtral": ["q_proj", "v_proj", "o_proj"],
     "qwen2_moe": ["q_proj", "v_proj", "shared_expert.up_proj"],
 }
-DENSE = [name for name in SIZES if name != "qwen2_moe"]
+# Rotary positions, a sliding window, learned positions and ALiBi; the others are of these kinds.
+QUICK = ("llama", "mistral", "gpt2", "bloom")
+DENSE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name != "qwen2_moe"]
 EXPERTS = 3
 NEW_TOKENS = 8
 # How rows are cut into passes depends on no family: one is asked in all of these ways, the others in two.
@@ -184,7 +186,16 @@ def test_likelihoods_of_all_particles_in_one_pass_are_those_of_each_alone(
         )
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt_neox", "gpt2", "bloom", "mistral", "gpt_neo"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        "gpt2",
+        "bloom",
+        "mistral",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt_neox", "gpt_neo")),
+    ],
+)
 def test_a_prompt_is_fed_once_for_its_choices_where_the_model_allows_it(
     name: str, family: Callable[[str], Family], many_prompts: list[str]
 ) -> None:
@@ -246,7 +257,7 @@ def test_a_free_slot_does_not_run_out_of_learned_positions(
     ]
 
 
-@pytest.mark.parametrize("name", ["mistral", "gpt_neo", "bloom", "gpt2", "llama"])
+@pytest.mark.parametrize("name", ["mistral", pytest.param("gpt_neo", marks=pytest.mark.slow), "bloom", "gpt2", "llama"])
 def test_a_prefix_is_shared_where_the_model_allows_it(
     name: str, family: Callable[[str], Family], many_prompts: list[str]
 ) -> None:

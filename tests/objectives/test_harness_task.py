@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [{}, {"num_fewshot": 2}, {"chat": True, "system": "Be brief."}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"num_fewshot": 2, "chat": True, "system": "Be brief."}], ids=str)
 def test_choices_score_as_in_the_harness(
     settings: dict[str, Any],
     folder: Path,

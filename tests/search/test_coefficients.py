@@ -208,6 +208,7 @@ def test_a_runner_is_chosen_by_its_name_and_made_from_what_is_loaded(
     assert module.identity["backend"] == "counting"
 
 
+@pytest.mark.slow
 def test_a_comparison_searches_in_its_space_and_asks_the_others_as_adapters(world: World, tmp_path: Path) -> None:
     methods = ["best_expert", "uniform_soup", "product_mean", "model_swarm"]
     compare = {"methods": methods, "seeds": [0]}

@@ -133,6 +133,25 @@ def test_a_guide_on_another_scale_leads_where_its_objective_leads(
     assert module.state.evaluations == plain.state.evaluations + 8 * 8 + 5 * 8
 
 
+def test_a_guide_that_is_mixed_with_what_it_repeats_leads_where_that_leads(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("swarm_lightning.search.guide.SURE", 1e9)  # no order is clear,
+    monkeypatch.setattr("swarm_lightning.search.guide.MATTERS", 0.0)  # and the objective tells the candidates apart
+    plain = search(world, tmp_path / "plain", particles=8)
+    use(monkeypatch, Same)
+    module = search(world, tmp_path / "run", particles=8, guide="mixed", callbacks=[Summary()])
+    assert module.state.check is not None
+    assert module.state.check.mixed
+    assert same_trajectory(module, plain)
+    assert module.result().validation == plain.result().validation
+    assert "Followed: Same, mixed half and half with ExactMatch" in capsys.readouterr().out
+    # What it follows are standard deviations from the mean of the first positions, by both alike.
+    first = module.state.reported
+    expected = (first - first.mean()) / first.std()
+    assert module.swarm.initial_utilities.tolist() == pytest.approx(expected.tolist())
+
+
 def test_an_objective_that_is_smooth_itself_is_followed_as_it_is(world: World, tmp_path: Path) -> None:
     plain = search(world, tmp_path / "plain", objective=MeanLogLikelihood())
     module = search(world, tmp_path / "run", objective=MeanLogLikelihood(), guide="smooth")
@@ -197,6 +216,7 @@ def test_the_history_says_what_the_objective_makes_of_the_best_by_the_guide(whol
     assert [row["swarm/global_best_by_objective"] for row in logged] == pytest.approx(shown)
 
 
+@pytest.mark.slow
 def test_all_commands_take_a_guided_run(
     world: World, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

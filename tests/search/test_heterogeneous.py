@@ -37,6 +37,7 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs" / "version_0"
 
 
+@pytest.mark.slow
 def test_a_stopped_and_resumed_search_of_graphs_is_bit_for_bit_one_that_was_never_stopped(
     world: World, whole: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +113,41 @@ def test_the_command_predicts_from_an_export(
     assert "1 answers: predictions.jsonl" in capsys.readouterr().out
 
 
+def test_models_of_any_architecture_stay_where_they_are_and_answer_as_the_search_did(
+    world: World, tmp_path: Path
+) -> None:
+    experts = [str(world.experts / "towns"), "demo:models/chronicle", str(world.base)]
+    optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"moves": "roles"}}
+    settings = {"experts": experts, "graphs": {"any_models": True}, "optimizer": optimizer, "particles": 2}
+    run_swarm(config(world, tmp_path / "runs", 1, **settings), "fit", tmp_path)
+    run = tmp_path / "runs" / "version_0"
+    replies = pandas.read_parquet(run / "replies" / "test.parquet")
+    found = replies[replies.expert == "best found expert"]
+    folder = Path(shutil.copytree(run / "best_expert", tmp_path / "found"))
+    assert not (folder / "models").exists()
+    graph = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+    assert [node["model"] for node in graph["nodes"]] == experts
+    assert swarm_lightning.load(folder).answer([Example(text) for text in found.question]) == found.reply.tolist()
+    graph["nodes"][0]["model"] = str(world.experts / "stories")
+    (folder / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
+    with pytest.warns(UserWarning, match="not those that .* was made of"):
+        swarm_lightning.load(folder)
+
+
+@pytest.mark.parametrize("accelerator", ["warp", "tpu"])
+def test_an_accelerator_that_is_not_there_is_refused(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], accelerator: str
+) -> None:
+    from swarm_lightning.cli import main
+
+    given = ["--data.prompts", str(tmp_path / "none.txt"), "--trainer.accelerator", accelerator]
+    with pytest.raises(SystemExit):
+        main(["predict", str(whole / "best_expert"), *given])
+    assert (
+        f"Expected trainer.accelerator to name one of this machine, but got '{accelerator}'" in capsys.readouterr().err
+    )
+
+
 def test_a_graph_that_does_not_flow_into_one_end_is_refused(whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole / "best_expert", tmp_path / "found"))
     graph = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
@@ -128,7 +164,7 @@ def test_the_test_table_has_graphs_that_nobody_searched_and_a_vote(world: World,
     assert names[2:] == ["chain of the experts", "star of the experts", "vote of the experts"]
 
 
-@pytest.mark.parametrize("moves", ["roles", "weights"])
+@pytest.mark.parametrize("moves", ["roles", pytest.param("weights", marks=pytest.mark.slow)])
 def test_either_step_can_be_left_out(world: World, tmp_path: Path, moves: str) -> None:
     decoding = {"fixed": "chain"} if moves == "weights" else {"top_p": 0.8, "edges": 2}
     optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"assignments": 2, "moves": moves}}
@@ -148,6 +184,8 @@ def test_either_step_can_be_left_out(world: World, tmp_path: Path, moves: str) -
     [
         ({"graphs": None}, "model.graphs is not set"),
         ({"graphs": GraphSettings(Decoding(fixed="star"))}, "moves to be weights"),
+        ({"graphs": GraphSettings(any_models=True)}, "moves to be roles with model.graphs.any_models"),
+        ({"graphs": GraphSettings(any_models=True), "engine": EngineSettings(backend="vllm")}, "vLLM serves adapters"),
         ({"graphs": GraphSettings(), "storage": "disk"}, "got disk"),
         ({"graphs": GraphSettings(), "coefficients": "expert"}, "expert"),
     ],

@@ -185,6 +185,7 @@ def test_a_long_first_evaluation_that_is_killed_keeps_its_scores_with_default_lo
     assert first["evaluations"] == "600.0"
 
 
+@pytest.mark.slow
 def test_between_rare_checkpoints_no_score_is_lost_either(
     world: World, asked: "Counter[str]", forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

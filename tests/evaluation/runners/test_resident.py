@@ -56,7 +56,7 @@ def examples_of(world: FullWorld) -> list[Example]:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [EngineSettings(), EngineSettings(rows=3, chunk=1, lots=5)])
+@pytest.mark.parametrize("settings", [EngineSettings(rows=3, chunk=1, lots=5)])
 def test_every_particle_is_taken_up_once_and_scores_as_the_model_alone(
     world: FullWorld, pool: CheckpointPool, settings: EngineSettings
 ) -> None:
