@@ -47,8 +47,8 @@ def demo(particles: int, count: int) -> "tuple[Loaded, Any, list[Any]]":
     """Return what runners are made of on the demo world, positions [N, D], and examples."""
     from swarm_lightning.evaluation.runner import Loaded
     from swarm_lightning.evaluation.settings import EngineSettings
-    from swarm_lightning.experts.adapted import AdaptedModel
-    from swarm_lightning.experts.base_model import load_base
+    from swarm_lightning.experts.resident.adapted import AdaptedModel
+    from swarm_lightning.experts.resident.base_model import load_base
 
     swarm = demo_swarm(TASK, particles, count, 1, seed=0)
     model, tokenizer = load_base(str(swarm.base), "float32")

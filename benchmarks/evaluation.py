@@ -45,8 +45,8 @@ class Ours:
         from swarm_lightning.evaluation.evaluator import Evaluator
         from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.evaluation.settings import EngineSettings
-        from swarm_lightning.experts.adapted import AdaptedModel
-        from swarm_lightning.experts.base_model import load_base
+        from swarm_lightning.experts.resident.adapted import AdaptedModel
+        from swarm_lightning.experts.resident.base_model import load_base
 
         model, tokenizer = load_base(str(swarm.base), "float32")
         self.swarm = swarm

@@ -35,8 +35,8 @@ import yaml
 
 from measuring import ratio, report, table
 from random_world import SIZES, random_base, random_prompts, random_tokenizer
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import load_checkpoints
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.swarm.rows import BYTES, RowStore
 from swarm_lightning.swarm.rules import Coefficients
 from swarm_lightning.swarm.state import Swarm, first_state

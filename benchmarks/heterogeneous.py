@@ -21,8 +21,8 @@ from typing import Any
 from measuring import machine, report
 from quiet_search import EndAtBudget, fitted
 from swarm_lightning.data.module import SwarmData
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.messages import Instructions
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.objectives import MultipleChoice
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm, ParticleSwarm

@@ -4,8 +4,8 @@
     python benchmarks/large_bases.py --rank 64 --particles 40 --experts 20 --tokens 1024
 
 Nothing is loaded and nothing measured: bases are made on the meta device, rows are estimated as a search does it
-(`evaluation/memory.py`, within a factor of 1.5 of what was measured on small models), and the rest is counted. Of a
-base that is there, `swarm plan` says the same with its own experts and data, and how much is free.
+(`evaluation/engine/memory.py`, within a factor of 1.5 of what was measured on small models), and the rest is counted.
+Of a base that is there, `swarm plan` says the same with its own experts and data, and how much is free.
 
 - base: its weights, in bfloat16.
 - particles: the A and B matrices of all particles that share a forward pass, float32, beside the base.
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from measuring import report
-from swarm_lightning.evaluation.memory import bytes_of_a_row
+from swarm_lightning.evaluation.engine.memory import bytes_of_a_row
 
 # Shapes of Llama-3.2-1B, Llama-2-7B and Llama-2-13B: hidden size, MLP, layers, heads, heads of keys, vocabulary.
 SHAPES = {

@@ -46,9 +46,9 @@ class Ours:
         rank: int,
     ) -> None:
         """Put the adapters into the base; every early stop is off."""
-        from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.layout import Layout
         from swarm_lightning.experts.pool import ExpertPool
+        from swarm_lightning.experts.resident.adapted import AdaptedModel
 
         layout = Layout.of(adapters[0])
         positions = torch.stack([layout.flatten(tensors) for tensors in adapters])

@@ -98,8 +98,8 @@ def measure_search(iterations: int) -> dict[str, float]:
 
     import torch
 
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.pool import load_pool
+    from swarm_lightning.experts.resident.base_model import load_base
 
     particles, dimensions = 20, load_pool("demo:experts").vectors.shape[1]
     model, _ = load_base("demo:base", "auto", torch.device("cpu"), False)

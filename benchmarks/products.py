@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from swarm_lightning.data.examples import Example
     from swarm_lightning.experts.pool import ExpertPool
-    from swarm_lightning.experts.resident import ResidentModel
+    from swarm_lightning.experts.resident.resident import ResidentModel
     from swarm_lightning.objectives import ExactMatch, MultipleChoice
 
 LABELS = {
@@ -61,7 +61,7 @@ class World:
 
 def demo(chosen: argparse.Namespace) -> World:
     """Return the demo world."""
-    from swarm_lightning.experts.base_model import load_base
+    from swarm_lightning.experts.resident.base_model import load_base
 
     swarm = demo_swarm(chosen.task, 10, chosen.examples, chosen.new_tokens, chosen.seed)
     base, tokenizer = load_base(str(swarm.base), "float32")
@@ -104,9 +104,9 @@ def measure(world: World, granularity: Any, particles: int, repeats: int, rows: 
     from swarm_lightning.evaluation.evaluator import Evaluator
     from swarm_lightning.evaluation.runners.resident import ResidentRunner
     from swarm_lightning.evaluation.settings import EngineSettings
-    from swarm_lightning.experts.adapted import AdaptedModel
-    from swarm_lightning.experts.product_model import ProductModel
-    from swarm_lightning.experts.products import Groups, Products
+    from swarm_lightning.experts.products.model import ProductModel
+    from swarm_lightning.experts.products.products import Groups, Products
+    from swarm_lightning.experts.resident.adapted import AdaptedModel
     from swarm_lightning.swarm.population import grow_population
 
     pool, examples = world.pool, world.examples

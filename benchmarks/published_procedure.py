@@ -48,8 +48,8 @@ class Ours:
         from swarm_lightning.evaluation.evaluator import Evaluator
         from swarm_lightning.evaluation.runners.resident import ResidentRunner
         from swarm_lightning.evaluation.settings import EngineSettings
-        from swarm_lightning.experts.adapted import AdaptedModel
-        from swarm_lightning.experts.base_model import load_base
+        from swarm_lightning.experts.resident.adapted import AdaptedModel
+        from swarm_lightning.experts.resident.base_model import load_base
         from swarm_lightning.search.state import ScoreMemory
         from swarm_lightning.swarm import ParticleSwarm
 

@@ -4,8 +4,8 @@ Three things, each in a fresh process, as the peak of what is resident over what
 
 - whole evaluations of particles at SmolLM2's measures, by generation and by likelihood: mostly keys and values of the
   rows of a pass, and the widest layer;
-- single passes at several vocabularies, beside the bytes that `swarm_lightning/evaluation/memory.py` expects of their
-  rows: the rows of a pass come from there;
+- single passes at several vocabularies, beside the bytes that `swarm_lightning/evaluation/engine/memory.py` expects of
+  their rows: the rows of a pass come from there;
 - `swarm fit` on a base of two layers with the whole vocabulary in bfloat16, four adapters, one iteration: all of the
   process, its libraries included.
 
@@ -67,14 +67,14 @@ def single_pass(kind: str, dtype: str, vocabulary: int, layers: int, rows: int, 
     """
     import torch
 
-    from swarm_lightning.evaluation.crowd import Crowd
-    from swarm_lightning.evaluation.generation import Decoding, generate_tokens
-    from swarm_lightning.evaluation.likelihood import loglikelihoods
-    from swarm_lightning.evaluation.memory import bytes_of_a_row
-    from swarm_lightning.evaluation.tokens import Continuation
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.evaluation.engine.crowd import Crowd
+    from swarm_lightning.evaluation.engine.generation import Decoding, generate_tokens
+    from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
+    from swarm_lightning.evaluation.engine.memory import bytes_of_a_row
+    from swarm_lightning.evaluation.engine.tokens import Continuation
     from swarm_lightning.experts.layout import Layout
     from swarm_lightning.experts.pool import ExpertPool
+    from swarm_lightning.experts.resident.adapted import AdaptedModel
 
     torch.set_num_threads(1)
     base = random_base(Size(576, 1536, layers, 9, 3, vocabulary), getattr(torch, dtype), torch.device("cpu"), 512, 0)

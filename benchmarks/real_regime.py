@@ -92,9 +92,9 @@ class Ours:
     def __init__(self, swarm: RealSwarm, rows: int | None = None) -> None:
         """Put the adapters into the base; every early stop is off."""
         from swarm_lightning.evaluation.settings import EngineSettings
-        from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.layout import Layout
         from swarm_lightning.experts.pool import ExpertPool
+        from swarm_lightning.experts.resident.adapted import AdaptedModel
 
         layout = Layout.of(swarm.adapters[0])
         self.positions = torch.stack([layout.flatten(tensors) for tensors in swarm.adapters])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from swarm_lightning.data.module import SwarmData
     from swarm_lightning.objectives import Objective
     from swarm_lightning.search import ModelSwarm
+    from swarm_lightning.search.settings import GuideChoice
 
 EXPERTS, ALL = ["demo:experts"], ["demo:experts", "demo:models"]
 POOLS = {"ten adapters": EXPERTS, "twelve of three architectures": ALL}
@@ -62,16 +63,15 @@ def search_of(task: str, sources: list[str], **settings: Any) -> "ModelSwarm":
     """Return a search of a demo task."""
     from swarm_lightning.search import ModelSwarm
 
-    guide = "smooth" if task == "atlas" else "objective"
+    guide: GuideChoice = "smooth" if task == "atlas" else "objective"
     return ModelSwarm("demo:base", experts=sources, objective=objective_of(task), guide=guide, **settings)
 
 
 def save_models(folder: str, width: int, layers: int) -> int:
     """Save four GPT-2 of random weights with the demo's tokenizer; returns the bytes of the weights of one."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
     from swarm_lightning.experts.base_model import load_base
+    from transformers import GPT2Config, GPT2LMHeadModel
 
     _, tokenizer = load_base("demo:base")
     size = GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=width // 64, n_positions=256)
@@ -122,8 +122,8 @@ def seconds_of(sources: list[str], options: argparse.Namespace, folder: str) -> 
     from quiet_search import fitted
     from swarm_lightning.evaluation.evaluator import Evaluator
     from swarm_lightning.evaluation.runners.resident import ResidentRunner
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.model_pool import load_models
+    from swarm_lightning.experts.resident.base_model import load_base
 
     class Clock(L.Callback):
         """Reads the clock behind the loading and at the end."""
@@ -175,8 +175,8 @@ def memory_of(models: int | None, options: argparse.Namespace) -> dict[str, floa
     from swarm_lightning.evaluation.runner import Loaded
     from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
     from swarm_lightning.evaluation.settings import EngineSettings
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.model_pool import load_models
+    from swarm_lightning.experts.resident.base_model import load_base
 
     base, tokenizer = load_base("demo:base")
     examples = data_of("neighbours", 20, 1, 0)

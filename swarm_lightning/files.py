@@ -47,8 +47,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "See to the disk")
         raise StorageError(
-            f"Expected to write {str(path)!r}, but: {error.strerror or error}. {advice}. What was written before is "
-            "whole: a search that has begun goes on with --ckpt_path."
+            f"Expected to write {str(path)!r}, but: {error.strerror or error}. {advice}. Earlier files are intact: "
+            "resume a search with --ckpt_path."
         ) from error
 
 

@@ -47,7 +47,16 @@ def commands_of(guide: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-@pytest.mark.parametrize("guide", [guide for guide in GUIDES if commands_of(guide)], ids=name_of)
+# These show many searches, or long ones.
+LONG = ("swarm_lightning/cli", "swarm_lightning/baselines", "swarm_lightning/sweep", "swarm_lightning/tuning")
+WITH_COMMANDS = [
+    pytest.param(guide, marks=pytest.mark.slow) if name_of(guide.parent) in LONG else guide
+    for guide in GUIDES
+    if commands_of(guide)
+]
+
+
+@pytest.mark.parametrize("guide", WITH_COMMANDS, ids=name_of)
 def test_every_command_of_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["swarm"])

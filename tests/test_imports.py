@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 # is the package's own front door, which holds the version.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("differences", "errors", "locks", "shown", "threads", "vectors"),
+    ("columns", "differences", "errors", "locks", "shown", "threads", "vectors"),
     ("files", "paths", "texts"),
     ("doors",),
     ("swarm",),
@@ -44,6 +44,7 @@ ONLY_FOR: dict[str, set[str]] = {
 # The rooms whose other imports are limited too; the standard library is always free.
 MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "": set(),
+    "columns": set(),
     "differences": set(),
     "errors": set(),
     "files": set(),
@@ -158,6 +159,18 @@ def test_every_room_has_its_place_in_the_order() -> None:
     rooms = {room_of(path) for path in MODULES}
     assert rooms <= HEIGHT.keys(), f"say in LEVELS where {sorted(rooms - HEIGHT.keys())} stand"
     assert len(HEIGHT) == sum(map(len, LEVELS)), "a room stands in one place"
+
+
+def test_every_import_of_the_package_names_a_file_of_it() -> None:
+    # mypy does not look: `ignore_missing_imports` is set for libraries without types.
+    known = {name_of(path) for path in MODULES}
+    lost = [
+        (str(path.relative_to(FOLDER)), line, name)
+        for path in MODULES
+        for line, name in imports_in(path)
+        if name.startswith(f"{PACKAGE}.") and not {name, name.rpartition(".")[0]} & known
+    ]
+    assert lost == []
 
 
 def test_no_files_stand_in_a_circle() -> None:

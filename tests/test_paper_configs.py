@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from swarm_lightning.cli import main
+from swarm_lightning.cli.task_table import read_published
 from tests.conftest import CHAT_TEMPLATE
 from tests.evaluation.any_models import save_families
 from tests.objectives.judge_server import KEY, MODEL, JudgeServer, running_judge
 from tests.objectives.perspective_server import PerspectiveServer
 from tests.objectives.tiny_classifiers import save_decoder
 from tests.search.real_experts import save_experts
-from tests.search.tiny_search import calm_process
+from tests.search.tiny_search import calm_process, read_rows
 
 pytestmark = pytest.mark.shared
 FOLDER = Path(__file__).parents[1] / "configs" / "paper"
@@ -117,7 +119,7 @@ def search(base: Path, experts: Path, shared_folder: Path, tmp_path: Path, monke
 
 def test_there_is_a_config_for_every_objective_of_the_paper() -> None:
     found = {path.stem for path in FOLDER.glob("*.yaml")}
-    assert found == {*SINGLE_TASKS, *DOMAIN_PAIRS, *REWARD_MODELS, "human_interests", "token_swarm"}
+    assert found == {*SINGLE_TASKS, *DOMAIN_PAIRS, *REWARD_MODELS, "human_interests", "token_swarm", "single_tasks"}
     assert {path.stem for path in (FOLDER.parent / "sequel").glob("*.yaml")} == {*SEQUEL, *OWN_FILES}
 
 
@@ -147,6 +149,41 @@ def test_a_reward_setting_searches(search: Search, reward_model: Path, name: str
         *("--model.objective.init_args.model", str(reward_model)),
         *("--model.objective.init_args.dtype", "float32"),
     )
+
+
+def test_the_table_of_the_single_tasks_names_every_one_of_them() -> None:
+    config = yaml.safe_load((FOLDER / "single_tasks.yaml").read_text(encoding="utf-8"))
+    paths = [f"configs/paper/{name}.yaml" for name in SINGLE_TASKS]
+    assert sorted(config["compare"]["tasks"]) == sorted(config["sweep"]["tasks"]) == sorted(paths)
+    published = read_published(str(FOLDER / "published.csv"), SINGLE_TASKS)
+    assert published["model_swarm"].keys() == set(SINGLE_TASKS)
+    for scores in published.values():
+        assert all(score <= published["model_swarm"][task] for task, score in scores.items())
+
+
+def test_single_tasks_make_one_table_with_the_published_scores(
+    base: Path, experts: Path, shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shared_folder / "data")
+    tasks = [str(FOLDER / f"{name}.yaml") for name in ("mmlu", "nlgraph")]
+    with calm_process():
+        main(
+            [
+                *("compare", "--config", str(FOLDER / "single_tasks.yaml"), "--compare.tasks", json.dumps(tasks)),
+                *("--compare.published", str(FOLDER / "published.csv"), "--compare.methods", "[uniform_soup]"),
+                *("--model.base", str(base), "--model.experts", str(experts), "--model.dtype", "float32"),
+                *("--data.validation_size", "2", "--data.test_size", "2", "--trainer.accelerator", "cpu"),
+                *("--trainer.default_root_dir", str(tmp_path)),
+            ]
+        )
+    rows = read_rows(tmp_path / "version_0" / "tasks.csv")
+    ours, *published = ({name: row[name] for name in ("title", "mmlu", "nlgraph")} for row in rows)
+    assert ours["title"] == "uniform soup"
+    assert published == [
+        {"title": "model swarm, published", "mmlu": "0.583", "nlgraph": "0.672"},
+        {"title": "LoraHub, published", "mmlu": "", "nlgraph": "0.568"},
+        {"title": "Pack of LLMs, published", "mmlu": "0.568", "nlgraph": ""},
+    ]
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

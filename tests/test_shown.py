@@ -13,7 +13,7 @@ from swarm_lightning.baselines.table import TableRow, markdown
 from swarm_lightning.callbacks.first_look import describe_reply
 from swarm_lightning.callbacks.summary import _table
 from swarm_lightning.data.examples import Example
-from swarm_lightning.experts.model_card import CardFacts, render_card
+from swarm_lightning.experts.export.model_card import CardFacts, render_card
 from swarm_lightning.objectives.protocol import Outcome
 from swarm_lightning.search.results import ResultRow
 from swarm_lightning.shown import cell, for_terminal, in_markdown, say, written_out

@@ -15,7 +15,7 @@ from swarm_lightning.baselines.candidates import Candidates
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.mixture import Averaged
+from swarm_lightning.evaluation.mixtures.mixture import Averaged
 from swarm_lightning.evaluation.runners.mixture import MixtureRunner, Weigh
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.objectives.utility import utility_of

@@ -189,7 +189,7 @@ class Comparison:
                 try:
                     draw(self.rows, self._title, self.folder / "compare.png")
                 except Absent as reason:
-                    rank_zero_warn(f"There is no picture: it {reason}", stacklevel=2)
+                    rank_zero_warn(f"No picture was drawn: it {reason}", stacklevel=2)
 
     @property
     def _title(self) -> str:

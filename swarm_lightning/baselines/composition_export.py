@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.results import Result
-from swarm_lightning.experts.expert_export import export_expert
-from swarm_lightning.experts.model_card import public_name
+from swarm_lightning.experts.export.expert import export_expert
+from swarm_lightning.experts.export.model_card import public_name
 from swarm_lightning.shown import in_markdown
 
 if TYPE_CHECKING:

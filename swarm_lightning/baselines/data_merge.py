@@ -15,9 +15,9 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checks import layer_of
+from swarm_lightning.experts.export.model_card import public_name
 from swarm_lightning.experts.kinds import Pool, load_experts
 from swarm_lightning.experts.layout import Layout
-from swarm_lightning.experts.model_card import public_name
 from swarm_lightning.vectors import windows
 
 

@@ -20,9 +20,9 @@ from swarm_lightning.baselines.gradient_descent import EPOCHS, GradientDescent
 from swarm_lightning.baselines.low_rank import factor_pairs, refactor
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.right_answers import RightAnswer, logarithms_of, right_answers
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 
 LEARNING_RATE = 1e-3
 Beginning = Literal["zero", "expert", "mean"]

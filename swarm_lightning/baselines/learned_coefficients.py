@@ -17,7 +17,7 @@ from swarm_lightning.baselines.gradient_descent import EPOCHS, GradientDescent
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.right_answers import RightAnswer, guide_losses, right_answers
-from swarm_lightning.experts.product_model import ProductModel
+from swarm_lightning.experts.products.model import ProductModel
 
 LEARNING_RATE = 0.01
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
-from swarm_lightning.experts.product_adapter import truncate
+from swarm_lightning.experts.products.adapter import truncate
 
 
 def factor_pairs(layout: Layout) -> list[str]:

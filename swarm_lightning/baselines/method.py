@@ -8,7 +8,7 @@ from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.data.examples import Example
-from swarm_lightning.experts.product_adapter import ProductAdapter
+from swarm_lightning.experts.products.adapter import ProductAdapter
 
 # fixed: the same whatever the seed, so it runs once. drawn: has random numbers in it, and asks a fixed number of
 # questions. search: has random numbers in it, and spends the budget that all searches get.

@@ -10,10 +10,10 @@ from swarm_lightning.baselines.method import Composition
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.division import GroupedProducts
-from swarm_lightning.experts.product_adapter import product_adapter
-from swarm_lightning.experts.product_model import ProductModel
-from swarm_lightning.experts.products import Granularity, Groups
+from swarm_lightning.experts.products.adapter import product_adapter
+from swarm_lightning.experts.products.division import GroupedProducts
+from swarm_lightning.experts.products.model import ProductModel
+from swarm_lightning.experts.products.products import Granularity, Groups
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 

@@ -110,6 +110,6 @@ def chosen_methods(settings: CompareSettings) -> dict[str, Method]:
     if searches and SWARM not in methods and settings.evaluations is None:
         raise InputError(
             f"Expected a number of evaluations for {', '.join(searches)}, but compare.evaluations is null and "
-            f"{SWARM} is not among compare.methods. Set the one, or add the other."
+            f"{SWARM} is not among compare.methods. Set it, or add the swarm."
         )
     return methods

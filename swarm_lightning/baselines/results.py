@@ -90,7 +90,7 @@ def agree(folder: Path, identity: Mapping[str, Any], open_settings: Sequence[str
         differences = differences_between(saved, plain, "in the comparison")
         if differences:
             raise InputError(
-                f"Expected to go on with the comparison in {str(folder)!r}, but {'; '.join(differences)}. Give it the "
+                f"Expected to continue the comparison in {str(folder)!r}, but {'; '.join(differences)}. Give it the "
                 "config.yaml of that folder, or choose another compare.output."
             )
         if noted == plain:

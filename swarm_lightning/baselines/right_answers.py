@@ -14,8 +14,8 @@ from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.tokens import Continuation
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.guides import GoldLikelihood
 from swarm_lightning.objectives.multiple_choice import MultipleChoice

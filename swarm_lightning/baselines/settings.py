@@ -1,6 +1,7 @@
 """Settings of a comparison."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from swarm_lightning.errors import InputError
 
@@ -26,6 +27,11 @@ class CompareSettings:
             kept from before is not written again.
         output: Folder of the comparison; null: a new version below trainer.default_root_dir; `last`: the newest there.
             In a folder with a comparison, rows that are done are kept and the others are made.
+        tasks: Several tasks, each compared by itself, with one table of all: a list of datasets and of config files, or
+            a mapping from the name of every task to one of these or to the settings that it has of its own, key of the
+            config -> value. Of a config file, `model.objective` and `data` are taken. Null: the one task of the config.
+        published: Published test scores that the table of several tasks shows beside its own: a CSV file with a column
+            `method` (names as in `methods`) and one for every task, or the swarm's score by task; null: none.
     """
 
     methods: list[str] | None = None
@@ -37,6 +43,8 @@ class CompareSettings:
     domain_texts: str | dict[str, str] | None = None
     export: bool = True
     output: str | None = None
+    tasks: list[str] | dict[str, Any] | None = None
+    published: str | dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that can't be meant."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.data.examples import Example
-from swarm_lightning.experts.product_adapter import ProductAdapter
+from swarm_lightning.experts.products.adapter import ProductAdapter
 
 
 class SwarmRow:

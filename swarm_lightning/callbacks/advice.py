@@ -17,6 +17,7 @@ from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.objectives.utility import each_of
 
 NEIGHBOURS = 5  # or a quarter of the other questions where that is fewer
+ROOM = 5.0  # standard errors that the best on each example must lie above what was found, to be spoken of
 GRAM = 3  # characters of the pieces by which questions are compared
 WITH_RIGHT_ANSWERS = (MultipleChoice, ExactMatch)
 
@@ -68,10 +69,16 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
         mean = float(values.mean())
         near = f"{_neighbours(len(examples))} most similar other questions"
         numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} of what was found"
+        room = float(scores.amax(dim=0).mean()) - found
         if mean - found > error:
             said.append(
                 f"Routing would likely give more: sending each question to who is best on the {near} scores "
-                f"{numbers}. It keeps all experts."
+                f"{numbers}. {complement(scores)} It keeps all experts."
+            )
+        elif room > ROOM * error:
+            said.append(
+                f"{complement(scores)} Routing between them could gain, as far as that is no luck, but needs a router "
+                f"that knows whom to ask: one by the {near} scores {numbers}."
             )
         else:
             said.append(f"Routing would not give clearly more: a router by the {near} scores {numbers}.")
@@ -85,6 +92,21 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
         name = type(objective).__name__
         said.append(f"There is nothing to train on directly: {name} scores replies, and gives no right ones.")
     return said
+
+
+def complement(scores: Tensor) -> str:
+    """Say how much more the experts know together than the best of them alone.
+
+    Args:
+        scores: Of n experts [n, M].
+
+    >>> complement(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]))
+    'Some expert answers 75% of the examples, the best alone 50%.'
+    """
+    some, alone = float(scores.amax(dim=0).mean()), float(scores.mean(dim=1).max())
+    if bool(((scores == 0) | (scores == 1)).all()):
+        return f"Some expert answers {some:.0%} of the examples, the best alone {alone:.0%}."
+    return f"Whoever is best on each example scores {some:.4f} on average, the best expert alone {alone:.4f}."
 
 
 def _neighbours(examples: int) -> int:

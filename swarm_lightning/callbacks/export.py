@@ -11,7 +11,7 @@ import lightning as L
 
 from swarm_lightning.callbacks.logged_result import check_takes_artifacts, log_folder
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.checkpoint_export import SHARD
+from swarm_lightning.experts.export.checkpoint import SHARD
 from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.export import check_particle

@@ -78,6 +78,7 @@ def _work(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example], p
     return work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps,
         patience if optimizer.moves_particles else None, distance, search.chunk, search.state.guided, 0, per_second,
+        0 if search.state.shown is None else search.state.shown.every,
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
-"""How far a run has come: a bar on a terminal, and in a log plain lines with the time of day.
+"""How far a run has come: a bar on a terminal and in a notebook, and in a log plain lines with the time of day.
 
 There is one bar or one line for the iterations of the search, instead of Lightning's bar per epoch of one batch, and
 below it or between them how far the running evaluation is: with a large model it takes minutes.
 """
 
+import math
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from swarm_lightning.callbacks.forecast import duration, rest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
 from swarm_lightning.plan.alone import ScoreAlone
+from swarm_lightning.search.guide import name_shown
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
 
@@ -81,7 +83,7 @@ class SwarmProgress(ProgressBar):
         self._total = total if most is None else most if total is None or total < 0 else min(total, most)
         begun = pl_module.particle_swarm.begun
         done = int(pl_module.swarm.iterations) if begun else 0
-        if on_a_terminal():
+        if on_a_terminal() or in_a_notebook():
             self._bar = tqdm(
                 total=self._total, initial=done, desc="search", unit="iteration", file=sys.stdout,
                 disable=not self._enabled, **width_of_a_bar(),
@@ -133,11 +135,15 @@ class SwarmProgress(ProgressBar):
 
     def _show(self, trainer: L.Trainer, module: ModelSwarm) -> None:
         metrics, rest = module.state.metrics, rest_of(trainer, module)
+        shown = metrics.get(name_shown(module.particle_swarm), math.nan)
+        said = "" if math.isnan(shown) else f" (by the objective {shown:.3f})"
         if module.particle_swarm.moves_particles:
-            reached = f"best {metrics['global_best']:.3f}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
+            reached = (
+                f"best {metrics['global_best']:.3f}{said}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
+            )
             reached += f"step length {metrics['step_length']:.2f}"
         else:
-            reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}, "
+            reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}{said}, "
             reached += f"step length {metrics['step_length']:.4f}"
         reached += f", {metrics['examples_per_second']:.0f} examples/s"
         if rest is not None and rest.most_seconds > 0 and not trainer.should_stop:
@@ -257,6 +263,15 @@ def on_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def in_a_notebook() -> bool:
+    """Tell whether a Jupyter kernel shows the output: it takes the one bar of a search, but no second one below it."""
+    return type(sys.stdout).__module__.startswith("ipykernel.")
+
+
 def log(line: str) -> None:
-    """Print a line with the time of day."""
-    say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}", flush=True)
+    """Print a line with the time of day; where a bar is open in a notebook, above it."""
+    told = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}"
+    if in_a_notebook():
+        tqdm.write(told)
+    else:
+        say(told, flush=True)

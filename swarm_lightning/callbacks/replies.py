@@ -2,7 +2,8 @@
 
 One row per example and expert, of the best initial expert and of the best found one: the question as the model saw it,
 the reply, what was read out of it, and the score. The validation split is asked once more for it when the search has
-ended; replies to the test split are those that the summary is made of.
+ended; replies to the test split are those that the summary is made of. Of a search of graphs, `replies/nodes.parquet`
+holds what every node of the best system replies to the first examples, in the order in which they do.
 """
 
 import io
@@ -16,11 +17,15 @@ import lightning as L
 from swarm_lightning.data.examples import Example
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.objectives.protocol import Outcome
-from swarm_lightning.runs.run_folder import REPLIES
+from swarm_lightning.runs.run_folder import NODES, REPLIES
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.on_the_way import NodeReply, replies_on_the_way
 from swarm_lightning.search.results import FOUND, INITIAL
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 
 TEXTS = ("id", "task", "question", "prompt", "choices", "gold", "expert", "which", "reply", "answer")
+OF_NODES = ("id", "task", "question", "choices", "gold", "expert", "reply")
+MOST = 50  # examples whose replies of every node are kept
 
 
 class Replies(L.Callback):
@@ -47,6 +52,7 @@ class Replies(L.Callback):
         if self.test and pl_module.held_back:
             pl_module.result(pl_module.held_back)  # asked by all ranks, if it was not
             splits["test"] = (tuple(pl_module.held_back), pl_module.state.tested)
+        on_the_way = _on_the_way(pl_module, splits["test" if "test" in splits else "validation"][0] if splits else ())
         if not trainer.is_global_zero:
             return
         names = (pl_module.pool.names[pl_module.best_initial], pl_module.particle_swarm.found_name)
@@ -55,7 +61,43 @@ class Replies(L.Callback):
             folder.mkdir(parents=True, exist_ok=True)
         for split, (examples, outcomes) in splits.items():
             rows = _rows(pl_module, examples, outcomes, names)
-            write_whole(folder / f"{split}.parquet", _parquet(rows))
+            write_whole(folder / f"{split}.parquet", _parquet(rows, TEXTS))
+        if on_the_way:
+            rows = [_row_of_node(reply, pl_module.pool.names) for reply in on_the_way]
+            write_whole(folder / NODES, _parquet(rows, OF_NODES, ("node", "level")))
+
+
+def _on_the_way(module: ModelSwarm, examples: Sequence[Example]) -> list[NodeReply]:
+    """Ask the best system of graphs on the first rank; nothing of other searches, and on other ranks."""
+    swarm, ranks, found = module.particle_swarm, module.ranks, list[NodeReply]()
+    if not isinstance(swarm, HeterogeneousSwarm) or not examples:
+        return found
+    with ranks.together():
+        if ranks.index == 0:
+            system, particle = swarm.found_asked, swarm.found_particle
+            found = replies_on_the_way(module.evaluator, module.objective, system, particle, examples[:MOST])
+    return found
+
+
+def _row_of_node(reply: NodeReply, experts: Sequence[str]) -> dict[str, Any]:
+    return {
+        **_row_of(reply.example),
+        "node": reply.node,
+        "level": reply.level,
+        "expert": experts[reply.model],
+        "reply": reply.reply,
+        "score": reply.score,
+    }
+
+
+def _row_of(example: Example) -> dict[str, Any]:
+    return {
+        "id": example.identifier,
+        "task": example.task,
+        "question": example.question,
+        "choices": None if example.choices is None else json.dumps(dict(example.choices), ensure_ascii=False),
+        "gold": example.answer,
+    }
 
 
 def _rows(
@@ -64,12 +106,8 @@ def _rows(
     prompts = [module.objective.prompt(example, module.tokenizer) for example in examples]
     return [
         {
-            "id": example.identifier,
-            "task": example.task,
-            "question": example.question,
+            **_row_of(example),
             "prompt": prompt,
-            "choices": None if example.choices is None else json.dumps(dict(example.choices), ensure_ascii=False),
-            "gold": example.answer,
             "expert": expert,
             "which": which,
             "reply": outcome.reply,
@@ -81,14 +119,16 @@ def _rows(
     ]
 
 
-def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+def _parquet(rows: Sequence[dict[str, Any]], texts: Sequence[str], numbers: Sequence[str] = ()) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema([*((name, pyarrow.string()) for name in TEXTS), ("score", pyarrow.float64())])
-    columns = {name: [_text(row[name]) for row in rows] for name in TEXTS}
+    types = {**dict.fromkeys(texts, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.int32())}
+    columns = {name: [_text(row[name]) for row in rows] for name in texts}
+    columns |= {name: [row[name] for row in rows] for name in (*numbers, "score")}
     content = io.BytesIO()
-    parquet.write_table(pyarrow.table({**columns, "score": [row["score"] for row in rows]}, schema=schema), content)
+    schema = pyarrow.schema([*types.items(), ("score", pyarrow.float64())])
+    parquet.write_table(pyarrow.table(columns, schema=schema), content)
     return content.getvalue()
 
 

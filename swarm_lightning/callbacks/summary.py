@@ -54,7 +54,7 @@ class Summary(L.Callback):
             and trainer.state.fn == "fit"
             and trainer.is_global_zero
         ):
-            say(f"Interrupted. Go on with: swarm fit --resume {trainer.default_root_dir}")
+            say(f"Interrupted. Resume with: swarm fit --resume {trainer.default_root_dir}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print and write the table of the validation split."""
@@ -134,7 +134,8 @@ def _of_guide(guide: Mapping[str, Any]) -> str:
     if not guide["followed"]:
         return f"The guide {guide['guide']} was dropped: {ranked}."
     rise = f" from {guide['before']:.4f} to {guide['after']:.4f} on validation" if "after" in guide else ""
-    return f"Followed: {guide['guide']}{rise} ({ranked})."
+    mixed = f", mixed half and half with {guide['objective']}" if guide["share"] < 1 else ""
+    return f"Followed: {guide['guide']}{mixed}{rise} ({ranked})."
 
 
 def say_gains(rows: Sequence[ResultRow]) -> None:

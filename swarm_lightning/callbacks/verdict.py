@@ -1,8 +1,7 @@
 """Says in words what an adaptation has brought: over the best expert, and over the best sum without any search.
 
 One further model is asked the test split, the sum that the search began with, so that the search itself is judged: what
-a mean of the experts gives is no merit of it. Where a guide was followed, the experts are asked the validation split by
-the objective once more. Neither counts towards the budget.
+a mean of the experts gives is no merit of it. That does not count towards the budget.
 """
 
 import json
@@ -51,18 +50,16 @@ class Verdict(L.Callback):
             sampling = Resampling.of(pl_module.objective, test)
             gains[f"the best without a search, {start}"] = gain_of(evaluation.scores[0].tolist(), found, sampling)
         said = [sentence_on(gain, other) for other, gain in gains.items() if gain is not None]
-        if not strategy.pairs:
+        if not strategy.searched:
             said.append(f"The budget held no search, only what was tried before it: {', '.join(result.starts)}.")
         elif not moved:
             said.append(f"On validation the search has found nothing better than it began with: {start}.")
         if not test:
             said.append("There is no test split: whether it is better on unseen examples is unknown.")
         examples = pl_module.splits.validation if pl_module.splits is not None else ()
-        scores = state.scores.known[: len(pl_module.pool.names)]
-        if state.guided and examples:  # those are the guide's
-            alone = [strategy.space.expert(expert) for expert in range(len(scores))]
-            scores = pl_module.evaluator.evaluate(alone, examples, whole_replies=True).scores
-        advice = advice_on(pl_module.objective, scores, strategy.found_utility, examples)
+        scores = state.reported_scores if state.guided else state.scores.known  # the latter are the guide's
+        alone = scores[: len(pl_module.pool.names)]
+        advice = advice_on(pl_module.objective, alone, strategy.found_utility, examples)
         self.sentences = [*said, *advice]
         if trainer.is_global_zero:
             kept: dict[str, Any] = {"sentences": self.sentences, "gains": {}}

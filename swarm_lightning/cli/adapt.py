@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, Summary, SwarmCheckpoint, Verdict
 from swarm_lightning.cli.command import COMMON, OTHER_COMMANDS, SwarmCLI
 from swarm_lightning.cli.found import Found
+from swarm_lightning.cli.named_run import with_run
 from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.cli.search import objective_named
 from swarm_lightning.cli.trainer import SwarmTrainer
@@ -78,10 +79,12 @@ def fit_arguments(arguments: Sequence[str]) -> list[str]:
     if given.resume is not None:
         folder = run_folder_of(find_checkpoint(given.resume, ROOT)) if given.resume == "last" else Path(given.resume)
         if not (folder / CONFIG).is_file():
-            raise InputError(f"Expected --resume to be the folder of a run, but {str(folder)!r} has no {CONFIG}.")
+            raise InputError(f"Expected --resume to name a run folder, but {str(folder)!r} has no {CONFIG}.")
         if (given.budget, given.minutes, given.objective, given.prompt) != (None,) * 4:
-            raise InputError("Expected --resume without budget, objective and prompt: a run goes on as it began.")
-        return ["fit", "--config", str(folder / CONFIG), *others, "--ckpt_path", str(folder)]
+            raise InputError(
+                "Expected --resume without budget, objective and prompt: a run is resumed with its own settings."
+            )
+        return [*with_run(["fit", "--resume", str(folder)]), *others]
     if given.budget is None and given.minutes is None:
         raise InputError(NEEDED)
     limits = ["--model.optimizer.evaluations", str(UNLIMITED if given.budget is None else given.budget)]
@@ -106,7 +109,9 @@ def _parser() -> PlainParser:
     parser.add_argument(
         "--budget", type=int, help="(model, example) pairs that may be asked, the test split not counted"
     )
-    parser.add_argument("--minutes", type=float, help="about how long it may take, instead of --budget or beside it")
+    parser.add_argument(
+        "--minutes", type=float, help="about how long it may take, tests included; instead of --budget or beside it"
+    )
     parser.add_argument(
         "--objective", help="ExactMatch, MultipleChoice, ...; left out: what fits the columns of the data"
     )
@@ -132,7 +137,7 @@ def adapt(
         experts: Folder of adapters, or a list of folders or hub ids.
         data: A dataset as `SwarmData` takes it, or that.
         budget: (model, example) pairs that may be asked, the test split not counted.
-        minutes: About how long it may take, instead of the budget or beside it.
+        minutes: About how long it may take from loading to the test, instead of the budget or beside it.
         objective: What to ask: an objective, or the name of one for its default settings; None for what fits the data.
         folder: The run gets a folder of its own in here.
         **settings: Further ones of `ModelSwarm`.

@@ -9,7 +9,7 @@ from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.data.module import show_notices
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.answering_system import load_system
+from swarm_lightning.evaluation.systems.answering_system import load_system
 
 if TYPE_CHECKING:
     import torch
@@ -51,5 +51,5 @@ def _device_of(accelerator: str) -> "torch.device":
         reason = " ".join(str(cause).split())
         raise InputError(
             f"Expected trainer.accelerator to name one of this machine, but got {accelerator!r}: {reason} Leave it out "
-            "for the fastest that is there."
+            "to use the fastest one available."
         ) from cause

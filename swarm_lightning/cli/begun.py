@@ -14,6 +14,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.runs.run_folder import CONFIG
 
 PARTS = ("seed_everything", "model", "data", "restart")  # of a config: what makes a search this one
+OBJECTIVE = "model.objective"
 FREE = ("model.engine", "model.log_particles")
 
 
@@ -36,6 +37,9 @@ def other_settings(folder: Path, present: str) -> list[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"Expected the config of a run in {str(path)!r}, but it can't be read: {error}.") from error
     then, now = _settings(saved if isinstance(saved, dict) else {}), _settings(yaml.safe_load(present))
+    if now.get(OBJECTIVE, "") is None:  # the run's config has what was chosen then; what is chosen now, the data decide
+        del now[OBJECTIVE]
+        then = {name: value for name, value in then.items() if not name.startswith(OBJECTIVE)}
     return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
 
 

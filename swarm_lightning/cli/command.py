@@ -63,16 +63,17 @@ from swarm_lightning.sweep.settings import SweepSettings
 
 PARTS = {"model", "datamodule"}
 DESCRIPTION = (
-    "Adapt a language model: a particle swarm searches between your experts. A run folder stands for its settings, as "
-    "in 'swarm test RUN' and 'swarm fit --resume RUN'; 'swarm --version' tells the version."
+    "Adapt a language model: a particle swarm searches the weight space between your experts. Commands on a finished "
+    "or interrupted run take its folder, as in 'swarm test RUN' and 'swarm fit --resume RUN'. 'swarm --version' prints "
+    "the version."
 )
-SWEEP = "Run many searches with drawn settings, and report the best by validation with its test score."
+SWEEP = "Run many searches with different settings, and report the best by validation with its test score."
 # Commands that are no search: they have arguments of their own.
 OTHER_COMMANDS = {
-    "runs": "List the runs below a folder, or rank the particles of one run.",
-    "report": "Write a page of a run, or of several side by side.",
-    "adapt": "Make one better adapter of the experts within a budget, and say what it has gained.",
-    "experts": "Fine-tune LoRA experts from instruction data, one per domain, in a row.",
+    "runs": "List the runs in a folder, or rank the particles of a run.",
+    "report": "Write a report page of one or several runs.",
+    "adapt": "Combine the experts into one better adapter within a budget, and report the gain.",
+    "experts": "Fine-tune LoRA experts on instruction data, one per domain.",
 }
 
 TRAINER_DEFAULTS = {
@@ -153,7 +154,7 @@ class SwarmCLI(CommandLine):
         with self.ranks.together(), told_as_input():
             super().parse_arguments(parser, args)
             check_seed(self.settings_given.get("seed_everything"))
-            if self.config.subcommand == "sweep":  # its searches have folders of their own
+            if self.is_made_of_others:
                 return
             folder = self._choose_files()
         settings = self.settings_given
@@ -164,6 +165,17 @@ class SwarmCLI(CommandLine):
         settings.trainer.logger = placed(settings.trainer.logger, folder)
         if settings.ckpt_path is not None:
             go_on(settings.trainer.logger, folder)
+
+    @property
+    def is_made_of_others(self) -> bool:
+        """Whether the command is made of others, with folders of their own, which `running.py` runs."""
+        return self.config.subcommand == "sweep" or self.has_tasks
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether it is a comparison or a sweep on several tasks."""
+        command = self.config.subcommand
+        return command in self.settings_of_commands() and self.settings_given[command].tasks is not None
 
     def _choose_files(self) -> str:
         settings = self.settings_given
@@ -197,7 +209,7 @@ class SwarmCLI(CommandLine):
             return self._take(folder) if fits else str(folder)
         if fits:
             if settings.trainer.max_steps == 0:
-                raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the most you want.")
+                raise InputError("Expected at least 1 iteration, but trainer.max_steps is 0. Set the maximum you want.")
             return self._new_run(settings)
         raise InputError(
             f"Expected a run for 'swarm {self.config.subcommand}': its folder, as in 'swarm {self.config.subcommand} "
@@ -210,21 +222,21 @@ class SwarmCLI(CommandLine):
         if begun is None:
             return None
         if is_untouched(begun):
-            _say(f"{begun} is of a run that was ended before it wrote anything: the search begins anew there.")
+            _say(f"{begun} belongs to a run that ended before it wrote anything: the search starts anew there.")
             self.new_folder = begun
             return begun
         fit = self.config_as_given["fit"]
         others = other_settings(begun, self.parser_of("fit").dump(fit, skip_unset=False))
         if not others:
-            _say(f"{begun} has no checkpoint yet: its search starts anew, with any scores that it had found.")
+            _say(f"{begun} has no checkpoint yet: its search starts anew and reuses the scores that were saved.")
             return begun
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         if source != "last":
             raise InputError(
-                f"Expected to go on with the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
-                f"are others now: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
+                f"Expected to resume the search of {str(begun)!r}, which has no checkpoint yet, but these settings "
+                f"have changed: {named}. Use its {CONFIG}, or leave --ckpt_path out to start a new search."
             )
-        _say(f"{begun} has no checkpoint, and its search had other settings ({named}): it is passed over.")
+        _say(f"{begun} has no checkpoint, and its search had other settings ({named}): skipping it.")
         return None
 
     def _new_run(self, settings: Namespace) -> str:
@@ -245,14 +257,14 @@ class SwarmCLI(CommandLine):
 
     def instantiate_classes(self) -> None:
         """Make all parts of the search, on every rank; each search of a sweep makes its own."""
-        if self.subcommand == "sweep":
+        if self.is_made_of_others:
             return
         with self.ranks.together(), told_as_input():
             super().instantiate_classes()
 
     def run_command(self, command: str) -> None:
-        """Run the chosen command; a sweep, whose searches are commands of their own, is for `running.py` to run."""
-        if command != "sweep":
+        """Run the chosen command, unless it is made of others."""
+        if not self.is_made_of_others:
             super().run_command(command)
 
     def further_callbacks(self) -> list[Callback]:

@@ -42,12 +42,13 @@ from swarm_lightning.shown import say
 SEARCHES = "model_swarm"
 
 
-def comparison_folder(output: str | None, root: str) -> Path | None:
+def comparison_folder(output: str | None, root: str, mark: str = COMPARISON) -> Path | None:
     """Return the folder that a comparison writes to; None where it gets a new one.
 
     Args:
         output: `compare.output`.
         root: `trainer.default_root_dir`.
+        mark: What tells the folder of a comparison from others: a file in it, as a pattern.
 
     Raises:
         InputError: If the newest comparison is wanted and there is none.
@@ -56,7 +57,7 @@ def comparison_folder(output: str | None, root: str) -> Path | None:
         return None
     if output != "last":
         return Path(output)
-    found = [path.parent for path in Path(root).glob(f"version_*/{COMPARISON}")]
+    found = [folder for folder in Path(root).glob("version_*") if any(folder.glob(mark))]
     if not found:
         raise InputError(
             f"Expected a comparison below {root!r} (trainer.default_root_dir) for --compare.output last, but there is "
@@ -144,7 +145,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
         table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
     Console().print(table)
     if any(row.within_noise for row in rows):
-        say("~ within noise: the 95% interval of the difference, by the same test examples, holds 0.")
+        say("~ within noise: the 95% interval of the paired difference contains 0.")
     for line in legend_of([row for row in rows if row.runs]):
         say(line)
     for row in rows:
@@ -175,4 +176,4 @@ def _protocol(trainer: L.Trainer, callbacks: list[L.Callback]) -> dict[str, obje
 
 @rank_zero_only
 def _tell_how_to_go_on(folder: Path) -> None:
-    say(f"Interrupted. Go on with --compare.output {folder}")
+    say(f"Interrupted. Resume with --compare.output {folder}")

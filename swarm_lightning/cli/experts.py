@@ -123,12 +123,12 @@ def make_experts(arguments: Sequence[str]) -> None:
         _report(plan.notices)
     for maker, plan, folder in jobs:
         if made[folder]:
-            say(f"{plan.name}: there already, made of the same.")
+            say(f"{plan.name}: already there, made from the same inputs.")
             continue
         try:
             there = maker.make(plan, folder, _trainer_settings(parser, config, folder))
         except (SystemExit, SIGTERMException):  # Lightning's answer to Ctrl-C, and to SIGTERM
-            say("Interrupted. The same command goes on from the last checkpoint.")
+            say("Interrupted. Run the same command again to resume from the last checkpoint.")
             raise
         if there:
             _tell(plan, folder)
@@ -137,7 +137,10 @@ def make_experts(arguments: Sequence[str]) -> None:
     if config.output:
         say(f"Experts: {config.output} (swarm fit --model.base {config.base} --model.experts {config.output} ...)")
     if config.text.template is None:
-        say("Trained with the tokenizer's chat template: let the objective use it too (chat: true in its settings).")
+        say(
+            "Trained with the tokenizer's chat template: set chat: true in the objective's settings, so that it is "
+            "used there too."
+        )
     if config.data_merge:
         say(f"Data merge: {config.data_merge} (swarm compare --compare.data_merge {config.data_merge} ...)")
 
@@ -201,7 +204,7 @@ def _open(domain: Domain) -> "Source":
 
 
 def _maker(settings: Namespace) -> "ExpertMaker":
-    from swarm_lightning.experts.base_model import load_base
+    from swarm_lightning.experts.resident.base_model import load_base
     from swarm_lightning.tuning.fine_tune import ExpertMaker
 
     base, tokenizer = load_base(settings.base, settings.dtype, trust_remote_code=settings.trust_remote_code)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.hub import push_folder
+from swarm_lightning.experts.export.hub import push_folder
 from swarm_lightning.files import write_whole
 from swarm_lightning.report.figures import climb
 from swarm_lightning.report.notebook import ShownRun, read_run

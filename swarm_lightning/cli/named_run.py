@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.exported_file import GRAPH_FILE, MIXTURE_FILE
+from swarm_lightning.experts.export.exported_file import GRAPH_FILE, MIXTURE_FILE
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, VERSION, run_folder_of
 from swarm_lightning.runs.run_record import read_record
 
@@ -46,7 +46,7 @@ def with_run(words: Sequence[str]) -> list[str]:
             if word == RESUME and place + 1 < len(words):
                 return ["fit", *_run(words[place + 1], TO_RESUME), *words[1:place], *words[place + 2 :]]
             if word == RESUME:
-                raise InputError("Expected a run folder behind --resume, but got none. `swarm runs` lists the runs.")
+                raise InputError("Expected a run folder after --resume, but got none. `swarm runs` lists the runs.")
             if word.startswith(f"{RESUME}="):
                 source = word.removeprefix(f"{RESUME}=")
                 return ["fit", *_run(source, TO_RESUME), *words[1:place], *words[place + 1 :]]
@@ -87,8 +87,8 @@ def _run(source: str, command: str) -> list[str]:
     folder = run_folder_of(path) if path.is_file() else path
     if command == TO_RESUME and (folder / MIXTURE_FILE).is_file():
         raise InputError(
-            f"Expected a run folder for 'swarm {command}', but {source!r} holds an exported mixture, which no search "
-            "goes on from. Name the folder of the run that it comes from."
+            f"Expected a run folder for 'swarm {command}', but {source!r} holds an exported mixture, from which no "
+            "search can be resumed. Name the run folder that it was exported from."
         )
     if (folder / CONFIG).is_file():
         return ["--config", str(folder / CONFIG), *_paths(folder), "--ckpt_path", str(path)]

@@ -69,6 +69,7 @@ def run_plan(
     step = step_seconds(search, space, folder, saves)
     loading = time.time() - psutil.Process().create_time()
     trial = try_rows(search, space, examples, seconds)
+    guided = search.guide is not search.objective
     repels = not isinstance(optimizer, ParticleSwarm) or optimizer.settings.repel > 0
     stops = search.settings.engine.exact_stop and isinstance(optimizer, ParticleSwarm)
     lowest, highest = zip(*bounds_of(search.guide, examples), strict=True)
@@ -76,8 +77,8 @@ def run_plan(
     work = work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps, patience,
         distance_of(trial.utilities, trial.scores, bounds, len(examples), repels) if stops else 0.0, search.chunk,
-        search.guide is not search.objective, asked_later(examples, splits.test, kept),
-        1 / max(trial.followed.pair, 1e-9),
+        guided, asked_later(examples, splits.test, kept), 1 / max(trial.followed.pair, 1e-9),
+        search.settings.objective_every or 0 if guided else 0,
     )  # fmt: skip
     reply, answer = _longest_reply(search.guide), _answer_tokens(search.objective)
     sizes = (

@@ -77,7 +77,11 @@ def run(arguments: Sequence[str]) -> None:
                 _part()
                 return
             command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else list(arguments), **COMMON)
-            if command.subcommand == "sweep":
+            if command.has_tasks:
+                from swarm_lightning.cli.tasks import run_tasks
+
+                run_tasks(command)
+            elif command.subcommand == "sweep":
                 from swarm_lightning.cli.sweep import run_sweep
 
                 run_sweep(command)

@@ -8,7 +8,9 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
 from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.objectives.fitting import as_settings
 from swarm_lightning.runs.run_folder import CONFIG
+from swarm_lightning.search.model_swarm import ModelSwarm
 
 
 class SaveConfig(SaveConfigCallback):
@@ -21,6 +23,12 @@ class SaveConfig(SaveConfigCallback):
         """Write the config, unless the run is resumed and has one."""
         path = Path(trainer.default_root_dir) / CONFIG
         text = self.parser.dump(self.config, skip_unset=False)
+        config = yaml.safe_load(text)
+        if (
+            isinstance(pl_module, ModelSwarm) and config["model"]["objective"] is None
+        ):  # so that the run says which it was
+            config["model"]["objective"] = as_settings(pl_module.objective)
+            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         if trainer.is_global_zero and (trainer.ckpt_path is None or not path.exists()):
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,4 +36,4 @@ class SaveConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             # MLflow takes no value anew, and a search may go on with more iterations: those it began with stay.
             if not (isinstance(logger, MLFlowLogger) and logger.experiment.get_run(logger.run_id).data.params):
-                logger.log_hyperparams(yaml.safe_load(text))
+                logger.log_hyperparams(config)

@@ -45,7 +45,7 @@ FREE = (
     "trainer.accelerator", "trainer.devices", "trainer.logger", "trainer.default_root_dir",
     "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler", "model.engine", "checkpoint",
     "history", "replies", "export_best", "page", "progress", "sweep.trials", "sweep.storage",
-    "sweep.keep_checkpoints", "sweep.study",
+    "sweep.keep_checkpoints", "sweep.study", "sweep.tasks", "sweep.published",
 )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _run_trial(
         print(for_terminal(f"Trial {trial.number} failed: {error}", keep="\n\t"), flush=True)
         return
     except (SystemExit, KeyboardInterrupt, SIGTERMException, Interrupted):
-        say("Interrupted. The same command goes on with this search.", flush=True)
+        say("Interrupted. Run the same command again to resume this search.", flush=True)
         raise
     finally:
         gc.collect()  # modules and trainers know each other; their positions are large
@@ -181,14 +181,14 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         first = shared.first_scores.count()
         write_report(study.folder, rows, study.space, number, first)
     if running:
-        say("Other searches are running in other processes, the last to end reports the best:")
+        say("Other processes are still searching; the last to finish reports the best:")
         for row in running:
             say(f"  trial {row.number}: {row.folder}")
     elif row is None:
         reasons = next((row.why for row in rows if row.why), "")
         raise InputError(
             f"Expected at least one search to end, but none of {len(rows)} has. The first that failed says: {reasons} "
-            "They are not tried again: mend it, and begin another sweep.study."
+            "They are not retried: fix the cause and choose another sweep.study."
         )
     else:
         told = outcome(rows, study.space, number, first, spell=lambda value: written_out(str(value)))
@@ -198,9 +198,9 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         if row.here:
             say(f"Best expert: {study.folder / BEST_EXPERT}")
         else:
-            say(f"The best search lies on another machine: {row.folder}")
+            say(f"The best search is on another machine: {row.folder}")
             if row.test is None:
-                say("The same command, started there, scores it on the test split.")
+                say("Run the same command there to score it on the test split.")
     say(f"All searches: {study.folder / 'sweep.md'}, sweep.csv")
     renew(study.folder)
 
@@ -238,7 +238,7 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
     if runs_several_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"]) or cli.ranks.count > 1:
         raise InputError(
             "Expected one rank for each process of a sweep, but got several. Start several processes of the same "
-            "command instead: they share the study, and each runs searches of its own."
+            "command instead: they share the study and its searches."
         )
     return space
 

@@ -12,8 +12,8 @@ from lightning.pytorch.strategies import Strategy
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.checkpoint_export import SHARD
-from swarm_lightning.experts.hub import check_name, push_folder
+from swarm_lightning.experts.export.checkpoint import SHARD
+from swarm_lightning.experts.export.hub import check_name, push_folder
 from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.model_swarm import ModelSwarm
@@ -58,8 +58,8 @@ class SwarmTrainer(L.Trainer):
             strategy = SwarmStrategy()
         if use_distributed_sampler and isinstance(strategy, SwarmStrategy):
             raise InputError(
-                "Expected use_distributed_sampler to be off with several ranks, but it is on: a rank would guide the "
-                "search by a part of the examples. Leave it out; the work is shared out without it."
+                "Expected use_distributed_sampler to be off with several ranks, but it is on: each rank would see only "
+                "a part of the examples. Leave it out; the work is divided among the ranks anyway."
             )
         self._arguments = {
             "accelerator": accelerator,
@@ -105,19 +105,19 @@ class SwarmTrainer(L.Trainer):
         push_to_hub: str | None = None,
         public: bool = False,
     ) -> None:
-        """Write an expert of a checkpoint: a PEFT adapter folder, or a full checkpoint, as the experts are.
+        """Write an expert from a checkpoint, in the format of the experts: a PEFT adapter folder or a full checkpoint.
 
         Args:
             model: The search that the checkpoint belongs to.
             ckpt_path: Which checkpoint: `last`, a file, or a run folder.
             datamodule: The data; only its name goes onto the card.
-            particle: Whose personal best is written, counted from 0; the best found expert if null.
-            output: The new folder; `best_expert` or `particle_<i>` in the run folder if null.
-            max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
-            export_rank: Rank that a sum of products (model.coefficients) is cut to, by truncated SVD; null for what it
-                takes. The card says how much of each layer is lost.
-            push_to_hub: Repository of the Hugging Face hub, owner/name, that it is uploaded to; what the run folder
-                holds of it already is uploaded as it is. A new repository is private.
+            particle: Particle whose personal best is written, counted from 0; null for the best expert found.
+            output: The new folder; null for `best_expert` or `particle_<i>` in the run folder.
+            max_shard_size: Maximum size of a weight file of a full checkpoint, such as `2GB`.
+            export_rank: Rank to which a sum of products (model.coefficients) is reduced by truncated SVD; null for its
+                full rank. The card gives the loss of each layer.
+            push_to_hub: Repository on the Hugging Face hub (owner/name) to upload to. An export that is already in the
+                run folder is uploaded unchanged. A new repository is private.
             public: Whether a new repository is public.
         """
         assert isinstance(model, ModelSwarm)
@@ -159,7 +159,7 @@ class SwarmTrainer(L.Trainer):
         datamodule: L.LightningDataModule,
         compare: CompareSettings = CompareSettings(),  # noqa: B008 - frozen
     ) -> None:
-        """Compare the search with other ways to compose the experts, at equal cost, in one table.
+        """Compare the search with other ways to combine the experts, at equal cost, in one table.
 
         Args:
             model: The search; its experts, engine and objective serve all methods.
@@ -177,7 +177,7 @@ class SwarmTrainer(L.Trainer):
         Args:
             model: The search that would begin; of its settings only the base is needed.
             datamodule: The data.
-            out: File to write the table to, as CSV; `scores.csv` in a new run folder if null.
+            out: CSV file for the table; null for `scores.csv` in a new run folder.
         """
         from swarm_lightning.cli.score import run_score
 
@@ -195,17 +195,18 @@ class SwarmTrainer(L.Trainer):
         price_out: float | None = None,
         json: bool = False,
     ) -> None:
-        """Say what a search would cost, without a search: all is checked, and a few rows are asked.
+        """Forecast the cost of a search: check everything, evaluate a few rows, and write nothing.
 
         Args:
             model: The search that would begin.
             datamodule: Its data.
-            ranks: A number of ranks to say the time for too, each as fast as this one.
-            points: A difference of two utilities; how many validation examples tell it from noise is said.
-            seconds: What the rows may take, about.
-            price_in: Price of a million tokens that a judge reads.
-            price_out: Price of a million tokens that a judge writes.
-            json: Whether everything is printed as one JSON object; `--json` alone will do.
+            ranks: A number of ranks for which the time is given too, each as fast as this one.
+            points: Size of a difference between two utilities; the plan says how many validation examples it takes to
+                tell it from noise.
+            seconds: Approximate time for the trial evaluation.
+            price_in: Price per million input tokens of a judge.
+            price_out: Price per million output tokens of a judge.
+            json: Whether to print the plan as one JSON object; a bare `--json` is enough.
         """
         from swarm_lightning.cli.plan import run_plan
 

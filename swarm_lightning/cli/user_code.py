@@ -32,7 +32,7 @@ def told_as_input() -> Iterator[None]:
         if line is not None:
             raise InputError(
                 f"Expected to make the parts that the config names, but {type(error).__name__} was raised: {error} "
-                f"({line}). Mend that code, or name another class."
+                f"({line}). Fix that code, or name another class."
             ) from error
         if isinstance(error, UnicodeDecodeError):
             raise InputError(

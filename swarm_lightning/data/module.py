@@ -51,27 +51,27 @@ class SwarmData(LightningDataModule):
     """The examples that guide the search and those that test its result.
 
     Args:
-        dataset: A .json file with `dev` and `test` or other splits, a .json, .jsonl, .csv, .tsv or .parquet file with
-            records, a folder written by `save_to_disk` or with data files, the id of a dataset of the Hugging Face hub,
-            or `lm_eval:` and a task of the lm-evaluation-harness: a built-in one's name, or the path of a YAML, whose
-            python is run. For the objective MultiTask, a mapping from the name of every task to one of these; then each
-            of the following, but the last two, may be such a mapping too, and otherwise holds for all tasks.
-        test_dataset: A second one of these, with the test split; null if `dataset` has it, or if there is one split
-            only, from which both are drawn.
+        dataset: A .json file with `dev` and `test` or other splits; a .json, .jsonl, .csv, .tsv or .parquet file with
+            records; a folder written by `save_to_disk` or with data files; the id of a dataset on the Hugging Face hub;
+            or `lm_eval:` followed by a task of the lm-evaluation-harness (its name, or the path of a YAML, whose Python
+            code is run). For the objective MultiTask, a mapping from task names to such datasets; then all settings
+            below except the last two may be mappings by task too, and otherwise apply to all tasks.
+        test_dataset: A second dataset with the test split; null if `dataset` has it, or if both splits are to be drawn
+            from a single one.
         subset: Configuration of a hub dataset that has several.
         validation_split: Name of the split that guides the search; null for `validation`, `dev`, `val` or `valid`.
         test_split: Name of the split that is held back; null for `test`.
-        columns: Which column holds what, as in `{question: my_question, answer: gold, choices: [opt_a, opt_b]}`; the
-            parts are question, prompt, answer, choices, id and icl_prompt, each by default in the column of its name.
-            An answer may be a choice's label, its text, or its index counted from 0.
-        validation_size: Number of examples to draw for validation; null for all of the split, or for 200 where both
-            splits are drawn from one.
-        test_size: Number of examples to draw for test; null for all of the split, or for 1000 where both are drawn
+        columns: Which columns to use, as in `{question: my_question, answer: gold, choices: [opt_a, opt_b]}`; the parts
+            are question, prompt, answer, choices, id and icl_prompt, by default the columns of these names. An answer
+            may be the label of a choice, its text, or its index counted from 0.
+        validation_size: Number of examples to draw for validation; null for the whole split, or for 200 if both splits
+            are drawn from one.
+        test_size: Number of examples to draw for test; null for the whole split, or for 1000 if both splits are drawn
             from one.
         seed: Seed of the draw; null for the seed of the run.
-        prompts: File with the prompts for `predict`: .txt with one a line, or records with `prompt` or `question`. With
-            several tasks, a record names its own in `task`.
-        prompts_task: The task of the prompts that name none, where there are several.
+        prompts: File with the prompts for `predict`: .txt with one prompt per line, or records with `prompt` or
+            `question`. With several tasks, the column `task` names the task of a record.
+        prompts_task: The task of prompts that name none, if there are several tasks.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
-from swarm_lightning.evaluation.batches import groups_of
+from swarm_lightning.evaluation.engine.batches import groups_of
 from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_examples, reach, rule_of
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from swarm_lightning.evaluation.answering_system import AnsweringSystem, load_system
-from swarm_lightning.evaluation.mixed_model import MixedModel, load_mixture
-from swarm_lightning.experts.exported_file import GRAPH_FILE
+from swarm_lightning.evaluation.mixtures.mixed_model import MixedModel, load_mixture
+from swarm_lightning.evaluation.systems.answering_system import AnsweringSystem, load_system
+from swarm_lightning.experts.export.exported_file import GRAPH_FILE
 
 
 def load(folder: str | Path, **settings: Any) -> MixedModel | AnsweringSystem:

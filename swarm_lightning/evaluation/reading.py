@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from swarm_lightning.evaluation.batches import lay_out
-from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.engine.batches import lay_out
+from swarm_lightning.evaluation.engine.crowd import Crowd
 
 if TYPE_CHECKING:
     from transformers import Cache

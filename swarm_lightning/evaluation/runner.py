@@ -16,7 +16,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.protocol import LanguageModel
 
 if TYPE_CHECKING:

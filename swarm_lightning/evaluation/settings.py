@@ -10,23 +10,24 @@ class EngineSettings:
     """How particles are evaluated; none of this changes what a search finds, but for the last digits of a backend.
 
     Attributes:
-        rows: Rows of one forward pass at most, one row being one prompt of one particle; null: from the free memory.
-        particles: Particles in one forward pass at most; null: all.
-        exact_stop: Whether a particle's evaluation ends when the rest can't change what becomes of it: its personal
-            best, and the global worst.
-        row_stops: Whether a reply ends when the rest can't change its score.
-        shared_prefix: Whether what all prompts begin with (an in-context prompt, a system prompt) is computed once per
-            particle.
-        lots: Pieces into which a round of questions is cut for the ranks, at most: each has 64 pairs of a particle and
-            an example, or more. null: 4, or for more than 4 ranks the next power of two, and with many pairs so many
-            that a lot has 8 forward passes at most. A rank beyond this number has nothing to do. Scores are kept lot by
-            lot. With the same `rows` and `lots`, any number of ranks makes the same batches.
-        chunk: With exact_stop, examples that a particle is asked at a time, at least; null: so many that all undecided
-            particles together are asked 128. Fewer leave more unasked, in more and smaller batches.
-        backend: What runs the model, by its name in the registry of runners: `torch` or `vllm`.
-        models: Of a token swarm (`model.mixture`), models in memory beside the base at most; null: as many as fit. More
-            take turns.
-        tensor_parallel: With vllm, devices that share one engine of a rank.
+        rows: Maximum number of rows per forward pass, a row being one prompt of one particle; null: derived from the
+            free memory.
+        particles: Maximum number of particles per forward pass; null: all.
+        exact_stop: Whether a particle's evaluation ends as soon as the remaining examples can't affect its personal
+            best or the global worst.
+        row_stops: Whether a reply ends as soon as the remaining tokens can't change its score.
+        shared_prefix: Whether a common beginning of all prompts (an in-context prompt, a system prompt) is computed
+            only once per particle.
+        lots: Maximum number of pieces (lots) into which a round of evaluations is divided among the ranks; each has at
+            least 64 pairs of a particle and an example. null: 4, or the next power of two for more than 4 ranks, and
+            more if a lot would exceed 8 forward passes. Ranks beyond this number are idle. Scores are saved lot by lot.
+            With the same `rows` and `lots`, any number of ranks forms the same batches.
+        chunk: With exact_stop, minimum number of examples that a particle is evaluated on at a time; null: enough for
+            128 evaluations over all undecided particles. Smaller chunks skip more, but in more and smaller batches.
+        backend: Which engine runs the model: `torch` or `vllm`.
+        models: For a token swarm (`model.mixture`), maximum number of models in memory beside the base; null: as many
+            as fit. The others take turns.
+        tensor_parallel: With vllm, number of devices that share the engine of a rank.
     """
 
     rows: int | None = None

@@ -16,7 +16,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.naming import name_of
 from swarm_lightning.experts.safetensors_files import StoredTensor, tensors_of
 from swarm_lightning.experts.sources import download, local_folder
-from swarm_lightning.experts.tokenizer_files import TOKENIZER_PARTS
+from swarm_lightning.experts.tokenizers.tokenizer_files import TOKENIZER_PARTS
 from swarm_lightning.texts import read_text
 
 CONFIG_FILE = "adapter_config.json"

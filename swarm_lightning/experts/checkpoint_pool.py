@@ -27,19 +27,19 @@ from swarm_lightning.experts.architecture import (
     warn_of_computed,
 )
 from swarm_lightning.experts.checkpoints import Checkpoint, fingerprint_of, read_checkpoint
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.experts.safetensors_files import StoredTensor
-from swarm_lightning.experts.tokenizers import check_same_ids, check_tokenizers
+from swarm_lightning.experts.tokenizers.tokenizers import check_same_ids, check_tokenizers
 from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from swarm_lightning.experts.whole_model import WholeModel
+    from swarm_lightning.experts.resident.whole_model import WholeModel
 
 
 class FileVector:
@@ -178,7 +178,7 @@ class CheckpointPool:
             InputError: If the base is of another architecture than the experts, or has another tokenizer.
         """
         from swarm_lightning.experts.architecture import describe
-        from swarm_lightning.experts.whole_model import WholeModel
+        from swarm_lightning.experts.resident.whole_model import WholeModel
 
         checkpoint = read_checkpoint(source, "a base model")
         check_same_settings(self.names[0], self.architecture, f"the base {source}", describe(base))

@@ -20,7 +20,7 @@ from swarm_lightning.experts.safetensors_files import (
     stored_tensors,
 )
 from swarm_lightning.experts.sources import download, local_folder
-from swarm_lightning.experts.tokenizer_files import TOKENIZER_PARTS
+from swarm_lightning.experts.tokenizers.tokenizer_files import TOKENIZER_PARTS
 
 CONFIG_FILE = "config.json"
 HUB_FILES = ("config.json", "*.safetensors", INDEX, *TOKENIZER_PARTS)

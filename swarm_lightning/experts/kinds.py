@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import with_demo_checkpoints
-from swarm_lightning.experts.products import Granularity, Products
-from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.experts.products.products import Granularity, Products
+from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:

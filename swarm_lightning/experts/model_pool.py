@@ -2,7 +2,7 @@
 
 An expert is an adapter on some base, or a model of its own; architectures and sizes may differ. As a vector an expert
 is its mixing numbers: 1 for itself and 0 for all others, so that spaces and baselines which combine experts combine
-these. Models are loaded where they are asked (`evaluation/model_groups.py`).
+these. Models are loaded where they are asked (`evaluation/mixtures/model_groups.py`).
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoints import fingerprint_of, read_checkpoint
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import with_demo_checkpoints
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.pool import ExpertPool, load_pool
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.experts.sources import local_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.experts.resident.adapted import AdaptedModel
 
 NUMBERS = "mixing_numbers"
 

@@ -16,19 +16,19 @@ from torch import Tensor
 from swarm_lightning.experts.adapters import Adapter, read_adapter
 from swarm_lightning.experts.checks import UP, check_adapters, layer_of
 from swarm_lightning.experts.common_form import common_form
-from swarm_lightning.experts.division import Division
 from swarm_lightning.experts.finding import Found, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
-from swarm_lightning.experts.products import Granularity, Products
+from swarm_lightning.experts.products.division import Division
+from swarm_lightning.experts.products.products import Granularity, Products
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.settings import SCALING, scaling_of
-from swarm_lightning.experts.tokenizers import check_tokenizers
+from swarm_lightning.experts.tokenizers.tokenizers import check_tokenizers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from swarm_lightning.experts.adapted import AdaptedModel
+    from swarm_lightning.experts.resident.adapted import AdaptedModel
 
 SAME_START = "Every expert computes what it did; the search moves these matrices."
 
@@ -106,9 +106,9 @@ class ExpertPool:
         Raises:
             InputError: If an expert, or the tokenizer beside it, does not belong to this base.
         """
-        from swarm_lightning.experts.adapted import AdaptedModel
         from swarm_lightning.experts.checks import check_base
         from swarm_lightning.experts.copies import check_copies
+        from swarm_lightning.experts.resident.adapted import AdaptedModel
 
         check_base(self.adapters(), base)
         for name, copies in zip(self.names, self.copies, strict=False):

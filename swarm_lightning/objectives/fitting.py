@@ -7,6 +7,7 @@ tokenizer is needed to see that, so it is found out before anything else is load
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.harness_documents import SPEC
@@ -135,6 +136,24 @@ def said_of_room(objective: Objective) -> str:
         f" Replies{task} may have {room} tokens (max_new_tokens), as the longest answers want."
         for task, room in rooms.items()
     )
+
+
+def as_settings(objective: Objective) -> dict[str, Any]:
+    """Return how a config names an objective that `fitting_objective` has returned.
+
+    Args:
+        objective: Of any class; one with settings of its own is not written out in full.
+
+    >>> as_settings(ExactMatch(max_new_tokens=30))
+    {'class_path': 'swarm_lightning.objectives.ExactMatch', 'init_args': {'max_new_tokens': 30}}
+    """
+    own: dict[str, Any] = {}
+    if isinstance(objective, MultiTask):
+        own["tasks"] = {task: as_settings(part) for task, part in objective.tasks.items()}
+    elif isinstance(objective, ExactMatch | MultipleChoice):
+        own["max_new_tokens"] = objective.settings.max_new_tokens
+    named = {"class_path": f"swarm_lightning.objectives.{type(objective).__name__}"}
+    return {**named, "init_args": own} if own else named
 
 
 def _fitting(examples: Sequence[Example]) -> type[Objective] | None:

@@ -145,7 +145,7 @@ def _choose_metric(loaded: LoadedTask, values: Mapping[str, Any], metric: str | 
         meant = f"{metric!r} is" if metric is not None else f"{', '.join(aggregations) or 'nothing'} is"
         raise InputError(
             f"Expected a metric that is a mean of one number per document, as the utility of a search is, but {meant} "
-            f"made otherwise, such as from all documents at once. {can}"
+            f"made otherwise, for example from all documents at once. {can}"
             + ("" if means else " For perplexities use the objective MeanLogLikelihood.")
         )
     close = difflib.get_close_matches(str(metric), [*aggregations, *values], n=1)

@@ -184,10 +184,9 @@ class Judge:
             kept = "" if self._cache is None else f" in {str(self._cache.path)!r}"
             attempts = self._settings.retries + 1
             raise InputError(
-                f"Expected an answer of the judge {client.judge!r} at {client.endpoint}, but "
-                f"{attempts} attempts got none, the last: {reason}. Ratings so far are kept{kept}, and none of them is "
-                "asked for again: once the endpoint answers, go on with --ckpt_path, or start anew where there "
-                "is no checkpoint yet."
+                f"Expected an answer of the judge {client.judge!r} at {client.endpoint}, but {attempts} attempts got "
+                f"none, the last: {reason}. Ratings so far are kept{kept}, and are not requested again: once the "
+                "endpoint responds, resume with --ckpt_path, or start anew if there is no checkpoint yet."
             ) from None
 
 

@@ -142,9 +142,9 @@ class JudgeClient:
                 "ends in /v1 as a rule."
             )
         return InputError(
-            f"{where} take a question to {self.judge!r}, but it answered {reason}. Mend what it names: request holds "
-            "the fields that are sent beside the question, and some models take no temperature, or "
-            "max_completion_tokens for max_tokens."
+            f"{where} take a question to {self.judge!r}, but it answered {reason}. Fix what it names: `request` holds "
+            "the fields that are sent with the question, and some models accept no temperature, or want "
+            "max_completion_tokens instead of max_tokens."
         )
 
     def _blot(self, text: str) -> str:

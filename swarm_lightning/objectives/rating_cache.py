@@ -185,8 +185,8 @@ class RatingCache:
     def _unusable(self, error: Exception) -> InputError:
         return InputError(
             f"Expected a cache of ratings that can be read and written at {str(self.path)!r}, but {error}. Its ratings "
-            "were paid for, so it is left as it is: mend the file or its folder, move it away to start a new one, or "
-            "name another folder with `cache`."
+            "were paid for, so it is left untouched: repair the file or its folder, move it away to start a new one, "
+            "or name another folder with `cache`."
         )
 
 

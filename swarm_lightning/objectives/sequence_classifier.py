@@ -57,7 +57,7 @@ class SequenceClassifier:
         Raises:
             InputError: If there is no such model, or it is no sequence classifier.
         """
-        from swarm_lightning.experts.base_model import base_fingerprint
+        from swarm_lightning.experts.resident.base_model import base_fingerprint
 
         check_at_least_one("batch_size", batch_size)
         self._model, self.tokenizer = _load(source, what, dtype, trust_remote_code)
@@ -176,7 +176,7 @@ def _load(
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
-    from swarm_lightning.experts.base_model import DTYPES, check_model_folder, load_message, load_tokenizer
+    from swarm_lightning.experts.resident.base_model import DTYPES, check_model_folder, load_message, load_tokenizer
     from swarm_lightning.experts.sources import local_folder
 
     if dtype not in DTYPES:

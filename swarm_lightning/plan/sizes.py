@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from swarm_lightning.evaluation.memory import bytes_of_a_row, free_bytes
+from swarm_lightning.evaluation.engine.memory import bytes_of_a_row, free_bytes
 from swarm_lightning.search.prepared import PreparedSearch
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.space import Space

@@ -35,6 +35,8 @@ class Work:
         budget: (model, example) pairs of an evolution strategy; None for a swarm.
         guided: Whether a guide is followed, so that the objective is asked at both ends too.
         tests: (model, example) pairs that are asked when the search has ended.
+        shown_every: Iterations from one time that the objective is asked about the best by the guide to the next, at
+            most; 0 for none.
     """
 
     particles: int
@@ -47,16 +49,18 @@ class Work:
     budget: int | None = None
     guided: bool = False
     tests: int = 0
+    shown_every: int = 0
 
     def asked_in(self, iteration: int, likely: bool = True) -> float:
         """Return the pairs of an iteration, likely ones or at most."""
         if self.budget is not None:
             return max(self.budget - self.first - self.last, 0) / self.most
         whole = self.particles * self.examples
+        shown = self.examples / self.shown_every if self.shown_every else 0.0
         if not likely:
-            return whole
+            return whole + shown
         left = min(left_out(iteration, self.distance), max(1 - self.chunk / self.examples, 0.0))
-        return whole * self.due * (1 - left)
+        return whole * self.due * (1 - left) + shown
 
     @property
     def first(self) -> int:
@@ -93,6 +97,7 @@ def work_of(
     guided: bool,
     tests: int,
     per_second: float,
+    shown_every: int = 0,
 ) -> Work:
     """Say what is to be searched.
 
@@ -108,6 +113,7 @@ def work_of(
         guided: Whether a guide is followed.
         tests: Pairs that are asked when the search has ended.
         per_second: Pairs that are asked in a second.
+        shown_every: See `Work`.
 
     Raises:
         InputError: If nothing limits the iterations.
@@ -117,13 +123,13 @@ def work_of(
         return Work(experts, examples, steps, None, 1.0, 0.0, 1, optimizer.budget(per_second), guided, tests)
     if most <= 0:
         raise InputError(
-            f"Expected trainer.max_steps to say how many iterations a search does at most, but it is {most}: what has "
-            "no end can't be planned. Set it."
+            f"Expected trainer.max_steps to say how many iterations a search does at most, but it is {most}: an "
+            "endless search can't be planned. Set it."
         )
     due = 1.0
     if isinstance(optimizer, ParticleSwarm):
         due = (1 - optimizer.settings.drop_iteration) * (1 - optimizer.settings.drop_particle)
-    return Work(particles, examples, most, patience, due, distance, chunk, None, guided, tests)
+    return Work(particles, examples, most, patience, due, distance, chunk, None, guided, tests, shown_every)
 
 
 def distance_of(utilities: Tensor, scores: Tensor, bounds: tuple[float, float], examples: int, repels: bool) -> float:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm_lightning.experts.export.exported_file import MIXTURE_FILE
+from swarm_lightning.experts.export.mixture import read_mixture
 from swarm_lightning.report.run import Run
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def best_scores(run: Run) -> Tensor:
 
 def emergence(run: Run) -> Emergence | None:
     """Say which examples are answered right before and after; None where scores are not simply right or wrong."""
-    tables, count, best = run.scores, len(run.experts), best_scores(run)
+    tables, count, best = run.scores, len(run.starts), best_scores(run)
     if not count or not best.numel() or 0 not in tables:
         return None
     first = tables[0][:count]
@@ -79,7 +81,8 @@ def winner_of(run: Run) -> int | None:
     history = run.history
     if history.empty or not history.personal_best.notna().any():
         return None
-    return int(history.loc[history.personal_best.idxmax(), "particle"])
+    told = run.summary.get("particle")  # the highest is not always chosen, and of equal ones the first that was so high
+    return told if told in set(history.particle) else int(history.loc[history.personal_best.idxmax(), "particle"])
 
 
 def rank_at_start(run: Run) -> int | None:
@@ -107,7 +110,7 @@ def composition(run: Run) -> tuple["pandas.DataFrame", float | None]:
     """
     import pandas
 
-    names, exact = run.experts, run.coefficients
+    names, exact = run.starts, run.coefficients
     if names and exact is not None and len(exact) == len(names):
         numbers = {"coefficient": exact.mean(1), "lowest": exact.amin(1), "highest": exact.amax(1)}
         return pandas.DataFrame({"expert": names, **{key: value.tolist() for key, value in numbers.items()}}), 0.0
@@ -125,6 +128,16 @@ def composition(run: Run) -> tuple["pandas.DataFrame", float | None]:
     values = shares.tolist()
     frame = pandas.DataFrame({"expert": names, "coefficient": values, "lowest": values, "highest": values})
     return frame, 0.0 if rest < 1e-6 else rest
+
+
+def mixture_of(run: Run) -> str | None:
+    """Return what the coefficients of a token swarm weigh; None for other searches, and before it has ended.
+
+    Raises:
+        InputError: If the file of the mixture is damaged.
+    """
+    folder = run.best
+    return read_mixture(folder).mixture if folder is not None and (folder / MIXTURE_FILE).is_file() else None
 
 
 def places(run: Run) -> "pandas.DataFrame":

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from swarm_lightning.report.analyses import composition, heat, places, winner_of
+from swarm_lightning.columns import OF_BEST, OF_CENTRE
+from swarm_lightning.report.analyses import composition, heat, mixture_of, places, winner_of
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.vega import CONFIG
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 POINTS = 3000  # of one figure; of more iterations, every k-th is drawn
-BLUE, RED, GREEN = "#3b82f6", "#ef4444", "#10b981"
+BLUE, RED, GREEN, AMBER = "#3b82f6", "#ef4444", "#10b981", "#f59e0b"
+LINES = "Amber lines: the best initial (dotted) and the best found expert (dashed) on the test split. "
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,16 @@ def climb(run: Run) -> Figure | None:
         return None
     best = swarm[["iteration", column]].rename(columns={column: "utility"})
     best = best.assign(evaluations=swarm["evaluations"].cumsum(), seconds=swarm["evaluation_seconds"].cumsum().round(2))
-    x = {"field": "x", "type": "quantitative", "title": "iteration, evaluations or seconds: choose below the figure"}
+    x: dict[str, Any] = {
+        "field": "x",
+        "type": "quantitative",
+        "title": "iteration, evaluations or seconds: choose below",
+    }
+    x |= {"axis": {"tickMinStep": 1}, "scale": {"nice": False}}
     choose = [{"calculate": "datum[by]", "as": "x"}]
-    y = {"field": "utility", "type": "quantitative", "title": "validation utility", "scale": {"zero": False}}
+    guided = shown_column(swarm) is not None or run.summary.get("guide", {}).get("followed", False)
+    title = "validation utility by the guide" if guided else "validation utility"
+    y = {"field": "utility", "type": "quantitative", "title": title, "scale": {"zero": False}}
     layers: list[dict[str, Any]] = []
     datasets: dict[str, Any] = {}
     data = best
@@ -95,23 +104,62 @@ def climb(run: Run) -> Figure | None:
             "encoding": {"x": x, "y": y, "tooltip": [{"field": "iteration"}, {"field": "utility", "format": ".4f"}]},
         }
     )
-    for row, dash in zip(run.summary.get("test", [])[:2], ([2, 3], [6, 3]), strict=False):
-        layers.append(
-            {
-                "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
-                "mark": {"type": "rule", "strokeDash": dash, "color": "#f59e0b", "strokeWidth": 2},
-                "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
-            }
-        )
+    layers += [] if guided else _test_lines(run, y)
     options = ["iteration", "evaluations", "seconds"]
     params = [{"name": "by", "value": "iteration", "bind": {"input": "select", "options": options, "name": "x: "}}]
+    shown = "All are by the guide that was followed; what the objective says is drawn below. " if guided else ""
+    by = LINES if not guided and run.summary.get("test") else shown
     note = (
-        "Every dot is a particle in an iteration, the green line the best so far. Amber lines: the best initial "
-        "(dotted) and the best found expert (dashed) on the test split. Utilities that the exact stop left open are "
-        "not drawn. Scroll to zoom, drag to move, click the legend to choose."
+        f"Every dot is a particle in an iteration, the green line the best so far. {by}Utilities that the exact stop "
+        "left open are not drawn. Scroll to zoom, drag to move, click the legend to choose."
     )
     spec = spec_of(datasets=datasets, layer=layers, params=params, height=320)
     return Figure("climb", "The climb", note, data, spec)
+
+
+def by_objective(run: Run) -> Figure | None:
+    """Draw what the objective said of the best so far in a search that followed a guide."""
+    swarm = run.swarm
+    column = shown_column(swarm)
+    if column is None:
+        return None
+    data = swarm[["iteration", column]].dropna().rename(columns={column: "utility"})
+    if data.empty:
+        return None
+    what = "best so far" if column == OF_BEST else "centre"
+    title = f"validation utility of the {what}, by the objective"
+    y = {"field": "utility", "type": "quantitative", "title": title, "scale": {"zero": False}}
+    line = {
+        "data": {"values": records(data)},
+        "mark": {"type": "line", "point": True, "color": GREEN, "interpolate": "step-after"},
+        "encoding": {
+            "x": {"field": "iteration", "type": "quantitative"},
+            "y": y,
+            "tooltip": [{"field": "iteration"}, {"field": "utility", "format": ".4f"}],
+        },
+    }
+    note = (
+        f"What the search followed is a guide; the objective was asked about the {what} now and then, on the whole "
+        f"validation split. {LINES}"
+    )
+    spec = spec_of(layer=[line, *_test_lines(run, y)], height=200)
+    return Figure("by_objective", "The climb by the objective", note, data, spec)
+
+
+def shown_column(swarm: "pandas.DataFrame") -> str | None:
+    """Return which column of a wide history is by the objective, where the others are by a guide; None elsewhere."""
+    return next((name for name in (OF_BEST, OF_CENTRE) if name in swarm), None)
+
+
+def _test_lines(run: Run, y: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "data": {"values": [{"utility": row["utility"], "what": f"{row['name']} on test"}]},
+            "mark": {"type": "rule", "strokeDash": dash, "color": AMBER, "strokeWidth": 2},
+            "encoding": {"y": y, "tooltip": [{"field": "what"}, {"field": "utility", "format": ".4f"}]},
+        }
+        for row, dash in zip(run.summary.get("test", [])[:2], ([2, 3], [6, 3]), strict=False)
+    ]
 
 
 def heat_map(run: Run) -> Figure | None:
@@ -148,14 +196,15 @@ def map_of(run: Run) -> Figure | None:
     data = places(run)
     if data.empty:
         return None
-    names = run.experts
+    names = run.starts
     step = -(-len(data) // POINTS)
     drawn = data[(data.iteration % step == 0)]
     first = data[(data.iteration == data.iteration.min()) & (data.particle < len(names))]
     starts = [{**row, "name": names[int(row["particle"])]} for row in records(first)]
     way = data[data.particle == winner_of(run)].sort_values("iteration")
-    x = {"field": "x", "type": "quantitative", "title": "first main axis", "axis": {"grid": False}}
-    y = {"field": "y", "type": "quantitative", "title": "second main axis", "axis": {"grid": False}}
+    wide = {"axis": {"grid": False}, "scale": {"zero": False, "padding": 24}}  # room for names at the edge
+    x = {"field": "x", "type": "quantitative", "title": "first main axis", **wide}
+    y = {"field": "y", "type": "quantitative", "title": "second main axis", **wide}
     tip = [{"field": name} for name in ("particle", "iteration", "utility")]
     colour = {"field": "iteration", "type": "quantitative", "scale": {"scheme": "viridis"}}
     layers = [
@@ -170,54 +219,65 @@ def map_of(run: Run) -> Figure | None:
             "mark": {"type": "line", "color": RED, "strokeWidth": 2},
             "encoding": {"x": x, "y": y, "order": {"field": "iteration"}},
         },
-        {
-            "data": {"values": starts},
-            "mark": {"type": "point", "shape": "diamond", "size": 90, "color": "#f59e0b", "filled": True},
-            "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
-        },
-        {
-            "data": {"values": starts},
-            "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
-            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
-        },
     ]
+    if starts:
+        layers += [
+            {
+                "data": {"values": starts},
+                "mark": {"type": "point", "shape": "diamond", "size": 90, "color": AMBER, "filled": True},
+                "encoding": {"x": x, "y": y, "tooltip": [{"field": "name"}, {"field": "utility"}]},
+            },
+            {
+                "data": {"values": starts},
+                "mark": {"type": "text", "dy": -10, "color": "#888888", "fontSize": 11},
+                "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+            },
+        ]
     note = (
         f"The two main axes of all positions; they show {float(data.share.iloc[0]):.0%} of how far positions are "
-        "spread. Diamonds are the experts, the red line is the way of the particle that found the best."
+        f"spread. {'Diamonds are the experts, the' if names else 'The'} red line is the way of the particle that found "
+        "the best."
     )
     return Figure("map", "The map", note, data, spec_of(layer=layers, height=380))
 
 
 def made_of(run: Run) -> Figure | None:
-    """Draw how much of each expert stands in the best found one."""
+    """Draw how much of each expert stands in the best found one, or in the mixture of a token swarm."""
     data, outside = composition(run)
     if data.empty or outside is None:
         return None
-    order = data.sort_values("coefficient", ascending=False).expert.tolist()
-    y = {"field": "expert", "type": "nominal", "sort": order, "title": None}
-    layers = [
-        {
-            "mark": {"type": "bar", "color": BLUE},
-            "encoding": {
-                "y": y,
-                "x": {"field": "coefficient", "type": "quantitative"},
-                "tooltip": [{"field": "expert"}, {"field": "coefficient", "format": ".3f"}],
-            },
-        },
-        {
-            "mark": {"type": "rule", "color": "#888888"},
-            "encoding": {"y": y, "x": {"field": "lowest", "type": "quantitative"}, "x2": {"field": "highest"}},
-        },
-    ]
     how = "read from the sketches by least squares" if run.coefficients is None else "as the search holds them"
+    title, field = "What the winner is made of", "coefficient"
     note = f"Coefficients of the experts in the best found one, {how}; {outside:.2%} of it lies outside of their span."
-    return Figure(
-        "made_of",
-        "What the winner is made of",
-        note,
-        data,
-        spec_of(data={"values": records(data)}, layer=layers, height=22 * len(data)),
-    )
+    mixes = mixture_of(run)
+    if mixes is not None:
+        title, note = "The mixture", "What the log-probabilities of each expert's next token are multiplied by."
+        note += " Below 0, what an expert likes is avoided."
+    if mixes == "probabilities":
+        positive = data.coefficient.clip(lower=0)
+        data, field = data.assign(share=positive / (positive.sum() or 1)), "share"
+        note = "The share of each expert in the probabilities of the next token; a coefficient below 0 counts as 0."
+    order = data.sort_values(field, ascending=False).expert.tolist()
+    y = {"field": "expert", "type": "nominal", "sort": order, "title": None}
+    bars = {
+        "mark": {"type": "bar", "color": BLUE},
+        "encoding": {
+            "y": y,
+            "x": {"field": field, "type": "quantitative", "title": field},
+            "tooltip": [{"field": "expert"}, {"field": field, "format": ".3f"}],
+        },
+    }
+    spread = {
+        "mark": {"type": "rule", "color": "#888888"},
+        "encoding": {
+            "y": y,
+            "x": {"field": "lowest", "type": "quantitative", "title": field},
+            "x2": {"field": "highest"},
+        },
+    }
+    layers = [bars, spread] if (data.lowest < data.highest).any() else [bars]
+    spec = spec_of(data={"values": records(data)}, layer=layers, height=22 * len(data))
+    return Figure("made_of", title, note, data, spec)
 
 
 def forest(run: Run) -> Figure | None:
@@ -241,7 +301,7 @@ def forest(run: Run) -> Figure | None:
             "encoding": {"y": y, "x": {"field": "test", **x}, "tooltip": tip},
         },
         {
-            "mark": {"type": "tick", "color": "#f59e0b", "thickness": 2},
+            "mark": {"type": "tick", "color": AMBER, "thickness": 2},
             "encoding": {"y": y, "x": {"field": "validation", **x}, "tooltip": tip},
         },
     ]
@@ -252,7 +312,7 @@ def forest(run: Run) -> Figure | None:
 
 def figures_of(run: Run) -> list[Figure]:
     """Return every figure that can be drawn of a search or a comparison; those of a sweep are in `sweep_figures.py`."""
-    drawn = (climb(run), heat_map(run), map_of(run), made_of(run), forest(run))
+    drawn = (climb(run), by_objective(run), heat_map(run), map_of(run), made_of(run), forest(run))
     return [figure for figure in drawn if figure is not None]
 
 

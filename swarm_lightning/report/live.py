@@ -77,7 +77,7 @@ def renew(folder: Path, hints: bool = True) -> None:
     """
     if not installed():
         if hints:
-            rank_zero_info(f"No page of the run is written. {HINT}.")
+            rank_zero_info(f"No report page is written. {HINT}.")
         return
     try:
         write_page([open_run(folder)], folder / PAGE)

@@ -1,15 +1,46 @@
 """A run in Python and in notebooks: its data frames, and a sentence, the state and the climb to look at."""
 
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 from swarm_lightning.report.figures import climb
+from swarm_lightning.report.page import render
 from swarm_lightning.report.run import Run, open_run
 from swarm_lightning.report.sections import lead
 from swarm_lightning.report.vega import HINT, installed, svg
 
 
+@dataclass(frozen=True)
+class ShownPage:
+    """A page that shows itself in a notebook, in a frame of its own.
+
+    Attributes:
+        text: The page.
+        height: Of the frame, in pixels.
+    """
+
+    text: str = field(repr=False)
+    height: int
+
+    def _repr_html_(self) -> str:
+        style = f"width: 100%; height: {self.height}px; border: 1px solid #8888"
+        return f'<iframe srcdoc="{escape(self.text)}" style="{style}"></iframe>'
+
+
 class ShownRun(Run):
     """A run that shows itself in a notebook."""
+
+    def page(self, height: int = 600) -> ShownPage:
+        """Return the page of the run, which a notebook shows.
+
+        Args:
+            height: Of its frame, in pixels.
+
+        Raises:
+            InputError: If the library that draws is not installed, or a file of the run is damaged.
+        """
+        return ShownPage(render([self], self.folder), height)
 
     def _repr_html_(self) -> str:
         """Return the outcome and the climb as HTML."""

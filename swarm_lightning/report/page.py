@@ -10,9 +10,20 @@ from string import Template
 from typing import Any
 
 from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.report.examples import tasks_table, wins
 from swarm_lightning.report.figures import Figure, figures_of
+from swarm_lightning.report.graphs import changed_replies, figures_of_graphs, who_answers_whom
 from swarm_lightning.report.run import Run
-from swarm_lightning.report.sections import comparison_table, diamonds, emerging, files_and_commands, lead, sweep_table
+from swarm_lightning.report.score_figures import figures_of_scores
+from swarm_lightning.report.sections import (
+    comparison_of_tasks,
+    comparison_table,
+    diamonds,
+    emerging,
+    files_and_commands,
+    lead,
+    sweep_table,
+)
 from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
@@ -101,7 +112,7 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 
 def _figures(run: Run) -> list[Figure]:
-    return [*figures_of(run), *figures_of_sweep(run)]
+    return [*figures_of(run), *figures_of_scores(run), *figures_of_graphs(run), *figures_of_sweep(run)]
 
 
 def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
@@ -111,11 +122,20 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
         lead(run),
         figures.get("forest", ""),
         comparison_table(run),
+        comparison_of_tasks(run, folder),
         *(figures.get(name, "") for name in ("by_setting", "trials", "importance", "settings")),
         sweep_table(run, folder),
         figures.get("climb", ""),
+        figures.get("tasks", ""),
+        tasks_table(run),
         figures.get("scores", ""),
-        emerging(run, room),
+        figures.get("distribution", ""),
+        wins(run),
+        who_answers_whom(run),
+        figures.get("contributions", ""),
+        figures.get("on_the_way", ""),
+        changed_replies(run, room // 4),
+        emerging(run, room - room // 4),
         figures.get("map", ""),
         figures.get("made_of", ""),
         files_and_commands(run),

@@ -1,4 +1,4 @@
-"""Reads a run folder into data frames: of a search (`fit`), a comparison (`compare`) or a sweep.
+"""Reads a run folder into data frames: of a search (`fit`), a comparison (`compare`), a sweep, or several tasks.
 
 Only files are read, so a run that goes on can be looked at, one that was cut off too, and those of earlier versions as
 far as they have the files.
@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from swarm_lightning.columns import SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.long_history import rows_of_wide
 from swarm_lightning.runs.run_folder import (
@@ -18,6 +19,7 @@ from swarm_lightning.runs.run_folder import (
     CONFIG,
     HISTORY,
     LONG_HISTORY,
+    NODES,
     RECORD,
     REPLIES,
     SCORE_TABLES,
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     import pandas
     from torch import Tensor
 
-Kind = Literal["search", "comparison", "sweep"]
+Kind = Literal["search", "comparison", "sweep", "tasks"]
 Read = TypeVar("Read")
-COMPARISON, SWEEP = "compare.csv", "sweep.csv"
+COMPARISON, SWEEP, TASKS = "compare.csv", "sweep.csv", "tasks.csv"
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,28 @@ class Run:
         return {split: _frame(path, pandas.read_parquet) for split, path in paths.items() if path.is_file()}
 
     @cached_property
+    def nodes(self) -> "pandas.DataFrame":
+        """What every node of the best system of a search of graphs replied to the first examples; empty elsewhere."""
+        import pandas
+
+        path = self.folder / REPLIES / NODES
+        return _frame(path, pandas.read_parquet) if path.is_file() else pandas.DataFrame()
+
+    @cached_property
     def test(self) -> "pandas.DataFrame":
         """The best initial and the best found expert on the test split; empty where there is none, or not yet."""
         import pandas
 
         return pandas.json_normalize(self.summary.get("test", []))
+
+    @cached_property
+    def tested(self) -> "pandas.DataFrame":
+        """What the latest `swarm test` has found in this folder; empty where there was none."""
+        import pandas
+
+        paths = sorted(self.folder.glob("test*.csv"), key=lambda path: path.stat().st_mtime)
+        # Rows of experts that are compared with nobody end early.
+        return _frame(paths[-1], lambda path: pandas.read_csv(path, index_col=False)) if paths else pandas.DataFrame()
 
     @cached_property
     def comparison(self) -> "pandas.DataFrame":
@@ -130,6 +149,11 @@ class Run:
         """The table of a sweep; empty for other runs."""
         return self._table(SWEEP)
 
+    @cached_property
+    def tasks(self) -> "pandas.DataFrame":
+        """The table of several tasks; empty for other runs."""
+        return self._table(TASKS)
+
     @property
     def best(self) -> Path | None:
         """The folder of the best found expert; None where there is none yet."""
@@ -138,8 +162,13 @@ class Run:
 
     @property
     def experts(self) -> list[str]:
-        """Names of the experts, in the order of the particles that they began as."""
+        """Names of the experts."""
         return [str(name) for name in self.record.get("experts", [])]
+
+    @property
+    def starts(self) -> list[str]:
+        """Names of the experts that the first particles began as, in their order; none where particles are graphs."""
+        return [] if SYSTEM in self.swarm else self.experts
 
     @property
     def name(self) -> str:
@@ -150,7 +179,8 @@ class Run:
     def files(self) -> dict[str, Path]:
         """The files and folders of the run by name, as far as they are there."""
         names = (
-            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, BEST_EXPERT,
+            CONFIG, HISTORY, LONG_HISTORY, SCORE_TABLES, SKETCHES, REPLIES, SUMMARY, COMPARISON, SWEEP, TASKS,
+            BEST_EXPERT,
         )  # fmt: skip
         return {name: self.folder / name for name in names if (self.folder / name).exists()}
 
@@ -191,10 +221,13 @@ def open_run(folder: str | Path) -> Run:
     path = Path(folder).expanduser()
     if not path.is_dir():
         there = "is a file" if path.exists() else "is not there"
-        raise InputError(f"Expected a run folder, but {str(path)!r} {there}. Give the folder that a run has named.")
+        raise InputError(
+            f"Expected a run folder, but {str(path)!r} {there}. Give a run folder, as `swarm runs` lists them."
+        )
     kinds: Mapping[Kind, tuple[str, ...]] = {
         "comparison": (COMPARISON, "comparison.json"),
         "sweep": (SWEEP, "study.db"),
+        "tasks": (TASKS,),
         "search": (RECORD, HISTORY, SUMMARY, CONFIG),
     }
     for kind, names in kinds.items():
@@ -202,9 +235,11 @@ def open_run(folder: str | Path) -> Run:
             return Run(path, kind)
     below = sorted(inner.name for inner in path.glob("version_*") if inner.is_dir())
     advice = (
-        f"It holds {', '.join(below[-3:])}: give one of these." if below else "Give the folder that a run has named."
+        f"It holds {', '.join(below[-3:])}: give one of these."
+        if below
+        else "Give a run folder, as `swarm runs` lists them."
     )
-    raise InputError(f"Expected a run folder, but {str(path)!r} holds nothing that a run writes. {advice}")
+    raise InputError(f"Expected a run folder, but {str(path)!r} contains no files of a run. {advice}")
 
 
 def _frame(path: Path, reader: "Callable[[Path], pandas.DataFrame]") -> "pandas.DataFrame":
@@ -222,6 +257,6 @@ def _read(path: Path, reader: Callable[[], Read]) -> Read:
     except Exception as error:  # each of the libraries that read has errors of its own
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"Expected {str(path)!r} as a run has written it, but it can't be read: {first.rstrip('.')}. Remove it: "
-            "what it says is left out then."
+            f"Expected {str(path)!r} as a run has written it, but it can't be read: {first.rstrip('.')}. Remove it; "
+            "the page then leaves its content out."
         ) from error

@@ -1,29 +1,23 @@
-"""The texts and tables of a page, as HTML. Everything that is not of this package is escaped."""
+"""The texts and tables of a page, as HTML. Everything that is not of this package is escaped.
+
+Examples with their replies are in `examples.py`, what belongs to systems of models in `graphs.py`.
+"""
 
 import html
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
+from swarm_lightning.columns import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
+from swarm_lightning.report.examples import examples
 from swarm_lightning.report.run import Run
+from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
-
-if TYPE_CHECKING:
-    import pandas
-
-INITIAL, FOUND = "best initial expert", "best found expert"
-LONGEST = 600  # characters of a text in a table
-# What can become of an example: right before, right after, class, and how it is called.
-KINDS = (
-    (False, True, "emerged", "newly right"),
-    (True, False, "lost", "newly wrong"),
-    (False, False, "wrong", "wrong before and after"),
-    (True, True, "right", "right before and after"),
-)
 
 
 def lead(run: Run) -> str:
@@ -46,10 +40,15 @@ def sentence(run: Run) -> str:
             return "The first positions are not scored yet."
         first, last = float(swarm.global_best.iloc[0]), float(swarm.global_best.iloc[-1])
         done = int(swarm.iteration.iloc[-1])
-        return f"So far {last:.4f} on validation after {_counted(done, 'iteration')}, from {first:.4f} at the start."
+        told = f"So far {last:.4f} on validation after {counted(done, 'iteration')}, from {first:.4f} at the start."
+        if OF_BEST in swarm:
+            shown = swarm[OF_BEST].dropna()
+            told += f" That is the guide's; the objective said {float(shown.iloc[0]):.4f} at the start"
+            told += f" and has said {float(shown.iloc[-1]):.4f} since."
+        return told
     cost = (
-        f"in {_counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
-        f"{_duration(summary['seconds'])}"
+        f"in {counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
+        f"{duration(summary['seconds'])}"
     )
     rows = summary.get("test", [])
     if len(rows) < 2:
@@ -100,13 +99,10 @@ def emerging(run: Run, room: int) -> str:
     rank, winner = rank_at_start(run), winner_of(run)
     if rank is not None:
         particles = int(run.history.particle.nunique())
-        name = run.experts[winner] if winner is not None and winner < len(run.experts) else "a child of two experts"
-        text = f"Particle {winner}, which won, began as {name}, in rank {rank} of {particles}."
+        text = f"Particle {winner}, which won, began {_beginning(run, winner)}in rank {rank} of {particles}."
         parts.append(f"<p>{html.escape(text)}</p>")
-    for split in ("test", "validation"):
-        if split in run.replies and not run.replies[split].empty:
-            parts.append(_examples(run.replies[split], split, room))
-            break
+    parts.append(examples(run, room))
+    parts = [part for part in parts if part]
     return "<h2>What emerged</h2>\n" + "\n".join(parts) if parts else ""
 
 
@@ -119,7 +115,7 @@ def diamonds(runs: Sequence[Run]) -> str:
         rank = rank_at_start(run) if run.kind == "search" else None
         rows.append([run.name, *scores, run.summary.get("iterations"), run.summary.get("evaluations"), rank])
     names = ["run", "best initial on test", "best found on test", "iterations", "evaluations", "winner's rank at start"]
-    return f"<h1>{len(runs)} runs</h1>\n{_table(names, rows)}"
+    return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}"
 
 
 def comparison_table(run: Run) -> str:
@@ -128,7 +124,19 @@ def comparison_table(run: Run) -> str:
     names = ("title", "validation", "test", "difference", "within_noise", "evaluations", "seconds", "detail", "absent")
     signs = table[table.sign != ""].drop_duplicates("sign") if "sign_means" in table else table[:0]
     legend = "".join(f'<p class="note">{row.sign} {html.escape(row.sign_means)}.</p>' for row in signs.itertuples())
-    return _of_frame(table, [name for name in names if name in table]) + legend
+    return table_of_frame(table, [name for name in names if name in table]) + legend
+
+
+def comparison_of_tasks(run: Run, folder: Path) -> str:
+    """Return the table of several tasks, and links to their pages where `folder`, the page's, is that of the run."""
+    if run.tasks.empty:
+        return ""
+    names = [str(name) for name in run.tasks.columns if name not in ("method", "published")]
+    pages = sorted(path.parent.name for path in run.folder.glob(f"*/{PAGE}"))
+    links = [f'<a href="{quote(name)}/{PAGE}">{html.escape(name)}</a>' for name in pages]
+    own = folder.resolve() == run.folder.resolve() and links
+    led = f'<p class="note">The tasks by themselves: {", ".join(links)}.</p>' if own else ""
+    return table_of_frame(run.tasks, names) + led
 
 
 def sweep_table(run: Run, folder: Path) -> str:
@@ -141,7 +149,7 @@ def sweep_table(run: Run, folder: Path) -> str:
         inner = Path(f"trial_{int(trial):04d}") / PAGE
         if folder.resolve() == run.folder.resolve() and (run.folder / inner).is_file():
             links[int(trial)] = f'<a href="{inner.as_posix()}">{int(trial)}</a>'
-    return _table(names, run.sweep[names].to_numpy().tolist(), links)
+    return table_of(names, run.sweep[names].to_numpy().tolist(), links)
 
 
 def files_and_commands(run: Run) -> str:
@@ -153,10 +161,10 @@ def files_and_commands(run: Run) -> str:
     if not swarm.empty and "evaluations" in swarm:
         asked, particles = float(swarm.evaluations.sum()), run.history.particle.nunique() if len(run.history) else 0
         whole = particles * run.record.get("examples", {}).get("validation", 0) * len(swarm)
-        left = f", {1 - asked / whole:.0%} of all were left out" if whole > asked > 0 else ""
+        left = f", {1 - asked / whole:.0%} of all were left out" if 0.99 * whole > asked > 0 else ""
         parts.append(
             f"<p>{asked:,.0f} evaluations{left}; {float(swarm.generated_tokens.sum()):,.0f} generated tokens; "
-            f"{_duration(float(swarm.evaluation_seconds.sum()))} of evaluation.</p>"
+            f"{duration(float(swarm.evaluation_seconds.sum()))} of evaluation.</p>"
         )
     if config.is_file() and run.kind == "search":
         begin = f"--config {shlex.quote(str(config))} --ckpt_path {place}"
@@ -170,6 +178,13 @@ def files_and_commands(run: Run) -> str:
         text = config.read_text(encoding="utf-8", errors="replace")
         parts.append(f"<details><summary>config.yaml</summary><pre>{html.escape(text)}</pre></details>")
     return "<h2>Costs, settings, commands</h2>\n" + "\n".join(parts) if parts else ""
+
+
+def _beginning(run: Run, winner: int | None) -> str:
+    """Say as what a particle began, where experts stand for the first particles."""
+    if not run.starts or winner is None:
+        return ""
+    return f"as {run.starts[winner] if winner < len(run.starts) else 'a child of two experts'}, "
 
 
 def _state(run: Run, record: dict[str, Any]) -> str:
@@ -188,93 +203,8 @@ def _state(run: Run, record: dict[str, Any]) -> str:
     if state == "running" and len(swarm) > 1:
         each = float(swarm.evaluation_seconds.mean())
         if most:
-            text += f" At most {_duration(each * max(0, most - done))} more."
+            text += f" At most {duration(each * max(0, most - done))} more."
         attributes = (
             f' data-updated="{float(record.get("updated", time.time())):.0f}" data-patience="{20 * each + 60:.0f}"'
         )
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'
-
-
-def _examples(replies: "pandas.DataFrame", split: str, room: int) -> str:
-    """Return the examples with both replies, those that changed first."""
-    before, after = (replies[replies.expert == name].reset_index(drop=True) for name in (INITIAL, FOUND))
-    if len(before) != len(after) or before.empty:
-        return ""
-    middle = (float(replies.score.max()) + float(replies.score.min())) / 2
-    rows: list[tuple[int, str]] = []
-    counts = dict.fromkeys((kind for _, _, kind, _ in KINDS), 0)
-    for old, new in zip(before.to_dict("records"), after.to_dict("records"), strict=True):
-        right = (old["score"] > middle, new["score"] > middle)
-        place, (_, _, kind, name) = next((i, kind) for i, kind in enumerate(KINDS) if kind[:2] == right)
-        counts[kind] += 1
-        cells = "".join(f'<td class="text">{_short(row)}</td>' for row in (_asked(new), old["reply"], new["reply"]))
-        rows.append(
-            (place, f'<tr class="{kind}"><td>{name}</td>{cells}<td class="text">{_short(new["gold"])}</td></tr>')
-        )
-    shown, used = [], 0
-    for _, row in sorted(rows, key=lambda entry: entry[0]):
-        used += len(row)
-        if used > room:
-            break
-        shown.append(row)
-    boxes = "".join(
-        f'<label><input type="checkbox" value="{kind}"{" checked" if kind in ("emerged", "lost") else ""}> '
-        f"{name} ({counts[kind]})</label>"
-        for _, _, kind, name in KINDS
-    )
-    left = len(rows) - len(shown)
-    more = f'<p class="note">{left} more are in replies/{split}.parquet.</p>' if left else ""
-    return (
-        f"<p>The {split} split, {_counted(len(rows), 'example')}:</p>"
-        f'<div class="filters">{boxes}<label>find <input type="search"></label></div>'
-        '<div class="scroll"><table class="examples"><thead><tr><th></th><th>question</th><th>best initial expert</th>'
-        f"<th>best found expert</th><th>gold</th></tr></thead><tbody>{''.join(shown)}</tbody></table></div>{more}"
-    )
-
-
-def _asked(row: dict[str, Any]) -> str:
-    choices = row.get("choices")
-    listed = (
-        "".join(f"\n{label}: {text}" for label, text in json.loads(choices).items()) if isinstance(choices, str) else ""
-    )
-    return f"{row['question']}{listed}"
-
-
-def _of_frame(frame: "pandas.DataFrame", names: Sequence[str]) -> str:
-    return _table(names, frame[list(names)].to_numpy().tolist()) if len(frame) else ""
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[Any]], links: Mapping[Any, str] | None = None) -> str:
-    """Return a table that can be sorted; `links` is what stands for some values of the first column, as HTML."""
-    head = "".join(f"<th data-sort>{html.escape(str(name))}</th>" for name in names)
-    body = ""
-    for first, *others in rows:
-        link = (links or {}).get(first)
-        shown = _cell(first) if link is None else f'<td class="number" data-value="{first}">{link}</td>'
-        body += f"<tr>{shown}{''.join(map(_cell, others))}</tr>"
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "<td></td>"
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        shown = f"{value:.4f}" if isinstance(value, float) and value != int(value) else f"{value:,.0f}"
-        return f'<td class="number" data-value="{value}">{shown}</td>'
-    return f"<td>{_short(value)}</td>"
-
-
-def _short(value: Any) -> str:
-    """Return a text that is not too long, escaped."""
-    text = "" if value is None or value != value else str(value)
-    return html.escape(text if len(text) <= LONGEST else f"{text[:LONGEST]} [...]")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from swarm_lightning.doors.lightning import loops_of
-from swarm_lightning.experts.exported_file import lasting
+from swarm_lightning.experts.export.exported_file import lasting
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.paths import DEMO_PREFIX
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, LAST

@@ -21,6 +21,7 @@ LONG_HISTORY = "history.parquet"
 SCORE_TABLES = "score_tables"
 SKETCHES = "sketches"
 REPLIES = "replies"
+NODES = "nodes.parquet"  # among the replies
 RECORD = "run.json"
 SUMMARY = "summary.json"
 PAGE = "report.html"

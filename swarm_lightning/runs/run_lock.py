@@ -94,7 +94,8 @@ def _lock(path: Path) -> int:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise InputError(
                     f"Expected a run folder that nobody else uses, but {str(path.parent)!r} is in use by "
-                    f"{holder or 'another process'}. Wait for it or end it, or start a new run without --ckpt_path."
+                    f"{holder or 'another process'}. Wait for it to finish, stop it, or start a new run without "
+                    "--ckpt_path."
                 ) from error
             if error.errno not in NO_LOCKS:
                 raise

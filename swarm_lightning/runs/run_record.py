@@ -33,7 +33,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"Expected JSON in {str(path)!r}, but it can't be read: {error}. Remove it.") from error
     if not isinstance(record, dict):
-        raise InputError(f"Expected what is known of a run in {str(path)!r}, but it is a list or a value. Remove it.")
+        raise InputError(f"Expected a JSON object in {str(path)!r}, but it is a list or a value. Remove it.")
     if record.get("state") in GOING_ON and not is_held(folder):
         record["state"] = "silent"
     return record

@@ -16,9 +16,11 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.guide import name_shown, show
 from swarm_lightning.search.objective import objective_state
 from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
@@ -67,6 +69,22 @@ class AskingSearch(PreparedSearch):
 
         return self._parts.sharing.first_scores(self.asked_of(objective), positions, ask)
 
+    def ask_candidates(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
+        """Ask the candidates that are due what has to be found out about them.
+
+        Args:
+            examples: What to ask, M of them.
+            stakes: What is known of the particles, where the exact stop may leave something unasked.
+        """
+        swarm = self.particle_swarm
+        if not swarm.begun:
+            return self.first_scores(examples, self.followed)
+        asked = swarm.asked
+        self.open_journal(examples, asked, self.followed)
+        return self.evaluator_of(self.followed).evaluate(
+            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
+        )
+
     def ask_in_full(
         self,
         positions: Tensor,
@@ -101,6 +119,23 @@ class AskingSearch(PreparedSearch):
         evaluation = self.evaluator_of(objective).evaluate(vectors, examples, numbers=numbers, journal=self.journal)
         self.state.add(evaluation, time.perf_counter() - started)
         return evaluation
+
+    def note_objective(self, examples: Sequence[Example]) -> None:
+        """Note what the objective says of what the guide finds best so far, and what it was asked for that.
+
+        Args:
+            examples: What to ask, M of them.
+        """
+        state, metrics = self.state, self.state.metrics
+        if state.shown is None:
+            return
+        before = state.evaluations, state.generated_tokens
+        metrics[name_shown(self.particle_swarm)] = show(
+            state.shown, self.particle_swarm, state.reported, state.choices,
+            lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
+        )  # fmt: skip
+        metrics["evaluations"] += state.evaluations - before[0]
+        metrics["generated_tokens"] += state.generated_tokens - before[1]
 
     def open_journal(self, examples: Sequence[Example], vectors: Vectors, objective: Objective) -> None:
         """Find what an earlier process has found of an evaluation, and keep what this one finds.
@@ -197,7 +232,7 @@ def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: 
     if broken.all():
         raise InputError(
             f"Expected at least one {kind} with a finite utility, but all {len(broken)} are broken {when}: "
-            f"{reasons[0]} ({kind} 0). {MEND} What was found before stays: `swarm export --ckpt_path last` writes it."
+            f"{reasons[0]} ({kind} 0). {MEND} Earlier results are kept: `swarm export --ckpt_path last` writes them."
         )
     for particle, reason in reasons.items():
         rank_zero_warn(

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.checkpoint_export import SHARD
 from swarm_lightning.experts.checks import DOWN, PREFIX, UP
-from swarm_lightning.experts.division import Division, GroupedProducts
-from swarm_lightning.experts.expert_export import export_expert
+from swarm_lightning.experts.export.checkpoint import SHARD
+from swarm_lightning.experts.export.expert import export_expert
+from swarm_lightning.experts.export.model_card import CardFacts, Cut, Share, Utilities, public_name, render_card
+from swarm_lightning.experts.export.provenance import provenance_of
+from swarm_lightning.experts.export.system import export_system, who_answers
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.model_card import CardFacts, Cut, Share, Utilities, public_name, render_card
-from swarm_lightning.experts.product_adapter import ProductAdapter, product_adapter
-from swarm_lightning.experts.products import Groups, Products
-from swarm_lightning.experts.provenance import provenance_of
-from swarm_lightning.experts.system_export import export_system, who_answers
+from swarm_lightning.experts.products.adapter import ProductAdapter, product_adapter
+from swarm_lightning.experts.products.division import Division, GroupedProducts
+from swarm_lightning.experts.products.products import Groups, Products
 from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow

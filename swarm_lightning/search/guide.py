@@ -9,32 +9,41 @@ varies by among unrelated ranks). A guide is followed where tau is clearly above
 the objective's utilities differ by no more than noise, so that they rank nothing either. It is dropped where tau is
 clearly below 0, and where it is not above 0 although the objective does tell the candidates apart.
 
-A guide is not mixed with its objective. A sum of both needs a rate of exchange between nats and points that nobody
-knows, and asks every candidate twice, replies included, which is what a guide saves. Where it ranks well, it says the
-same with less noise; where it does not, no share of it helps; and the objective chooses in the end in either case.
-Source: Kendall, Rank correlation methods, 1948, chapters 3 (ties) and 5 (variance).
+Unless that is asked for (`guide: mixed`), a guide is not mixed with its objective. A sum of both needs a rate of
+exchange between nats and points that nobody knows, for which the spreads among the first candidates stand, and asks
+every candidate twice, replies included, which is what a guide saves. Where it ranks well, it says the same with less
+noise; where it ranks the other way round, no share of it helps. So it is mixed, half and half, only where its order is
+unclear and it were dropped else. Source: Kendall, Rank correlation methods, 1948, chapters 3 (ties) and 5 (variance).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.columns import OF_BEST, OF_CENTRE
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
+from swarm_lightning.objectives.means import mean_score
+from swarm_lightning.objectives.mixed_guide import MixedGuide, Scale, mixes
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.swarm.evolution_strategy import LAST_CENTRE, EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 SAMPLES = 400
 SURE = 1.645  # standard errors: 95% on one side
 MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 reach 1.26 with a probability of 5%
 # Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
 FEW = 5
+HALF = 0.5  # the guide's share where it is mixed
+# Of what an evolution strategy's steps may ask, the most that goes to asking the objective between them.
+SHARE_SHOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,11 @@ class GuideCheck:
         spearman: Spearman's rank correlation of the same.
         spread: Standard deviation of the objective's utilities.
         noise: What that would be if all were equally good: the standard deviation by the choice of examples.
-        followed: Whether the search follows the guide.
+        followed: Whether the search follows the guide, alone or mixed.
+        share: How much of what is followed is the guide; the rest is the objective.
+        mean: Of the objective's utilities.
+        guide_mean: Of the guide's utilities.
+        guide_spread: Standard deviation of these.
     """
 
     guide: str
@@ -62,6 +75,25 @@ class GuideCheck:
     spread: float
     noise: float
     followed: bool
+    share: float = 1.0
+    mean: float = 0.0
+    guide_mean: float = 0.0
+    guide_spread: float = 0.0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the search follows guide and objective."""
+        return self.followed and self.share < 1
+
+    def mixture(self, guide: Objective, objective: Objective) -> MixedGuide:
+        """Return what is followed where both are.
+
+        Args:
+            guide: That was checked.
+            objective: What it stands for.
+        """
+        scales = Scale(self.guide_mean, self.guide_spread), Scale(self.mean, self.spread)
+        return MixedGuide(guide, objective, *scales, self.share)
 
     def __str__(self) -> str:
         measured = (
@@ -70,6 +102,11 @@ class GuideCheck:
         )
         if self.kendall > SURE * self.error:
             return f"The guide {self.guide} ranks as {self.objective} does ({measured}): the search follows it."
+        if self.mixed:
+            return (
+                f"Whether the guide {self.guide} ranks as {self.objective} does is unclear ({measured}): the search "
+                f"follows both, {self.share:.0%} and {1 - self.share:.0%}, each in standard deviations among these."
+            )
         if self.followed:
             return (
                 f"Whether the guide {self.guide} ranks as {self.objective} does can't be told ({measured}), because "
@@ -82,7 +119,12 @@ class GuideCheck:
 
 
 def check_guide(
-    guide: Objective, by_guide: Evaluation, objective: Objective, by_objective: Evaluation, examples: Sequence[Example]
+    guide: Objective,
+    by_guide: Evaluation,
+    objective: Objective,
+    by_objective: Evaluation,
+    examples: Sequence[Example],
+    mixing: bool = False,
 ) -> GuideCheck:
     """Compare how a guide and its objective rank candidates that both were asked in full.
 
@@ -92,6 +134,7 @@ def check_guide(
         objective: What is reported.
         by_objective: What it says of the same.
         examples: What they were asked, M of them.
+        mixing: Whether a guide whose order is unclear is mixed with the objective, where both are means over examples.
     """
     whole = by_guide.utilities.isfinite() & by_objective.utilities.isfinite()
     first, second = by_guide.utilities[whole], by_objective.utilities[whole]
@@ -102,13 +145,108 @@ def check_guide(
     error = math.hypot(of_examples, error_of_unrelated(count))
     # What makes examples hard for all moves no candidate against another.
     noise = float((drawn_too - drawn_too.mean(dim=0)).var(dim=1).mean().sqrt())
-    spread = float(second.std()) if count > 1 else 0.0
+    guide_spread, spread = (float(of.std()) if count > 1 else 0.0 for of in (first, second))
     unclear = abs(tau) <= SURE * error
     followed = tau > SURE * error or (unclear and spread <= MATTERS * noise)
-    rho = spearman(first, second)
+    mixed = mixing and unclear and not followed and min(guide_spread, spread) > 0 and mixes(guide, objective)
     return GuideCheck(
-        type(guide).__name__, type(objective).__name__, count, tau, error, rho, spread, noise, followed
+        type(guide).__name__, type(objective).__name__, count, tau, error, spearman(first, second), spread, noise,
+        followed or mixed, HALF if mixed else 1.0, float(second.mean()), float(first.mean()), guide_spread,
     )  # fmt: skip
+
+
+def mixture_of(mixed: MixedGuide, by_guide: Evaluation, by_objective: Evaluation) -> Evaluation:
+    """Return what a mixture says of candidates that both of its parts were asked about in full.
+
+    Args:
+        mixed: Guide and objective.
+        by_guide: What the guide says of P candidates.
+        by_objective: What the objective says of the same.
+    """
+    scores = mixed.share * (by_guide.scores - mixed.of_guide.mean) / mixed.of_guide.spread
+    scores = scores + (1 - mixed.share) * (by_objective.scores - mixed.of_objective.mean) / mixed.of_objective.spread
+    utilities = torch.tensor([mean_score(row) for row in scores.tolist()], dtype=torch.float64)
+    return Evaluation(scores, by_objective.outcomes, utilities, utilities[:, None].expand(-1, 2).clone())
+
+
+@dataclass
+class Shown:
+    """What the objective is asked while a guide is followed, so that its rise is seen too.
+
+    Attributes:
+        every: Iterations from one asking to the next; 0 for none before the end.
+        by_guide: The guide's utility of the particles' global best that the objective was asked about last.
+        by_objective: The objective's.
+    """
+
+    every: int = 0
+    by_guide: float = math.nan
+    by_objective: float = math.nan
+
+
+def name_shown(optimizer: SearchOptimizer) -> str:
+    """Return the name of what is measured of the best so far by the objective, while a guide is followed."""
+    return OF_BEST if optimizer.moves_particles else OF_CENTRE
+
+
+def shown_between(every: int, steps: int, examples: int, evaluations: int) -> int:
+    """Return what an evolution strategy may ask the objective about its centre between its steps.
+
+    Args:
+        every: Iterations from one asking to the next; 0 for none.
+        steps: Number of steps.
+        examples: Number of examples M.
+        evaluations: (model, example) pairs that the steps may ask.
+
+    Returns:
+        (model, example) pairs; 0 where that were more than a twentieth of them, so that little budgets go to the steps.
+
+    >>> shown_between(4, 24, 200, 40_000), shown_between(4, 24, 200, 10_000), shown_between(0, 24, 200, 40_000)
+    (1000, 0, 0)
+    """
+    asked = (steps - 1) // every * examples if every else 0
+    return asked if asked <= SHARE_SHOWN * evaluations else 0
+
+
+def show(
+    shown: Shown,
+    optimizer: SearchOptimizer,
+    first: Tensor,
+    choices: Mapping[str, float],
+    ask: Callable[[Tensor, Sequence[int]], Evaluation],
+) -> float:
+    """Return what the objective says of what the guide finds best so far: NaN where that is neither known nor due.
+
+    It costs nothing where it is known already: of the first positions, of what was chosen among in the end, and of a
+    global best that is still the one that was asked about.
+
+    Args:
+        shown: What is known; brought up to date.
+        optimizer: After an iteration, or before the first.
+        first: The utilities of the first positions by the objective [N].
+        choices: The utility of everything that was chosen among in the end, by name.
+        ask: Asks positions [P, D] of particles all examples, by the objective.
+    """
+    iteration = int(optimizer.swarm.iterations)
+    due = shown.every > 0 and iteration > 0 and iteration % shown.every == 0
+    if isinstance(optimizer, EvolutionStrategy):
+        if optimizer.chosen:
+            return choices.get(LAST_CENTRE, math.nan)
+        return float(ask(optimizer.last_centre[None], [0]).utilities[0]) if due else math.nan
+    swarm = optimizer.swarm
+    best, by_guide = int(swarm.best_particle), float(swarm.global_best_utility)
+    if iteration == 0:
+        found = float(first[best])
+    elif optimizer.chosen:
+        found = choices[f"particle {best}"]
+    elif by_guide == shown.by_guide:
+        found = shown.by_objective
+    elif due:
+        found = float(ask(swarm.global_best[None], [best]).utilities[0])
+    else:
+        return math.nan
+    shown.by_guide, shown.by_objective = by_guide, found
+    return found
 
 
 def kendall(first: Tensor, second: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ def note_parts(
         if at_0:
             rank_zero_warn(
                 f"Every particle begins with utility 0, because none scores above 0 on {', '.join(at_0)}: until one "
-                "does, nothing guides the search. Look at the prompt and the reply, bring an expert that can do it, or "
+                "does, the search has no signal. Check the prompt and the replies, add an expert that can do it, or "
                 "set combine: mean.",
                 stacklevel=2,
             )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,15 +16,15 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import Granularity
+from swarm_lightning.objectives.mixed_guide import MixedGuide
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
-from swarm_lightning.search.guide import check_guide, choose_by_objective
+from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, mixture_of, name_shown
 from swarm_lightning.search.measures import (
     OF_STEPS,
     CheckMonitors,
@@ -44,6 +45,7 @@ from swarm_lightning.search.optimizers import (
     names_of_models,
     place_start,
 )
+from swarm_lightning.search.pacing import Pacing, asked_in_the_end
 from swarm_lightning.search.results import FOUND, INITIAL, Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
@@ -80,50 +82,59 @@ class ModelSwarm(ExportingSearch):
         storage: Storage = "memory",
         state_folder: str | None = None,
         graphs: GraphSettings | None = None,
+        objective_every: int | None = 4,
         log_particles: bool = True,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
 
         Args:
-            base: Folder or hub id of the base model; `demo:base` is the one that ships with the package. Full
-                checkpoints need none: null takes the first of them.
+            base: Folder or hub id of the base model; `demo:base` ships with the package. Full checkpoints don't need
+                one: null uses the first of them.
             experts: Folder of PEFT LoRA adapters or of full checkpoints of one architecture, or a list of folders or
-                hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship.
-            objective: What to ask the model and how to score its replies, and what is reported; null for what fits the
-                data: MultipleChoice where the examples have choices, ExactMatch where they have an answer.
-            guide: What the search follows: the `objective` (published), or its `smooth` guide, such as the likelihood
-                of the right answers. A guide is checked on the first positions, and dropped where it does not rank them
-                as the objective does; in the end the objective chooses among the few best.
-            particles: Number of particles N >= 2; children of two random experts fill the population up to it.
+                hub ids; `demo:experts` (adapters) and `demo:checkpoints` (full checkpoints) ship with the package.
+            objective: How the model is prompted and its replies are scored; null chooses by the data: MultipleChoice if
+                the examples have choices, ExactMatch if they have an answer.
+            guide: What the search maximises: the `objective` (published), or its `smooth` guide, such as the likelihood
+                of the right answers. A guide is checked on the first positions, and dropped if it does not rank them as
+                the objective does (`mixed`: only if it ranks them the other way round; if its ranking is unclear, the
+                sum of both is followed, which scores every example twice); in the end the objective chooses among the
+                best few.
+            particles: Number of particles N, >= 2; children of two random experts fill up the population.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
-            start: What the population begins with: the experts (published), or the base and sparsified experts too.
-            coefficients: null: a particle is A and B matrices (published), or a whole model. Else it is coefficients by
-                which what the experts add to the base is summed up, the products B A of adapters or the differences of
-                full checkpoints: one for each `expert`, or for each `layer` of it, `half_block` (attention or MLP),
-                `module` or rank `component`; full checkpoints have expert, layer and module.
-            mixture: null: experts are moved as weights. Else a token swarm: experts are any causal language models,
-                adapters and whole models of any architecture and size, a particle is one number per expert, and what
-                is mixed by them is the experts' next-token `probabilities` (numbers below 0 count as 0, the rest is
-                normalised) or `log_probabilities` (a weighted sum, normalised; numbers below 0 avoid what an expert
-                likes). The base says how prompts are put, and null takes the first expert's.
-            draws: What is moved with random numbers of its own: a `particle` (published), each `tensor` of it, or each
-                `coefficient`; where `coefficients` is null, a particle then consists of n coefficients of the experts'
-                A and B matrices.
-            optimizer: The particle swarm: its coefficients, randomness, first velocity, drop-K and drop-N. Its
-                learning rate is the step length.
-            scheduler: Schedule of the step length, stepped once per iteration: any scheduler of torch.
+            start: The initial population: the experts (published), or also the base and sparsified experts.
+            coefficients: null: a particle is the A and B matrices of an adapter (published), or the weights of a whole
+                model. Otherwise a particle is coefficients of a weighted sum of the experts' updates, which are the
+                products B A of adapters or the differences of full checkpoints from the base: one coefficient per
+                `expert`, or per `layer`, `half_block` (attention or MLP), `module` or rank `component` of each expert.
+                Full checkpoints support expert, layer and module.
+            mixture: null: the experts' weights are moved. Otherwise a token swarm: experts are any causal language
+                models, adapters or whole models of any architecture and size, and a particle is one number per expert
+                that weighs its next-token `probabilities` (negative numbers count as 0, the rest are normalised) or
+                `log_probabilities` (a weighted sum, normalised; a negative number steers away from an expert). Prompts
+                are formatted for the base, or for the first expert if there is none.
+            draws: What gets random numbers of its own in a move: a `particle` (published), each `tensor` of it, or each
+                `coefficient`; with `coefficient`, if `coefficients` is null, a particle is n coefficients of the
+                experts' A and B matrices.
+            optimizer: The search algorithm with its settings: by default the particle swarm (coefficients, randomness,
+                first velocity, drop-K, drop-N). Its learning rate is the step length.
+            scheduler: Schedule of the step length, stepped once per iteration: any torch scheduler.
             ensemble_size: How many of the best particles vote in `test`, >= 1.
             dtype: Data type of the base model: `auto` as stored, `float32`, `bfloat16` or `float16`. Positions are
                 float32 in any case.
-            trust_remote_code: Whether code that comes with the base model may run.
-            engine: How particles are evaluated: batches, and what is left unasked because it can't change anything.
-            storage: Where the swarm lies: `memory`, or `disk`, memory-mapped files for swarms larger than memory.
-            state_folder: With `disk`, a folder in which the run gets one of its own for these files; `state` in the run
-                folder if null.
-            graphs: null: experts answer alone. Else they answer together, along graphs of who answers whom: `particles`
-                is the number of graphs, and the optimizer is HeterogeneousSwarm, which moves them and the experts.
-            log_particles: Whether loggers get the numbers of every particle too; the history has them in any case.
+            trust_remote_code: Whether code that ships with the base model may run.
+            engine: How particles are evaluated: batch sizes, and which evaluations are skipped because they can't
+                change the result.
+            storage: Where the swarm is kept: `memory`, or `disk` (memory-mapped files) for swarms larger than memory.
+            state_folder: With `disk`, a folder in which the run creates its own subfolder for these files; null for
+                `state` in the run folder.
+            graphs: null: experts answer alone. Otherwise they answer together along graphs in which models read the
+                replies of others: `particles` is the number of graphs, and the optimizer is HeterogeneousSwarm, which
+                moves the graphs and the experts.
+            objective_every: With a guide, number of iterations between two evaluations of the best position by the
+                objective, so that its progress is visible; null: only in the end. An evolution strategy pays for them
+                out of its budget, and skips them if they would take more than a twentieth of what its steps use.
+            log_particles: Whether loggers also receive the numbers of every particle; the history has them in any case.
 
         Raises:
             InputError: If a setting is out of range, or the optimizer or the scheduler refuses its own.
@@ -131,8 +142,10 @@ class ModelSwarm(ExportingSearch):
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
             trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
+            objective_every,
         )  # fmt: skip
         super().__init__(settings, objective)
+        self._pacing = Pacing()
         self._log_particles = log_particles
 
     def configure_callbacks(self) -> list[L.Callback]:
@@ -142,6 +155,8 @@ class ModelSwarm(ExportingSearch):
         names = names_of_metrics(self.settings.particles, tasks) if moves else list(OF_STEPS)
         if self.settings.graphs is not None:
             names += names_of_models(len(self.pool.names))
+        if self.settings.guide != "objective":
+            names.append(name_shown(self._population.swarm))
         return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
 
     # The search.
@@ -160,10 +175,12 @@ class ModelSwarm(ExportingSearch):
         if self.guide is not self.objective:
             utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
+        every = self.settings.objective_every or 0 if self.state.guided else 0
         if isinstance(self.particle_swarm, EvolutionStrategy):
-            spent, seconds = self.state.evaluations, self.ranks.first(self.state.seconds)
-            self.state.starts = place_start(
-                self.particle_swarm, self.pool.names, len(examples), spent, seconds,
+            budget = self._pacing.budget(self.particle_swarm, self.state, *self._clock(examples))
+            self.state.starts, every = place_start(
+                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
+                self.ranks.first(budget), every,
                 lambda positions: self.ask_in_full(positions, examples, self.followed),
             )  # fmt: skip
         elif isinstance(self.particle_swarm, HeterogeneousSwarm):
@@ -172,22 +189,34 @@ class ModelSwarm(ExportingSearch):
                 lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
                 lambda: self.score(examples),
             )
+        self.state.shown = Shown(every) if self.state.guided else None
         self._note(examples)
+        self.note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
+
+    def _clock(self, examples: Sequence[Example]) -> tuple[float, int]:
+        """Return the seconds that the search has taken, and the pairs that it asks the objective in the end."""
+        elapsed = self._pacing.elapsed(self.state.earlier)
+        return self.ranks.first(elapsed), asked_in_the_end(len(examples), len(self.held_back))
 
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
         state, swarm, started = self.state, self.particle_swarm, time.perf_counter()
         assert state.evaluation is not None
         evaluation = self.first_scores(examples, self.objective)
-        state.check = check_guide(self.guide, state.evaluation, self.objective, evaluation, examples)
+        state.check = check_guide(
+            self.guide, state.evaluation, self.objective, evaluation, examples, self.settings.guide == "mixed"
+        )
         rank_zero_info(str(state.check))
         if state.guided:
-            state.reported = evaluation.utilities
+            state.reported, state.reported_scores = evaluation.utilities, evaluation.scores
             parts = parts_in(self.objective, evaluation.scores[self.best_initial], examples)
             state.parts = {INITIAL: parts} if parts else {}
             state.add(evaluation, time.perf_counter() - started)
+            if isinstance(self.followed, MixedGuide):
+                state.take_scores(mixture_of(self.followed, state.evaluation, evaluation), state.broken, swarm)
+                return state.evaluation.utilities
             return utilities
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples))
@@ -202,6 +231,9 @@ class ModelSwarm(ExportingSearch):
 
     def on_train_batch_start(self, batch: Sequence[Example], batch_idx: int) -> int | None:
         """End a search whose budget holds no step; what it stands for is settled at the end of the epoch."""
+        strategy = self.particle_swarm
+        if isinstance(strategy, EvolutionStrategy) and not strategy.done and strategy.seconds is not None:
+            strategy.pace(self.ranks.first(self._pacing.pairs(strategy, self.state, *self._clock(batch))))
         if not self.particle_swarm.done:
             return None
         self.trainer.should_stop = True
@@ -224,11 +256,12 @@ class ModelSwarm(ExportingSearch):
         self._note(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
+        self.note_objective(batch)
         logged = for_loggers(self.state.metrics, self._log_particles)
         self.log_dict(logged, batch_size=len(batch))
-        # The same by the names of the history, for callbacks that monitor.
+        # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
         others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
-        self.log_dict(others, batch_size=len(batch), logger=False)
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
@@ -282,21 +315,10 @@ class ModelSwarm(ExportingSearch):
         stakes = None
         if swarm.begun and isinstance(swarm, ParticleSwarm) and swarm.asks_particles:
             stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
-        evaluation = self._evaluate(examples, stakes)
+        evaluation = self.ask_candidates(examples, stakes)
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
-
-    def _evaluate(self, examples: Sequence[Example], stakes: Stakes | None) -> Evaluation:
-        """Ask the candidates that are due what has to be found out about them."""
-        swarm = self.particle_swarm
-        if not swarm.begun:
-            return self.first_scores(examples, self.followed)
-        asked = swarm.asked
-        self.open_journal(examples, asked, self.followed)
-        return self.evaluator_of(self.followed).evaluate(
-            asked, examples, swarm.due, stakes, numbers=swarm.numbers, journal=self.journal, wanted=swarm.wanted
-        )
 
     def _note(self, examples: Sequence[Example]) -> None:
         """Note what the iteration that has just ended has brought."""

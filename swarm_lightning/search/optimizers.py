@@ -11,9 +11,11 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.columns import ASSIGNMENTS, SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
+from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.settings import SearchSettings
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
 from swarm_lightning.swarm.graphs import FIXED
@@ -22,9 +24,6 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
 from swarm_lightning.swarm.systems import System
-
-# What is measured beside the numbers of any swarm; the utilities of the models come to these.
-SYSTEM, ASSIGNMENTS = "system_best", "assignments_mean"
 
 
 def check_evolution(settings: SearchSettings) -> None:
@@ -35,13 +34,13 @@ def check_evolution(settings: SearchSettings) -> None:
     """
     if settings.coefficients is None:
         raise InputError(
-            "Expected model.coefficients to be set with EvolutionStrategy, which moves such numbers, but it is "
-            "null. Set it to module, or to another of its choices."
+            "Expected model.coefficients to be set with EvolutionStrategy, which moves coefficients, but it is null. "
+            "Set it to module, or to another of its choices."
         )
     if settings.start.kind != "experts":
         raise InputError(
-            f"Expected model.start.kind to be experts with EvolutionStrategy, which begins with the best of a few sums "
-            f"of them, but got {settings.start.kind}. Leave it out."
+            "Expected model.start.kind to be experts with EvolutionStrategy, which starts from the best of a few "
+            f"weighted sums of them, but got {settings.start.kind}. Leave it out."
         )
 
 
@@ -50,9 +49,10 @@ def place_start(
     names: Sequence[str],
     examples: int,
     spent: int,
-    seconds: float,
+    budget: int,
+    every: int,
     ask: Callable[[Tensor], Evaluation],
-) -> dict[str, float]:
+) -> tuple[dict[str, float], int]:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
     What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
@@ -64,14 +64,15 @@ def place_start(
         names: Of the n experts.
         examples: Number of examples M.
         spent: (model, example) pairs that the search has asked so far.
-        seconds: How long that took.
+        budget: That it may ask in all.
+        every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
         ask: Asks positions [P, D] all examples.
 
     Returns:
-        The utility of everything that was tried, by name, its beginning first.
+        The utility of everything that was tried, by name, its beginning first, and `every` where the budget holds it,
+        else 0.
     """
     settings, space = strategy.settings, strategy.space
-    budget = strategy.budget(spent / max(seconds, 1e-9))
     left = max(0, budget - spent)
     whole, asked = left // examples, 0
     # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
@@ -88,7 +89,9 @@ def place_start(
     utilities = strategy.swarm.initial_utilities[: len(names)]
     starts = starts_of(names, utilities, utilities_of, affordable)
     best = starts.best
-    strategy.start(spread(space, best.weights[None])[0], examples, left - asked - len(CHOICES) * examples)
+    left -= asked + len(CHOICES) * examples
+    shown = shown_between(every, settings.steps, examples, left)
+    strategy.start(spread(space, best.weights[None])[0], examples, left - shown)
     left_out = [*starts.left_out, *([] if strategy.pairs else ["the search"])]
     rank_zero_info(
         f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
@@ -96,7 +99,7 @@ def place_start(
         + (f" The budget of {budget} does not hold: {', '.join(left_out)}." if left_out else "")
     )
     ordered = [best, *(start for start in starts.tried if start is not best)]
-    return {start.name: start.utility for start in ordered}
+    return {start.name: start.utility for start in ordered}, every if shown else 0
 
 
 def check_budget(strategy: EvolutionStrategy, experts: int, examples: int, turns: int) -> None:
@@ -147,7 +150,7 @@ def hand_over(
     own = torch.stack([torch.eye(experts)[initial], torch.full((experts,), 1 / experts)])
     simple = spread(strategy.space, own).to(strategy.positions)
     positions = torch.stack([*simple, strategy.beginning, strategy.last_centre, strategy.average])
-    places = list(range(len(CHOICES))) if strategy.pairs else [0, 1, 2] if tried > 1 else [0]
+    places = list(range(len(CHOICES))) if strategy.searched else [0, 1, 2] if tried > 1 else [0]
     if places == [0]:
         strategy.choose(0, positions[0], utility)
         return {CHOICES[0]: utility}, None
@@ -156,7 +159,7 @@ def hand_over(
     strategy.choose(choice, positions[choice], float(evaluation.utilities[places.index(choice)]))
     choices = dict(zip([CHOICES[place] for place in places], evaluation.utilities.tolist(), strict=True))
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
-    rank_zero_info(f"The search hands over: {CHOICES[choice]} (on validation: {shown}).")
+    rank_zero_info(f"The search returns: {CHOICES[choice]} (on validation: {shown}).")
     return choices, evaluation.scores[places.index(choice)]
 
 

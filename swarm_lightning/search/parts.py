@@ -20,12 +20,12 @@ from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.runners.any_models import AnyModelsRunner
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.division import Division, GroupedProducts
 from swarm_lightning.experts.kinds import Pool, load_experts
 from swarm_lightning.experts.model_pool import ModelPool, load_models
-from swarm_lightning.experts.product_model import ProductModel
-from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.experts.products.division import Division, GroupedProducts
+from swarm_lightning.experts.products.model import ProductModel
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.settings import SearchSettings, check_same_search
 from swarm_lightning.vectors import Vectors
@@ -308,7 +308,7 @@ class Parts:
         return RUNNERS[settings.engine.backend](made)
 
     def _load(self, device: torch.device) -> Resident:
-        from swarm_lightning.experts.base_model import base_fingerprint, load_base
+        from swarm_lightning.experts.resident.base_model import base_fingerprint, load_base
 
         model, tokenizer = load_base(self.base, self.settings.dtype, device, self.settings.trust_remote_code)
         fingerprint = base_fingerprint(model)

@@ -20,12 +20,13 @@ from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
-from swarm_lightning.experts.division import GroupedProducts
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.resident import ResidentModel
+from swarm_lightning.experts.products.division import GroupedProducts
+from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.fitting import said_of_room
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.search.guide import GuideCheck
 from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
 from swarm_lightning.search.parts import Parts, Sharing
 from swarm_lightning.search.population import Population, return_freed_memory
@@ -68,6 +69,7 @@ class PreparedSearch(L.LightningModule):
         self.settings = settings
         self._objective = objective
         self._guide: Objective | None = None
+        self._mixed: tuple[GuideCheck, Objective] | None = None
         self._by_guide: Evaluator | None = None
         if objective is not None:
             _ = self.guide
@@ -109,7 +111,7 @@ class PreparedSearch(L.LightningModule):
         if self._objective is None:
             self._objective = chosen_objective(self.splits)
             rank_zero_info(
-                f"No objective was given: {type(self._objective).__name__} is taken, which fits what the examples have."
+                f"No objective was given: {type(self._objective).__name__} is used, which fits the examples."
                 + said_of_room(self._objective)
             )
         return self._objective
@@ -122,7 +124,7 @@ class PreparedSearch(L.LightningModule):
             InputError: If a smooth guide is to be followed, and the objective has none.
         """
         if self._guide is None:
-            self._guide = guide_of(self.objective) if self.settings.guide == "smooth" else self.objective
+            self._guide = self.objective if self.settings.guide == "objective" else guide_of(self.objective)
         return self._guide
 
     @property
@@ -137,9 +139,13 @@ class PreparedSearch(L.LightningModule):
 
     @property
     def followed(self) -> Objective:
-        """What the search follows: its guide, unless that was dropped."""
+        """What the search follows: its guide, unless that was dropped, or is mixed with the objective."""
         check = self.state.check
-        return self.guide if check is None or check.followed else self.objective
+        if check is None or not check.mixed:
+            return self.guide if check is None or check.followed else self.objective
+        if self._mixed is None or self._mixed[0] is not check:
+            self._mixed = check, check.mixture(self.guide, self.objective)
+        return self._mixed[1]
 
     def evaluator_of(self, objective: Objective) -> Evaluator:
         """Return what scores what the space makes of positions by the objective or by the guide.
@@ -149,7 +155,7 @@ class PreparedSearch(L.LightningModule):
         """
         if objective is self.objective:
             return self.evaluator
-        if self._by_guide is None:  # it remembers the prompts
+        if self._by_guide is None or self._by_guide.objective is not objective:  # it remembers the prompts
             self._by_guide = self._parts.evaluator.asking(objective)
         return self._seeded(self._by_guide)
 

@@ -18,11 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.graph_settings import GraphSettings
-from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind
+from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import GRANULARITIES, Granularity
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
@@ -34,7 +34,7 @@ else:  # what the registry of spaces names: a further one is a line there and no
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
     Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
-GuideChoice = Literal["objective", "smooth"]
+GuideChoice = Literal["objective", "smooth", "mixed"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 # What positions mean nothing without.
@@ -63,6 +63,7 @@ class SearchSettings:
     guide: GuideChoice = "objective"
     mixture: MixtureKind | None = None
     graphs: GraphSettings | None = None
+    objective_every: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -74,8 +75,14 @@ class SearchSettings:
             raise InputError(f"Expected ensemble_size to be at least 1, but got {self.ensemble_size}.")
         if self.guide not in get_args(GuideChoice):
             raise InputError(f"Expected guide to be one of {', '.join(get_args(GuideChoice))}, but got {self.guide!r}.")
-        if self.draws not in get_args(Draws):
-            raise InputError(f"Expected draws to be one of {', '.join(get_args(Draws))}, but got {self.draws!r}.")
+        if self.objective_every is not None and self.objective_every < 1:
+            raise InputError(
+                f"Expected objective_every to be null or a number of iterations, 1 or more, but got "
+                f"{self.objective_every}."
+            )
+        draws = tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))  # a space may have been added since
+        if self.draws not in draws:
+            raise InputError(f"Expected draws to be one of {', '.join(draws)}, but got {self.draws!r}.")
         if self.coefficients is not None and self.coefficients not in GRANULARITIES:
             raise InputError(
                 f"Expected coefficients to be null or one of {', '.join(GRANULARITIES)}, but got {self.coefficients!r}."

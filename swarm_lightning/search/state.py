@@ -17,7 +17,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes, expected_scores
 from swarm_lightning.objectives.protocol import Outcome
-from swarm_lightning.search.guide import GuideCheck
+from swarm_lightning.search.guide import GuideCheck, Shown
 from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -108,6 +108,7 @@ class SearchState:
     Attributes:
         seed: Of the search; None before there is a population.
         seconds: Time of the search, over all of its resumed parts.
+        earlier: That of the parts before the present one.
         evaluations: (particle, example) pairs that were asked.
         generated_tokens: Tokens that were generated for them.
         examples: Number of examples M that guide the search.
@@ -117,7 +118,9 @@ class SearchState:
         scores: What is known of scores.
         generator: Source of the random numbers before the swarm begins; from then on its state is the swarm's.
         check: How the guide ranks the first positions; None where the search follows its objective from the beginning.
+        shown: What the objective is asked while a guide is followed; None where none is.
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
+        reported_scores: The scores that these are made of [N, M] float64; empty in runs of earlier versions.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
         besides: The evaluation of what the latest iteration has asked beside its particles; None where it has not.
@@ -132,6 +135,7 @@ class SearchState:
 
     seed: int | None = None
     seconds: float = 0.0
+    earlier: float = 0.0
     evaluations: int = 0
     generated_tokens: int = 0
     examples: int = 0
@@ -141,7 +145,9 @@ class SearchState:
     scores: ScoreMemory = field(default_factory=ScoreMemory)
     generator: torch.Generator = field(default_factory=torch.Generator)
     check: GuideCheck | None = None
+    shown: Shown | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    reported_scores: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
     evaluation: Evaluation | None = None
     besides: Evaluation | None = None
     scoring_seconds: float = 0.0
@@ -160,9 +166,9 @@ class SearchState:
         """
         self.seed = seed
         self.generator.manual_seed(seed)
-        self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0, 0, None
+        self.earlier, self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
-        self.evaluation, self.besides, self.origin, self.check = None, None, None, None
+        self.evaluation, self.besides, self.origin, self.check, self.shown = None, None, None, None, None
 
     @property
     def guided(self) -> bool:
@@ -280,7 +286,12 @@ class SearchState:
         """Return what a checkpoint holds of the state itself."""
         counts = {name: getattr(self, name) for name in COUNTS}
         kept = {"parts": self.parts, "starts": self.starts, "choices": self.choices}
-        guided = {} if self.check is None else {"check": asdict(self.check), "reported": self.reported}
+        guided: dict[str, Any] = {}
+        if self.check is not None:
+            guided = {"check": asdict(self.check), "reported": self.reported}
+            guided["reported_scores"] = self.reported_scores
+        if self.shown is not None:
+            guided["shown"] = asdict(self.shown)
         return {**counts, "scores": self.scores.state_dict(), **kept, **guided}
 
     def resume(self, record: Mapping[str, Any]) -> None:
@@ -291,10 +302,13 @@ class SearchState:
         """
         for name in COUNTS:
             setattr(self, name, record[name])
+        self.earlier = self.seconds
         self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])
         self.check = GuideCheck(**record["check"]) if "check" in record else None
         self.reported = record.get("reported", self.reported)
+        self.reported_scores = record.get("reported_scores", self.reported_scores)
+        self.shown = Shown(**record["shown"]) if "shown" in record else None  # the history of older runs has no room
 
 
 def record_in(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

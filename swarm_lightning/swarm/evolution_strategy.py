@@ -18,7 +18,8 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on.
-CHOICES = ("best expert", "mean of the experts", "start", "last centre", "mean of the last centres")
+LAST_CENTRE = "last centre"
+CHOICES = ("best expert", "mean of the experts", "start", LAST_CENTRE, "mean of the last centres")
 CENTRE = tuple(Centre.__dataclass_fields__)
 BUDGET = 44_000
 
@@ -69,8 +70,9 @@ class EvolutionStrategy(SearchOptimizer):
             deviation: How far candidates lie from the centre, > 0: the standard deviation of each number.
             momentum: How much of the direction of earlier steps stays, in [0, 1).
             averaged: Share of the steps, in (0, 1], whose centres are averaged to what is found: the last ones.
-            minutes: What the search may take, about, > 0: as many evaluations as fit into it at the speed at which the
-                experts were asked, and no more than `evaluations`. What is found then depends on the machine's speed.
+            minutes: What the search may take, about, > 0, from when it was made until what it found is tested: steps
+                ask as many pairs as there is time for, and no more than `evaluations` hold. What is found then depends
+                on the machine's speed.
 
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.
@@ -97,9 +99,7 @@ class EvolutionStrategy(SearchOptimizer):
         Args:
             per_second: How many of them are asked in a second.
         """
-        group = self.param_groups[0]
-        evaluations, minutes = int(group["evaluations"]), group.get("minutes")
-        return evaluations if minutes is None else min(evaluations, int(60 * minutes * per_second))
+        return self.evaluations if self.seconds is None else min(self.evaluations, int(self.seconds * per_second))
 
     @property
     def step_length(self) -> float:
@@ -114,8 +114,24 @@ class EvolutionStrategy(SearchOptimizer):
 
     @property
     def most_steps(self) -> int:
-        """How many steps it does: none where what it may ask does not hold a pair a step."""
-        return self.settings.steps if not self.started or self.pairs else 0
+        """How many steps it does: no further one where what it may ask does not hold a pair a step."""
+        return self.settings.steps if not self.started or self.pairs else int(self.swarm.iterations)
+
+    @property
+    def searched(self) -> bool:
+        """Whether it has done a step."""
+        return self.begun and int(self.swarm.iterations) > 0
+
+    @property
+    def evaluations(self) -> int:
+        """How many (model, example) pairs the whole search may ask, whatever time that takes."""
+        return int(self.param_groups[0]["evaluations"])
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the search may take; None where nothing but evaluations limits it."""
+        minutes = self.param_groups[0].get("minutes")
+        return None if minutes is None else 60.0 * float(minutes)
 
     @property
     def centre(self) -> Centre:
@@ -209,6 +225,14 @@ class EvolutionStrategy(SearchOptimizer):
         self._remember(centre, generator)
         self._memory()["pairs"] = torch.tensor(pairs)
         self._memory()["beginning"] = position.detach().to(self.positions).clone()
+
+    def pace(self, pairs: int) -> None:
+        """Let further steps ask another number of pairs.
+
+        Args:
+            pairs: How many; 0 ends the search.
+        """
+        self._memory()["pairs"] = torch.tensor(max(pairs, 0))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]

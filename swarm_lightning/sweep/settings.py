@@ -46,6 +46,9 @@ class SweepSettings:
         seed: Seed of the draws; the searches themselves have that of `seed_everything`.
         keep_checkpoints: Whether the checkpoints of `all` searches are kept (with `model.storage: disk` their
             swarms), or only that of the `best` that has ended.
+        tasks: Several tasks, each with a study of its own, `<study>_<task>`, and one table of all in the folder
+            `<study>`; given as `compare.tasks` is. Null: the one task of the config.
+        published: Published test scores that this table shows beside its own; given as `compare.published` is.
     """
 
     trials: int | None = None
@@ -61,6 +64,8 @@ class SweepSettings:
     pruner_warmup: int = 5
     seed: int = 0
     keep_checkpoints: Literal["all", "best"] = "all"
+    tasks: list[str] | dict[str, Any] | None = None
+    published: str | dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range, and names that are no folder's."""

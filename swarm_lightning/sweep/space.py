@@ -142,15 +142,10 @@ def read_space(
     Raises:
         InputError: If there is no such key, it can't be varied, or its values are no list and no range.
     """
-    known: dict[str, str] = {}
-    for key in _keys(config):
-        known.setdefault(_short(key), key)  # of a class with settings the class, and not its `init_args`
+    known = _known_keys(config)
     read: DrawnSpace = {}
     if variants is not None:
-        groups = {
-            name: {_known(key, known, "sweep.variants"): value for key, value in group.items()}
-            for name, group in variants.items()
-        }
+        groups = {name: with_full_keys(group, config, "sweep.variants") for name, group in variants.items()}
         read[VARIANT] = Variants(tuple(groups), groups)
     for key, values in space.items():
         full = _known(key, known, "sweep.space")
@@ -158,6 +153,24 @@ def read_space(
             raise InputError(f"Expected every key of sweep.space once, but {full!r} is there twice.")
         read[full] = _values(key, values)
     return read
+
+
+def with_full_keys(settings: Mapping[str, Any], config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Write out the keys of settings that replace others in a config.
+
+    Args:
+        settings: Key -> value; a key may leave out `init_args`.
+        config: The whole config as nested plain values.
+        where: Which setting they come from, for the error.
+
+    Raises:
+        InputError: If there is no such key, or it may not differ between searches.
+
+    >>> with_full_keys({"model.n": 3}, {"model": {"init_args": {"n": 2}}}, "sweep.variants")
+    {'model.init_args.n': 3}
+    """
+    known = _known_keys(config)
+    return {_known(key, known, where): value for key, value in settings.items()}
 
 
 def keys_of(space: DrawnSpace) -> set[str]:
@@ -297,6 +310,14 @@ def _known(key: str, known: Mapping[str, str], where: str) -> str:
         hint = f" Did you mean {(last or close)[0]!r}?" if last or close else ""
         raise InputError(f"Expected keys of the config in {where}, but there is no {key!r}.{hint}")
     return known[short]
+
+
+def _known_keys(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the full key of the config by each short one."""
+    known: dict[str, str] = {}
+    for key in _keys(config):
+        known.setdefault(_short(key), key)  # of a class with settings the class, and not its `init_args`
+    return known
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -257,6 +257,6 @@ def _check_same(saved: Mapping[str, Any], present: Mapping[str, Any], folder: Pa
     differences = differences_between(saved, present, "there")
     if differences:
         raise InputError(
-            f"Expected to go on with the study {settings.study!r} in {str(folder)!r} with the settings that it was "
-            f"begun with, but {'; '.join(differences)}. Set them as they were, or choose another sweep.study."
+            f"Expected to continue the study {settings.study!r} in {str(folder)!r} with its original settings, but "
+            f"{'; '.join(differences)}. Restore them, or choose another sweep.study."
         )

@@ -21,7 +21,7 @@ from swarm_lightning.data.notices import Notice
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.doors.transformers_config import most_positions
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.base_model import base_fingerprint
+from swarm_lightning.experts.resident.base_model import base_fingerprint
 from swarm_lightning.locks import lock_if_free
 from swarm_lightning.tuning.adapter import fresh_adapter
 from swarm_lightning.tuning.batches import hold_out
@@ -175,7 +175,7 @@ class ExpertMaker:
             if saved.get("identity") != plan.fingerprint:
                 raise InputError(
                     f"Expected the unfinished training of {plan.name!r} in {str(state.parent)!r} to be one with this "
-                    "base, data and settings, but it was begun with others. Set them as they were, or remove that "
+                    "base, data and settings, but it was started with others. Restore them, or remove that "
                     "folder."
                 )
         return False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from swarm_lightning.differences import differences_between, flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from swarm_lightning.experts.model_card import public_name
+from swarm_lightning.experts.export.model_card import public_name
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.paths import DEMO_PREFIX
 from swarm_lightning.shown import in_markdown
@@ -33,7 +33,7 @@ def work_folder(folder: Path) -> Path:
 
 
 def is_finished(folder: Path, identity: Mapping[str, Any]) -> bool:
-    """Tell whether an expert is there already, made of the same.
+    """Tell whether an expert is already there, made from the same inputs.
 
     Args:
         folder: Its folder.

@@ -192,7 +192,7 @@ class AdapterTraining(L.LightningModule):
         if record.get("identity") != self.identity:
             raise InputError(
                 "Expected the checkpoint of an interrupted training with this base, data and settings, but it was "
-                "begun with others. Set them as they were, or remove the checkpoint."
+                "started with others. Restore them, or remove the checkpoint."
             )
         self.loss, self.held_out_loss = record["loss"], record["held_out_loss"]
 

@@ -20,6 +20,7 @@ from tests.full_models import NAMES, FullWorld, PlainTransformers, copy_tokenize
 from tests.search.tiny_search import read_rows, run_swarm, write_dataset
 from tests.swarm.reference import Vector
 
+pytestmark = pytest.mark.slow  # a whole comparison of all methods; `test_methods.py` looks at each on adapters
 SEED = 3
 DENSITY = 0.5
 FIXED = ["best_expert", "data_merge", "uniform_soup", "slerp", "task_arithmetic", "ties", "model_stock", "greedy_soup"]

@@ -14,7 +14,7 @@ from swarm_lightning.vectors import Vectors
 from tests.baselines.optional import need
 
 
-@pytest.mark.parametrize(("budget", "within"), [(60, 0.5), (600, 1e-4)])
+@pytest.mark.parametrize(("budget", "within"), [(60, 0.5), pytest.param(600, 1e-4, marks=pytest.mark.slow)])
 def test_lorahub_finds_the_least_loss_again_whatever_the_budget(budget: int, within: float) -> None:
     need("lorahub")
     # The squared distance from a point; with 600 candidates the library would put a model of the loss in between.

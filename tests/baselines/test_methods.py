@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent, installed
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.data_merge import DataMerge, read_merge
-from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.method import Composition, Method
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
@@ -68,24 +69,51 @@ def test_a_method_asks_as_much_as_its_file_says(opened: ModelSwarm, name: str) -
     assert 0 <= composition.utility <= 1
 
 
+@dataclass
+class Searched:
+    """What a search made, what it asked, and what was counted by its bench and by its objective."""
+
+    composition: Composition
+    positions: list[Tensor]
+    spent: int
+    counted: int
+
+
+@pytest.fixture(scope="module")
+def searched(opened: ModelSwarm) -> Callable[[str], Searched]:
+    """Runs a search at its first use; the tests look at the same one."""
+
+    @cache
+    def run(name: str) -> Searched:
+        before = asked()
+        bench = Recording(opened, examples_of(opened), seed=3, budget=BUDGET)
+        bench.asked = []
+        composition = method(name).compose(bench)
+        return Searched(composition, bench.asked, bench.spent, asked() - before)
+
+    return run
+
+
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_spends_its_budget_and_no_more(opened: ModelSwarm, name: str) -> None:
-    before = asked()
-    bench = Bench(opened, examples_of(opened), seed=1, budget=BUDGET)
-    composition = method(name).compose(bench)
-    assert bench.spent == asked() - before
+def test_a_search_spends_its_budget_and_no_more(
+    opened: ModelSwarm, searched: Callable[[str], Searched], name: str
+) -> None:
+    done = searched(name)
+    assert done.spent == done.counted
     # What is left does not pay for one candidate; LoraHub keeps one for what is recommended in the end, and may have
     # asked that before.
     left = {"lorahub": 2}.get(name, 1) * EXAMPLES
-    assert BUDGET - left < bench.spent <= BUDGET
-    assert composition.vector is not None
-    assert composition.vector.shape == opened.pool.vectors[0].shape
+    assert BUDGET - left < done.spent <= BUDGET
+    assert done.composition.vector is not None
+    assert done.composition.vector.shape == opened.pool.vectors[0].shape
 
 
 @pytest.mark.parametrize("name", [*FIXED, *SEARCHES])
-def test_the_reported_utility_is_that_of_what_is_handed_over(opened: ModelSwarm, name: str) -> None:
+def test_the_reported_utility_is_that_of_what_is_handed_over(
+    opened: ModelSwarm, searched: Callable[[str], Searched], name: str
+) -> None:
     examples = examples_of(opened)
-    composition = method(name).compose(Bench(opened, examples, seed=2, budget=BUDGET))
+    composition = searched(name).composition if name in SEARCHES else method(name).compose(Bench(opened, examples))
     if composition.vector is not None:
         found = float(Bench(opened, examples).utilities(composition.vector.unsqueeze(0))[0])
     else:
@@ -109,19 +137,18 @@ class Recording(Bench):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_what_is_handed_over_was_asked_bit_for_bit(opened: ModelSwarm, name: str) -> None:
-    bench = Recording(opened, examples_of(opened), seed=2, budget=BUDGET)
-    bench.asked = []
-    vector = method(name).compose(bench).vector
-    assert vector is not None
-    assert any(one.equal(vector) for one in bench.asked)
+def test_what_is_handed_over_was_asked_bit_for_bit(searched: Callable[[str], Searched], name: str) -> None:
+    done = searched(name)
+    assert done.composition.vector is not None
+    assert any(one.equal(done.composition.vector) for one in done.positions)
 
 
 @pytest.mark.parametrize("name", ["dare_ties", *SEARCHES])
-def test_the_same_seed_makes_the_same_composition(opened: ModelSwarm, name: str) -> None:
-    first, second = (
-        method(name).compose(Bench(opened, examples_of(opened), seed=3, budget=BUDGET)).vector for _ in range(2)
-    )
+def test_the_same_seed_makes_the_same_composition(
+    opened: ModelSwarm, searched: Callable[[str], Searched], name: str
+) -> None:
+    first = searched(name).composition.vector
+    second = method(name).compose(Bench(opened, examples_of(opened), seed=3, budget=BUDGET)).vector
     assert first is not None
     assert second is not None
     assert first.equal(second)

@@ -18,19 +18,19 @@ class Recording(Bench):
     """A bench that remembers what was asked, and what it was worth."""
 
     asked: list[Tensor]
-    utility: list[float]
+    worths: list[float]
 
     def utilities(self, vectors: Vectors) -> Tensor:
         found = super().utilities(vectors)
         self.asked += [vector[:].clone() for vector in vectors]
-        self.utility += found.tolist()
+        self.worths += found.tolist()
         return found
 
 
 @pytest.fixture(scope="module")
 def recorded(opened: ModelSwarm) -> Recording:
     bench = Recording(opened, examples_of(opened), seed=SEED, budget=4 * PARTICLES * EXAMPLES)
-    bench.asked, bench.utility = [], []
+    bench.asked, bench.worths = [], []
     PSOMerging().compose(bench)
     return bench
 
@@ -50,7 +50,7 @@ def test_it_begins_with_the_experts_the_base_and_experts_with_a_fifth_of_their_w
 
 def test_every_step_is_that_of_a_classical_swarm(recorded: Recording) -> None:
     asked = np.stack([vector.double().numpy() for vector in recorded.asked]).reshape(4, PARTICLES, -1)
-    utility = np.array(recorded.utility).reshape(4, PARTICLES)
+    utility = np.array(recorded.worths).reshape(4, PARTICLES)
     generator = torch.Generator().manual_seed(SEED)
     for _ in range(4):  # what is kept of the four experts is drawn first
         torch.rand(asked.shape[2], generator=generator)

@@ -39,8 +39,8 @@ def test_the_estimate_of_a_pass_is_within_one_and_a_half_of_what_it_takes(kind: 
 def test_the_world_of_two_layers_is_what_a_search_takes(tmp_path: Path) -> None:
     from random_world import SIZES
     from real_memory import write_world
-    from swarm_lightning.experts.base_model import load_base
     from swarm_lightning.experts.pool import load_pool
+    from swarm_lightning.experts.resident.base_model import load_base
 
     flags = write_world(tmp_path, SIZES["tiny"], particles=2, prompts=3, tokens=9)
     assert load_pool(str(tmp_path / "experts")).vectors.shape[0] == 4

@@ -100,6 +100,7 @@ def test_gains_are_paired_by_task_and_seed() -> None:
     assert -2 <= polish["low"] < 0.25 < polish["high"] <= 3
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--iterations", "1"]
     with calm_process(), pytest.MonkeyPatch.context() as patch:

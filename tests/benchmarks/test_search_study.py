@@ -94,6 +94,7 @@ def test_a_line_that_is_no_search_is_refused(tmp_path: Path) -> None:
         read_kept(tmp_path / "kept.jsonl")
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, capsys: "pytest.CaptureFixture[str]") -> None:
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--evaluations", "72"]
     where = ["--kept", str(tmp_path / "kept.jsonl"), "--tasks", "kinds"]

@@ -27,6 +27,7 @@ SMALL = WorldSettings(
 )
 
 
+@pytest.mark.slow
 def test_a_small_world_is_made_and_loads(tmp_path: Path, capsys: "pytest.CaptureFixture[str]") -> None:
     second_world.main(["--out", str(tmp_path / "second")], SMALL)
     numbers = json.loads(capsys.readouterr().out.strip().splitlines()[-1])

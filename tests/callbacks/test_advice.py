@@ -2,7 +2,7 @@
 
 import torch
 
-from swarm_lightning.callbacks.advice import advice_on, routed
+from swarm_lightning.callbacks.advice import advice_on, complement, routed
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives import Custom, ExactMatch
 
@@ -31,12 +31,25 @@ def test_routing_is_advised_where_it_is_measured_to_be_better() -> None:
     routing, training = advice_on(ExactMatch(), APART, 0.5, EXAMPLES)
     assert routing.startswith("Routing would likely give more")
     assert "scores 1.0000 on the 24 validation examples, against 0.5000" in routing
+    assert "Some expert answers 100% of the examples, the best alone 50%." in routing
     assert training.startswith("Training on the same 24 examples would likely give more")
 
 
 def test_routing_is_not_advised_where_it_is_not() -> None:
     same = APART[:1].expand(2, -1)
     assert advice_on(ExactMatch(), same, 0.5, EXAMPLES)[0].startswith("Routing would not give clearly more")
+
+
+def test_experts_that_complement_each_other_are_named_where_wording_does_not_tell_whom_to_ask() -> None:
+    # Each is right on every second question of either kind: which, their wording does not say.
+    scores = torch.tensor([[1.0, 0.0] * 12, [0.0, 1.0] * 12], dtype=torch.float64)
+    said = advice_on(ExactMatch(), scores, 0.45, EXAMPLES)[0]
+    assert said.startswith(
+        "Some expert answers 100% of the examples, the best alone 50%. Routing between them could gain"
+    )
+    assert "against 0.4500 of what was found" in said
+    graded = complement(torch.tensor([[0.5, 0.0], [0.25, 0.75]]))
+    assert graded == "Whoever is best on each example scores 0.6250 on average, the best expert alone 0.5000."
 
 
 def test_an_objective_that_gives_no_right_answers_is_nothing_to_train_on() -> None:

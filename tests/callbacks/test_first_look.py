@@ -60,6 +60,7 @@ def test_with_a_progress_bar_every_line_stands_alone(
     assert any("search: 100%" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_resumed_search_and_the_other_commands_show_nothing(world: World, tmp_path: Path) -> None:
     config = world.config(tmp_path / "runs", trainer={"max_steps": 1})
     assert "as the model sees it" in run_swarm(config, "fit", tmp_path)

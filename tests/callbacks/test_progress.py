@@ -86,6 +86,7 @@ def courses_in(printed: str) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_command_that_evaluates_tells_a_log_how_far_it_is(world: World, tmp_path: Path) -> None:
     engine = {"engine": {"rows": 2, "exact_stop": False}}
     config = world.config(tmp_path / "runs", model=engine, trainer={"max_steps": 1, "enable_progress_bar": True})

@@ -67,7 +67,7 @@ def test_an_interrupted_search_says_how_to_go_on(
 ) -> None:
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         search(world, tmp_path, callbacks=[_Interrupt(), Summary()], particles=5)
-    assert f"Interrupted. Go on with: swarm fit --resume {tmp_path}" in capsys.readouterr().out
+    assert f"Interrupted. Resume with: swarm fit --resume {tmp_path}" in capsys.readouterr().out
 
 
 def test_a_search_that_a_limit_of_the_trainer_ends_is_not_said_to_have_lost_patience(

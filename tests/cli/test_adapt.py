@@ -55,7 +55,9 @@ def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -
     assert summary["evaluations"] == BUDGET
     assert summary["iterations"] == 2
     config = yaml.safe_load((adapted / "config.yaml").read_text())
-    assert config["model"]["objective"] is None
+    assert config["model"]["objective"] == {
+        "class_path": "swarm_lightning.objectives.ExactMatch", "init_args": {"max_new_tokens": 10},
+    }, "what was chosen, with the room of replies"  # fmt: skip
     assert world.load(adapted / "best_expert").peft_config["default"].to_dict()["r"] == 16, (
         "the summed rank of four experts"
     )
@@ -75,7 +77,19 @@ def test_the_verdict_says_what_the_intervals_say(adapted: Path) -> None:
     words = {"better": "Better than", "worse": "Worse than", "within noise": "Within noise of"}
     assert kept["sentences"][0].startswith(words[over_expert["verdict"]])
     assert any(sentence.startswith("Training on the same 8 examples") for sentence in kept["sentences"])
-    assert any(sentence.startswith("Routing would") for sentence in kept["sentences"])
+    assert any("Routing" in sentence for sentence in kept["sentences"])
+
+
+def test_minutes_that_hold_nothing_hand_over_the_best_expert_and_say_so(world: World, tmp_path: Path) -> None:
+    data = swarm_lightning.SwarmData(str(world.dataset), validation_size=8, test_size=8)
+    with calm_process():
+        result = swarm_lightning.adapt(
+            str(world.base), str(world.experts), data, minutes=1e-6, objective="ExactMatch", folder=tmp_path / "runs"
+        )
+    assert result.summary["iterations"] == 0
+    assert result.summary["evaluations"] == 2 * 4 * 8, "the experts, by the guide and by the objective"
+    assert any(sentence.startswith("The budget held no search") for sentence in result.verdict)
+    assert (result.best / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -105,6 +119,20 @@ def test_python_adapts_with_the_same_parts(world: World, adapted: Path, tmp_path
     weights = "adapter_model.safetensors"
     assert content(exported)[weights] == content(result.best)[weights]
     assert content(exported)[weights] != content(world.experts / result.summary["test"][0]["detail"])[weights]
+
+
+def test_relative_paths_of_a_run_mean_the_folder_in_which_it_was_started(
+    adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "version_0"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("data: {dataset: qa.csv}\n")
+    (folder / "run.json").write_text((adapted / "run.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert fit_arguments(["--resume", "version_0", "--trainer.max_steps", "3"]) == [
+        *("fit", "--config", "version_0/config.yaml", "--data.dataset", str(adapted.parents[2] / "qa.csv")),
+        *("--ckpt_path", "version_0", "--trainer.max_steps", "3"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Experts and bases that can't be used are refused by the command with one message, and nothing is written."""
+"""Experts and bases that can't be used are refused with one message, by a search and by the command alike."""
 
 import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from swarm_lightning.errors import InputError
 from tests.cli.refused import message_of
-from tests.search.tiny_search import World
+from tests.search.tiny_search import World, search
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 QUERY = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -143,14 +145,20 @@ BROKEN_EXPERTS: dict[str, tuple[Break, str]] = {
 }
 
 
+def refusal(world: World, folder: Path, model: dict[str, Any]) -> str:
+    """Return what a search of these models says instead of beginning; what the command makes of it is the last test."""
+    with pytest.raises(InputError) as refused:
+        search(replace(world, base=model.get("base", world.base)), folder / "runs", experts=model.get("experts"))
+    assert not (folder / "runs").exists()
+    return str(refused.value)
+
+
 @pytest.mark.parametrize("case", BROKEN_EXPERTS)
-def test_a_broken_expert_is_refused_by_name(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
-) -> None:
+def test_a_broken_expert_is_refused_by_name(world: World, tmp_path: Path, case: str) -> None:
     change, expected = BROKEN_EXPERTS[case]
     experts = Path(shutil.copytree(world.experts, tmp_path / "experts"))
     change(experts / "towns")
-    told = message_of(world.config(tmp_path / "runs", model={"experts": str(experts)}), tmp_path, capsys)
+    told = refusal(world, tmp_path, {"experts": str(experts)})
     assert re.search(expected, told), told
     assert "towns" in told
 
@@ -241,7 +249,16 @@ MODELS: dict[str, tuple[Callable[[World, Path], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("case", MODELS)
-def test_experts_and_bases_that_can_not_be_used_are_refused(
+def test_experts_and_bases_that_can_not_be_used_are_refused(world: World, tmp_path: Path, case: str) -> None:
+    model, expected = MODELS[case]
+    told = refusal(world, tmp_path, model(world, tmp_path))
+    assert re.search(expected, told), told
+
+
+@pytest.mark.parametrize(
+    "case", ["experts of another base", "base truncated", "base without config", "experts missing"]
+)
+def test_the_command_says_it_in_one_message_and_writes_nothing(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
     model, expected = MODELS[case]

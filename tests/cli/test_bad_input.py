@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from swarm_lightning.data.module import SwarmData
+from swarm_lightning.errors import InputError
 from tests.cli.conftest import Run
 from tests.cli.refused import message_of
-from tests.search.tiny_search import World, content, records
+from tests.search.tiny_search import World, content, records, search
 
 RECORDS = records(4, 3)
 SWARM = "swarm_lightning.swarm.ParticleSwarm"
@@ -70,7 +72,15 @@ DATA: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("case", DATA)
-def test_data_that_can_not_be_used_are_refused(
+def test_data_that_can_not_be_used_are_refused(world: World, tmp_path: Path, case: str) -> None:
+    data, expected = DATA[case]
+    with pytest.raises(InputError, match=expected):
+        search(world, tmp_path / "runs", data=SwarmData(**data(tmp_path)))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("case", ["missing", "an empty name", "not UTF-8", "no Parquet", "no answers"])
+def test_the_command_says_of_data_that_can_not_be_used_in_one_message(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
     data, expected = DATA[case]
@@ -169,6 +179,9 @@ VALUES: dict[str, tuple[str, str, str]] = {
     "new tokens": ("model.objective.max_new_tokens", "-1", "max_new_tokens"),
     "template": ("model.objective.template", "no place for the question", "template"),
     "regex": ("model.objective.pattern", "([", "pattern|regular"),
+    "engine's particles": ("model.engine.particles", "-1", "engine.particles"),
+    "kernel": ("model.optimizer.kernel", "fast", "kernel"),
+    "rule": ("model.objective.rule", "nearly", "nearly"),
 }
 
 
@@ -241,9 +254,6 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "not of a search": (changed(lambda old: old.pop("swarm_lightning")), [], "checkpoint of a swarm"),
     "of another format": (changed(lambda old: old["swarm_lightning"].update(format=99)), [], "format"),
     "of other sizes": (changed(of_other_sizes), [], "checkpoint"),
-    "of other settings": (lambda path: None, ["--model.optimizer.inertia", "0.9"], "optimizer.inertia is 0.9"),
-    "of another objective": (lambda path: None, ["--model.objective.max_new_tokens", "3"], "max_new_tokens is 3"),
-    "of another N": (lambda path: None, ["--model.particles", "7"], "particles is 7, in the checkpoint 5"),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from swarm_lightning.cli.begun import other_settings
 from tests.search.tiny_search import World, content, run_swarm
 
 
@@ -43,7 +44,7 @@ def test_last_passes_over_a_run_of_another_search(world: World, root: Path, tmp_
     assert other != text
     (root / "version_1" / "config.yaml").write_text(other, encoding="utf-8")
     printed = run_swarm(config(world, root), "fit", tmp_path, "--ckpt_path", "last", "--trainer.max_steps", "2")
-    assert "its search had other settings (model.child_span): it is passed over" in printed.replace("\n", "")
+    assert "its search had other settings (model.child_span): skipping it" in printed.replace("\n", "")
     assert (root / "version_1" / "config.yaml").read_text(encoding="utf-8") == other
     assert len((root / "version_0" / "history.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3
 
@@ -56,7 +57,7 @@ def test_a_named_run_of_another_search_is_refused(
     with pytest.raises(SystemExit) as ended:
         run_swarm(config(world, root, child_span=1.0), "fit", tmp_path, "--ckpt_path", folder)
     assert ended.value.code == 2
-    assert "these settings are others now: model.child_span" in capsys.readouterr().err.replace("\n", " ")
+    assert "these settings have changed: model.child_span" in capsys.readouterr().err.replace("\n", " ")
     assert content(root / "version_1") == before
 
 
@@ -69,7 +70,7 @@ def test_a_run_that_was_ended_before_it_wrote_anything_begins_anew(
     for name in left:
         (folder / name).write_text("process 1 on elsewhere")
     printed = run_swarm(config(world, root), "fit", tmp_path, "--ckpt_path", str(folder) if named else "last")
-    assert printed.replace("\n", "").startswith(f"{folder} is of a run that was ended before it wrote anything")
+    assert printed.replace("\n", "").startswith(f"{folder} belongs to a run that ended before it wrote anything")
     assert content(folder).keys() >= {"config.yaml", "summary.json", "checkpoints/last.ckpt"}
 
 
@@ -88,3 +89,13 @@ def test_a_refused_search_leaves_no_folder_that_was_never_written_to(
     with pytest.raises(SystemExit):
         run_swarm(config(world, root, base=str(tmp_path / "nowhere")), "fit", tmp_path, "--ckpt_path", "last")
     assert not (root / "version_2").exists()
+
+
+def test_an_objective_that_was_chosen_then_is_the_one_that_is_chosen_now(tmp_path: Path) -> None:
+    objective = "objective: {class_path: swarm_lightning.objectives.ExactMatch, init_args: {max_new_tokens: 30}}"
+    (tmp_path / "config.yaml").write_text(f"model: {{particles: 3, {objective}}}\n")
+    assert other_settings(tmp_path, "model: {particles: 3, objective: null}") == []
+    assert other_settings(tmp_path, "model: {particles: 4, objective: null}") == ["model.particles"]
+    assert other_settings(tmp_path, f"model: {{particles: 3, {objective.replace('30', '20')}}}") == [
+        "model.objective.init_args.max_new_tokens"
+    ]

@@ -97,7 +97,7 @@ def test_all_evaluations_are_accounted_for(compared: Compared, world: World) -> 
     assert compared.asked == sum(result["evaluations"] for result in results) + tests
 
 
-EXPORTED = ["best_expert", "uniform_soup", "greedy_soup", *PRODUCTS, "random_search_seed_5", "model_swarm_seed_0"]
+EXPORTED = ["best_expert", "greedy_soup", "product_soup", "random_search_seed_5", "model_swarm_seed_0"]
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -202,6 +202,7 @@ def test_ctrl_c_keeps_what_is_done(world: World, tmp_path: Path, monkeypatch: py
     assert [row["method"] for row in read_rows(folder / "compare.csv")] == methods
 
 
+@pytest.mark.slow
 def test_a_search_that_was_interrupted_goes_on_from_its_checkpoint(world: World, tmp_path: Path) -> None:
     config = config_of(world, tmp_path / "runs", methods=["model_swarm"], seeds=[1], output=str(tmp_path / "here"))
     run_swarm(config, "compare", tmp_path)
@@ -226,6 +227,7 @@ def test_a_comparison_is_not_continued_with_another_search(
     assert "trainer.max_steps is 3, in the comparison 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sampled_replies_do_not_depend_on_what_was_made_before(world: World, tmp_path: Path) -> None:
     config = config_of(world, tmp_path / "runs", methods=["base_model", "uniform_soup", "model_swarm"], seeds=[5])
     config["model"]["objective"]["init_args"] = {"temperature": 1.5}
@@ -240,6 +242,7 @@ def test_sampled_replies_do_not_depend_on_what_was_made_before(world: World, tmp
     assert [{**json.loads(path.read_text()), "seconds": 0} for path in paths] == first
 
 
+@pytest.mark.slow
 def test_a_wrong_path_shows_before_the_search_and_can_be_mended(world: World, tmp_path: Path) -> None:
     config = config_of(world, tmp_path / "runs", methods=["data_merge", "model_swarm"], seeds=[5])
     config["compare"]["data_merge"] = str(tmp_path / "everything")
@@ -255,6 +258,7 @@ def test_a_wrong_path_shows_before_the_search_and_can_be_mended(world: World, tm
     assert ended.value.code == 2
 
 
+@pytest.mark.slow
 def test_too_few_experts_leave_a_row_out_and_stop_nothing(world: World, tmp_path: Path) -> None:
     two = [str(world.experts / name) for name in ("towns", "stories")]
     config = config_of(world, tmp_path / "runs", methods=["prediction_merge", "uniform_soup", "genome"], evaluations=30)

@@ -194,6 +194,7 @@ def test_wandb_offline_gets_every_series(run: Run, monkeypatch: pytest.MonkeyPat
     assert settings_logged["model"]["particles"] == 5
 
 
+@pytest.mark.slow
 def test_tensorboard_goes_on_in_the_same_folder(run: Run) -> None:
     pytest.importorskip("tensorboard")
     run.config["trainer"]["logger"] = {
@@ -206,6 +207,7 @@ def test_tensorboard_goes_on_in_the_same_folder(run: Run) -> None:
     assert len(list((run.root / "version_1" / "board" / "version_0").glob("events.*"))) == 2
 
 
+@pytest.mark.slow
 def test_wandb_goes_on_in_the_same_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")

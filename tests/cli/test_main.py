@@ -104,7 +104,9 @@ def test_two_tests_write_two_tables(run: Run) -> None:
     assert (run.folder / "test.csv").read_bytes() == (run.folder / "test_1.csv").read_bytes() == first
 
 
-@pytest.mark.parametrize("source", ["last", "run folder", "checkpoint"])
+@pytest.mark.parametrize(
+    "source", ["last", *(pytest.param(one, marks=pytest.mark.slow) for one in ("run folder", "checkpoint"))]
+)
 def test_every_subcommand_finds_the_run_and_leaves_what_lies_there(run: Run, tmp_path: Path, source: str) -> None:
     before = content(run.folder)
     named = {

@@ -68,7 +68,7 @@ def test_what_is_no_run_is_refused_with_what_is_there(run: Run, tmp_path: Path) 
         with_run(["fit", "--resume", str(tmp_path / "nowhere")])
     with pytest.raises(InputError, match=r"it has no config\.yaml"):
         with_run(["export", str(run.folder / "best_expert")])
-    with pytest.raises(InputError, match="behind --resume, but got none"):
+    with pytest.raises(InputError, match="after --resume, but got none"):
         with_run(["fit", "--resume"])
 
 

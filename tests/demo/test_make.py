@@ -65,6 +65,7 @@ def test_a_small_recipe_makes_a_world_that_loads(small_world: Path) -> None:
         assert adapted(**batch).logits.isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_recipe_gives_the_same_weights_again(small_world: Path, tmp_path: Path) -> None:
     make_world(tmp_path, SMALL)
     for file in (

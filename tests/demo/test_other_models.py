@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swarm_lightning.demo import BASE, MODELS, TASKS
 from swarm_lightning.demo.other_models import MODELS as RECIPES
-from swarm_lightning.experts.vocabularies import one_vocabulary, token_bytes
+from swarm_lightning.experts.tokenizers.vocabularies import one_vocabulary, token_bytes
 
 TEXT = "Question: Which colour does Tevania have?\nAnswer: grey, (caf\u00e9) 12"
 

@@ -10,7 +10,7 @@ import transformers
 from swarm_lightning.doors.transformers_cache import growing_cache
 from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.batches import Batch, lay_out
+from swarm_lightning.evaluation.engine.batches import Batch, lay_out
 from tests.doors.tiny_models import make, renamed, rows
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("ignore")]

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.doors.transformers_output import Places
-from swarm_lightning.evaluation.batches import Batch
-from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.engine.batches import Batch
+from swarm_lightning.evaluation.engine.crowd import Crowd
 
 
 def all_logits(crowd: Crowd, batch: Batch) -> Tensor:

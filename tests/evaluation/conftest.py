@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from tests.evaluation.plain_peft import PlainPeft
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.text_rows import TextRows
 from swarm_lightning.evaluation.runners.resident import Particles
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 
 if TYPE_CHECKING:
     pass

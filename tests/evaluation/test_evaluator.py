@@ -15,8 +15,8 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MultipleChoice, MultiTask, Objective, Outcome
 from tests.evaluation.plain_peft import PlainPeft
 
@@ -28,15 +28,15 @@ CHOICES = {"A": "red", "B": "seven", "C": "stone", "D": "a river"}
 
 @pytest.fixture(scope="module")
 def examples(plain: PlainPeft, many_prompts: list[str]) -> list[Example]:
-    """70 questions; the gold answer of each is the beginning of what one of the experts replies, by turns."""
+    """24 questions; the gold answer of each is the beginning of what one of the experts replies, by turns."""
     golds = []
-    for place, question in enumerate(many_prompts):
+    for place, question in enumerate(many_prompts[:24]):
         prompt = f"Question: {question}\nAnswer:"
-        replies = [plain.reply((place + turn) % 4, prompt, 10)[:4].strip() for turn in range(4)]
+        replies = (plain.reply((place + turn) % 4, prompt, 10)[:4].strip() for turn in range(4))
         golds.append(next((reply for reply in replies if reply), "never said"))
     return [
         Example(question, gold, CHOICES, str(place))
-        for place, (question, gold) in enumerate(zip(many_prompts, golds, strict=True))
+        for place, (question, gold) in enumerate(zip(many_prompts, golds, strict=False))
     ]
 
 
@@ -81,7 +81,7 @@ def test_the_score_table_is_the_same_whatever_shares_a_pass(
         "texts likely": MultipleChoice("likelihood", "text", "tokens"),
     }
     objective = objectives[kind]
-    asked = examples[:40] if kind == "exact match" else with_letters(examples[:40])
+    asked = examples if kind == "exact match" else with_letters(examples)
     objective.check(asked, tiny_tokenizer)
     tables, replies = [], []
     for settings in (
@@ -95,7 +95,7 @@ def test_the_score_table_is_the_same_whatever_shares_a_pass(
         )
         tables.append(evaluation.scores)
         replies.append([[outcome.reply if outcome else None for outcome in row] for row in evaluation.outcomes])
-    assert tables[0].shape == (3, 40)
+    assert tables[0].shape == (3, 24)
     if kind != "letters read":  # a random model hardly ever says a letter alone
         assert 0 < tables[0].mean() < 1
     assert all(torch.equal(table, tables[0]) for table in tables)
@@ -123,7 +123,7 @@ def test_replies_that_end_when_they_are_settled_get_the_scores_of_whole_ones(
 ) -> None:
     """The gold answers are a part of what an expert says, or all of it; the choices are the experts' first words."""
     asked = []
-    for place, example in enumerate(examples[:30]):
+    for place, example in enumerate(examples[:18]):
         replies = [plain.reply(expert, f"Question: {example.question}\nAnswer:", 30) for expert in range(4)]
         if isinstance(objective, MultipleChoice):
             words = [match[1] for reply in replies if (match := re.match(r"\W*([^\W_]+)", reply))]

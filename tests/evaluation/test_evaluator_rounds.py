@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.engine.text_rows import TextRows
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.batches import lay_out
-from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Decoding, generate_tokens
-from swarm_lightning.evaluation.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.batches import lay_out
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Decoding, generate_tokens
+from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.text_rows import TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.runners.resident import Particles
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.evaluation.tokens import Continuation
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives.protocol import GenerationSettings
 from tests.evaluation.all_logits import all_logits
 from tests.evaluation.plain_peft import PlainPeft
@@ -54,7 +54,9 @@ TARGETS: dict[str, list[str]] = {
     "mixtral": ["q_proj", "v_proj", "o_proj"],
     "qwen2_moe": ["q_proj", "v_proj", "shared_expert.up_proj"],
 }
-DENSE = [name for name in SIZES if name != "qwen2_moe"]
+# Rotary positions, a sliding window, learned positions and ALiBi; the others are of these kinds.
+QUICK = ("llama", "mistral", "gpt2", "bloom")
+DENSE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name != "qwen2_moe"]
 EXPERTS = 3
 NEW_TOKENS = 8
 # How rows are cut into passes depends on no family: one is asked in all of these ways, the others in two.
@@ -132,7 +134,7 @@ def test_all_particles_in_one_pass_reply_as_each_does_alone(
 ) -> None:
     one = family(name)
     adapted = one.adapted()
-    prompts = many_prompts[:7]
+    prompts = many_prompts[:4]
     # Mixed, and ragged: the last particle has fewer rows.
     rows = [(particle, prompt) for prompt in prompts for particle in range(EXPERTS)][:-2]
     owners = [particle for particle, _ in rows]
@@ -184,7 +186,16 @@ def test_likelihoods_of_all_particles_in_one_pass_are_those_of_each_alone(
         )
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt_neox", "gpt2", "bloom", "mistral", "gpt_neo"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        "gpt2",
+        "bloom",
+        "mistral",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt_neox", "gpt_neo")),
+    ],
+)
 def test_a_prompt_is_fed_once_for_its_choices_where_the_model_allows_it(
     name: str, family: Callable[[str], Family], many_prompts: list[str]
 ) -> None:
@@ -246,7 +257,7 @@ def test_a_free_slot_does_not_run_out_of_learned_positions(
     ]
 
 
-@pytest.mark.parametrize("name", ["mistral", "gpt_neo", "bloom", "gpt2", "llama"])
+@pytest.mark.parametrize("name", ["mistral", pytest.param("gpt_neo", marks=pytest.mark.slow), "bloom", "gpt2", "llama"])
 def test_a_prefix_is_shared_where_the_model_allows_it(
     name: str, family: Callable[[str], Family], many_prompts: list[str]
 ) -> None:

@@ -11,7 +11,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.lengths import check_lengths, positions_of
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.adapted import AdaptedModel
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives import Abstention, ExactMatch, MultiTask
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives import ExactMatch, MultipleChoice, Objective
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.text_rows import TextRows
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.runners.resident import Particles, ResidentRunner
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.experts.adapted import AdaptedModel
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.objectives import (
     Abstention,
     ExactMatch,

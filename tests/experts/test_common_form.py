@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.common_form import pattern_of
-from swarm_lightning.experts.export import export_adapter
-from swarm_lightning.experts.model_card import CardFacts, render_card
+from swarm_lightning.experts.export.adapter import export_adapter
+from swarm_lightning.experts.export.model_card import CardFacts, render_card
 from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 
 TOKENS = torch.tensor([[1, 40, 50, 60, 70, 80], [1, 41, 300, 7, 9, 11]])
 QUERY = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"

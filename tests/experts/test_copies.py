@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.base_model import load_base
-from swarm_lightning.experts.export import export_adapter
+from swarm_lightning.experts.export.adapter import export_adapter
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.base_model import load_base
 from tests.conftest import save_adapter
 
 TOKENS = torch.tensor([[1, 40, 50, 60, 70, 80]])

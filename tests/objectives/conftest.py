@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.text_rows import TextRows
 from swarm_lightning.evaluation.runners.resident import Particles
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives.protocol import GenerationSettings, LanguageModel, Likelihood, RowDecided
 from tests.objectives.judge_server import KEY, KEY_VARIABLE, JudgeServer, running_judge
 

@@ -13,9 +13,9 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import Abstention, GenerationSettings, LanguageModel, Likelihood, MultipleChoice
 from swarm_lightning.objectives.protocol import RowDecided
 from swarm_lightning.search.settings import settings_of

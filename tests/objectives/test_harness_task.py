@@ -12,9 +12,9 @@ from swarm_lightning.data.readers import read_splits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import GenerationSettings, HarnessTask, LanguageModel, Likelihood, Objective
 from swarm_lightning.search.settings import settings_of
 from tests.objectives.local_tasks import CHOICE, LAST_WORD, REPLY, check, documents, write_task
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [{}, {"num_fewshot": 2}, {"chat": True, "system": "Be brief."}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"num_fewshot": 2, "chat": True, "system": "Be brief."}], ids=str)
 def test_choices_score_as_in_the_harness(
     settings: dict[str, Any],
     folder: Path,

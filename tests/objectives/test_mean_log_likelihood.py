@@ -8,9 +8,9 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import LanguageModel, Likelihood, MeanLogLikelihood
 from swarm_lightning.objectives.mean_log_likelihood import mean_logarithm
 

@@ -17,9 +17,9 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.data.readers import read_splits
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import Abstention, ExactMatch, MultipleChoice
 from swarm_lightning.objectives.protocol import Objective, Outcome
 from tests.search.real_experts import save_experts

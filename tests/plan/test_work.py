@@ -31,6 +31,11 @@ def test_a_guide_is_paid_for_at_both_ends() -> None:
     assert work.evaluations(3) == 2 * 200 + 3 * 200 + 5 * 20
 
 
+def test_the_objective_is_asked_about_the_best_by_the_guide_now_and_then() -> None:
+    work = MAKE(ParticleSwarm([torch.zeros(10, 2)]), guided=True, distance=0.0, shown_every=4)
+    assert work.evaluations(8) == 2 * 200 + 8 * 200 + 2 * 20 + 5 * 20
+
+
 def test_an_evolution_strategy_asks_its_budget() -> None:
     strategy = partial(EvolutionStrategy, [torch.zeros(4, 2)], evaluations=900, steps=6)
     assert MAKE(strategy()).evaluations(6) == 900

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from swarm_lightning.report.analyses import best_scores, composition, emergence, heat, places, rank_at_start, winner_of
+from swarm_lightning.report.figures import climb, made_of
 from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.run import Run
 
@@ -64,6 +65,31 @@ def test_the_winner_is_a_quarter_of_one_expert_less_half_of_the_other(run: Run) 
     assert shares.expert.tolist() == ["a", "b"]
     assert shares.coefficient.tolist() == pytest.approx([0.25, -0.5])
     assert outside == 0.0
+
+
+def test_the_shares_of_a_mixture_of_probabilities_leave_out_what_counts_as_nothing(run: Run) -> None:
+    (run.folder / "best_expert").mkdir()
+    mixed = {"format": 1, "kind": "token swarm", "mixture": "probabilities", "base": "x", "dtype": "auto"}
+    experts = [{"name": name, "source": name, "kind": "adapter", "number": 0.0} for name in "ab"]
+    described = json.dumps({**mixed, "experts": experts, "fingerprint": ""})
+    (run.folder / "best_expert" / "swarm.json").write_text(described)
+    figure = made_of(run)
+    assert figure is not None
+    assert figure.title == "The mixture"
+    assert figure.data.share.tolist() == [1.0, 0.0]  # of 0.25 and -0.5
+
+
+def test_the_scores_on_test_are_not_drawn_among_those_of_a_guide(run: Run) -> None:
+    head = "iteration,global_best,evaluations,evaluation_seconds\n"
+    (run.folder / "history.csv").write_text(head + "0,-1.5,9,1.0\n1,-1.25,9,1.0\n")
+    summary = {"test": [{"name": name, "utility": 0.5} for name in ("before", "after")]}
+    drawn = []
+    for guide in ({}, {"guide": {"guide": "GoldLikelihood", "followed": True}}):
+        (run.folder / "summary.json").write_text(json.dumps(summary | guide))
+        figure = climb(read_run(run.folder))
+        assert figure is not None
+        drawn.append([layer["mark"]["type"] for layer in figure.spec["layer"]].count("rule"))
+    assert drawn == [2, 0]
 
 
 def test_distances_on_a_map_of_a_plane_are_those_of_the_sketches(run: Run) -> None:

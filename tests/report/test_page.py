@@ -10,8 +10,11 @@ import pytest
 
 from swarm_lightning.callbacks import History, RunRecord
 from swarm_lightning.cli import main
+from swarm_lightning.report.figures import figures_of
 from swarm_lightning.report.live import LivePage
+from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.page import LARGEST
+from swarm_lightning.report.sections import sentence
 from tests.search.tiny_search import World, search
 
 pytest.importorskip("vl_convert")
@@ -51,6 +54,24 @@ def test_a_run_that_lacks_something_has_a_page_of_the_rest(finished: Path, tmp_p
     shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
     main(["report", str(folder)])
     assert (folder / "report.html").is_file()
+
+
+def test_what_is_by_a_guide_and_what_by_the_objective_is_named_and_drawn_apart(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "version_0"))
+    history = pandas.read_csv(folder / "history.csv")
+    history["global_best_by_objective"] = [0.25, None, 0.5, None, 0.625]
+    history.to_csv(folder / "history.csv", index=False)
+    plain, guided = (dict.fromkeys(figure.name for figure in figures_of(read_run(one))) for one in (finished, folder))
+    assert list(guided) == ["climb", "by_objective", *list(plain)[1:]]
+    climb, objective, *_ = figures_of(read_run(folder))
+    assert "on test" not in json.dumps(climb.spec), "test scores are no values of a guide"
+    assert "validation utility by the guide" in json.dumps(climb.spec)
+    assert objective.data.utility.tolist() == [0.25, 0.5, 0.625]
+    assert json.dumps(objective.spec).count("expert on test") == 2
+    (folder / "summary.json").unlink()
+    assert "That is the guide's; the objective said 0.2500 at the start and has said 0.6250 since." in sentence(
+        read_run(folder)
+    )
 
 
 def test_a_run_without_an_iteration_has_a_page(tmp_path: Path) -> None:

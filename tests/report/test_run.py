@@ -54,7 +54,7 @@ def test_a_run_that_was_cut_off_or_is_of_an_earlier_version_is_read_as_far_as_it
 def test_a_folder_that_is_no_run_is_refused_and_runs_below_it_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not there"):
         read_run(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"holds nothing that a run writes"):
+    with pytest.raises(InputError, match=r"contains no files of a run"):
         read_run(tmp_path)
     (tmp_path / "version_3").mkdir()
     with pytest.raises(InputError, match=r"It holds version_3"):

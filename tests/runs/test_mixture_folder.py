@@ -76,7 +76,7 @@ def test_what_is_loaded_has_the_numbers_of_the_file_and_of_the_particle(exported
 def test_no_search_goes_on_from_it(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--resume", str(exported)])
-    assert "which no search goes on from" in capsys.readouterr().err
+    assert "from which no search can be resumed" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_mixture_is_refused(tmp_path: Path) -> None:

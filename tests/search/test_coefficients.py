@@ -16,7 +16,7 @@ from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.product_model import ProductModel
+from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.settings import check_same_search
@@ -208,6 +208,7 @@ def test_a_runner_is_chosen_by_its_name_and_made_from_what_is_loaded(
     assert module.identity["backend"] == "counting"
 
 
+@pytest.mark.slow
 def test_a_comparison_searches_in_its_space_and_asks_the_others_as_adapters(world: World, tmp_path: Path) -> None:
     methods = ["best_expert", "uniform_soup", "product_mean", "model_swarm"]
     compare = {"methods": methods, "seeds": [0]}

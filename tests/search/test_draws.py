@@ -205,6 +205,7 @@ def test_whole_models_are_read_from_their_files_and_never_scaled(
     assert len({row["personal_best_mean"] for row in read_rows(tmp_path / "history.csv")}) > 1
 
 
+@pytest.mark.slow
 def test_whole_models_go_on_from_the_base_that_their_coefficients_began_with(
     full_world: FullWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +249,7 @@ def test_whole_models_that_can_not_be_used_are_refused_before_anything_is_writte
     assert "'model.norm.weight' of 'clara' holds NaN" in refused(experts=str(tmp_path / "experts"))
 
 
+@pytest.mark.slow
 def test_a_comparison_exports_the_combination_and_says_which(world: World, tmp_path: Path) -> None:
     compare = {"methods": ["best_expert", "model_swarm"], "seeds": [0]}
     run_swarm(world.config(tmp_path, model=COEFFICIENTS, compare=compare), "compare", tmp_path)

@@ -84,6 +84,7 @@ def test_an_exported_adapter_scores_with_plain_peft_what_the_search_says(world: 
     assert sum(scores) / len(scores) == found["utility"]
 
 
+@pytest.mark.slow
 def test_all_commands_take_the_run(world: World, whole: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = whole
     config, last = config_of(world, tmp_path / "elsewhere"), ("--ckpt_path", str(folder))

@@ -21,7 +21,6 @@ from swarm_lightning.search.asking import marks_of
 from swarm_lightning.swarm import stored_moves
 from swarm_lightning.swarm.rows import RowStore
 from tests.full_models import (
-    ARCHITECTURES,
     FullWorld,
     PlainTransformers,
     make_base,
@@ -42,11 +41,11 @@ from tests.search.tiny_search import (
 from tests.swarm.reference import Settings, Trajectory
 from tests.swarm.reference import search as reference_search
 
-ITERATIONS = 4
+ITERATIONS = 3
 RESTART_PATIENCE = 2
 
 
-@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+@pytest.fixture(scope="module", params=["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def full_world(
     request: pytest.FixtureRequest, tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> FullWorld:
@@ -129,7 +128,7 @@ def test_a_search_on_copies_of_a_real_model_is_the_search_by_hand(
     assert_is_the_search_by_hand(world, plain, follow(plain), tmp_path / "run", storage=storage)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_what_is_exported_replies_as_it_did_in_the_search(llama_world: FullWorld, tmp_path: Path, dtype: str) -> None:
     module = search(
         llama_world, tmp_path, callbacks=[ExportBest(max_shard_size="30KB")], particles=6, dtype=dtype, engine=FULL
@@ -151,6 +150,7 @@ def test_what_is_exported_replies_as_it_did_in_the_search(llama_world: FullWorld
     assert "peft" not in card.lower()
 
 
+@pytest.mark.slow
 def test_a_particles_best_is_exported_from_a_checkpoint_by_the_command(llama_world: FullWorld, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     config = llama_world.config(root, model={"storage": "disk", "base": None})

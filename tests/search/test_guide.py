@@ -133,6 +133,25 @@ def test_a_guide_on_another_scale_leads_where_its_objective_leads(
     assert module.state.evaluations == plain.state.evaluations + 8 * 8 + 5 * 8
 
 
+def test_a_guide_that_is_mixed_with_what_it_repeats_leads_where_that_leads(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("swarm_lightning.search.guide.SURE", 1e9)  # no order is clear,
+    monkeypatch.setattr("swarm_lightning.search.guide.MATTERS", 0.0)  # and the objective tells the candidates apart
+    plain = search(world, tmp_path / "plain", particles=8)
+    use(monkeypatch, Same)
+    module = search(world, tmp_path / "run", particles=8, guide="mixed", callbacks=[Summary()])
+    assert module.state.check is not None
+    assert module.state.check.mixed
+    assert same_trajectory(module, plain)
+    assert module.result().validation == plain.result().validation
+    assert "Followed: Same, mixed half and half with ExactMatch" in capsys.readouterr().out
+    # What it follows are standard deviations from the mean of the first positions, by both alike.
+    first = module.state.reported
+    expected = (first - first.mean()) / first.std()
+    assert module.swarm.initial_utilities.tolist() == pytest.approx(expected.tolist())
+
+
 def test_an_objective_that_is_smooth_itself_is_followed_as_it_is(world: World, tmp_path: Path) -> None:
     plain = search(world, tmp_path / "plain", objective=MeanLogLikelihood())
     module = search(world, tmp_path / "run", objective=MeanLogLikelihood(), guide="smooth")
@@ -187,6 +206,17 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "version_0"
 
 
+def test_the_history_says_what_the_objective_makes_of_the_best_by_the_guide(whole: Path) -> None:
+    rows = read_rows(whole / "history.csv")
+    summary = json.loads((whole / "summary.json").read_text())
+    shown = [row["global_best_by_objective"] for row in rows]
+    assert float(shown[0]) >= 0 > float(rows[0]["global_best"])
+    assert float(shown[-1]) == next(iter(summary["choices"].values()))  # of the global best
+    logged = [row for row in read_rows(next((whole / "logs").rglob("metrics.csv"))) if row.get("swarm/global_best")]
+    assert [row["swarm/global_best_by_objective"] for row in logged] == pytest.approx(shown)
+
+
+@pytest.mark.slow
 def test_all_commands_take_a_guided_run(
     world: World, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,12 +278,18 @@ def test_an_evolution_strategy_begins_and_steps_by_the_guide_and_chooses_by_the_
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_unchecked(monkeypatch)
-    strategy = {"evaluations": 320, "steps": 2, "batch": 2}
+    strategy = {"evaluations": 360, "steps": 2, "batch": 2}
     optimizer = {"class_path": "swarm_lightning.swarm.EvolutionStrategy", "init_args": strategy}
-    model = {"coefficients": "module", "guide": "smooth", "optimizer": optimizer}
+    model = {"coefficients": "module", "guide": "smooth", "optimizer": optimizer, "objective_every": 1}
     run_swarm(world.config(tmp_path / "runs", model=model), "fit", tmp_path)
     summary = json.loads((tmp_path / "runs" / "version_0" / "summary.json").read_text())
-    assert summary["evaluations"] <= 320
+    rows = read_rows(tmp_path / "runs" / "version_0" / "history.csv")
+    steps = [float(row["evaluations"]) for row in rows[1:]]
+    assert steps[0] == steps[1] + 8, "the objective is asked about the centre between the two"
+    assert rows[0]["centre_by_objective"] == ""
+    assert float(rows[1]["centre_by_objective"]) >= 0
+    assert float(rows[2]["centre_by_objective"]) == summary["choices"]["last centre"]
+    assert summary["evaluations"] <= 360
     assert all(utility < 0 for utility in summary["starts"].values()), "these are logarithms"
     assert all(utility >= 0 for utility in summary["choices"].values())
     assert summary["validation"][1]["utility"] == max(summary["choices"].values())

@@ -1,6 +1,7 @@
 """How a guide's ranks are compared with the objective's: against scipy, and what follows in clear and unclear cases."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,12 +11,23 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.objectives import ChoiceLogShare, MultipleChoice
-from swarm_lightning.search.guide import GuideCheck, check_guide, error_of_unrelated, kendall, spearman
+from swarm_lightning.search.guide import (
+    GuideCheck,
+    Shown,
+    check_guide,
+    error_of_unrelated,
+    kendall,
+    mixture_of,
+    show,
+    spearman,
+)
+from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 EXAMPLES = [Example(f"{number}?", choices={"A": "x", "B": "y"}, answer="A") for number in range(100)]
 CANDIDATES = 12
 # Between a third and two thirds right, in equal distances.
 ABILITIES = torch.linspace(0.3, 0.7, CANDIDATES)
+SHUFFLED = torch.tensor([5, 0, 9, 2, 11, 7, 1, 4, 10, 3, 8, 6]).float()  # without a clear order
 
 
 def evaluation(scores: Tensor) -> Evaluation:
@@ -34,11 +46,14 @@ def replies(abilities: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def check(of_guide: Tensor, of_objective: Tensor) -> GuideCheck:
-    """Check a guide whose scores are the same on every example of a candidate."""
-    scores = of_guide.double()[:, None].expand(-1, len(EXAMPLES)).contiguous()
-    objective = MultipleChoice()
-    return check_guide(ChoiceLogShare(objective), evaluation(scores), objective, evaluation(of_objective), EXAMPLES)
+def by_guide(utilities: Tensor) -> Evaluation:
+    """What a guide says whose scores are the same on every example of a candidate."""
+    return evaluation(utilities.double()[:, None].expand(-1, len(EXAMPLES)).contiguous())
+
+
+def check(of_guide: Tensor, of_objective: Tensor, mixing: bool = False) -> GuideCheck:
+    objective, guided = MultipleChoice(), by_guide(of_guide)
+    return check_guide(ChoiceLogShare(objective), guided, objective, evaluation(of_objective), EXAMPLES, mixing)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -76,8 +91,7 @@ def test_a_guide_that_ranks_the_other_way_round_is_dropped() -> None:
 
 
 def test_a_guide_without_a_clear_order_is_dropped_where_the_objective_has_one() -> None:
-    shuffled = torch.tensor([5, 0, 9, 2, 11, 7, 1, 4, 10, 3, 8, 6]).float()
-    found = check(shuffled, replies(ABILITIES))
+    found = check(SHUFFLED, replies(ABILITIES))
     assert abs(found.kendall) < 1.645 * found.error
     assert not found.followed
 
@@ -94,3 +108,59 @@ def test_broken_candidates_are_not_ranked() -> None:
     scores = replies(ABILITIES)
     scores[4] = -math.inf
     assert check(ABILITIES, scores).candidates == CANDIDATES - 1
+
+
+def test_a_guide_without_a_clear_order_is_mixed_where_that_is_wanted_and_one_that_misleads_is_not() -> None:
+    found = check(SHUFFLED, replies(ABILITIES), mixing=True)
+    assert (found.followed, found.mixed, found.share) == (True, True, 0.5)
+    assert "follows both, 50% and 50%" in str(found)
+    for guide in (ABILITIES, -ABILITIES):
+        assert not check(guide, replies(ABILITIES), mixing=True).mixed
+    assert not check(torch.zeros(CANDIDATES), replies(ABILITIES), mixing=True).followed, "there is nothing to mix in"
+
+
+def test_a_mixture_counts_both_in_standard_deviations_among_the_first_candidates() -> None:
+    scores = replies(ABILITIES)
+    found = check(SHUFFLED, scores, mixing=True)
+    mixed = found.mixture(ChoiceLogShare(MultipleChoice()), MultipleChoice())
+    made = mixture_of(mixed, by_guide(SHUFFLED), evaluation(scores))
+    one, other = SHUFFLED.numpy(), scores.mean(dim=1).numpy()
+    expected = 0.5 * stats.zscore(one, ddof=1) + 0.5 * stats.zscore(other, ddof=1)
+    assert made.utilities.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    # What it says of a new candidate: 1 by the guide on one example, and right.
+    assert mixed.mix(1.0, 1.0) == pytest.approx(
+        0.5 * (1 - one.mean()) / one.std(ddof=1) + 0.5 * (1 - other.mean()) / other.std(ddof=1)
+    )
+
+
+@pytest.fixture
+def moved() -> ParticleSwarm:
+    """A swarm of two particles that has begun."""
+    swarm = ParticleSwarm([torch.nn.Parameter(torch.tensor([[0.0], [1.0]]), requires_grad=False)])
+    swarm.begin(torch.tensor([-2.0, -1.0], dtype=torch.float64), torch.Generator().manual_seed(0))
+    return swarm
+
+
+def test_the_objective_is_asked_about_a_new_best_when_it_is_due_and_once(moved: ParticleSwarm) -> None:
+    asked: list[tuple[float, list[int]]] = []
+
+    def ask(positions: Tensor, numbers: Sequence[int]) -> Evaluation:
+        asked.append((float(positions[0]), list(numbers)))
+        return evaluation(torch.full((1, 2), 0.25 * len(asked), dtype=torch.float64))
+
+    shown = Shown(every=2)
+    first = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    said = [show(shown, moved, first, {}, ask)]
+    # By the guide: particle 0 is best from iteration 1 on, when the objective is not due.
+    for utilities in ([-0.5, -3.0], [-2.0, -3.0], [-2.0, -3.0], [-2.0, -3.0]):
+        moved.step(lambda now=utilities: torch.tensor(now, dtype=torch.float64))  # type: ignore[misc]
+        said.append(show(shown, moved, first, {}, ask))
+    assert said[0] == 0.1  # particle 1, as the first positions are known
+    assert math.isnan(said[1])
+    assert said[2:] == [0.25, 0.25, 0.25]
+    assert asked == [(float(moved.swarm.global_best), [0])]
+    moved.step(lambda: torch.tensor([-2.0, -0.25], dtype=torch.float64))
+    assert math.isnan(show(shown, moved, first, {}, ask))
+    moved.choose(1, 0.5)
+    assert show(shown, moved, first, {"particle 1": 0.5, "particle 0": 0.25}, ask) == 0.5
+    assert len(asked) == 1

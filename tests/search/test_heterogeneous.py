@@ -12,8 +12,8 @@ import torch
 import swarm_lightning
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.graph_settings import GraphSettings
 from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.graphs import Decoding
@@ -37,6 +37,7 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs" / "version_0"
 
 
+@pytest.mark.slow
 def test_a_stopped_and_resumed_search_of_graphs_is_bit_for_bit_one_that_was_never_stopped(
     world: World, whole: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,24 @@ def test_the_summary_names_the_best_expert_and_the_best_system_that_was_ever_ask
     replies = pandas.read_parquet(whole / "replies" / "validation.parquet")
     score = replies[replies.expert == "best found expert"].score.mean()
     assert score == pytest.approx(found["utility"])  # the weights of that moment are kept, not the last ones
+
+
+def test_what_nodes_reply_on_the_way_ends_in_the_answer_and_is_scored_as_it(whole: Path) -> None:
+    nodes = pandas.read_parquet(whole / "replies" / "nodes.parquet")
+    replies = pandas.read_parquet(whole / "replies" / "test.parquet")
+    found = replies[replies.expert == "best found expert"]
+    system = json.loads((whole / "best_expert" / "graph.json").read_text(encoding="utf-8"))
+    ends = nodes[nodes.node == system["end"]]
+    assert ends.id.tolist() == found.id.tolist()
+    assert ends.reply.tolist() == found.reply.tolist()
+    assert ends.score.tolist() == found.score.tolist()
+    assert len(nodes) == 4 * len(found)
+    named = {node["node"]: node["expert"] for node in system["nodes"]}
+    assert {row.node: row.expert for row in nodes.itertuples()} == named
+    # Exact match: a node's reply scores as any reply of the same text to the same question.
+    scores = {(row.question, row.reply.strip()): row.score for row in replies.itertuples()}
+    known = [row for row in nodes.itertuples() if (row.question, row.reply.strip()) in scores]
+    assert [row.score for row in known] == [scores[row.question, row.reply.strip()] for row in known]
 
 
 def test_an_export_answers_as_the_search_did(world: World, whole: Path, tmp_path: Path) -> None:
@@ -145,7 +164,7 @@ def test_the_test_table_has_graphs_that_nobody_searched_and_a_vote(world: World,
     assert names[2:] == ["chain of the experts", "star of the experts", "vote of the experts"]
 
 
-@pytest.mark.parametrize("moves", ["roles", "weights"])
+@pytest.mark.parametrize("moves", ["roles", pytest.param("weights", marks=pytest.mark.slow)])
 def test_either_step_can_be_left_out(world: World, tmp_path: Path, moves: str) -> None:
     decoding = {"fixed": "chain"} if moves == "weights" else {"top_p": 0.8, "edges": 2}
     optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"assignments": 2, "moves": moves}}

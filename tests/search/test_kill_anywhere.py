@@ -149,7 +149,7 @@ def test_what_was_answered_before_a_signal_is_not_asked_again(
     )  # fmt: skip
     assert [rank.code for rank in ended] == [code] * ranks, ended
     if code > 0:
-        assert f"Go on with: swarm fit --resume {tmp_path / 'runs' / 'version_0'}" in ended[0].out
+        assert f"Resume with: swarm fit --resume {tmp_path / 'runs' / 'version_0'}" in ended[0].out
         assert not any("Traceback" in rank.err for rank in ended)
     before = questions_in(tmp_path / "asked")
     saved = len(read_rows(tmp_path / "runs" / "version_0" / "history.csv")) if int(at_call.split()[0]) > 4 else 0
@@ -185,6 +185,7 @@ def test_a_long_first_evaluation_that_is_killed_keeps_its_scores_with_default_lo
     assert first["evaluations"] == "600.0"
 
 
+@pytest.mark.slow
 def test_between_rare_checkpoints_no_score_is_lost_either(
     world: World, asked: "Counter[str]", forked_ranks: ForkedRanks, tmp_path: Path
 ) -> None:

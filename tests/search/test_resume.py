@@ -68,7 +68,11 @@ def assert_same_run(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [PLAIN, WITH_DROPS], ids=["every particle evaluated", "drop-K and drop-N"])
+@pytest.mark.parametrize(
+    "settings",
+    [WITH_DROPS, pytest.param(PLAIN, marks=pytest.mark.slow)],
+    ids=["drop-K and drop-N", "every particle evaluated"],
+)
 def test_a_stopped_and_resumed_run_is_bit_for_bit_one_that_was_never_stopped(
     world: World, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -169,19 +173,24 @@ def arguments(*given: str) -> Callable[[World, Path], list[str]]:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (arguments("--model.optimizer.inertia", "0.1"), "optimizer.inertia is 0.1, in the checkpoint 0.2"),
-        (arguments("--model.scheduler.factor", "0.9"), "scheduler.factor is 0.9, in the checkpoint 0.95"),
-        (arguments("--model.particles", "6"), "particles is 6, in the checkpoint 5"),
-        (arguments("--model.objective.rule", "exact"), "objective.rule is 'exact', in the checkpoint 'contained'"),
         (
-            arguments("--model.objective.max_new_tokens", "5"),
-            "objective.settings.max_new_tokens is 5, in the checkpoint 6",
+            arguments(
+                *("--model.optimizer.inertia", "0.1", "--model.scheduler.factor", "0.9", "--model.particles", "6"),
+                *("--model.objective.rule", "exact", "--model.objective.max_new_tokens", "5"),
+            ),
+            [
+                "optimizer.inertia is 0.1, in the checkpoint 0.2",
+                "scheduler.factor is 0.9, in the checkpoint 0.95",
+                "particles is 6, in the checkpoint 5",
+                "objective.rule is 'exact', in the checkpoint 'contained'",
+                "objective.settings.max_new_tokens is 5, in the checkpoint 6",
+            ],
         ),
-        (arguments("--restart.patience", "4"), "restart.patience is 4, in the checkpoint 5"),
-        (arguments("--restart.cool_down", "true"), "restart.cool_down is True, in the checkpoint False"),
-        (other_base, "the base differs from that in the checkpoint"),
-        (other_experts, "the experts differ from those in the checkpoint"),
-        (other_data, "the data differ from those in the checkpoint"),
+        (arguments("--restart.patience", "4"), ["restart.patience is 4, in the checkpoint 5"]),
+        (arguments("--restart.cool_down", "true"), ["restart.cool_down is True, in the checkpoint False"]),
+        (other_base, ["the base differs from that in the checkpoint"]),
+        (other_experts, ["the experts differ from those in the checkpoint"]),
+        (other_data, ["the data differ from those in the checkpoint"]),
     ],
 )
 def test_another_search_is_not_resumed_and_the_difference_is_named(
@@ -190,15 +199,15 @@ def test_another_search_is_not_resumed_and_the_difference_is_named(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     changes: Callable[[World, Path], list[str]],
-    named: str,
+    named: list[str],
 ) -> None:
     before = content(root)
     with pytest.raises(SystemExit) as exit_:
         run_swarm(world.config(root), "fit", tmp_path, "--ckpt_path", "last", *changes(world, tmp_path))
     assert exit_.value.code == 2
     assert isinstance(exit_.value.__cause__, InputError)
-    assert named in str(exit_.value.__cause__)
-    assert named in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert [one for one in named if one not in str(exit_.value.__cause__) or one not in told] == []
     assert content(root) == before
 
 

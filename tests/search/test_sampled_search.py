@@ -67,7 +67,7 @@ def test_a_later_command_draws_as_the_search_did(world: World, whole: Path, tmp_
     assert float(found["validation_utility"]) == float(state["global_best_utility"])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_search_that_stops_early_goes_where_a_full_one_goes(world: World, tmp_path: Path, seed: int) -> None:
     objective = ExactMatch(**WARM)
     full = search(world, tmp_path / "full", engine=FULL, objective=objective, seed=seed)

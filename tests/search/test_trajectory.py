@@ -4,6 +4,7 @@ The reference moves dictionaries (`tests/swarm/reference.py`); its utilities com
 loaded and that answers one prompt at a time, and from a scoring rule written down in `tiny_search.py`.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def plain_peft(world: World) -> PlainPeft:
     return PlainPeft(world)
 
 
+@cache
 def follow(plain_peft: PlainPeft, first_velocity: str, repel: float) -> Trajectory:
     settings = Settings(
         iterations=ITERATIONS,
@@ -66,8 +68,15 @@ def follow(plain_peft: PlainPeft, first_velocity: str, repel: float) -> Trajecto
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("engine", [FULL, EngineSettings(chunk=1)], ids=["everything asked", "what can't matter left"])
-@pytest.mark.parametrize("repel", [0.05, 0.0])
-@pytest.mark.parametrize("first_velocity", ["zero", "best"])
+@pytest.mark.parametrize(
+    ("first_velocity", "repel"),
+    [
+        ("zero", 0.05),
+        ("best", 0.0),
+        pytest.param("zero", 0.0, marks=pytest.mark.slow),
+        pytest.param("best", 0.05, marks=pytest.mark.slow),
+    ],
+)
 def test_every_utility_of_every_iteration_is_that_of_an_independent_search_with_plain_peft(
     world: World, plain_peft: PlainPeft, tmp_path: Path, first_velocity: str, repel: float, engine: EngineSettings
 ) -> None:

@@ -29,7 +29,7 @@ from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.examples import Example
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.products import Granularity
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.settings import Draws, GuideChoice, Storage

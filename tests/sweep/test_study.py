@@ -83,7 +83,7 @@ def test_machines_without_a_common_disk_share_the_trials_and_the_budget(tmp_path
 def test_a_study_does_not_go_on_with_files_that_hold_something_else(tmp_path: Path) -> None:
     old, new = ({"model": {"base": "a"}, "content of the data": fingerprint} for fingerprint in ("1f", "2e"))
     SweepStudy(tmp_path / "study", SweepSettings(trials=2), SPACE, old)
-    with pytest.raises(InputError, match="but the data differ from those there. Set them as they were"):
+    with pytest.raises(InputError, match="but the data differ from those there. Restore them"):
         SweepStudy(tmp_path / "study", SweepSettings(trials=2), SPACE, new)
     assert SweepStudy(tmp_path / "study", SweepSettings(trials=3), SPACE, old).count == 3
 

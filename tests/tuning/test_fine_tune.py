@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import load_pool
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.locks import lock_if_free
 from swarm_lightning.tuning.conversations import Conversation, Turn
 from swarm_lightning.tuning.fine_tune import ExpertMaker, Plan
@@ -173,9 +173,9 @@ def test_a_training_does_not_go_on_with_other_settings(new_maker: MakeMaker, tmp
     with pytest.raises(RuntimeError, match="killed"):
         made(new_maker(), tmp_path / "sums", callbacks=[Interrupt(3)])
     other = new_maker(learning_rate=0.02)
-    with pytest.raises(InputError, match="begun with others"):
+    with pytest.raises(InputError, match="started with others"):
         other.is_made(other.plan("sums", SAID, "sums"), tmp_path / "sums")
-    with pytest.raises(InputError, match="begun with others"):
+    with pytest.raises(InputError, match="started with others"):
         made(other, tmp_path / "sums")
 
 

@@ -11,13 +11,13 @@ A runner of particles that a search may be asked to use has a line in `RUNNERS`,
 `model.engine.backend` gives it: it is made from what a search has loaded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from swarm_lightning.evaluation.runner import Loaded, Runner
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.runners.vllm import VllmRunner
 
-RUNNERS: Mapping[str, Callable[[Loaded], Runner]] = {
+RUNNERS: dict[str, Callable[[Loaded], Runner]] = {
     "torch": lambda loaded: ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings),
     "vllm": VllmRunner,
 }

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.model_groups import ModelGroup, Shelf
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.text_rows import OwnedRows, TextRows
+from swarm_lightning.evaluation.mixtures.model_groups import ModelGroup, Shelf
 from swarm_lightning.evaluation.runner import Session
 from swarm_lightning.evaluation.runners.resident import Particles
 from swarm_lightning.evaluation.runners.shelf_runner import ShelfRunner
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.evaluation.text_rows import OwnedRows, TextRows
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
 from swarm_lightning.vectors import Vectors
 

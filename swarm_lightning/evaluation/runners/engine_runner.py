@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from swarm_lightning.evaluation.engine import Engine
+from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.lengths import positions_of
 
 

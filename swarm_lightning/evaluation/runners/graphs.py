@@ -14,9 +14,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.messages import Instructions, Message, opening_of_user
 from swarm_lightning.evaluation.runner import Runner, Session
 from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.systems.messages import Instructions, Message, opening_of_user
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
 from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector, Vectors
@@ -166,6 +166,7 @@ class GraphRows:
         tokenizer: The base model's.
         device: Where the base model computes.
         broken: Rows for which a node's model gave NaN or infinity.
+        heard: For every row that was asked the replies of all nodes, by node, one mapping for each turn.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class GraphRows:
         """Say which system answers which row; see `Session.rows`."""
         self.tokenizer, self.device = session.runner.tokenizer, session.device
         self.broken: set[int] = set()
+        self.heard: dict[int, list[dict[int, str]]] = {}
         self._session, self._noise, self._whole = session, noise, whole_replies
         self._owners, self._examples = tuple(owners), tuple(examples)
         self._rows = tuple(range(len(owners)))
@@ -209,7 +211,9 @@ class GraphRows:
             found = self._ask(nodes, told, settings, add_special_tokens, decided)
             for (row, node), reply in zip(nodes, found, strict=True):
                 replies[row][node] = reply
-        return [reply[graph.end] for graph, reply in zip(graphs, replies, strict=True)]
+        for own, given in zip(self._rows, replies, strict=True):
+            self.heard.setdefault(own, []).append(given)
+        return [given[graph.end] for graph, given in zip(graphs, replies, strict=True)]
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True

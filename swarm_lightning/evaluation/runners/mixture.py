@@ -12,16 +12,16 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.crowd import Crowd
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Replies
-from swarm_lightning.evaluation.likelihood import loglikelihoods
-from swarm_lightning.evaluation.mixture import Averaged, generate_mixed, mixed_loglikelihoods
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
+from swarm_lightning.evaluation.mixtures.mixture import Averaged, generate_mixed, mixed_loglikelihoods
 from swarm_lightning.evaluation.runner import Session
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation, padding_id
 
 
 class MixedExperts:

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, TypeVar
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.crowd import Crowd, common_prefix
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Replies, generate_tokens
-from swarm_lightning.evaluation.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.crowd import Crowd, common_prefix
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Replies, generate_tokens
+from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
 from swarm_lightning.evaluation.progress import Heard
 from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation, padding_id
 from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from swarm_lightning.experts.resident import ResidentModel
+    from swarm_lightning.experts.resident.resident import ResidentModel
 
 Result = TypeVar("Result")
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from swarm_lightning.evaluation.model_groups import Shelf
+from swarm_lightning.evaluation.engine.tokens import encode_prompts
+from swarm_lightning.evaluation.mixtures.model_groups import Shelf
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
-from swarm_lightning.evaluation.tokens import encode_prompts
-from swarm_lightning.experts.vocabularies import one_vocabulary
+from swarm_lightning.experts.tokenizers.vocabularies import one_vocabulary
 
 
 class ShelfRunner:

@@ -1,8 +1,9 @@
 """Token swarms: any models, mixed by what they say of the next token, by one number for each.
 
-A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly. Likelihoods of given
-texts are computed from a table that every expert fills once (`kept_table.py`), and replies share what they have in
-common (`shared_generation.py`). Experts of different vocabularies are mixed by their texts (`text_mixture.py`).
+A candidate is its mixing numbers. Experts of one vocabulary are mixed token by token, exactly: likelihoods of given
+texts are computed from a table that every expert fills once (`mixtures/kept_table.py`), and replies share what they
+have in common (`mixtures/shared_generation.py`). Experts of different vocabularies are mixed by their texts
+(`mixtures/text_mixture.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,18 +14,18 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Replies
-from swarm_lightning.evaluation.kept_table import KeptTable
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.lengths import check_room
-from swarm_lightning.evaluation.mixture import AVERAGED, MixtureKind, shares_of
+from swarm_lightning.evaluation.mixtures.kept_table import KeptTable
+from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind, shares_of
+from swarm_lightning.evaluation.mixtures.shared_generation import Mixed, generate_shared
+from swarm_lightning.evaluation.mixtures.text_mixture import TextExperts, TextMixtureRows
 from swarm_lightning.evaluation.runner import Loaded, Session
 from swarm_lightning.evaluation.runners.shelf_runner import ShelfRunner
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.evaluation.shared_generation import Mixed, generate_shared
-from swarm_lightning.evaluation.text_mixture import TextExperts, TextMixtureRows
-from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation
 from swarm_lightning.vectors import Vectors
 
 

@@ -20,16 +20,16 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.doors import vllm as door
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.engine import Engine
-from swarm_lightning.evaluation.generation import Replies
-from swarm_lightning.evaluation.memory import free_bytes
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.memory import free_bytes
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
-from swarm_lightning.evaluation.text_rows import DecodingOf, PromptRows, TextRows
-from swarm_lightning.evaluation.tokens import Continuation
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.export import write_adapter
+from swarm_lightning.experts.export.adapter import write_adapter
+from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.experts.sources import local_folder
 from swarm_lightning.vectors import Vectors
 

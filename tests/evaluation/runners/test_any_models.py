@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.messages import Instructions
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.any_models import AnyModelsRunner
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.experts.model_pool import load_models
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives.protocol import GenerationSettings
 from swarm_lightning.paths import locate
 from swarm_lightning.swarm.graphs import chain

@@ -11,13 +11,13 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.messages import Instructions
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
+from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.experts.pool import ExpertPool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import ExactMatch, MultipleChoice
 from swarm_lightning.swarm.graphs import Graph, chain, star
 from swarm_lightning.swarm.systems import System, alone
@@ -44,7 +44,7 @@ def evaluator(tiny_base_folder: Path, pool: ExpertPool) -> Evaluator[GraphRunner
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows every call of the models' runner had."""
-    from swarm_lightning.evaluation.text_rows import TextRows
+    from swarm_lightning.evaluation.engine.text_rows import TextRows
 
     seen: list[int] = []
     generate = TextRows.generate

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.crowd import Crowd
+from swarm_lightning.evaluation.engine.crowd import Crowd
+from swarm_lightning.evaluation.engine.text_rows import TextRows
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.mixture import Averaged
+from swarm_lightning.evaluation.mixtures.mixture import Averaged
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runners.mixture import MixedExperts, MixtureRunner, Mixtures
 from swarm_lightning.evaluation.runners.resident import Particles, ResidentRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.text_rows import TextRows
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.objectives.protocol import GenerationSettings
 from tests.search.tiny_search import GOLD, prompt_of

@@ -11,9 +11,9 @@ from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import CheckpointPool, load_checkpoints
-from swarm_lightning.experts.whole_model import WholeModel
+from swarm_lightning.experts.resident.base_model import load_base
+from swarm_lightning.experts.resident.whole_model import WholeModel
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.vectors import Vectors
 from tests.full_models import NAMES, FullWorld, make_base, save_copies
@@ -56,7 +56,7 @@ def examples_of(world: FullWorld) -> list[Example]:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [EngineSettings(), EngineSettings(rows=3, chunk=1, lots=5)])
+@pytest.mark.parametrize("settings", [EngineSettings(rows=3, chunk=1, lots=5)])
 def test_every_particle_is_taken_up_once_and_scores_as_the_model_alone(
     world: FullWorld, pool: CheckpointPool, settings: EngineSettings
 ) -> None:

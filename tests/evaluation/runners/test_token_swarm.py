@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.mixed_model import MixedModel
-from swarm_lightning.evaluation.model_groups import ModelGroup
+from swarm_lightning.evaluation.mixtures.mixed_model import MixedModel
+from swarm_lightning.evaluation.mixtures.model_groups import ModelGroup
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.model_pool import ModelPool, load_models
+from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives.protocol import GenerationSettings
 from tests.evaluation.any_models import FAMILIES, mixed_by_hand, plain_model, reply_by_hand, save_families
 

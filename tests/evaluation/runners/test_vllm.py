@@ -21,13 +21,13 @@ from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.runners.vllm import RAM, VllmRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.experts.adapted import AdaptedModel
-from swarm_lightning.experts.base_model import load_base
 from swarm_lightning.experts.checkpoint_pool import load_checkpoints
 from swarm_lightning.experts.pool import ExpertPool, load_pool
-from swarm_lightning.experts.product_model import ProductModel
-from swarm_lightning.experts.products import Groups, Products
-from swarm_lightning.experts.whole_model import WholeModel
+from swarm_lightning.experts.products.model import ProductModel
+from swarm_lightning.experts.products.products import Groups, Products
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.base_model import load_base
+from swarm_lightning.experts.resident.whole_model import WholeModel
 from swarm_lightning.objectives.protocol import GenerationSettings
 from tests.conftest import save_adapter
 from tests.full_models import NAMES, make_base, save_copies

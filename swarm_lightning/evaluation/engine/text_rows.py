@@ -1,0 +1,206 @@
+"""Rows of text on a model of tokens: what objectives talk to, whoever answers the rows.
+
+Here are the tokenizer, the room for a reply, stop strings, early ends of replies, the noise of sampled ones, and notes
+of what broke. How rows of token ids run, by single particles or by mixtures, is the business of a `TokenModel`.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.engine.engine import Engine
+from swarm_lightning.evaluation.engine.generation import Decoding, Replies
+from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
+from swarm_lightning.evaluation.engine.tokens import Continuation, end_of_text_ids, padding_id
+from swarm_lightning.evaluation.lengths import check_lengths
+from swarm_lightning.evaluation.sampling import RowNoise, Sampler
+from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
+
+AnyRows = TypeVar("AnyRows", bound="OwnedRows")
+# Given some rows of a call, how many share a forward pass and how many tokens are not fed, says how they are decoded.
+DecodingOf = Callable[[Sequence[int], int, int], Decoding]
+
+
+@dataclass(frozen=True)
+class PromptRows:
+    """The rows of one call.
+
+    Attributes:
+        owners: The candidate of every row.
+        texts: The prompt of every row.
+        add_special_tokens: Whether the tokenizer adds its special tokens to prompts.
+    """
+
+    owners: tuple[int, ...]
+    texts: Sequence[str]
+    add_special_tokens: bool
+
+
+class TokenModel(Protocol):
+    """Candidates as a model of token ids, row by row."""
+
+    def generate(
+        self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
+    ) -> Replies:
+        """Choose tokens after prompts.
+
+        Args:
+            prompts: The rows.
+            tokens: Token ids of every row's prompt.
+            limit: The most new tokens of a reply.
+            decoding: Says how some of the rows are decoded.
+
+        Returns:
+            New tokens and what is known of them, by the rows' order.
+        """
+        ...
+
+    def loglikelihoods(
+        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
+    ) -> list[list[tuple[float, bool]]]:
+        """Sum the log-probabilities of the continuations of every row.
+
+        Returns:
+            For every row and continuation its natural logarithm, NaN where the model gave no finite number, and whether
+            each of its tokens is the likeliest at its place.
+        """
+        ...
+
+
+class OwnedRows:
+    """Rows that each belong to a candidate and an example, whoever answers them.
+
+    Attributes:
+        tokenizer: The base model's.
+        device: Where the base model computes.
+        owners: The candidate of every row.
+        broken: Rows for which the model gave NaN or infinity.
+    """
+
+    def __init__(
+        self, engine: Engine, owners: Sequence[int], whole_replies: bool, noise: RowNoise | None, turns: int = 0
+    ) -> None:
+        """Say which candidate answers which row; see `TextRows`."""
+        self.tokenizer = engine.tokenizer
+        self.device = engine.adapted.model.device
+        self.owners = tuple(owners)
+        self.broken: set[int] = set()
+        self._engine = engine
+        self._rows = tuple(range(len(owners)))
+        self._row_stops = engine.settings.row_stops and not whole_replies
+        self._noise = noise
+        self._turns = turns
+
+    def select(self: AnyRows, places: Sequence[int]) -> AnyRows:
+        """Return the same candidates for some of the rows; see `LanguageModel.select`.
+
+        What breaks there is noted here, by this model's row.
+        """
+        selected = copy.copy(self)
+        selected._rows = tuple(self._rows[place] for place in places)
+        selected.owners = tuple(self.owners[place] for place in places)
+        selected._noise = None if self._noise is None else self._noise.select(places)
+        return selected
+
+    def _prompt_rows(self, prompts: Sequence[str], add_special_tokens: bool) -> PromptRows:
+        if len(prompts) != len(self.owners):
+            raise InputError(
+                f"Expected one prompt for each of the {len(self.owners)} examples of the call, but the objective "
+                f"gave {len(prompts)}. Row i must be asked for example i."
+            )
+        return PromptRows(self.owners, prompts, add_special_tokens)
+
+    def _keys(self) -> Tensor:
+        """Return the streams of random numbers for the next turn [rows]."""
+        if self._noise is None or len(self._noise.particles) != len(self.owners):
+            raise ValueError(
+                f"Expected noise for each of {len(self.owners)} rows where replies are sampled, but got "
+                f"{'none' if self._noise is None else len(self._noise.particles)}."
+            )
+        return self._noise.keys(self._turns)
+
+
+class TextRows(OwnedRows):
+    """Candidates as a language model, row by row; follows the protocol `Rows`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        model: TokenModel,
+        owners: Sequence[int],
+        whole_replies: bool = False,
+        noise: RowNoise | None = None,
+        turns: int = 0,
+    ) -> None:
+        """Say which candidate answers which row.
+
+        Args:
+            engine: The resident model, with its tokenizer.
+            model: Runs rows of token ids.
+            owners: The candidate of every row.
+            whole_replies: Whether replies go on when their score is settled.
+            noise: Where replies are sampled, what seeds the draws of every row.
+            turns: How often they have replied before, in the same evaluation of the same examples.
+        """
+        super().__init__(engine, owners, whole_replies, noise, turns)
+        self._model = model
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        settings: GenerationSettings,
+        add_special_tokens: bool = True,
+        decided: RowDecided | None = None,
+    ) -> list[str]:
+        """Reply to every prompt; see `LanguageModel.generate`."""
+        rows, model = self._prompt_rows(prompts, add_special_tokens), self._engine.adapted.model
+        sequences = self._engine.encode(prompts, add_special_tokens)
+        check_lengths(model, sequences, prompts, room=settings.max_new_tokens)
+        check = StopCheck(self.tokenizer, settings.stop, decided if self._row_stops else None)
+        ends, padding = frozenset(end_of_text_ids(model, self.tokenizer)), padding_id(self.tokenizer)
+        keys = self._keys() if settings.sampled else None
+        self._turns += 1
+
+        def decoding(places: Sequence[int], slots: int, skip: int) -> Decoding:
+            return Decoding(
+                limit=settings.max_new_tokens,
+                ends=ends,
+                padding=padding,
+                slots=slots,
+                skip=skip,
+                over=(lambda some, tokens: check([places[row] for row in some], tokens)) if check.needed else None,
+                choose=None if keys is None else Sampler(settings, keys[list(places)]),
+                stop=settings.stop,
+                heard=self._engine.meter.count,
+            )
+
+        replies = self._model.generate(rows, sequences, settings.max_new_tokens, decoding)
+        self.broken.update(self._rows[row] for row in replies.broken)
+        self._engine.generated += replies.generated
+        texts = self.tokenizer.batch_decode(replies.tokens, skip_special_tokens=True) if replies.tokens else []
+        return [cut(text, settings.stop) for text in texts]
+
+    def loglikelihood(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
+    ) -> list[list[Likelihood]]:
+        """Measure how likely the continuations of every prompt are; see `LanguageModel.loglikelihood`."""
+        rows = self._prompt_rows(prompts, add_special_tokens)
+        encoded = self._engine.encode_continuations(prompts, continuations, add_special_tokens)
+        texts = [prompt + text for prompt, row in zip(prompts, continuations, strict=True) for text in row]
+        check_lengths(self._engine.adapted.model, [one.ids[:-1] for row in encoded for one in row], texts, room=0)
+        found = self._model.loglikelihoods(rows, encoded)
+        self.broken.update(
+            self._rows[place] for place, row in enumerate(found) if any(math.isnan(value) for value, _ in row)
+        )
+        return [
+            [
+                Likelihood(logarithm, len(one.ids) - one.split, len(text.strip()), greedy)
+                for (logarithm, greedy), one, text in zip(*row, strict=True)
+            ]
+            for row in zip(found, encoded, continuations, strict=True)
+        ]

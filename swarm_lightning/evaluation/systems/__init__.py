@@ -1,0 +1,1 @@
+"""Several models that answer each other along a graph."""

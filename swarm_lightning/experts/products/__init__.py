@@ -1,0 +1,1 @@
+"""Experts as products B A: their sums by coefficients, the one adapter they make, and how a model runs them."""

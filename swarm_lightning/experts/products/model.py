@@ -1,0 +1,135 @@
+"""The resident base with weighted sums of the experts' products: a particle is a vector of coefficients.
+
+It stands beside an adapted model on the same base: while one of the two carries particles, the other carries none.
+Which layers an adapter means, in which dtype their products are computed, and how the base is called, is the adapted
+model's.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from swarm_lightning.experts.products.linear import ProductLinear
+from swarm_lightning.experts.products.products import Groups, Products
+from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.experts.resident.stacked_linear import StackedLinear
+from swarm_lightning.vectors import Vectors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class ProductModel:
+    """A base model that becomes any particles by taking up their coefficients; follows `ResidentModel`.
+
+    Attributes:
+        model: The base: the module to call forward on.
+        forward: How the model is called.
+        batch: What the layers know of the batch; set it before a forward pass with more than one particle.
+        groups: Which coefficient scales what.
+        carried: A note of whoever loaded last on what it loaded; None after any other load.
+        most_particles: None: any number of them share a forward pass.
+    """
+
+    most_particles: int | None = None
+
+    def __init__(self, adapted: AdaptedModel, products: Products, groups: Groups) -> None:
+        """Make the layers; they stand in the base only while they carry particles.
+
+        Args:
+            adapted: The adapted model on the base; what it carries is let go of when products are taken up.
+            products: Of the experts; on another device, or in another dtype, a copy of them is made.
+            groups: Which coefficient scales what.
+
+        Raises:
+            ValueError: If the products belong to other layers than the adapted model's.
+        """
+        names = [layer.name for layer in adapted.layers]
+        if sorted(names) != sorted(products.layers):
+            raise ValueError(f"Expected products of the layers {sorted(names)}, but got {sorted(products.layers)}.")
+        self.model = adapted.model
+        self.forward, self.batch = adapted.forward, adapted.batch
+        self.groups = groups
+        self.carried: object = None
+        self._adapted = adapted
+        by_name = {layer.name: layer for layer in adapted.layers}
+        self._layers = [
+            (by_name[name], _beside(by_name[name], down, up))
+            for name, down, up in zip(products.layers, products.downs, products.ups, strict=True)
+        ]
+
+    def grouped(self, groups: Groups) -> "ProductModel":
+        """Return the same products with other coefficients; the matrices are shared.
+
+        Args:
+            groups: Which coefficient scales what.
+        """
+        other = copy.copy(self)
+        other.groups, other.carried = groups, None
+        return other
+
+    @torch.no_grad()
+    def load(self, vectors: Vectors) -> None:
+        """Take up the coefficients of particles.
+
+        Args:
+            vectors: Coefficients [P, C] of the particles of one forward pass, or [C] of one, on any device. Or P
+                vectors, which are copied side by side.
+
+        Raises:
+            ValueError: If the vectors' shape is not [P, C].
+        """
+        self.attach(vectors)
+
+    def attach(self, vectors: Vectors) -> None:
+        """Take up coefficients as `load` does, so that gradients reach them.
+
+        Args:
+            vectors: Coefficients [P, C]; see `load`.
+
+        Raises:
+            ValueError: If the vectors' shape is not [P, C].
+        """
+        if not isinstance(vectors, Tensor):
+            vectors = torch.stack([vector[:] for vector in vectors])
+        vectors = vectors.unsqueeze(0) if vectors.dim() == 1 else vectors
+        self._adapted.unload()
+        self.carried = None
+        moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+        for place, (layer, products) in enumerate(self._layers):
+            where = (products.down.device, products.dtype)
+            if where not in moved:
+                moved[where] = self.groups.scales(vectors.to(*where))
+            products.weigh(moved[where][place])
+            layer.base_layer = products
+
+    def unload(self) -> None:
+        """Let go of the particles and take the products' layers out of the base: what is left is the plain base."""
+        self.carried = None
+        for layer, products in self._layers:
+            products.weigh(None)
+            layer.base_layer = products.base_layer
+
+    @contextmanager
+    def base_only(self) -> "Iterator[PreTrainedModel]":
+        """Give the plain base for the length of a `with` block."""
+        carried = [products.scale for _, products in self._layers]
+        for _, products in self._layers:
+            products.weigh(None)
+        try:
+            with self._adapted.base_only() as model:
+                yield model
+        finally:
+            for (_, products), scale in zip(self._layers, carried, strict=True):
+                products.weigh(scale)
+
+
+def _beside(layer: StackedLinear, down: Tensor, up: Tensor) -> ProductLinear:
+    """Make the layer that stands in a stacked layer's place of the plain one, where the model's hooks see it."""
+    place = (next(layer.base_layer.parameters()).device, layer.dtype)
+    plain = layer.base_layer
+    return ProductLinear(plain, layer.name, down.to(*place), up.to(*place), layer.batch)

@@ -1,0 +1,129 @@
+"""A space and a runner of one's own, as the guide says: a whole search moves in the one and asks the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from swarm_lightning.callbacks import ExportBest
+from swarm_lightning.data.examples import Example
+from swarm_lightning.data.module import SwarmData
+from swarm_lightning.evaluation.runner import Loaded, Session
+from swarm_lightning.evaluation.runners import RUNNERS
+from swarm_lightning.evaluation.sampling import RowNoise
+from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
+from swarm_lightning.swarm.population import Start, grow_population
+from swarm_lightning.swarm.spaces import SPACES, CoefficientSpace
+from swarm_lightning.vectors import Vector
+from tests.search.tiny_search import World, search
+
+
+class ShareSpace(CoefficientSpace):
+    """Positions are logits [N, n]: their softmax says how much of each expert there is, which always sums to 1."""
+
+    def grow(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
+        return grow_population(4 * torch.eye(len(self.material.experts)), particles, span, generator)
+
+    def vector(self, held: Tensor) -> Vector:
+        return self.combination(held.softmax(dim=0).tolist())
+
+    def expert(self, place: int) -> Vector:
+        return self.vector(4 * torch.eye(len(self.material.experts))[place])
+
+    def coefficients(self, held: Tensor) -> Tensor:
+        return held.softmax(dim=0).unsqueeze(1)
+
+
+class SignRows:
+    """Answers right where the weight that stands at the place of the question is above 0."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, runner: "SignRunner", pairs: Sequence[tuple[Vector, Example]]) -> None:
+        self.tokenizer, self.broken = runner.tokenizer, set[int]()
+        self._runner, self._pairs = runner, pairs
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        settings: GenerationSettings,
+        add_special_tokens: bool = True,
+        decided: RowDecided | None = None,
+    ) -> list[str]:
+        self._runner.generated += len(prompts)
+        return [str(one.answer) if right(vector[:], one) else "?" for vector, one in self._pairs]
+
+    def loglikelihood(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
+    ) -> list[list[Likelihood]]:
+        raise NotImplementedError
+
+    def select(self, places: Sequence[int]) -> "SignRows":
+        return SignRows(self._runner, [self._pairs[place] for place in places])
+
+
+class SignSession:
+    models = 1
+
+    def __init__(self, runner: "SignRunner", candidates: Sequence[Vector]) -> None:
+        self._runner, self._candidates = runner, candidates
+
+    def rows(
+        self, candidates: Sequence[int], examples: Sequence[Example], noise: RowNoise, whole_replies: bool
+    ) -> SignRows:
+        taken = [self._candidates[candidate] for candidate in candidates]
+        return SignRows(self._runner, list(zip(taken, examples, strict=True)))
+
+    def forget(self) -> None:
+        pass
+
+
+class SignRunner:
+    at_once: int | None = None
+    positions: int | None = None
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.tokenizer, self.settings, self.generated = loaded.tokenizer, loaded.settings, 0
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        return [len(prompt) for prompt in prompts]
+
+    def rows_at_once(self, tokens: int) -> int:
+        return 5
+
+    @contextmanager
+    def session(self, candidates: Sequence[Vector], prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
+        yield SignSession(self, candidates)
+
+
+def right(weights: Tensor, example: Example) -> bool:
+    """Tell whether the weight at the place of a question is above 0; the number in the question is its place."""
+    return bool(weights[int(example.question.split()[2])] > 0)
+
+
+def test_a_search_moves_in_a_space_and_asks_a_runner_of_ones_own(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SPACES, "memory/share", ShareSpace)
+    monkeypatch.setitem(RUNNERS, "signs", SignRunner)
+    engine = EngineSettings(backend="signs")
+    module = search(world, tmp_path, particles=8, iterations=4, draws="share", engine=engine, callbacks=[ExportBest()])
+    examples = SwarmData(str(world.dataset)).splits.validation
+    experts = module.pool.vectors.double()
+
+    def utility(logits: Tensor) -> float:
+        weights = logits.double().softmax(dim=0) @ experts
+        return sum(right(weights, example) for example in examples) / len(examples)
+
+    count = len(experts)
+    assert module.positions.shape == (8, count)
+    assert module.swarm.initial_utilities[:count].tolist() == [utility(row) for row in 4 * torch.eye(count)]
+    assert module.swarm.personal_best_utilities.tolist() == [utility(row) for row in module.swarm.personal_bests]
+    assert (module.swarm.personal_best_utilities > module.swarm.initial_utilities).any()  # and so somebody has moved
+    shares = module.particle_swarm.space.coefficients(module.swarm.global_best)
+    assert float(shares.sum()) == pytest.approx(1)
+    assert (tmp_path / "best_expert" / "adapter_model.safetensors").is_file()
