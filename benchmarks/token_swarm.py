@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measuring import forget_peak, machine, report, resident, table
+from measuring import flag, forget_peak, machine, report, resident, table
 
 if TYPE_CHECKING:
     from swarm_lightning.data.module import SwarmData
@@ -41,6 +41,7 @@ MIXTURES = ("probabilities", "log_probabilities")
 BEST, VOTE, UNIFORM, PLAIN = "best single expert", "vote of the experts", "uniform mixture", "plain swarm of weights"
 TAIL = 2.776  # of Student's t with 4 degrees of freedom, for 95% of five seeds
 STEPS = 50
+PARTS = ["time", "memory", "gains"]
 MEGA = 1e6
 
 
@@ -69,8 +70,9 @@ def search_of(task: str, sources: list[str], **settings: Any) -> "ModelSwarm":
 def save_models(folder: str, width: int, layers: int) -> int:
     """Save four GPT-2 of random weights with the demo's tokenizer; returns the bytes of the weights of one."""
     import torch
-    from swarm_lightning.experts.base_model import load_base
     from transformers import GPT2Config, GPT2LMHeadModel
+
+    from swarm_lightning.experts.resident.base_model import load_base
 
     _, tokenizer = load_base("demo:base")
     size = GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=width // 64, n_positions=256)
@@ -225,6 +227,7 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--tasks", nargs="+", default=["neighbours", "kinds", "atlas"])
     parser.add_argument("--validation", type=int, default=100)
     parser.add_argument("--test", type=int, default=300)
@@ -238,25 +241,30 @@ def main() -> None:
         models = None if options.memory_of == "all" else int(options.memory_of)
         print(json.dumps(memory_of(models, options)))
         return
-    parts, numbers = [], {"settings": {**vars(options), "output": None}, "gains": {}, "seconds": {}}
+    parts, numbers = [], {"settings": {**vars(options), "output": None}, "gains": {}, "seconds": {}, "memory": {}}
     with tempfile.TemporaryDirectory() as folder:
-        weights = save_models(f"{folder}/models", 512, 4) / 4
-        pools = {**POOLS, f"four GPT-2 of {weights / MEGA:.1f} million weights": [f"{folder}/models"]}
-        for pool, sources in pools.items():
-            numbers["seconds"][pool] = seconds_of(sources, options, folder)
-        parts.append("## Time\n\n" + seconds_table(numbers["seconds"]))
-        print(parts[-1], flush=True)
-        numbers["memory"] = {str(models): in_a_process(models, options) for models in (None, 2, 1)}
-        parts.append("## Memory\n\n" + memory_table(numbers["memory"]))
-        print(parts[-1], flush=True)
-        for task in options.tasks:
-            found = [gains_of(options, task, seed, folder) for seed in range(options.seeds)]
+        if "time" in options.parts:
+            weights = save_models(f"{folder}/models", 512, 4) / 4
+            pools = {**POOLS, f"four GPT-2 of {weights / MEGA:.1f} million weights": [f"{folder}/models"]}
+            for pool, sources in pools.items():
+                numbers["seconds"][pool] = seconds_of(sources, options, folder)
+            parts.append("## Time\n\n" + seconds_table(numbers["seconds"]))
+            print(parts[-1], flush=True)
+        if "memory" in options.parts:
+            numbers["memory"] = {str(models): in_a_process(models, options) for models in (None, 2, 1)}
+            parts.append("## Memory\n\n" + memory_table(numbers["memory"]))
+            print(parts[-1], flush=True)
+        for task in options.tasks if "gains" in options.parts else ():
+            found = []
+            for seed in range(options.seeds):
+                found.append(gains_of(options, task, seed, folder))
+                print(f"{task}, seed {seed}: {found[-1]}", flush=True)
             numbers["gains"][task] = found
             parts.append(f"## {task}\n\n" + gains_table(found))
             print(parts[-1], flush=True)
     text = "\n\n".join(parts)
     if options.output is not None:
-        command = f"python benchmarks/token_swarm.py --seeds {options.seeds}"
+        command = f"python benchmarks/token_swarm.py --seeds {options.seeds}{flag('parts', options.parts, PARTS)}"
         last = json.dumps({"benchmark": "token_swarm", **numbers})
         options.output.write_text(
             f"# Token swarms on the demo world\n\n`{command}` on {machine()}\n\n{text}\n\n```json\n{last}\n```\n",

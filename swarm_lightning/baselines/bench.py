@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
-from swarm_lightning.baselines.candidates import Candidates
+from swarm_lightning.baselines.candidates import LazyCandidates
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
@@ -158,7 +158,7 @@ class Bench:
         rows = self.experts if of is None else of
         if self.shares_passes:
             return combine(rows, weights, origin)
-        return Candidates(len(weights), lambda place: combine(rows, weights[place : place + 1], origin)[0])
+        return LazyCandidates(len(weights), lambda place: combine(rows, weights[place : place + 1], origin)[0])
 
     def evaluate(self, vectors: "Vectors") -> Evaluation:
         """Ask every vector every validation example; where replies are sampled, all with the same random numbers.

@@ -9,11 +9,11 @@ from typing import overload
 from torch import Tensor
 
 
-class Candidates(Sequence[Tensor]):
+class LazyCandidates(Sequence[Tensor]):
     """P vectors [D] that are made when they are asked for; only the latest is held.
 
     >>> import torch
-    >>> [float(one) for one in Candidates(3, lambda place: torch.tensor([place / 2]))]
+    >>> [float(one) for one in LazyCandidates(3, lambda place: torch.tensor([place / 2]))]
     [0.0, 0.5, 1.0]
     """
 
@@ -34,13 +34,13 @@ class Candidates(Sequence[Tensor]):
     def __getitem__(self, place: int, /) -> Tensor: ...
 
     @overload
-    def __getitem__(self, place: slice, /) -> "Candidates": ...
+    def __getitem__(self, place: slice, /) -> "LazyCandidates": ...
 
-    def __getitem__(self, place: int | slice, /) -> "Tensor | Candidates":
+    def __getitem__(self, place: int | slice, /) -> "Tensor | LazyCandidates":
         """Return the weights [D] of one, or some of them."""
         if isinstance(place, slice):
             places = range(self._count)[place]
-            return Candidates(len(places), lambda index: self[places[index]])
+            return LazyCandidates(len(places), lambda index: self[places[index]])
         place = range(self._count)[place]
         if self._latest is None or self._latest[0] != place:
             self._latest = None  # lets go of it before the next is made

@@ -18,7 +18,7 @@ from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.evolution import EvolutionSettings
 
 
-class EvolutionStrategy:
+class EvolutionStrategyRow:
     """Moves the coefficients of the experts' products from their greedy soup."""
 
     title = "evolution strategy"

@@ -40,7 +40,7 @@ PULLS = Coefficients(inertia=0.0, cognitive=0.0, social=0.5, repel=0.05)
 
 
 @dataclass
-class Population:
+class Individuals:
     """Individuals and what they are worth.
 
     Attributes:
@@ -102,7 +102,7 @@ def succeed(weights: Tensor, best: Tensor, worst: Tensor, draws: Tensor) -> Tens
     return weights + STEP * (social * (best - weights) + repel * (weights - worst))
 
 
-def offspring(population: Population, generator: torch.Generator) -> list[Tensor]:
+def offspring(population: Individuals, generator: torch.Generator) -> list[Tensor]:
     """Make the children and mutants of one generation.
 
     Args:
@@ -192,7 +192,7 @@ class Genome:
                 f"{len(bench.examples)} examples each"
             )
         individuals = first_population(bench.experts, size, bench.module.settings.child_span, generator)
-        population = Population(individuals, bench.utilities(individuals))
+        population = Individuals(individuals, bench.utilities(individuals))
         utilities = population.utilities
         if not utilities.isfinite().any():
             raise Absent("every individual of its first population breaks the model")
@@ -218,5 +218,5 @@ class Genome:
             individuals, worths = [*population.weights, *young], torch.cat([population.utilities, utilities])
             alive = select(worths, size, generator)
             individuals = [individuals[index] for index in alive]  # nothing else holds those that are not
-            population = Population(individuals, worths[alive])
+            population = Individuals(individuals, worths[alive])
         return Composition(found, f"{generations} generations of {size}", champion)

@@ -10,7 +10,7 @@ from swarm_lightning.baselines.cbtm import CBTM
 from swarm_lightning.baselines.data_merge import DataMerge
 from swarm_lightning.baselines.evogm import EvoGM
 from swarm_lightning.baselines.evolmerge import EvolMerge
-from swarm_lightning.baselines.evolution_strategy import EvolutionStrategy
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow
 from swarm_lightning.baselines.fine_tuning import FineTuning
 from swarm_lightning.baselines.genome import Genome
 from swarm_lightning.baselines.learned_coefficients import LearnedCoefficients
@@ -52,7 +52,7 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "cbtm": lambda settings: CBTM(settings.domain_texts),
     "pack_of_llms": lambda settings: PackOfLLMs(),
     "evolmerge": lambda settings: EvolMerge(),
-    "evolution_strategy": lambda settings: EvolutionStrategy(),
+    "evolution_strategy": lambda settings: EvolutionStrategyRow(),
     "random_search": lambda settings: RandomSearch(),
     "genome": lambda settings: Genome(),
     "genome_plus": lambda settings: Genome(plus=True),

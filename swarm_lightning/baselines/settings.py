@@ -11,27 +11,27 @@ class CompareSettings:
     """What is compared, at which cost, and where the result goes.
 
     Attributes:
-        methods: Names of the methods, in any order; null: all. See `swarm_lightning/baselines/registry.py`.
-        seeds: Seeds of the methods with random numbers in them; the others run once.
-        evaluations: (particle, example) pairs that every search may ask; null: as many as the model swarm has asked
-            with the same seed.
-        resamples: Bootstrap samples of the test examples; 1000 at most where the utility is no mean of scores, as of
-            several tasks.
+        methods: Names of the methods, in any order, as in `swarm_lightning/baselines/registry.py`; null: all.
+        seeds: Seeds of the methods that use random numbers; the others run once.
+        evaluations: Number of evaluations, (particle, example) pairs, that every search may use; null: as many as the
+            model swarm used with the same seed.
+        resamples: Number of bootstrap samples of the test examples; at most 1000 if the utility is not a mean of
+            scores, as with several tasks.
         density: Share of the weights that TIES and DARE-TIES keep, in (0, 1).
-        data_merge: What was fine-tuned on the data of all experts, a PEFT adapter or a full checkpoint as they are;
-            null: there is none.
-        domain_texts: For cBTM, texts of the domain that each expert knows: a folder with `<expert>.txt` (one text a
-            line) or `<expert>.jsonl` (one record a line) for every expert, or such a file by the expert's name; null:
-            there are none.
-        export: Whether what is one adapter or one full checkpoint is written to the comparison's folder. A row that is
-            kept from before is not written again.
-        output: Folder of the comparison; null: a new version below trainer.default_root_dir; `last`: the newest there.
-            In a folder with a comparison, rows that are done are kept and the others are made.
-        tasks: Several tasks, each compared by itself, with one table of all: a list of datasets and of config files, or
-            a mapping from the name of every task to one of these or to the settings that it has of its own, key of the
-            config -> value. Of a config file, `model.objective` and `data` are taken. Null: the one task of the config.
-        published: Published test scores that the table of several tasks shows beside its own: a CSV file with a column
-            `method` (names as in `methods`) and one for every task, or the swarm's score by task; null: none.
+        data_merge: A PEFT adapter or full checkpoint, in the format of the experts, that was fine-tuned on the data of
+            all of them; null: none.
+        domain_texts: Texts of each expert's domain, for cBTM: a folder with `<expert>.txt` (one text per line) or
+            `<expert>.jsonl` (one record per line) for every expert, or a mapping from experts to such files; null:
+            none.
+        export: Whether results that are one adapter or one full checkpoint are written to the folder of the comparison.
+            Rows kept from before are not written again.
+        output: Folder of the comparison; null: a new version_<k> in trainer.default_root_dir; `last`: the newest one
+            there. An existing comparison is continued: finished rows are kept, and the others are run.
+        tasks: Several tasks, each compared by itself, with one table of all: a list of datasets and config files, or a
+            mapping from task names to a dataset, a config file, or settings (config key -> value) that differ for the
+            task. Of a config file, `model.objective` and `data` are used. null: only the task of the config.
+        published: Published test scores to show in the table of several tasks: a CSV file with a column `method` (names
+            as in `methods`) and one column per task, or a mapping from tasks to the swarm's score; null: none.
     """
 
     methods: list[str] | None = None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.bench import Bench, best_of
-from swarm_lightning.baselines.candidates import Candidates
+from swarm_lightning.baselines.candidates import LazyCandidates
 from swarm_lightning.baselines.method import Composition, Kind
 
 PLACES = tuple(place / 10 for place in range(1, 10))
@@ -66,7 +66,7 @@ class Slerp:
                 part.copy_(slerp(ends[0][name], ends[1][name], t))
             return joined
 
-        candidates = Candidates(len(PLACES), between)
+        candidates = LazyCandidates(len(PLACES), between)
         found = bench.utilities(candidates)
         best = best_of(found)
         names = " to ".join(bench.names[place] for place in ranked)

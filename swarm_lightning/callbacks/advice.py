@@ -69,16 +69,16 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
         mean = float(values.mean())
         near = f"{_neighbours(len(examples))} most similar other questions"
         numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} of what was found"
-        room = float(scores.amax(dim=0).mean()) - found
+        room = float(scores.amax(dim=0).mean()) - max(found, luck_of(len(scores), examples))
         if mean - found > error:
             said.append(
                 f"Routing would likely give more: sending each question to who is best on the {near} scores "
-                f"{numbers}. {complement(scores)} It keeps all experts."
+                f"{numbers}. {complement(scores, examples)} It keeps all experts."
             )
         elif room > ROOM * error:
             said.append(
-                f"{complement(scores)} Routing between them could gain, as far as that is no luck, but needs a router "
-                f"that knows whom to ask: one by the {near} scores {numbers}."
+                f"{complement(scores, examples)} Routing between them could gain, as far as that is no luck, but needs "
+                f"a router that knows whom to ask: one by the {near} scores {numbers}."
             )
         else:
             said.append(f"Routing would not give clearly more: a router by the {near} scores {numbers}.")
@@ -94,19 +94,36 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
     return said
 
 
-def complement(scores: Tensor) -> str:
+def complement(scores: Tensor, examples: Sequence[Example]) -> str:
     """Say how much more the experts know together than the best of them alone.
 
     Args:
         scores: Of n experts [n, M].
+        examples: M of them.
 
-    >>> complement(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]))
+    >>> complement(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]), [Example("?")] * 4)
     'Some expert answers 75% of the examples, the best alone 50%.'
     """
     some, alone = float(scores.amax(dim=0).mean()), float(scores.mean(dim=1).max())
     if bool(((scores == 0) | (scores == 1)).all()):
-        return f"Some expert answers {some:.0%} of the examples, the best alone {alone:.0%}."
+        luck = luck_of(len(scores), examples)
+        guessing = f"; so many that guess would answer {luck:.0%}" if luck else ""
+        return f"Some expert answers {some:.0%} of the examples, the best alone {alone:.0%}{guessing}."
     return f"Whoever is best on each example scores {some:.4f} on average, the best expert alone {alone:.4f}."
+
+
+def luck_of(experts: int, examples: Sequence[Example]) -> float:
+    """Return the share of examples that at least one of so many experts answers by guessing among its choices.
+
+    Args:
+        experts: Number of experts n.
+        examples: M of them; one without choices can't be guessed.
+
+    >>> luck_of(2, [Example("?", choices={"A": "x", "B": "y"}), Example("?")])  # 3/4 and 0
+    0.375
+    """
+    shares = [1 - (1 - 1 / len(example.choices)) ** experts if example.choices else 0.0 for example in examples]
+    return sum(shares) / len(shares)
 
 
 def _neighbours(examples: int) -> int:

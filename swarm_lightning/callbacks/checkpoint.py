@@ -27,9 +27,9 @@ class SwarmCheckpoint(ModelCheckpoint):
         """Set where and how often the swarm is saved.
 
         Args:
-            dirpath: Folder of the checkpoints; `checkpoints` in the run folder if None.
+            dirpath: Folder of the checkpoints; null for `checkpoints` in the run folder.
             every_n_iterations: Iterations between two checkpoints, >= 1.
-            keep_all: Whether the checkpoint of every iteration is kept beside `last.ckpt`.
+            keep_all: Whether to keep the checkpoint of every iteration, besides `last.ckpt`.
 
         Raises:
             InputError: If there is less than one iteration between two checkpoints.

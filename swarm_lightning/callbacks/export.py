@@ -32,11 +32,11 @@ class ExportBest(L.Callback):
         """Choose what is exported beside the best found expert.
 
         Args:
-            particles: Particles whose personal bests are exported as well, counted from 0.
-            max_shard_size: Size of a weight file of a full checkpoint at most, `2GB` for example.
-            export_rank: Rank that sums of products (model.coefficients) are cut to, by truncated SVD; null for what
-                they take: the rank of all experts with a part together.
-            log_artifact: Whether the best found expert goes to Weights & Biases or MLflow as well, as an artifact.
+            particles: Further particles whose personal bests are exported, counted from 0.
+            max_shard_size: Maximum size of a weight file of a full checkpoint, such as `2GB`.
+            export_rank: Rank to which sums of products (model.coefficients) are reduced by truncated SVD; null for the
+                full rank, the summed rank of all experts with a nonzero coefficient.
+            log_artifact: Whether to upload the best expert to Weights & Biases or MLflow as an artifact.
 
         Raises:
             InputError: If the size can't be read.

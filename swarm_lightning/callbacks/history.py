@@ -45,9 +45,9 @@ class History(L.Callback):
         """Choose what is written.
 
         Args:
-            score_tables: Whether the score table [N, M] of every iteration is kept, 8 N M bytes each.
-            sketches: Whether a sketch of every position is kept, 540 N bytes an iteration; null: where the swarm lies
-                in memory, as it takes one reading of all positions.
+            score_tables: Whether to keep the score table [N, M] of every iteration, 8 N M bytes each.
+            sketches: Whether to keep a sketch of every position, 540 N bytes per iteration; null: only if the swarm is
+                in memory, because it takes one pass over all positions.
         """
         self.score_tables = score_tables
         self.sketches = sketches

@@ -24,7 +24,8 @@ class StopOnPlateau(L.Callback):
         """Set how long the search waits for a rise.
 
         Args:
-            patience: Number of equal values of the global best, >= 1; None: run all iterations.
+            patience: Number of iterations with equal values of the global best after which the search stops, >= 1;
+                null: never.
 
         Raises:
             InputError: If the patience is below 1.

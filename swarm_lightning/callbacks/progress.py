@@ -38,7 +38,7 @@ class SwarmProgress(ProgressBar):
         """Set how often a log is told.
 
         Args:
-            every_seconds: Where the output is no terminal, seconds between two lines on the running evaluation, > 0.
+            every_seconds: If the output is not a terminal, seconds between two lines during an evaluation, > 0.
 
         Raises:
             InputError: If it is not above 0.

@@ -35,8 +35,9 @@ class Replies(L.Callback):
         """Choose which replies are kept.
 
         Args:
-            validation: Those to the split that guided the search: two evaluations of it more. Never in a sweep.
-            test: Those to the split that was held back.
+            validation: Whether to write those on the validation split, which takes two further evaluations of it. Never
+                in a sweep.
+            test: Whether to write those on the test split.
         """
         self.validation = validation
         self.test = test

@@ -22,9 +22,10 @@ class RestartStagnant(L.Callback):
         """Set when a particle is restarted.
 
         Args:
-            patience: Iterations since, and including, the one of its personal best, >= 1; None: no restarts.
-            cool_down: Whether a restarted particle has to wait as long again for the next restart. The published
-                method keeps counting: a stuck particle restarts in every iteration until it improves.
+            patience: Number of iterations without a new personal best after which a particle restarts, counted from the
+                one that set it, >= 1; null: no restarts.
+            cool_down: Whether the count starts again after a restart. The published method keeps counting, so that a
+                stuck particle restarts in every iteration until it improves.
 
         Raises:
             InputError: If the patience is below 1.

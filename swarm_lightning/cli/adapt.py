@@ -37,9 +37,9 @@ RECIPE = (
 USAGE = """swarm adapt --model.base B --model.experts E --data.dataset D --budget N [further settings of swarm fit]
        swarm adapt --resume RUN"""
 NEEDED = (
-    "Expected --budget, the number of (model, example) pairs that may be asked, or --minutes, but got neither. With n "
-    "experts and M validation examples about 3 n M go to the experts, their soup and the choice in the end; 44000 were "
-    "enough for 10 experts and 200 examples."
+    "Expected --budget, a number of evaluations (pairs of a model and an example), or --minutes, but got neither. With "
+    "n experts and M validation examples, about 3 n M evaluations go to the experts, their soup and the final choice; "
+    "44000 were enough for 10 experts and 200 examples."
 )
 
 
@@ -104,19 +104,20 @@ def _parser() -> PlainParser:
     parser = PlainParser(
         "swarm adapt",
         usage=USAGE,
-        description=OTHER_COMMANDS["adapt"] + " It is `swarm fit` with a fixed recipe: see there for further settings.",
+        description=OTHER_COMMANDS["adapt"]
+        + " It is `swarm fit` with a fixed recipe; see `swarm fit --help` for further settings.",
     )
     parser.add_argument(
-        "--budget", type=int, help="(model, example) pairs that may be asked, the test split not counted"
+        "--budget", type=int, help="number of evaluations, (model, example) pairs, without the test split"
     )
     parser.add_argument(
-        "--minutes", type=float, help="about how long it may take, tests included; instead of --budget or beside it"
+        "--minutes", type=float, help="approximate time limit, tests included; instead of --budget or besides it"
     )
     parser.add_argument(
-        "--objective", help="ExactMatch, MultipleChoice, ...; left out: what fits the columns of the data"
+        "--objective", help="ExactMatch, MultipleChoice, ... (default: chosen by the columns of the data)"
     )
     parser.add_argument("--prompt", help="template of the prompt, such as 'Q: {question} A:'; needs --objective")
-    parser.add_argument("--resume", help=f"folder of a run that was stopped, or last for the newest below {ROOT}")
+    parser.add_argument("--resume", help=f"run folder of an interrupted run, or last for the newest in {ROOT}")
     return parser
 
 

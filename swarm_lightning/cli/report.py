@@ -9,7 +9,7 @@ from swarm_lightning.report.run import open_run
 from swarm_lightning.runs.run_folder import PAGE
 from swarm_lightning.shown import say
 
-DESCRIPTION = "Write a page of runs: what was found, the climb, who answers what, the map, what the best is made of."
+DESCRIPTION = "Write a report page of runs: results, progress, answers by expert, a map, and what the best is made of."
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -23,9 +23,9 @@ def report(arguments: Sequence[str]) -> None:
         StorageError: If the page can't be written.
     """
     parser = PlainParser("swarm report", description=DESCRIPTION)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a fit, a comparison or a sweep")
-    parser.add_argument("--out", help=f"the page; {PAGE} in the first run folder if it is left out")
-    parser.add_argument("--figures", help="folder for every figure as SVG and PNG, and its numbers as CSV")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder of fit, compare or sweep")
+    parser.add_argument("--out", help=f"file of the page (default: {PAGE} in the first run folder)")
+    parser.add_argument("--figures", help="folder for the figures as SVG and PNG, and their data as CSV")
     given = parser.parse_args(list(arguments))
     runs = [open_run(folder) for folder in given.runs]
     path = Path(given.out) if given.out else runs[0].folder / PAGE

@@ -12,7 +12,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
 from swarm_lightning.shown import cell, say
 
-DESCRIPTION = "List the runs below a folder with their states and scores, or rank the particles of one run."
+DESCRIPTION = "List the runs in a folder with their states and scores, or rank the particles of a run by personal best."
 ROOT = "runs"
 NARROWEST = 120  # columns of a table that goes to a file: nothing in it is broken into two lines
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -29,7 +29,11 @@ def show_runs(words: Sequence[str]) -> None:
     """
     parser = PlainParser("swarm runs", description=DESCRIPTION)
     parser.add_argument(
-        "folder", nargs="?", default=ROOT, type=Path, help=f"A folder with runs below it, or a run; {ROOT} if left out."
+        "folder",
+        nargs="?",
+        default=ROOT,
+        type=Path,
+        help=f"a folder that contains runs, or a run folder (default: {ROOT})",
     )
     folder: Path = parser.parse_args(words).folder
     console = Console()

@@ -110,6 +110,11 @@ class CheckpointPool:
         return ()
 
     @property
+    def standings(self) -> tuple[()]:
+        """No models that answer as they are: weights are moved."""
+        return ()
+
+    @property
     def are_differences(self) -> bool:
         """Whether their weights are differences from the base: those of whole models are not."""
         return False

@@ -70,20 +70,21 @@ def find_experts(sources: str | Sequence[str | Found]) -> list[Found]:
     return found
 
 
-def check_found(found: Sequence[Found], least: int = 2) -> None:
+def check_found(found: Sequence[Found], least: int = 2, advice: str | None = None) -> None:
     """Refuse too few experts, and one that is given twice.
 
     Args:
         found: The experts.
         least: How many there must be, 1 or 2.
+        advice: What to add where there are fewer; what goes with the kind of those that are there where not given.
 
     Raises:
         InputError: It names what was found.
     """
     if len(found) < least:
-        advice = "Add adapters of the same base."
-        if any(one.kind == "checkpoint" for one in found):
-            advice = "Add full checkpoints of the same architecture."
+        if advice is None:
+            whole = any(one.kind == "checkpoint" for one in found)
+            advice = f"Add {'full checkpoints of the same architecture' if whole else 'adapters of the same base'}."
         listed = ", ".join(repr(one.source) for one in found)
         raise InputError(f"Expected at least two experts, but found {len(found)}: {listed}. {advice}")
     folders = [Path(one.source).expanduser() for one in found]

@@ -17,6 +17,8 @@ from swarm_lightning.vectors import Vector
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from swarm_lightning.experts.model_pool import Standing
+
 
 class Pool(Protocol):
     """Experts of one kind that can be moved together."""
@@ -44,6 +46,10 @@ class Pool(Protocol):
     @property
     def are_differences(self) -> bool:
         """Whether their weights are differences from the base already, as those of adapters are."""
+
+    @property
+    def standings(self) -> "tuple[Standing, ...]":
+        """The models that answer as they are, where only numbers about experts are moved; empty where weights are."""
 
     @property
     def notes(self) -> tuple[str, ...]:

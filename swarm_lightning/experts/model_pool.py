@@ -152,7 +152,7 @@ def load_models(sources: str | Sequence[str], base: str | None, mixture: str | N
             can't be read.
     """
     found = find_experts(with_demo_checkpoints(sources))
-    check_found(found, least)
+    check_found(found, least, "Add adapters or models of any architecture.")
     names = unique_names([one.name for one in found], [one.source for one in found])
     found = [Found(name, one.source, one.kind) for name, one in zip(names, found, strict=True)]
     own = {_key(one.source): one.source for one in found if one.kind == "checkpoint"}

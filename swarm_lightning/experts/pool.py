@@ -73,6 +73,11 @@ class ExpertPool:
         """The base where the user names none: adapters need one that is named."""
 
     @property
+    def standings(self) -> tuple[()]:
+        """No models that answer as they are: weights are moved."""
+        return ()
+
+    @property
     def are_differences(self) -> bool:
         """Whether their weights are differences from the base: adapters are."""
         return True

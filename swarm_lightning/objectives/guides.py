@@ -8,7 +8,7 @@ objective does has to be measured, not taken for granted.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
@@ -26,24 +26,21 @@ from swarm_lightning.objectives.utility import parts_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Questions = TypeVar("Questions", MultipleChoice, ExactMatch)
 
-class ChoiceLogShare:
-    """Score a multiple choice by the logarithm of the right choice's share among all choices, in nats.
 
-    The share is the softmax over the choices' log-likelihoods behind the prompt: of the letters, or with `method:
-    likelihood` of what the objective compares there, divided as it divides. ln(1/4) is a guess among four. A share that
-    is no number, or lower, counts as -1,000,000.
-    """
+class _AsksAs(Generic[Questions]):
+    """Puts the questions of an objective as it does, and scores them by logarithms."""
 
     bounds: tuple[float, float] = (-math.inf, 0.0)
 
-    def __init__(self, objective: MultipleChoice) -> None:
+    def __init__(self, objective: Questions) -> None:
         """Take what is followed.
 
         Args:
-            objective: How the choices are put to the model.
+            objective: How questions are put to the model.
         """
-        self.objective = objective
+        self.objective: Questions = objective
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse what the objective can't serve."""
@@ -52,6 +49,15 @@ class ChoiceLogShare:
     def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
         """Return the text that the model sees for an example."""
         return self.objective.prompt(example, tokenizer)
+
+
+class ChoiceLogShare(_AsksAs[MultipleChoice]):
+    """Score a multiple choice by the logarithm of the right choice's share among all choices, in nats.
+
+    The share is the softmax over the choices' log-likelihoods behind the prompt: of the letters, or with `method:
+    likelihood` of what the objective compares there, divided as it divides. ln(1/4) is a guess among four. A share that
+    is no number, or lower, counts as -1,000,000.
+    """
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Measure the share of every right choice.
@@ -74,7 +80,7 @@ class ChoiceLogShare:
         return outcomes
 
 
-class GoldLikelihood:
+class GoldLikelihood(_AsksAs[ExactMatch]):
     """Score an exact match by the mean log-probability of the right answer's tokens behind the prompt, in nats.
 
     The answer stands there as the model would write it: behind a space, unless the prompt ends in white space or a chat
@@ -82,24 +88,6 @@ class GoldLikelihood:
     hold a text of their own before the answer, the likelihood of the answer alone says less. A mean that is no number,
     or lower, counts as -1,000,000.
     """
-
-    bounds: tuple[float, float] = (-math.inf, 0.0)
-
-    def __init__(self, objective: ExactMatch) -> None:
-        """Take what is followed.
-
-        Args:
-            objective: How the questions are put to the model.
-        """
-        self.objective = objective
-
-    def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse what the objective can't serve."""
-        self.objective.check(examples, tokenizer)
-
-    def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
-        """Return the text that the model sees for an example."""
-        return self.objective.prompt(example, tokenizer)
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         """Measure every right answer.

@@ -35,7 +35,7 @@ def between(value: float, lowest: float, highest: float) -> float:
     return min(max((value - lowest) / (highest - lowest), 0.0), 1.0)
 
 
-def combine(variant: str, reward: float, length: float) -> float:
+def with_length(variant: str, reward: float, length: float) -> float:
     """Return the score of a reply.
 
     Args:
@@ -47,7 +47,7 @@ def combine(variant: str, reward: float, length: float) -> float:
     Returns:
         A number in [0, 1].
 
-    >>> [combine(variant, 0.75, 0.25) for variant in ("default", "concise", "verbose", "reverse")]
+    >>> [with_length(variant, 0.75, 0.25) for variant in ("default", "concise", "verbose", "reverse")]
     [0.75, 0.75, 0.5, 0.25]
     """
     if variant == "reverse":
@@ -189,7 +189,7 @@ class RewardModel(Asks, Objective):
             Outcome(
                 reply,
                 None,
-                combine(
+                with_length(
                     self.variant,
                     between(reward, lowest, highest),
                     between(len(ids), self.shortest_reply, self.longest_reply),

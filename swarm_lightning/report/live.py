@@ -27,7 +27,7 @@ class LivePage(L.Callback):
         """Set how often.
 
         Args:
-            every_seconds: Seconds between two pages at least, > 0; null: no page.
+            every_seconds: Minimum number of seconds between two updates of the page, > 0; null: no page.
 
         Raises:
             InputError: If it is out of range.

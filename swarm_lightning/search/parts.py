@@ -21,7 +21,7 @@ from swarm_lightning.evaluation.runners.any_models import AnyModelsRunner
 from swarm_lightning.evaluation.runners.graphs import GraphRunner
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.experts.kinds import Pool, load_experts
-from swarm_lightning.experts.model_pool import ModelPool, load_models
+from swarm_lightning.experts.model_pool import load_models
 from swarm_lightning.experts.products.division import Division, GroupedProducts
 from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.resident.adapted import AdaptedModel
@@ -303,7 +303,7 @@ class Parts:
             settings.trust_remote_code,
             settings.dtype,
         )
-        if isinstance(self.pool, ModelPool):
+        if self.pool.standings:
             return AnyModelsRunner(made) if settings.mixture is None else TokenSwarmRunner(made, settings.mixture)
         return RUNNERS[settings.engine.backend](made)
 

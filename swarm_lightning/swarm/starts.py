@@ -19,7 +19,7 @@ from swarm_lightning.swarm.soups import greedy_soup, soup_of
 SCALES = (0.5, 1.5, 2.0)
 
 
-class Start(NamedTuple):
+class SumOfExperts(NamedTuple):
     """A sum of the experts that was asked in full.
 
     Attributes:
@@ -41,11 +41,11 @@ class Starts(NamedTuple):
         left_out: Names of those that the budget did not hold.
     """
 
-    tried: list[Start]
+    tried: list[SumOfExperts]
     left_out: list[str]
 
     @property
-    def best(self) -> Start:
+    def best(self) -> SumOfExperts:
         """The one with the highest utility, the first of equals; one that is not finite counts lowest."""
         return max(self.tried, key=lambda start: -math.inf if math.isnan(start.utility) else start.utility)
 
@@ -70,7 +70,7 @@ def starts_of(
     alone = torch.eye(count)
     known = utilities.nan_to_num(nan=-torch.inf)
     best = int(known.argmax())
-    tried = [Start(f"best expert {names[best]}", alone[best], float(known[best]))]
+    tried = [SumOfExperts(f"best expert {names[best]}", alone[best], float(known[best]))]
     left_out: list[str] = []
     mean = torch.full((count,), 1 / count)
 
@@ -80,19 +80,21 @@ def starts_of(
         return [float(utility) for utility in utilities_of(weights)]
 
     if affordable >= 1:
-        tried.append(Start(f"mean of {count}", mean, ask(mean[None])[0]))
+        tried.append(SumOfExperts(f"mean of {count}", mean, ask(mean[None])[0]))
     else:
         left_out.append("mean")
     if affordable >= count - 1:
         chosen, utility = greedy_soup(alone, known, lambda soup: ask(soup[None])[0])
         named = ", ".join(names[place] for place in chosen)
-        tried.append(Start(f"greedy soup of {named}", soup_of(alone, chosen), utility))
+        tried.append(SumOfExperts(f"greedy soup of {named}", soup_of(alone, chosen), utility))
     else:
         left_out.append("greedy soup")
     if affordable >= len(SCALES):
         sums = torch.stack([scale * mean for scale in SCALES])
         found = zip(SCALES, sums, ask(sums), strict=True)
-        tried += [Start(f"{scale:g} times the mean of {count}", weights, utility) for scale, weights, utility in found]
+        tried += [
+            SumOfExperts(f"{scale:g} times the mean of {count}", weights, utility) for scale, weights, utility in found
+        ]
     else:
         left_out.append("scaled sums")
     return Starts(tried, left_out)

@@ -23,32 +23,33 @@ class SweepSettings:
     """How settings are drawn, how many, and where the study is kept.
 
     Attributes:
-        trials: Searches in all, over all processes that share the study, >= 1; null: 20, or as many as there are
-            different settings where these are fewer, and with `grid` all of these.
-        sampler: `random`; `grid`, every combination, in an order drawn by the seed; or `tpe`, which draws the first
-            ten at random and then where those that have ended look promising. None draws the same settings twice.
-        space: Key of the config -> a list of values, or a range `{low, high}` with `step` or `log`; null: the five
+        trials: Total number of searches over all processes that share the study, >= 1; null: 20, or the number of
+            different settings if that is smaller, or all of them with `grid`.
+        sampler: `random`; `grid`, every combination, in an order drawn by the seed; or `tpe`, which draws the first ten
+            at random and then where the finished searches look promising. The same settings are never drawn twice.
+        space: Config key -> a list of values, or a range `{low, high}` with `step` or `log`; null: the five
             coefficients of the published protocol.
-        variants: Name -> settings that go together, key of the config -> value; each of them is searched with all that
-            is drawn of `space`, which may be as little as the seeds. `{}` is the config as it stands; null: none.
-        subsets: Variants that are made of `model.experts`: numbers of experts, drawn by `seed` so that a smaller choice
-            lies within every larger one; or `each`, all of them and all but one of them. Null: none.
-        test: What is scored on the test split when it has ended: the `best` search, or `all` of them, for a study that
-            is to say how they differ and not to choose one.
-        also_test: Further datasets, of the same form; what each search has found is scored on their test splits too,
-            where `test` is all. It needs as many examples of each as `data.test_size` says.
-        study: Name of the study, and of its folder in `trainer.default_root_dir`. The same name goes on with it.
-        storage: URL of Optuna's storage, for studies that machines without a common disk share; null: SQLite in the
+        variants: Name -> settings that go together, config key -> value; each variant is combined with everything drawn
+            from `space`, which may be just the seeds. `{}` is the config unchanged; null: none.
+        subsets: Variants made from `model.experts`: numbers of experts, drawn by `seed` so that a smaller subset is
+            contained in every larger one; or `each`: all experts, and all but one of them. null: none.
+        test: Which searches are scored on the test split: the `best`, or `all`, for a study that measures how settings
+            differ instead of choosing one.
+        also_test: Further datasets of the same form; the result of each search is also scored on their test splits, if
+            `test` is all. Each needs as many examples as `data.test_size` says.
+        study: Name of the study, and of its folder in `trainer.default_root_dir`. A study of the same name is
+            continued.
+        storage: URL of an Optuna storage, for studies shared by machines without a common disk; null: SQLite in the
             study's folder.
-        pruner: `median` ends a search whose global best lies below the median of those that the searches that have
-            ended had at that iteration, or at their last; `none` lets all go on, as the published protocol does.
-        pruner_warmup: Iterations of a search before it may be pruned, >= 0; and five searches must have ended.
-        seed: Seed of the draws; the searches themselves have that of `seed_everything`.
-        keep_checkpoints: Whether the checkpoints of `all` searches are kept (with `model.storage: disk` their
-            swarms), or only that of the `best` that has ended.
-        tasks: Several tasks, each with a study of its own, `<study>_<task>`, and one table of all in the folder
-            `<study>`; given as `compare.tasks` is. Null: the one task of the config.
-        published: Published test scores that this table shows beside its own; given as `compare.published` is.
+        pruner: `median` stops a search whose global best is below the median of the finished searches at the same
+            iteration (or at their last); `none` runs all searches to their end, as the published protocol does.
+        pruner_warmup: Iterations of a search before it may be pruned, >= 0. At least five searches must have finished.
+        seed: Seed of the draws; the searches themselves use `seed_everything`.
+        keep_checkpoints: Whether to keep the checkpoints (and swarms on disk) of `all` searches, or only of the `best`
+            finished one.
+        tasks: Several tasks, each with its own study `<study>_<task>`, and one table of all in the folder `<study>`;
+            see `compare.tasks`. null: only the task of the config.
+        published: Published test scores to show in this table; see `compare.published`.
     """
 
     trials: int | None = None

@@ -5,7 +5,7 @@ import torch
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.evolution_strategy import EvolutionStrategy
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow
 from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives import ExactMatch
@@ -34,20 +34,20 @@ def bench(module: ModelSwarm, budget: int = START + PAIR + EXAMPLES, seed: int =
 @pytest.mark.parametrize(("left", "pairs"), [(0, 1), (PAIR - 1, 1), (PAIR, 2)])
 def test_it_spends_what_holds_whole_pairs_and_no_more(guided: ModelSwarm, left: int, pairs: int) -> None:
     place = bench(guided, START + PAIR + EXAMPLES + left)
-    composition = EvolutionStrategy().compose(place)
+    composition = EvolutionStrategyRow().compose(place)
     assert place.spent == START + pairs * PAIR + EXAMPLES
     assert f"24 steps of {pairs} pairs" in composition.detail
 
 
 def test_the_reported_utility_is_the_objectives_of_what_is_handed_over(guided: ModelSwarm) -> None:
-    composition = EvolutionStrategy().compose(bench(guided))
+    composition = EvolutionStrategyRow().compose(bench(guided))
     assert composition.scores is not None
     assert float(composition.scores(examples_of(guided)).mean()) == composition.utility
     assert composition.adapter is not None
 
 
 def test_the_same_seed_makes_the_same_composition(guided: ModelSwarm) -> None:
-    first, same, other = (EvolutionStrategy().compose(bench(guided, seed=seed)).adapter for seed in (3, 3, 4))
+    first, same, other = (EvolutionStrategyRow().compose(bench(guided, seed=seed)).adapter for seed in (3, 3, 4))
     assert first is not None
     assert same is not None
     assert other is not None
@@ -57,12 +57,12 @@ def test_the_same_seed_makes_the_same_composition(guided: ModelSwarm) -> None:
 
 def test_a_budget_that_holds_no_pair_is_a_reason_to_be_absent(guided: ModelSwarm) -> None:
     with pytest.raises(Absent, match=f"Expected {PAIR} evaluations or more .* but there are {PAIR - 1}"):
-        EvolutionStrategy().compose(bench(guided, START + PAIR + EXAMPLES - 1))
+        EvolutionStrategyRow().compose(bench(guided, START + PAIR + EXAMPLES - 1))
 
 
 def test_an_objective_without_a_guide_is_a_reason_to_be_absent(opened: ModelSwarm) -> None:
     with pytest.raises(Absent, match="follows a smooth guide, and CountingMatch has none"):
-        EvolutionStrategy().compose(bench(opened))
+        EvolutionStrategyRow().compose(bench(opened))
 
 
 def test_a_guide_asks_nothing_that_the_objective_is_asked_later(guided: ModelSwarm) -> None:

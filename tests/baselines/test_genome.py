@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swarm_lightning.baselines.genome import Population, cross, mutate, offspring, select, succeed, worth
+from swarm_lightning.baselines.genome import Individuals, cross, mutate, offspring, select, succeed, worth
 
 
 def test_a_child_is_the_mean_of_its_parents_by_what_they_are_worth() -> None:
@@ -51,7 +51,7 @@ def test_a_tournament_of_three_never_takes_the_lowest_two() -> None:
 
 def test_children_lie_between_parents_and_parents_with_worth_are_preferred() -> None:
     # Only the individuals 0 and 1 are worth anything, so every pair is these two and every child 0.5.
-    population = Population([*torch.tensor([[0.0], [1.0], [50.0]])], torch.tensor([0.5, 0.5, 0.0]))
+    population = Individuals([*torch.tensor([[0.0], [1.0], [50.0]])], torch.tensor([0.5, 0.5, 0.0]))
     young = [float(one) for seed in range(60) for one in offspring(population, torch.Generator().manual_seed(seed))]
     children = [one for one in young if abs(one - 0.5) < 1e-6]
     assert len(children) > 30  # 60 pairs, 80% of which cross

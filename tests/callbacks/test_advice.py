@@ -1,10 +1,12 @@
 """What is advised, on scores of experts that are written down by hand."""
 
+from dataclasses import replace
+
 import torch
 
 from swarm_lightning.callbacks.advice import advice_on, complement, routed
 from swarm_lightning.data.examples import Example
-from swarm_lightning.objectives import Custom, ExactMatch
+from swarm_lightning.objectives import Custom, ExactMatch, MultipleChoice
 
 # Two kinds of questions, twelve of each; the first expert is right on the one kind, the second on the other.
 EXAMPLES = [Example(f"Which colour has the fox number {place}?", "red") for place in range(12)]
@@ -48,8 +50,16 @@ def test_experts_that_complement_each_other_are_named_where_wording_does_not_tel
         "Some expert answers 100% of the examples, the best alone 50%. Routing between them could gain"
     )
     assert "against 0.4500 of what was found" in said
-    graded = complement(torch.tensor([[0.5, 0.0], [0.25, 0.75]]))
+    graded = complement(torch.tensor([[0.5, 0.0], [0.25, 0.75]]), EXAMPLES[:2])
     assert graded == "Whoever is best on each example scores 0.6250 on average, the best expert alone 0.5000."
+
+
+def test_what_guessing_among_choices_explains_is_no_sign_of_knowledge() -> None:
+    # Two experts that guess among two choices answer three of four together.
+    choices = [replace(example, choices={"A": "x", "B": "y"}) for example in EXAMPLES]
+    scores = torch.tensor([[1.0, 1.0, 0.0, 0.0] * 6, [1.0, 0.0, 1.0, 0.0] * 6], dtype=torch.float64)
+    assert advice_on(MultipleChoice(), scores, 0.5, choices)[0].startswith("Routing would not give clearly more")
+    assert complement(scores, choices).endswith("the best alone 50%; so many that guess would answer 75%.")
 
 
 def test_an_objective_that_gives_no_right_answers_is_nothing_to_train_on() -> None:

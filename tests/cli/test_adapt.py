@@ -138,7 +138,7 @@ def test_relative_paths_of_a_run_mean_the_folder_in_which_it_was_started(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "--budget, the number"), (["--budget", "many"], "invalid int value: 'many'"),
+        ([], "--budget, a number of evaluations"), (["--budget", "many"], "invalid int value: 'many'"),
         (["--budget", "9", "--prompt", "{question}"], "--objective with --prompt"),
         (["--resume", "nowhere"], "has no config.yaml"),
     ],

@@ -65,7 +65,7 @@ def test_the_folder_is_what_a_search_takes(config: dict[str, Any], world: World,
         "README.md", "adapter_config.json", "adapter_model.safetensors", "tuning.json",
     ]  # fmt: skip
     assert "plus: 4 steps on 7 examples" in printed
-    assert "let the objective use it too (chat: true" in printed
+    assert "set chat: true in the objective" in printed
     assert [int(row["step"]) for row in read_rows(output / "logs/plus/version_0/metrics.csv") if row["loss"]] == [
         0, 1, 2, 3,
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.differences import flatten
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import LanguageModel, RewardModel
-from swarm_lightning.objectives.reward_model import between, combine
+from swarm_lightning.objectives.reward_model import between, with_length
 from swarm_lightning.search.settings import settings_of
 from tests.objectives.tiny_classifiers import plain_outputs, save_decoder
 
@@ -218,6 +218,6 @@ def test_a_template_that_the_examples_cannot_fill_is_refused_early(
 
 def test_the_mapping_is_straight_between_the_bounds_and_flat_outside() -> None:
     assert [between(value, -2, 2) for value in (-9, -2, -1, 0, 2, 9)] == [0, 0, 0.25, 0.5, 1, 1]
-    assert [combine(variant, 0.2, 1.0) for variant in ("default", "verbose", "concise", "reverse")] == pytest.approx(
-        [0.2, 0.6, 0.1, 0.8]
-    )
+    assert [
+        with_length(variant, 0.2, 1.0) for variant in ("default", "verbose", "concise", "reverse")
+    ] == pytest.approx([0.2, 0.6, 0.1, 0.8])

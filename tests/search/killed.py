@@ -6,14 +6,26 @@ while questions are asked.
 """
 
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from tests.forked_ranks import Ended, ForkedRanks
+
+
+def some_of(instants: Sequence[Path], count: int) -> list[Path]:
+    """Return some of the instants at which a search was looked at: others every day, all of them where INSTANTS is all.
+
+    A run covers no more than `count` of them; what it prints draws the same ones on another day.
+    """
+    seed = os.environ.get("INSTANTS", date.today().isoformat())
+    print(f"INSTANTS={seed} draws these {count} of {len(instants)} instants again, INSTANTS=all takes all of them.")
+    return list(instants) if seed == "all" else random.Random(seed).sample(instants, min(count, len(instants)))
 
 
 class Counted(ExactMatch):

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests.forked_ranks import ForkedRanks, torchrun_environments
-from tests.search.killed import copy_before_changes, kill_before_change, questions_in
+from tests.search.killed import copy_before_changes, kill_before_change, questions_in, some_of
 from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import World, content, read_rows, run_swarm, write_dataset
 
@@ -99,7 +99,7 @@ def test_whatever_a_kill_leaves_at_any_instant_goes_on_to_the_same_end(
         names = [(name.split(".partial")[0][:-8] if name.endswith(".partial") else name, value) for name, value in held]
         states.setdefault(repr(names), copy)
     assert len(states) > (30 if life == "first" else 15)
-    for copy in states.values():
+    for copy in some_of(list(states.values()), 10):
         run_swarm(config_of(world, copy), "fit", tmp_path, *assert_resumable(copy))
         folder = max(copy.glob("version_*"))
         assert_undisturbed(folder, whole)

@@ -50,7 +50,7 @@ def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [3, 7])
+@pytest.mark.parametrize("count", [3])
 def test_any_number_of_ranks_makes_the_run_of_one_rank(
     world: World, alone: Path, forked_ranks: ForkedRanks, tmp_path: Path, count: int
 ) -> None:

@@ -20,7 +20,7 @@ from swarm_lightning.evaluation.engine.tokens import end_of_text_ids
 from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.experts.checkpoints import read_checkpoint
-from swarm_lightning.experts.model_pool import ModelPool, Standing
+from swarm_lightning.experts.model_pool import Standing
 from swarm_lightning.experts.resident.base_model import load_base, load_tokenizer
 from swarm_lightning.experts.safetensors_files import DTYPES
 from swarm_lightning.experts.sources import local_folder
@@ -95,14 +95,13 @@ class Shelf:
         """Load every model once, so that what can't be used is refused; those that memory has no room for go again.
 
         Args:
-            loaded: What a search has loaded: the base, its tokenizer, and a `ModelPool`.
+            loaded: What a search has loaded: the base, its tokenizer, and a pool of models that answer as they are.
             base: The engine of the base.
 
         Raises:
             InputError: If a model or its tokenizer can't be loaded, or an adapter does not belong to its base.
         """
         pool = loaded.pool
-        assert isinstance(pool, ModelPool)
         self._loaded = loaded
         self.base = base
         self.count, self.loads = len(pool.names), 0

@@ -17,7 +17,7 @@ from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.experts.export.exported_file import GRAPH_FILE
 from swarm_lightning.experts.export.system import SystemFile, read_system
 from swarm_lightning.experts.kinds import Pool, load_experts
-from swarm_lightning.experts.model_pool import ModelPool, find_again
+from swarm_lightning.experts.model_pool import find_again
 from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives.generation_settings import GenerationSettings
 from swarm_lightning.objectives.prompts import PromptTemplate
@@ -118,8 +118,7 @@ def load_system(
     pool = _pool_of(place, file)
     model, tokenizer = load_base(file.base, file.dtype, torch.device(device), trust_remote_code)
     loaded = Loaded(pool.resident(model, file.base), tokenizer, engine, pool, file.base, trust_remote_code, file.dtype)
-    alone = isinstance(pool, ModelPool)
-    models = AnyModelsRunner(loaded) if alone else ResidentRunner(loaded.resident, tokenizer, engine)
+    models = AnyModelsRunner(loaded) if pool.standings else ResidentRunner(loaded.resident, tokenizer, engine)
     weights = [pool.vector(index) for index in range(len(pool.names))]
     template, settings = file.asking.get("template"), file.asking.get("settings")
     try:

@@ -14,7 +14,6 @@ from swarm_lightning.experts.export.adapter import new_folder
 from swarm_lightning.experts.export.exported_file import GRAPH_FILE, lasting, read_description, write_description
 from swarm_lightning.experts.export.graph_picture import picture
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.model_pool import ModelPool
 from swarm_lightning.swarm.graphs import Graph
 from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector
@@ -108,7 +107,7 @@ def export_system(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
     """
     names, graph = names_of_nodes(system, pool), system.graph
-    stay = isinstance(pool, ModelPool)
+    stay = bool(pool.standings)
     used = sorted(set(system.assignment))
     places = {model: lasting(pool.sources[model]) if stay else f"{MODELS}/{_folder_of(pool, model)}" for model in used}
     content = {
