@@ -69,7 +69,7 @@ def compare(options: argparse.Namespace, seed: int) -> dict[str, float]:
         rows[REPLIES + name] = found
         return found
 
-    def of_graphs(fixed: Fixed | None, moves: str) -> ModelSwarm:
+    def of_graphs(fixed: Fixed | None, moves: Moves) -> ModelSwarm:
         swarm = partial(HeterogeneousSwarm, assignments=options.assignments, moves=moves)
         graphs = replace(BARE, decoding=Decoding(fixed=fixed))
         return ModelSwarm("demo:base", **made, particles=options.graphs, graphs=graphs, optimizer=swarm)
