@@ -27,6 +27,7 @@ from swarm_lightning.objectives import MultipleChoice
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm, ParticleSwarm
 from swarm_lightning.swarm.graphs import Decoding, Fixed
+from swarm_lightning.swarm.heterogeneous_swarm import Moves
 
 BARE = GraphSettings(instructions=Instructions("", "", "", "{reply}"))
 ABLATIONS: dict[str, tuple[Fixed | None, str]] = {
