@@ -92,6 +92,7 @@ def test_every_guide_can_be_reached_from_the_readme() -> None:
         "swarm_lightning/swarm/README.md",  # from the guide to the code
         "configs/cluster/README.md",  # these from the guide to the recipes
         "configs/paper/README.md",
+        "configs/sequel/README.md",
         "configs/studies/README.md",
     }
 
