@@ -30,7 +30,7 @@ from swarm_lightning.swarm.graphs import Decoding, Fixed
 from swarm_lightning.swarm.heterogeneous_swarm import Moves
 
 BARE = GraphSettings(instructions=Instructions("", "", "", "{reply}"))
-ABLATIONS: dict[str, tuple[Fixed | None, str]] = {
+ABLATIONS: dict[str, tuple[Fixed | None, Moves]] = {
     "roles only": (None, "roles"),
     "weights only, on the best first graph": (None, "weights"),
     "weights only, on a chain": ("chain", "weights"),
