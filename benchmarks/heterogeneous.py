@@ -27,9 +27,10 @@ from swarm_lightning.objectives import MultipleChoice
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm, ParticleSwarm
 from swarm_lightning.swarm.graphs import Decoding, Fixed
+from swarm_lightning.swarm.heterogeneous_swarm import Moves
 
 BARE = GraphSettings(instructions=Instructions("", "", "", "{reply}"))
-ABLATIONS: dict[str, tuple[Fixed | None, str]] = {
+ABLATIONS: dict[str, tuple[Fixed | None, Moves]] = {
     "roles only": (None, "roles"),
     "weights only, on the best first graph": (None, "weights"),
     "weights only, on a chain": ("chain", "weights"),
@@ -69,7 +70,7 @@ def compare(options: argparse.Namespace, seed: int) -> dict[str, float]:
         rows[REPLIES + name] = found
         return found
 
-    def of_graphs(fixed: Fixed | None, moves: str) -> ModelSwarm:
+    def of_graphs(fixed: Fixed | None, moves: Moves) -> ModelSwarm:
         swarm = partial(HeterogeneousSwarm, assignments=options.assignments, moves=moves)
         graphs = replace(BARE, decoding=Decoding(fixed=fixed))
         return ModelSwarm("demo:base", **made, particles=options.graphs, graphs=graphs, optimizer=swarm)
