@@ -82,7 +82,7 @@ def test_a_second_run_makes_only_what_is_not_there(config: dict[str, Any], tmp_p
     printed = experts(config, tmp_path)
     after = content(tmp_path / "experts")
     assert {name: after[name] for name in before} == before
-    assert "plus: there already" in printed
+    assert "plus: already there" in printed
     assert "minus: 4 steps" in printed
 
 
@@ -108,7 +108,7 @@ def test_a_data_merge_alone_takes_the_steps_of_every_domain(config: dict[str, An
     assert "Experts:" not in printed
     assert not (tmp_path / "experts").exists()
     again = experts(config, tmp_path, "--output", "null", "--data_merge", str(tmp_path / "everything"))
-    assert "everything: there already" in again
+    assert "everything: already there" in again
     assert not (tmp_path / "experts").exists()
 
 
