@@ -16,7 +16,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.means import mean_score
 from swarm_lightning.objectives.protocol import Objective
-from swarm_lightning.objectives.utility import bounds_of, utility_of
+from swarm_lightning.objectives.utility import bounds_of, how_combined
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def rule_of(objective: Objective, examples: Sequence[Example]) -> UtilityRule:
         objective: What is asked.
         examples: M of them, in the order of the scores.
     """
-    bounds = bounds_of(objective, examples)
+    bounds, combined = bounds_of(objective, examples), how_combined(objective)
     return UtilityRule(
         tuple(lowest for lowest, _ in bounds),
         tuple(highest for _, highest in bounds),
-        lambda scores: utility_of(objective, scores, examples),
+        lambda scores: combined(scores, examples),
     )
 
 

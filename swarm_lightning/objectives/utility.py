@@ -4,7 +4,7 @@ Objectives that follow `CombinesScores` compute the utility themselves, and thos
 parts, each with examples, bounds and a utility of its own. Everything that turns scores into a utility asks here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.means import mean_score
@@ -19,9 +19,16 @@ def utility_of(objective: Objective, scores: Sequence[float], examples: Sequence
         scores: One per example, none of them NaN.
         examples: One or more.
     """
-    if isinstance(objective, CombinesScores):
-        return objective.utility(scores, examples)
-    return mean_score(scores)
+    return how_combined(objective)(scores, examples)
+
+
+def how_combined(objective: Objective) -> Callable[[Sequence[float], Sequence[Example]], float]:
+    """Return what turns scores of examples into a utility, to be found out once where it is asked often.
+
+    Args:
+        objective: What was asked.
+    """
+    return objective.utility if isinstance(objective, CombinesScores) else lambda scores, _: mean_score(scores)
 
 
 def parts_of(objective: Objective, scores: Sequence[float], examples: Sequence[Example]) -> dict[str, float]:
