@@ -41,6 +41,7 @@ MIXTURES = ("probabilities", "log_probabilities")
 BEST, VOTE, UNIFORM, PLAIN = "best single expert", "vote of the experts", "uniform mixture", "plain swarm of weights"
 TAIL = 2.776  # of Student's t with 4 degrees of freedom, for 95% of five seeds
 STEPS = 50
+TIMED = ((512, 4), (768, 12))  # width and layers of timed models of random weights; the latter are GPT-2's own
 PARTS = ["time", "memory", "gains"]
 MEGA = 1e6
 
@@ -244,8 +245,10 @@ def main() -> None:
     parts, numbers = [], {"settings": {**vars(options), "output": None}, "gains": {}, "seconds": {}, "memory": {}}
     with tempfile.TemporaryDirectory() as folder:
         if "time" in options.parts:
-            weights = save_models(f"{folder}/models", 512, 4) / 4
-            pools = {**POOLS, f"four GPT-2 of {weights / MEGA:.1f} million weights": [f"{folder}/models"]}
+            pools = dict(POOLS)
+            for width, layers in TIMED:
+                place = f"{folder}/models_{width}"
+                pools[f"four GPT-2 of {save_models(place, width, layers) / 4 / MEGA:.0f} million weights"] = [place]
             for pool, sources in pools.items():
                 numbers["seconds"][pool] = seconds_of(sources, options, folder)
             parts.append("## Time\n\n" + seconds_table(numbers["seconds"]))
