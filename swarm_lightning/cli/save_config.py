@@ -24,11 +24,11 @@ class SaveConfig(SaveConfigCallback):
         path = Path(trainer.default_root_dir) / CONFIG
         text = self.parser.dump(self.config, skip_unset=False)
         config = yaml.safe_load(text)
-        if (
-            isinstance(pl_module, ModelSwarm) and config["model"]["objective"] is None
-        ):  # so that the run says which it was
+        if isinstance(pl_module, ModelSwarm) and config["model"]["objective"] is None:
+            # So that the run says which it was, with all settings, as that of a run which named it.
             config["model"]["objective"] = as_settings(pl_module.objective)
-            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            text = self.parser.dump(self.parser.parse_object(config), skip_unset=False)
+            config = yaml.safe_load(text)
         if trainer.is_global_zero and (trainer.ckpt_path is None or not path.exists()):
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -55,9 +55,9 @@ def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -
     assert summary["evaluations"] == BUDGET
     assert summary["iterations"] == 2
     config = yaml.safe_load((adapted / "config.yaml").read_text())
-    assert config["model"]["objective"] == {
-        "class_path": "swarm_lightning.objectives.ExactMatch", "init_args": {"max_new_tokens": 10},
-    }, "what was chosen, with the room of replies"  # fmt: skip
+    chosen = config["model"]["objective"]  # with all settings, as where it is named
+    assert chosen["class_path"] == "swarm_lightning.objectives.ExactMatch"
+    assert (chosen["init_args"]["max_new_tokens"], chosen["init_args"]["chat"]) == (10, False)
     assert world.load(adapted / "best_expert").peft_config["default"].to_dict()["r"] == 16, (
         "the summed rank of four experts"
     )

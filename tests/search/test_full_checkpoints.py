@@ -261,7 +261,7 @@ def test_a_run_killed_in_a_move_or_an_evaluation_resumes_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch:
         patch.setattr(RowStore, "write", counted)
-        run(llama_world, root, every, iterations=4, storage="disk", objective=Photographed(root, copies))
+        run(llama_world, root, every, iterations=ITERATIONS, storage="disk", objective=Photographed(root, copies))
     taken = sorted(copies.iterdir())
     assert len(taken) > 6
     for copy in taken[:: max(len(taken) // 4, 1)]:
