@@ -102,7 +102,7 @@ def test_killed_at_random_instants_it_goes_on_to_the_same_end(
         codes.append(kill_before_change(forked_ranks, root, change, "fit", "--config", config, *begun).code)
     assert codes.count(-signal.SIGKILL) > 1, codes
     run_swarm(calm.config(world, root), "fit", tmp_path, "--ckpt_path", "last")
-    assert_same_run(root / "version_0", calm.folder)
+    assert_same_run(max(root.glob("version_*")), calm.folder)  # what was killed before its config is passed over
 
 
 @pytest.mark.parametrize("count", [2, 3])
