@@ -53,6 +53,23 @@ def for_terminal(text: str, keep: str = "", stream: "TextIO | None" = None) -> s
     return written_out(text, keep).encode(encoding, "backslashreplace").decode(encoding)
 
 
+def with_interval(value: float, low: float | None, high: float | None, sign: str = "", digits: int = 4) -> str:
+    """Return a number with its interval in brackets, or alone where there is none.
+
+    Args:
+        value: The number.
+        low: Lower end; None without an interval.
+        high: Upper end.
+        sign: `+` for a difference, which always has a sign.
+        digits: Behind the point.
+
+    >>> with_interval(0.1, 0.05, 0.15), with_interval(0.1, -0.05, 0.25, "+", 2)
+    ('0.1000 [0.0500, 0.1500]', '+0.10 [-0.05, +0.25]')
+    """
+    form = f"{sign}.{digits}f"
+    return f"{value:{form}}" if low is None or high is None else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
 def say(line: str, flush: bool = False) -> None:
     """Print one line.
 

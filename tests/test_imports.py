@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 # is the package's own front door, which holds the version.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("columns", "differences", "errors", "locks", "shown", "threads", "vectors"),
+    ("differences", "errors", "locks", "names", "shown", "threads", "vectors"),
     ("files", "paths", "texts"),
     ("doors",),
     ("swarm",),
@@ -44,11 +44,11 @@ ONLY_FOR: dict[str, set[str]] = {
 # The rooms whose other imports are limited too; the standard library is always free.
 MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "": set(),
-    "columns": set(),
     "differences": set(),
     "errors": set(),
     "files": set(),
     "locks": set(),
+    "names": set(),
     "paths": set(),
     "shown": {"rich"},
     "texts": set(),

@@ -14,7 +14,7 @@ from swarm_lightning.baselines.registry import LEGEND, SIGNS
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.evaluation.bootstrap import Resampling, interval
 from swarm_lightning.files import write_whole
-from swarm_lightning.shown import in_markdown
+from swarm_lightning.shown import in_markdown, with_interval
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def markdown(rows: Sequence[TableRow], examples: tuple[int, int]) -> str:
             lines.append(f"| {row.signed} | | | | | | | absent: {_cell(row.absent)} |")
             continue
         spread = "" if row.spread is None else f", ± {row.spread:.4f} over the seeds"
-        test = "" if row.test is None else f"{row.test:.4f} [{row.test_low:.4f}, {row.test_high:.4f}]{spread}"
+        test = "" if row.test is None else f"{with_interval(row.test, row.test_low, row.test_high)}{spread}"
         cells = [row.signed, f"{row.validation:.4f}", test, difference_of(row)]
         cells += [str(row.evaluations), f"{row.seconds:.1f}", str(row.runs), _cell(row.detail)]
         lines.append(f"| {' | '.join(cells)} |")
@@ -185,7 +185,7 @@ def difference_of(row: TableRow) -> str:
     if row.difference is None:
         return ""
     noise = " within noise" if row.within_noise else ""
-    return f"{row.difference:+.4f} [{row.difference_low:+.4f}, {row.difference_high:+.4f}]{noise}"
+    return f"{with_interval(row.difference, row.difference_low, row.difference_high, '+')}{noise}"
 
 
 def write_csv(rows: Sequence[TableRow], path: Path) -> None:

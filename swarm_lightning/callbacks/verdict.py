@@ -15,7 +15,7 @@ from swarm_lightning.callbacks.advice import advice_on
 from swarm_lightning.evaluation.bootstrap import Gain, Resampling, gain_of
 from swarm_lightning.files import write_whole
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.shown import say
+from swarm_lightning.shown import say, with_interval
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 
 VERDICT = "verdict.json"
@@ -81,4 +81,4 @@ def sentence_on(gain: Gain, other: str) -> str:
     'Better than the best expert, a: +0.1000 [+0.0500, +0.1500] on test.'
     """
     words = {"better": "Better than", "worse": "Worse than", "within noise": "Within noise of"}[gain.verdict]
-    return f"{words} {other}: {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] on test."
+    return f"{words} {other}: {with_interval(gain.difference, gain.low, gain.high, '+')} on test."

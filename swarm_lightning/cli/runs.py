@@ -10,7 +10,7 @@ from rich.table import Table
 from swarm_lightning.cli.plain_parser import PlainParser
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
-from swarm_lightning.shown import cell, say
+from swarm_lightning.shown import cell, say, with_interval
 
 DESCRIPTION = "List the runs in a folder with their states and scores, or rank the particles of a run by personal best."
 ROOT = "runs"
@@ -67,9 +67,7 @@ def _table(runs: Sequence[Run], now: float) -> Table:
 def _gain(run: Run) -> str:
     if run.gain is None:
         return ""
-    difference, low, high = run.gain
-    noise = ": noise" if run.within_noise else ""
-    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]{noise}"
+    return f"{with_interval(*run.gain, '+')}{': noise' if run.within_noise else ''}"
 
 
 def _print_particles(folder: Path, console: Console) -> None:

@@ -27,9 +27,9 @@ from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
+from swarm_lightning.names import INITIAL
 from swarm_lightning.report.live import renew
 from swarm_lightning.runs.run_folder import BEST_EXPERT, CHECKPOINTS
-from swarm_lightning.search.results import INITIAL
 from swarm_lightning.shown import for_terminal, say, written_out
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
 from swarm_lightning.sweep.first_scores import FirstScores

@@ -16,10 +16,10 @@ from swarm_lightning.baselines.registry import METHODS, SWARM
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import write_whole
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.report.run import COMPARISON, SWEEP, TASKS
 from swarm_lightning.runs.run_folder import SUMMARY
-from swarm_lightning.search.results import FOUND, INITIAL
-from swarm_lightning.shown import in_markdown
+from swarm_lightning.shown import in_markdown, with_interval
 
 METHOD = "method"
 MEAN, DIFFERENCE = "mean", "difference"
@@ -253,12 +253,7 @@ def shown_difference(row: TasksRow, table: TaskTable, digits: int) -> str:
 
 
 def _shown(score: Score | None, digits: int, sign: str = "") -> str:
-    if score is None:
-        return ""
-    interval = ""
-    if score.low is not None and score.high is not None:
-        interval = f" [{score.low:{sign}.{digits}f}, {score.high:{sign}.{digits}f}]"
-    return f"{score.value:{sign}.{digits}f}{interval}"
+    return "" if score is None else with_interval(score.value, score.low, score.high, sign, digits)
 
 
 def _with_published(rows: Sequence[TasksRow], published: Mapping[str, Mapping[str, float]]) -> tuple[TasksRow, ...]:

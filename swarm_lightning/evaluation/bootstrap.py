@@ -16,6 +16,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.protocol import CombinesScores, Objective
 from swarm_lightning.objectives.utility import utility_of
+from swarm_lightning.shown import with_interval
 
 SAMPLES = 10_000
 AT_ONCE = 1000
@@ -129,7 +130,7 @@ class Gain:
 
     def __str__(self) -> str:
         noise = ": within noise" if self.within_noise else ""
-        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]{noise}"
+        return f"{with_interval(self.difference, self.low, self.high, '+')}{noise}"
 
 
 def gain_of(before: Sequence[float], after: Sequence[float], sampling: Resampling) -> Gain | None:

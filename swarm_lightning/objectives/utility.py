@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.means import mean_score
-from swarm_lightning.objectives.protocol import CombinesScores, HasTasks, Objective
+from swarm_lightning.objectives.protocol import CombinesScores, HasTasks, Objective, PaysForScores, RepliesOnly
 
 
 def utility_of(objective: Objective, scores: Sequence[float], examples: Sequence[Example]) -> float:
@@ -57,6 +57,16 @@ def parts_of(objective: Objective, scores: Sequence[float], examples: Sequence[E
 def each_of(objective: Objective) -> list[Objective]:
     """Return the objectives of all tasks, or the objective itself where there are none."""
     return list(objective.tasks.values()) if isinstance(objective, HasTasks) else [objective]
+
+
+def pays(objective: Objective) -> bool:
+    """Tell whether a score, of any of its tasks, comes from a service that is paid."""
+    return any(isinstance(part, PaysForScores) for part in each_of(objective))
+
+
+def unpaid(objective: Objective) -> Objective:
+    """Return what asks the same and pays for nothing; the objective itself where it pays for nothing."""
+    return objective.replies_only() if pays(objective) and isinstance(objective, RepliesOnly) else objective
 
 
 def bounds_of(objective: Objective, examples: Sequence[Example]) -> list[tuple[float, float]]:

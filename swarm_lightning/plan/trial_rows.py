@@ -18,8 +18,8 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Metered
-from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScores, RepliesOnly
-from swarm_lightning.objectives.utility import each_of
+from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScores
+from swarm_lightning.objectives.utility import pays, unpaid
 from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.objective import prepare_objective
 from swarm_lightning.swarm.space import Space
@@ -119,10 +119,10 @@ def try_rows(search: AskingSearch, space: Space, examples: Sequence[Example], se
     trial = _Trial(evaluator, _first_candidates(search, space), examples, seconds)
     followed, evaluation = trial.run()
     paid = None
-    if _pays(search.objective):
+    if pays(search.objective):
         paid = trial.paid(search.evaluator)
     by_objective = followed
-    if search.guide is not search.objective and not _pays(search.objective):
+    if search.guide is not search.objective and not pays(search.objective):
         by_objective = _Trial(search.evaluator, trial.candidates, examples, seconds / 2).run()[0]
     whole = trial.whole(search.evaluator)
     return TrialRows(
@@ -233,14 +233,8 @@ class _Trial:
 
 def _unpaid(evaluator: Evaluator) -> Evaluator:
     """Return what asks the same and pays for nothing."""
-    objective = evaluator.objective
-    if _pays(objective) and isinstance(objective, RepliesOnly):
-        return evaluator.asking(objective.replies_only())
-    return evaluator
-
-
-def _pays(objective: Objective) -> bool:
-    return any(isinstance(part, PaysForScores) for part in each_of(objective))
+    free = unpaid(evaluator.objective)
+    return evaluator if free is evaluator.objective else evaluator.asking(free)
 
 
 def _part_of(objective: Objective, example: Example) -> Objective:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, table_of, text_cell
 
 if TYPE_CHECKING:
     import pandas
 
-INITIAL, FOUND = "best initial expert", "best found expert"
 # What can become of an example, in the order in which they are listed: its class, and how it is called.
 OF_RIGHT = {
     "emerged": "newly right",

@@ -1,11 +1,11 @@
 """The figures of a page, as Vega-Lite, each with the data frame that it is drawn from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from swarm_lightning.columns import OF_BEST, OF_CENTRE
+from swarm_lightning.names import OF_BEST, OF_CENTRE
 from swarm_lightning.report.analyses import composition, heat, mixture_of, places, winner_of
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.vega import CONFIG
@@ -160,6 +160,37 @@ def _test_lines(run: Run, y: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for row, dash in zip(run.summary.get("test", [])[:2], ([2, 3], [6, 3]), strict=False)
     ]
+
+
+def lines_of(
+    data: "pandas.DataFrame",
+    by: str,
+    title: str,
+    mark: Mapping[str, Any] | None = None,
+    legend: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the specification of utilities over iterations, a line each, which the legend chooses among.
+
+    Args:
+        data: With the columns `iteration`, `utility` and `by`.
+        by: What each line is of.
+        title: Of the vertical axis.
+        mark: How lines are drawn beside what all have in common.
+        legend: The same of the legend.
+    """
+    return spec_of(
+        data={"values": records(data)},
+        mark={"type": "line", "strokeWidth": 2, "point": True, **(mark or {})},
+        height=260,
+        params=[{"name": "shown", "select": {"type": "point", "fields": [by]}, "bind": "legend"}],
+        encoding={
+            "x": {"field": "iteration", "type": "quantitative", "axis": {"tickMinStep": 1}},
+            "y": {"field": "utility", "type": "quantitative", "title": title, "scale": {"zero": False}},
+            "color": {"field": by, "type": "nominal", "title": None, "legend": {"orient": "top", **(legend or {})}},
+            "opacity": {"condition": {"param": "shown", "value": 1}, "value": 0.1},
+            "tooltip": [{"field": by}, {"field": "iteration"}, {"field": "utility", "format": ".4f"}],
+        },
+    )
 
 
 def heat_map(run: Run) -> Figure | None:

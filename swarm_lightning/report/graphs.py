@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from swarm_lightning.experts.export.exported_file import GRAPH_FILE
 from swarm_lightning.experts.export.graph_picture import picture
-from swarm_lightning.experts.export.system import SystemFile, read_system
+from swarm_lightning.experts.export.system import SystemFile, named, read_system
 from swarm_lightning.report.examples import asked, filters
-from swarm_lightning.report.figures import BLUE, Figure, records, spec_of
+from swarm_lightning.report.figures import BLUE, Figure, lines_of, records, spec_of
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, shortened, table_of, text_cell
 
@@ -43,9 +43,8 @@ def who_answers_whom(run: Run) -> str:
         return ""
     graph, names = system.graph, system.experts
     rows = []
-    for node in (node for level in graph.levels for node in level):
-        reads = ", ".join(f"{source} ({names[source]})" for source in graph.sources(node))
-        told = ", ".join(f"{reader} ({names[reader]})" for reader in graph.readers[node])
+    for node in graph.order:
+        reads, told = named(graph.sources(node), names), named(graph.readers[node], names)
         rows.append([str(node), names[node], reads or "the question only", told or "nobody: this is the answer"])
     table = table_of(["node", "model", "reads the replies of", "is read by"], rows)
     note = '<p class="note">Replies flow along the arrows; the yellow node answers finally.</p>'
@@ -62,19 +61,7 @@ def contributions(run: Run) -> Figure | None:
     places = data.model.str.removeprefix(MODEL).astype(int)
     data["model"] = [experts[place] if place < len(experts) else f"model {place}" for place in places]
     data = data[data.utility.notna()]
-    spec = spec_of(
-        data={"values": records(data)},
-        mark={"type": "line", "strokeWidth": 2, "point": True},
-        height=260,
-        params=[{"name": "shown", "select": {"type": "point", "fields": ["model"]}, "bind": "legend"}],
-        encoding={
-            "x": {"field": "iteration", "type": "quantitative", "axis": {"tickMinStep": 1}},
-            "y": {"field": "utility", "type": "quantitative", "title": "contribution", "scale": {"zero": False}},
-            "color": {"field": "model", "type": "nominal", "title": None, "legend": {"orient": "top", "columns": 5}},
-            "opacity": {"condition": {"param": "shown", "value": 1}, "value": 0.1},
-            "tooltip": [{"field": "model"}, {"field": "iteration"}, {"field": "utility", "format": ".4f"}],
-        },
-    )
+    spec = lines_of(data, "model", "contribution", legend={"columns": 5})
     note = (
         "The mean validation utility of the drawn assignments that a model took part in, weighted by how many nodes it "
         "had: what the search moves the models' weights by. Click the legend to choose."

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from swarm_lightning.columns import SYSTEM
 from swarm_lightning.errors import InputError
+from swarm_lightning.names import SYSTEM
 from swarm_lightning.runs.long_history import rows_of_wide
 from swarm_lightning.runs.run_folder import (
     BEST_EXPERT,

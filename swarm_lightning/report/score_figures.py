@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from swarm_lightning.report.examples import FOUND, INITIAL, pairs_of
-from swarm_lightning.report.figures import AMBER, GREEN, Figure, records, spec_of
+from swarm_lightning.names import FOUND, INITIAL
+from swarm_lightning.report.examples import pairs_of
+from swarm_lightning.report.figures import AMBER, GREEN, Figure, lines_of, records, spec_of
 from swarm_lightning.report.run import Run
 
 TASK = "best/"  # what the columns of the best one's utilities by task begin with
@@ -18,24 +19,7 @@ def tasks(run: Run) -> Figure | None:
     columns = {"id_vars": "iteration", "value_vars": names, "var_name": "task", "value_name": "utility"}
     data = run.swarm.melt(**columns)
     data["task"] = data.task.str.removeprefix(TASK)
-    spec = spec_of(
-        data={"values": records(data)},
-        mark={"type": "line", "strokeWidth": 2, "point": True, "interpolate": "step-after"},
-        height=260,
-        params=[{"name": "shown", "select": {"type": "point", "fields": ["task"]}, "bind": "legend"}],
-        encoding={
-            "x": {"field": "iteration", "type": "quantitative", "axis": {"tickMinStep": 1}},
-            "y": {
-                "field": "utility",
-                "type": "quantitative",
-                "title": "validation utility on the task",
-                "scale": {"zero": False},
-            },
-            "color": {"field": "task", "type": "nominal", "title": None, "legend": {"orient": "top"}},
-            "opacity": {"condition": {"param": "shown", "value": 1}, "value": 0.1},
-            "tooltip": [{"field": "task"}, {"field": "iteration"}, {"field": "utility", "format": ".4f"}],
-        },
-    )
+    spec = lines_of(data, "task", "validation utility on the task", mark={"interpolate": "step-after"})
     note = (
         "The best so far is best in all tasks together, so that its utility on one of them may fall. Click the legend "
         "to choose."

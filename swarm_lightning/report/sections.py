@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from swarm_lightning.columns import OF_BEST
+from swarm_lightning.names import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
 from swarm_lightning.report.run import Run

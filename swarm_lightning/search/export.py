@@ -21,9 +21,10 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.adapter import ProductAdapter, product_adapter
 from swarm_lightning.experts.products.division import Division, GroupedProducts
 from swarm_lightning.experts.products.products import Groups, Products
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.search.asking import AskingSearch
-from swarm_lightning.search.results import FOUND, INITIAL, ResultRow
+from swarm_lightning.search.results import ResultRow
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer

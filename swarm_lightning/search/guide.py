@@ -24,11 +24,11 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from swarm_lightning.columns import OF_BEST, OF_CENTRE
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
+from swarm_lightning.names import OF_BEST, OF_CENTRE
 from swarm_lightning.objectives.means import mean_score
 from swarm_lightning.objectives.mixed_guide import MixedGuide, Scale, mixes
 from swarm_lightning.objectives.protocol import Objective

@@ -15,9 +15,9 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.objectives.utility import parts_of
-from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import Swarm

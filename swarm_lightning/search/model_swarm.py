@@ -20,6 +20,7 @@ from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.experts.products.products import Granularity
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.mixed_guide import MixedGuide
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.search.asking import report_broken
@@ -46,7 +47,7 @@ from swarm_lightning.search.optimizers import (
     place_start,
 )
 from swarm_lightning.search.pacing import Pacing, asked_in_the_end
-from swarm_lightning.search.results import FOUND, INITIAL, Bests, ResultRow, SearchResult, metrics_of
+from swarm_lightning.search.results import Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy

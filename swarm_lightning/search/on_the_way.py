@@ -10,7 +10,8 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.runners.graphs import GraphRows, GraphRunner
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.objectives.protocol import LanguageModel, Objective, PaysForScores, RepliesOnly
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, RepliesOnly
+from swarm_lightning.objectives.utility import pays
 from swarm_lightning.swarm.systems import System
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def replies_on_the_way(
     """
     runner: GraphRunner = evaluator.runner
     asked, count = tuple(examples), len(examples)
-    paid = _is_paid(objective)
+    paid = pays(objective)
     unscored = objective.replies_only() if isinstance(objective, RepliesOnly) else objective
     with torch.inference_mode(), runner.session([system], {}) as session:
         rows = session.rows([0] * count, asked, RowNoise(evaluator.seed, (particle,) * count, asked), True)
@@ -105,8 +106,3 @@ def replies_on_the_way(
         for row, example in enumerate(asked)
         for level, node in order
     ]
-
-
-def _is_paid(objective: Objective) -> bool:
-    """Tell whether a score, of any of its tasks, comes from a service that is paid."""
-    return isinstance(objective, PaysForScores) or any(map(_is_paid, getattr(objective, "tasks", {}).values()))

@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from swarm_lightning.columns import ASSIGNMENTS, SYSTEM
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
+from swarm_lightning.names import ASSIGNMENTS, SYSTEM
 from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.settings import SearchSettings
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy

@@ -15,6 +15,7 @@ from swarm_lightning.evaluation.ensemble import vote
 from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
 from swarm_lightning.objectives.utility import parts_of, utility_of
 from swarm_lightning.search.optimizers import references_of
@@ -24,8 +25,6 @@ from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-INITIAL, FOUND = "best initial expert", "best found expert"
 
 
 @dataclass(frozen=True)

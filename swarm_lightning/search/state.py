@@ -16,9 +16,10 @@ from torch import Tensor
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes, expected_scores
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import Outcome
 from swarm_lightning.search.guide import GuideCheck, Shown
-from swarm_lightning.search.results import FOUND, INITIAL, ResultRow, SearchResult
+from swarm_lightning.search.results import ResultRow, SearchResult
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import Swarm

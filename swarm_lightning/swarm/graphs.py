@@ -60,6 +60,15 @@ class Graph:
             tuple(node for node in nodes if height(node) == level) for level in range(max(map(height, nodes)) + 1)
         )
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """All nodes in the order in which they answer.
+
+        >>> Graph(((1,), (), (1,))).order
+        (0, 2, 1)
+        """
+        return tuple(node for level in self.levels for node in level)
+
 
 @dataclass(frozen=True)
 class Decoding:

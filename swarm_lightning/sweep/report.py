@@ -14,8 +14,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from swarm_lightning.files import write_whole
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.runs.run_folder import SUMMARY
-from swarm_lightning.search.results import FOUND, INITIAL
 from swarm_lightning.shown import in_markdown
 from swarm_lightning.sweep.settings import KEPT, PLACE, SETTINGS
 from swarm_lightning.sweep.space import Choice, DrawnSpace, Range, keys_of, names

@@ -8,7 +8,7 @@ import pytest
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.locks import lock_if_free
-from swarm_lightning.search.results import FOUND, INITIAL
+from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.sweep.report import budget, rows_of
 from swarm_lightning.sweep.settings import SweepSettings
 from swarm_lightning.sweep.space import Choice, DrawnSpace

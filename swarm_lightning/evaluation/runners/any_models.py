@@ -4,8 +4,7 @@ A candidate names one of the experts. Its rows are asked of the model that it st
 base's tokenizer renders the prompts of all. Models that memory has no room for together take turns.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -35,17 +34,9 @@ class AnyModelsRunner(ShelfRunner):
         """Return how many rows of this many tokens are asked together; see `Runner.rows_at_once`."""
         return self.base.rows_at_once(tokens)
 
-    @contextmanager
-    def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
-        """Take up experts; see `Runner.session`."""
-        if candidates is None:
-            with self.base.session(None, prompts) as base:
-                yield base
-            return
-        try:
-            yield AnyModelsSession(self.base.engine, self.shelf, [self._expert(one[:]) for one in candidates])
-        finally:
-            self.shelf.unload()
+    def take(self, candidates: Vectors) -> Session:
+        """Take up experts."""
+        return AnyModelsSession(self.base.engine, self.shelf, [self._expert(one[:]) for one in candidates])
 
     def _expert(self, vector: Tensor) -> int:
         """Return the place of the expert that a vector names."""

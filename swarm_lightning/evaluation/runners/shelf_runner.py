@@ -1,15 +1,18 @@
 """What runners of several models take from their shelf: how long texts are, and how many rows go together."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from swarm_lightning.evaluation.engine.tokens import encode_prompts
 from swarm_lightning.evaluation.mixtures.model_groups import Shelf
-from swarm_lightning.evaluation.runner import Loaded
+from swarm_lightning.evaluation.runner import Loaded, Session
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.tokenizers.vocabularies import one_vocabulary
+from swarm_lightning.vectors import Vectors
 
 
-class ShelfRunner:
+class ShelfRunner(ABC):
     """The part of the protocol `Runner` that the models on a shelf answer; its heirs take up candidates.
 
     Attributes:
@@ -37,6 +40,22 @@ class ShelfRunner:
         self.tokenizer, self.settings, self.meter = self.base.tokenizer, self.base.settings, self.base.meter
         self.shelf = Shelf(loaded, self.base.engine)
         self.one_vocabulary = one_vocabulary([self.tokenizer, *(group.tokenizer for group in self.shelf.groups)])
+
+    @contextmanager
+    def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
+        """Take up candidates; see `Runner.session`."""
+        if candidates is None:
+            with self.base.session(None, prompts) as base:
+                yield base
+            return
+        try:
+            yield self.take(candidates)
+        finally:
+            self.shelf.unload()
+
+    @abstractmethod
+    def take(self, candidates: Vectors) -> Session:
+        """Return the session of candidates, whose models are put back on the shelf behind it."""
 
     @property
     def positions(self) -> int | None:

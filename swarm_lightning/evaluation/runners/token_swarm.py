@@ -6,8 +6,7 @@ have in common (`mixtures/shared_generation.py`). Experts of different vocabular
 (`mixtures/text_mixture.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -60,23 +59,14 @@ class TokenSwarmRunner(ShelfRunner):
         """Return how many rows of this many tokens are asked together."""
         return self.shelf.rows(tokens)
 
-    @contextmanager
-    def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
-        """Take up mixtures; see `Runner.session`."""
-        if candidates is None:
-            with self.base.session(None, prompts) as base:
-                yield base
-            return
+    def take(self, candidates: Vectors) -> Session:
+        """Take up mixtures."""
         numbers = candidates if isinstance(candidates, Tensor) else torch.stack([one[:] for one in candidates])
         if numbers.dim() != 2 or numbers.shape[1] != self.shelf.count:
             raise ValueError(
                 f"Expected {self.shelf.count} mixing numbers of every candidate, but got {list(numbers.shape)}."
             )
-        try:
-            weights = shares_of(numbers, self.mixture)
-            yield TokenSwarmSession(self.base.engine, self._texts or self._experts, weights)
-        finally:
-            self.shelf.unload()
+        return TokenSwarmSession(self.base.engine, self._texts or self._experts, shares_of(numbers, self.mixture))
 
 
 class TokenSwarmSession:

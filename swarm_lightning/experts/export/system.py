@@ -4,7 +4,7 @@ Each model lies in a folder of its own, of the kind of the experts; models of an
 stay where they are, and are named. What answers along the graph is `swarm_lightning.load`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,19 @@ def names_of_nodes(system: System, pool: Pool) -> list[str]:
     return [pool.names[model] for model in system.assignment]
 
 
+def named(nodes: Iterable[int], names: Sequence[str]) -> str:
+    """Return nodes with the names of their models.
+
+    Args:
+        nodes: Which.
+        names: One for each node of the graph.
+
+    >>> named([2, 0], ["scribe", "fisher", "farmer"])
+    '2 (farmer), 0 (scribe)'
+    """
+    return ", ".join(f"{node} ({names[node]})" for node in nodes)
+
+
 def who_answers(system: System, pool: Pool) -> list[str]:
     """Say in a line for each node, in the order in which they answer, what it reads.
 
@@ -67,8 +80,8 @@ def who_answers(system: System, pool: Pool) -> list[str]:
     """
     names, graph = names_of_nodes(system, pool), system.graph
     lines = []
-    for node in (node for level in graph.levels for node in level):
-        sources = ", ".join(f"{source} ({names[source]})" for source in graph.sources(node))
+    for node in graph.order:
+        sources = named(graph.sources(node), names)
         reads = f"reads {sources}" if sources else "reads the question only"
         lines.append(f"{node} ({names[node]}): {reads}{', and answers finally' if node == graph.end else ''}")
     return lines
@@ -153,7 +166,7 @@ def _read(content: dict[str, Any]) -> SystemFile:
     nodes: list[dict[str, Any]] = content["nodes"]
     models = tuple(dict.fromkeys(str(node["model"]) for node in nodes))
     graph = Graph(tuple(tuple(int(reader) for reader in node["read_by"]) for node in nodes))
-    if sum(not readers for readers in graph.readers) != 1 or sum(map(len, graph.levels)) != len(nodes):
+    if sum(not readers for readers in graph.readers) != 1 or len(graph.order) != len(nodes):
         raise ValueError("nodes that do not flow into one end")
     return SystemFile(
         str(content["base"]),
