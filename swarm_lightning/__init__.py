@@ -13,7 +13,7 @@ _ROOMS = {
     "ParticleSwarm": "swarm_lightning.swarm",
     "StepLengthDecay": "swarm_lightning.swarm",
     "SwarmData": "swarm_lightning.data.module",
-    "adapt": "swarm_lightning.cli.adapt",
+    "adapt": "swarm_lightning.cli.subcommands.adapt",
     "Custom": "swarm_lightning.objectives",
     "ExactMatch": "swarm_lightning.objectives",
     "JudgeRating": "swarm_lightning.objectives",

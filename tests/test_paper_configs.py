@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from swarm_lightning.cli import main
-from swarm_lightning.cli.task_table import read_published
+from swarm_lightning.cli.many_searches.task_table import read_published
 from tests.conftest import CHAT_TEMPLATE
 from tests.evaluation.any_models import save_families
 from tests.objectives.judge_server import KEY, MODEL, JudgeServer, running_judge

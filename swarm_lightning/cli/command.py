@@ -31,12 +31,12 @@ from swarm_lightning.callbacks import (
     SwarmProgress,
 )
 from swarm_lightning.cli.begun import other_settings
-from swarm_lightning.cli.compare import comparison_folder
 from swarm_lightning.cli.loggers import RememberLoggers, go_on, names_a_logger, placed
-from swarm_lightning.cli.parser import SwarmParser
+from swarm_lightning.cli.parsing.parser import SwarmParser
+from swarm_lightning.cli.parsing.user_code import check_seed, told_as_input
 from swarm_lightning.cli.save_config import SaveConfig
+from swarm_lightning.cli.subcommands.compare import comparison_folder
 from swarm_lightning.cli.trainer import SwarmTrainer
-from swarm_lightning.cli.user_code import check_seed, told_as_input
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.doors.jsonargparse import keys_of
 from swarm_lightning.doors.lightning import known_rank

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from swarm_lightning import __version__
-from swarm_lightning.cli.early_look import look_at_data
-from swarm_lightning.cli.named_run import with_json, with_run
+from swarm_lightning.cli.parsing.early_look import look_at_data
+from swarm_lightning.cli.parsing.named_run import with_json, with_run
 from swarm_lightning.cli.printing import outliving_readers
 from swarm_lightning.errors import InputError
 from swarm_lightning.shown import for_terminal
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         try:
             if words[:1] == ["runs"]:
-                from swarm_lightning.cli.runs import show_runs
+                from swarm_lightning.cli.subcommands.runs import show_runs
 
                 show_runs(words[1:])
                 return

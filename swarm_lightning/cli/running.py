@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from swarm_lightning.cli.command import COMMON, SwarmCLI
-from swarm_lightning.cli.named_run import names_a_system
+from swarm_lightning.cli.parsing.named_run import names_a_system
 from swarm_lightning.doors.lightning import known_rank
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation import interruption
@@ -55,34 +55,34 @@ def run(arguments: Sequence[str]) -> None:
     sys.path.append(str(Path.cwd()))
     try:
         if arguments[:1] == ["experts"]:
-            from swarm_lightning.cli.experts import make_experts
+            from swarm_lightning.cli.subcommands.experts import make_experts
 
             make_experts(arguments[1:])
             return
         if names_a_system(arguments):
-            from swarm_lightning.cli.answer import answer
+            from swarm_lightning.cli.subcommands.answer import answer
 
             answer(arguments[1:])
             return
         if arguments[:1] == ["report"]:
-            from swarm_lightning.cli.report import report
+            from swarm_lightning.cli.subcommands.report import report
 
             report(arguments[1:])
             return
         with interruption.in_order():
             if arguments[:1] == ["adapt"]:
-                from swarm_lightning.cli.adapt import run_adapt
+                from swarm_lightning.cli.subcommands.adapt import run_adapt
 
                 run_adapt(arguments[1:])
                 _part()
                 return
             command = SwarmCLI(ModelSwarm, args=None if arguments == sys.argv[1:] else list(arguments), **COMMON)
             if command.has_tasks:
-                from swarm_lightning.cli.tasks import run_tasks
+                from swarm_lightning.cli.many_searches.tasks import run_tasks
 
                 run_tasks(command)
             elif command.subcommand == "sweep":
-                from swarm_lightning.cli.sweep import run_sweep
+                from swarm_lightning.cli.many_searches.sweep import run_sweep
 
                 run_sweep(command)
             _part()

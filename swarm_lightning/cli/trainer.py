@@ -166,7 +166,7 @@ class SwarmTrainer(L.Trainer):
             datamodule: The data.
             compare: What is compared, at which cost, and where the result goes.
         """
-        from swarm_lightning.cli.compare import run_comparison
+        from swarm_lightning.cli.subcommands.compare import run_comparison
 
         assert isinstance(model, ModelSwarm)
         run_comparison(self, self.sibling, model, datamodule, compare)
@@ -179,7 +179,7 @@ class SwarmTrainer(L.Trainer):
             datamodule: The data.
             out: CSV file for the table; null for `scores.csv` in a new run folder.
         """
-        from swarm_lightning.cli.score import run_score
+        from swarm_lightning.cli.subcommands.score import run_score
 
         assert isinstance(model, ModelSwarm)
         run_score(self, self.sibling, model, datamodule, out)
@@ -208,7 +208,7 @@ class SwarmTrainer(L.Trainer):
             price_out: Price per million output tokens of a judge.
             json: Whether to print the plan as one JSON object; a bare `--json` is enough.
         """
-        from swarm_lightning.cli.plan import run_plan
+        from swarm_lightning.cli.subcommands.plan import run_plan
 
         assert isinstance(model, ModelSwarm)
         run_plan(self, self.sibling, model, datamodule, ranks, points, seconds, (price_in, price_out), json)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import swarm_lightning
-from swarm_lightning.cli.adapt import fit_arguments
 from swarm_lightning.cli.main import main
+from swarm_lightning.cli.subcommands.adapt import fit_arguments
 from swarm_lightning.errors import InputError
 from tests.forked_ranks import ForkedRanks
 from tests.search.killed import kill_before_change

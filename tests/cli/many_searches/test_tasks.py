@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from swarm_lightning.cli.tasks import read_tasks
+from swarm_lightning.cli.many_searches.tasks import read_tasks
 from swarm_lightning.errors import InputError
 from tests.baselines.counting import asked
 from tests.search.tiny_search import World, read_rows, run_swarm

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from swarm_lightning.cli.main import main
-from swarm_lightning.cli.parser import without_keys
+from swarm_lightning.cli.parsing.parser import without_keys
 from tests.cli.conftest import Run
 from tests.cli.refused import message_of
 from tests.search.tiny_search import World, calm_process, read_rows

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
-from swarm_lightning.cli.hints import readable
+from swarm_lightning.cli.parsing.hints import readable
 from swarm_lightning.doors.jsonargparse import Complaint, OpenParser
 from swarm_lightning.errors import InputError
 

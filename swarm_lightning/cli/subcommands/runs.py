@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from swarm_lightning.cli.plain_parser import PlainParser
+from swarm_lightning.cli.parsing.plain_parser import PlainParser
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
 from swarm_lightning.shown import cell, say, with_interval

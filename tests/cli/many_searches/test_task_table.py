@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm_lightning.cli.task_table import (
+from swarm_lightning.cli.many_searches.task_table import (
     Score,
     markdown,
     mean_of,

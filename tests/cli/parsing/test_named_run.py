@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from swarm_lightning.cli.main import main
-from swarm_lightning.cli.named_run import with_run
+from swarm_lightning.cli.parsing.named_run import with_run
 from swarm_lightning.errors import InputError
 from tests.cli.conftest import Run
 from tests.search.tiny_search import World, calm_process, load_checkpoint, read_rows, run_swarm

@@ -15,10 +15,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from swarm_lightning.callbacks import FirstLook
 from swarm_lightning.cli.command import SwarmCLI
-from swarm_lightning.cli.sweep_ranks import RANKS, check_ranks, run_apart
-from swarm_lightning.cli.sweep_table import show
-from swarm_lightning.cli.sweep_trial import RehearsalCLI, TrialCLI
-from swarm_lightning.cli.user_code import told_as_input
+from swarm_lightning.cli.many_searches.sweep_ranks import RANKS, check_ranks, run_apart
+from swarm_lightning.cli.many_searches.sweep_table import show
+from swarm_lightning.cli.many_searches.sweep_trial import RehearsalCLI, TrialCLI
+from swarm_lightning.cli.parsing.user_code import told_as_input
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError, ServiceError, StorageError
 from swarm_lightning.evaluation import interruption

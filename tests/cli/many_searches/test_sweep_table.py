@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm_lightning.cli.sweep_table import show
+from swarm_lightning.cli.many_searches.sweep_table import show
 from swarm_lightning.sweep.report import TrialRow
 from swarm_lightning.sweep.space import read_space
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from swarm_lightning.cli.early_look import look_at_data
+from swarm_lightning.cli.parsing.early_look import look_at_data
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
 

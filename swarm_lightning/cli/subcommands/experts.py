@@ -23,7 +23,7 @@ from swarm_lightning.shown import say
 from swarm_lightning.tuning.settings import LoraSettings, TextSettings, TrainingSettings
 
 if TYPE_CHECKING:
-    from swarm_lightning.cli.parser import SwarmParser
+    from swarm_lightning.cli.parsing.parser import SwarmParser
     from swarm_lightning.data.notices import Notice
     from swarm_lightning.data.tables import Source
     from swarm_lightning.tuning.conversations import Conversation
@@ -107,7 +107,7 @@ def make_experts(arguments: Sequence[str]) -> None:
     Raises:
         InputError: If something the user gave can't be used; nothing has been written then.
     """
-    from swarm_lightning.cli.parser import SwarmParser
+    from swarm_lightning.cli.parsing.parser import SwarmParser
 
     parser = add_arguments(SwarmParser(prog="swarm experts", description=DESCRIPTION))
     config = parser.parse_args(list(arguments))

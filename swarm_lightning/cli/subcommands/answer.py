@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_lightning.callbacks.predictions import write_predictions
-from swarm_lightning.cli.plain_parser import PlainParser
+from swarm_lightning.cli.parsing.plain_parser import PlainParser
 from swarm_lightning.data.module import show_notices
 from swarm_lightning.data.prompts import read_prompts
 from swarm_lightning.errors import InputError

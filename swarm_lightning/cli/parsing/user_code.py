@@ -9,7 +9,7 @@ from pathlib import Path
 from swarm_lightning.doors.jsonargparse import raised_by_a_class
 from swarm_lightning.errors import InputError
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
 
 

@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import Callback
 from swarm_lightning.callbacks import ExportBest, History, OrderlyEnd, Summary, SwarmCheckpoint, Verdict
 from swarm_lightning.cli.command import COMMON, OTHER_COMMANDS, SwarmCLI
 from swarm_lightning.cli.found import Found
-from swarm_lightning.cli.named_run import with_run
-from swarm_lightning.cli.plain_parser import PlainParser
+from swarm_lightning.cli.parsing.named_run import with_run
+from swarm_lightning.cli.parsing.plain_parser import PlainParser
 from swarm_lightning.cli.search import objective_named
 from swarm_lightning.cli.trainer import SwarmTrainer
 from swarm_lightning.data.module import SwarmData

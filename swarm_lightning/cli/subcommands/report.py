@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from swarm_lightning.cli.plain_parser import PlainParser
+from swarm_lightning.cli.parsing.plain_parser import PlainParser
 from swarm_lightning.report.page import write_figures, write_page
 from swarm_lightning.report.run import open_run
 from swarm_lightning.runs.run_folder import PAGE

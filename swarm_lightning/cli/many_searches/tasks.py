@@ -17,9 +17,8 @@ from rich.table import Table
 
 from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.cli.command import COMMON, SwarmCLI
-from swarm_lightning.cli.compare import comparison_folder
-from swarm_lightning.cli.sweep import run_sweep
-from swarm_lightning.cli.task_table import (
+from swarm_lightning.cli.many_searches.sweep import run_sweep
+from swarm_lightning.cli.many_searches.task_table import (
     TaskTable,
     explained,
     of_comparisons,
@@ -29,7 +28,8 @@ from swarm_lightning.cli.task_table import (
     shown_mean,
     write_task_table,
 )
-from swarm_lightning.cli.user_code import told_as_input
+from swarm_lightning.cli.parsing.user_code import told_as_input
+from swarm_lightning.cli.subcommands.compare import comparison_folder
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError

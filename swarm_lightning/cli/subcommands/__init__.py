@@ -1,0 +1,1 @@
+"""The subcommands that Lightning's command line lacks, one file for each."""
