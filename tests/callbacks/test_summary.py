@@ -73,5 +73,5 @@ def test_an_interrupted_search_says_how_to_go_on(
 def test_a_search_that_a_limit_of_the_trainer_ends_is_not_said_to_have_lost_patience(
     world: World, tmp_path: Path
 ) -> None:
-    config = world.config(tmp_path / "runs", trainer={"max_epochs": 2, "max_steps": 50})
+    config = world.config(tmp_path / "runs", trainer={"max_epochs": 2, "max_steps": 5})
     assert "2 iterations (ended by a limit of the trainer)" in run_swarm(config, "fit", tmp_path)
