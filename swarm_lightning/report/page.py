@@ -13,6 +13,7 @@ from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.examples import tasks_table, wins
 from swarm_lightning.report.figures import Figure, figures_of
 from swarm_lightning.report.graphs import changed_replies, figures_of_graphs, who_answers_whom
+from swarm_lightning.report.lacking import shown
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.score_figures import figures_of_scores
 from swarm_lightning.report.sections import (
@@ -119,26 +120,26 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
     """Return what the page says of one run, the most important first."""
     parts = [
         f"<h1>{html.escape(run.name)}</h1>",
-        lead(run),
+        shown(lead, run),
         figures.get("forest", ""),
-        comparison_table(run),
-        comparison_of_tasks(run, folder),
+        shown(comparison_table, run),
+        shown(comparison_of_tasks, run, folder),
         *(figures.get(name, "") for name in ("by_setting", "times", "trials", "importance", "settings")),
-        sweep_table(run, folder),
+        shown(sweep_table, run, folder),
         figures.get("climb", ""),
         figures.get("tasks", ""),
-        tasks_table(run),
+        shown(tasks_table, run),
         figures.get("scores", ""),
         figures.get("distribution", ""),
-        wins(run),
-        who_answers_whom(run),
+        shown(wins, run),
+        shown(who_answers_whom, run),
         figures.get("contributions", ""),
         figures.get("on_the_way", ""),
-        changed_replies(run, room // 4),
-        emerging(run, room - room // 4),
+        shown(changed_replies, run, room // 4),
+        shown(emerging, run, room - room // 4),
         figures.get("map", ""),
         figures.get("made_of", ""),
-        files_and_commands(run),
+        shown(files_and_commands, run),
     ]
     return "\n".join(part for part in parts if part)
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from swarm_lightning.names import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
+from swarm_lightning.report.lacking import drawn, shown
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
@@ -22,12 +23,15 @@ from swarm_lightning.runs.run_folder import PAGE
 
 def lead(run: Run) -> str:
     """Say what was found, how the run stands, and what to beware of."""
-    parts = [f'<p class="lead">{html.escape(sentence(run))}</p>'] if run.kind == "search" else []
-    record = run.record
-    if record:
-        parts.append(_state(run, record))
+    parts = [shown(_found, run)] if run.kind == "search" else []
+    if run.record:
+        parts.append(shown(_state, run))
     parts += [f'<p class="warning">{html.escape(warning)}</p>' for warning in warnings_of(run)]
     return "\n".join(parts)
+
+
+def _found(run: Run) -> str:
+    return f'<p class="lead">{html.escape(sentence(run))}</p>'
 
 
 def sentence(run: Run) -> str:
@@ -112,7 +116,7 @@ def diamonds(runs: Sequence[Run]) -> str:
     for run in runs:
         test = run.summary.get("test", [])
         scores = [row["utility"] for row in test[:2]] if len(test) > 1 else [None, None]
-        rank = rank_at_start(run) if run.kind == "search" else None
+        rank = drawn(rank_at_start, run) if run.kind == "search" else None
         rows.append([run.name, *scores, run.summary.get("iterations"), run.summary.get("evaluations"), rank])
     names = ["run", "best initial on test", "best found on test", "iterations", "evaluations", "winner's rank at start"]
     return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}"
@@ -187,7 +191,8 @@ def _beginning(run: Run, winner: int | None) -> str:
     return f"as {run.starts[winner] if winner < len(run.starts) else 'a child of two experts'}, "
 
 
-def _state(run: Run, record: dict[str, Any]) -> str:
+def _state(run: Run) -> str:
+    record = run.record
     state = record.get("state", "")
     done, most = record.get("iterations", 0), record.get("iterations_at_most")
     text = {
