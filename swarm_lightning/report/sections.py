@@ -30,6 +30,27 @@ def lead(run: Run) -> str:
     return "\n".join(parts)
 
 
+def under_way(run: Run) -> str:
+    """Say how far several searches are that go on; an open page says when nothing more is heard of them."""
+    if run.kind == "sweep":
+        table = run.sweep
+        ended = int((~table.state.isin(["running", "waiting"])).sum())
+        text = f"Running: {ended} of {len(table)} searches that were begun have ended."
+    elif run.kind == "tasks":
+        table = run.tasks
+        text = "Running: this is what there is so far."
+    else:
+        table = run.comparison
+        text = f"Running: {counted(len(table), 'method')} so far."
+    each = float(table.seconds.max()) if "seconds" in table and table.seconds.notna().any() else 0.0
+    return f'<p class="state"{_heard(time.time(), each)}>{html.escape(text)}</p>'
+
+
+def _heard(updated: float, each: float) -> str:
+    """Return what lets an open page say that a run has gone silent: longer than 20 of what it does at a time."""
+    return f' data-updated="{updated:.0f}" data-patience="{20 * each + 60:.0f}"'
+
+
 def _found(run: Run) -> str:
     return f'<p class="lead">{html.escape(sentence(run))}</p>'
 
@@ -209,7 +230,5 @@ def _state(run: Run) -> str:
         each = float(swarm.evaluation_seconds.mean())
         if most:
             text += f" At most {duration(each * max(0, most - done))} more."
-        attributes = (
-            f' data-updated="{float(record.get("updated", time.time())):.0f}" data-patience="{20 * each + 60:.0f}"'
-        )
+        attributes = _heard(float(record.get("updated", time.time())), each)
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'
