@@ -17,6 +17,7 @@ from swarm_lightning.report.sweep_figures import (
     times,
     trials,
 )
+from swarm_lightning.report.vega import svg
 
 HEAD = "trial,state,validation_utility,test_utility,initial_test_utility,iterations,evaluations,seconds,"
 ROWS = (
@@ -105,3 +106,10 @@ def test_a_setting_that_some_searches_do_not_have_is_no_point_of_theirs(tmp_path
     assert figure is not None
     places = [row["place"] for row in figure.spec["data"]["values"] if row["setting"] == "lr"]
     assert places == [None, 1.0, 0.0]  # not there, 0.5, 0.1
+
+
+def test_an_axis_with_a_single_value_says_it(tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert")
+    figure = trials(run_of(tmp_path, [ROWS[0], ROWS[2]]))
+    assert figure is not None
+    assert ">0.5<" in svg(figure.spec)  # by itself, Vega labels it 1
