@@ -48,6 +48,7 @@ class Comparison:
         protocol: Mapping[str, object],
         search: Callable[[int], None],
         say: Callable[[str], None],
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         """Take what is compared.
 
@@ -60,12 +61,13 @@ class Comparison:
             protocol: What else belongs to the ordinary search, as plain values.
             search: Runs the ordinary search on the module with a seed.
             say: Tells the user a line.
+            written: Called on the first rank whenever the table has been written.
         """
         self.module, self.validation, self.test = module, validation, test
         self.settings, self.folder = settings, folder
         self.methods = chosen_methods(settings)
         self.rows: list[TableRow] = []
-        self._protocol, self._search, self._say = protocol, search, say
+        self._protocol, self._search, self._say, self._written = protocol, search, say, written
         self._sampling = Resampling.of(module.objective, test, settings.resamples)
         self._results: dict[str, list[Result]] = {}
         self._absent: dict[str, str] = {}
@@ -190,6 +192,7 @@ class Comparison:
                     draw(self.rows, self._title, self.folder / "compare.png")
                 except Absent as reason:
                     rank_zero_warn(f"No picture was drawn: it {reason}", stacklevel=2)
+                self._written()
 
     @property
     def _title(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.names import OF_BEST, OF_CENTRE
 from swarm_lightning.report.analyses import composition, heat, mixture_of, places, winner_of
+from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.vega import CONFIG
 
@@ -343,8 +344,8 @@ def forest(run: Run) -> Figure | None:
 
 def figures_of(run: Run) -> list[Figure]:
     """Return every figure that can be drawn of a search or a comparison; those of a sweep are in `sweep_figures.py`."""
-    drawn = (climb(run), by_objective(run), heat_map(run), map_of(run), made_of(run), forest(run))
-    return [figure for figure in drawn if figure is not None]
+    found = (drawn(make, run) for make in (climb, by_objective, heat_map, map_of, made_of, forest))
+    return [figure for figure in found if figure is not None]
 
 
 def spec_of(**parts: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from swarm_lightning.experts.export.graph_picture import picture
 from swarm_lightning.experts.export.system import SystemFile, named, read_system
 from swarm_lightning.report.examples import asked, filters
 from swarm_lightning.report.figures import BLUE, Figure, lines_of, records, spec_of
+from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, shortened, table_of, text_cell
 
@@ -129,8 +130,8 @@ def changed_replies(run: Run, room: int) -> str:
 
 def figures_of_graphs(run: Run) -> list[Figure]:
     """Return every figure of models that answer together that can be drawn."""
-    drawn = (contributions(run), on_the_way(run))
-    return [figure for figure in drawn if figure is not None]
+    found = (drawn(make, run) for make in (contributions, on_the_way))
+    return [figure for figure in found if figure is not None]
 
 
 def _kind(own: "pandas.DataFrame") -> str:

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from swarm_lightning.report.figures import climb
+from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.page import render
 from swarm_lightning.report.run import Run, open_run
 from swarm_lightning.report.sections import lead
@@ -44,7 +45,7 @@ class ShownRun(Run):
 
     def _repr_html_(self) -> str:
         """Return the outcome and the climb as HTML."""
-        figure = climb(self)
+        figure = drawn(climb, self)
         if figure is None:
             return lead(self)
         return f"{lead(self)}\n{svg(figure.spec) if installed() else f'<p>{HINT} to see the climb.</p>'}"

@@ -13,6 +13,7 @@ from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.examples import tasks_table, wins
 from swarm_lightning.report.figures import Figure, figures_of
 from swarm_lightning.report.graphs import changed_replies, figures_of_graphs, who_answers_whom
+from swarm_lightning.report.lacking import shown
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.score_figures import figures_of_scores
 from swarm_lightning.report.sections import (
@@ -23,6 +24,7 @@ from swarm_lightning.report.sections import (
     files_and_commands,
     lead,
     sweep_table,
+    under_way,
 )
 from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
@@ -31,12 +33,13 @@ LARGEST = 3_000_000
 REFRESH = 10  # seconds between two looks of an open page at a run that lives
 
 
-def render(runs: Sequence[Run], folder: Path) -> str:
+def render(runs: Sequence[Run], folder: Path, going_on: bool = False) -> str:
     """Return the page.
 
     Args:
         runs: What it shows, one or more.
         folder: Where it will lie; a sweep's page in the sweep's own folder leads to those of its searches.
+        going_on: Whether it is of several searches that go on; of a single one its files tell.
 
     Raises:
         InputError: If the library that draws is not installed, or a file of a run is damaged.
@@ -51,10 +54,10 @@ def render(runs: Sequence[Run], folder: Path) -> str:
         specs |= {ids[figure.name]: figure.spec for figure in figures}
         used = len(embedded({figure.name: figure.spec for figure in figures}))
         placed = {figure.name: _placed(figure, ids[figure.name]) for figure in figures}
-        bodies.append(_body(run, placed, room - used, folder))
+        bodies.append(_body(run, placed, room - used, folder, going_on))
     if len(runs) > 1:
         bodies.insert(0, diamonds(runs))
-    lives = any(run.record.get("state") in ("running", "testing") for run in runs)
+    lives = going_on or any(run.record.get("state") in ("running", "testing") for run in runs)
     parts = {
         "title": html.escape(", ".join(run.name for run in runs)),
         "refresh": f'<meta http-equiv="refresh" content="{REFRESH}">' if lives else "",
@@ -66,18 +69,19 @@ def render(runs: Sequence[Run], folder: Path) -> str:
     return template.substitute(parts).encode("utf-8", "backslashreplace").decode()
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
+def write_page(runs: Sequence[Run], path: Path, going_on: bool = False) -> None:
     """Write the page, whole or not at all.
 
     Args:
         runs: What it shows.
         path: The file.
+        going_on: See `render`.
 
     Raises:
         InputError: As `render`.
         StorageError: If it can't be written.
     """
-    text = render(runs, path.parent)
+    text = render(runs, path.parent, going_on)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
@@ -115,30 +119,31 @@ def _figures(run: Run) -> list[Figure]:
     return [*figures_of(run), *figures_of_scores(run), *figures_of_graphs(run), *figures_of_sweep(run)]
 
 
-def _body(run: Run, figures: dict[str, str], room: int, folder: Path) -> str:
+def _body(run: Run, figures: dict[str, str], room: int, folder: Path, going_on: bool) -> str:
     """Return what the page says of one run, the most important first."""
     parts = [
         f"<h1>{html.escape(run.name)}</h1>",
-        lead(run),
+        shown(lead, run),
+        shown(under_way, run) if going_on else "",
         figures.get("forest", ""),
-        comparison_table(run),
-        comparison_of_tasks(run, folder),
+        shown(comparison_table, run),
+        shown(comparison_of_tasks, run, folder),
         *(figures.get(name, "") for name in ("by_setting", "times", "trials", "importance", "settings")),
-        sweep_table(run, folder),
+        shown(sweep_table, run, folder),
         figures.get("climb", ""),
         figures.get("tasks", ""),
-        tasks_table(run),
+        shown(tasks_table, run),
         figures.get("scores", ""),
         figures.get("distribution", ""),
-        wins(run),
-        who_answers_whom(run),
+        shown(wins, run),
+        shown(who_answers_whom, run),
         figures.get("contributions", ""),
         figures.get("on_the_way", ""),
-        changed_replies(run, room // 4),
-        emerging(run, room - room // 4),
+        shown(changed_replies, run, room // 4),
+        shown(emerging, run, room - room // 4),
         figures.get("map", ""),
         figures.get("made_of", ""),
-        files_and_commands(run),
+        shown(files_and_commands, run),
     ]
     return "\n".join(part for part in parts if part)
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from swarm_lightning.names import OF_BEST
 from swarm_lightning.report.analyses import emergence, rank_at_start, winner_of
 from swarm_lightning.report.examples import examples
+from swarm_lightning.report.lacking import drawn, shown
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
@@ -22,12 +23,36 @@ from swarm_lightning.runs.run_folder import PAGE
 
 def lead(run: Run) -> str:
     """Say what was found, how the run stands, and what to beware of."""
-    parts = [f'<p class="lead">{html.escape(sentence(run))}</p>'] if run.kind == "search" else []
-    record = run.record
-    if record:
-        parts.append(_state(run, record))
+    parts = [shown(_found, run)] if run.kind == "search" else []
+    if run.record:
+        parts.append(shown(_state, run))
     parts += [f'<p class="warning">{html.escape(warning)}</p>' for warning in warnings_of(run)]
     return "\n".join(parts)
+
+
+def under_way(run: Run) -> str:
+    """Say how far several searches are that go on; an open page says when nothing more is heard of them."""
+    if run.kind == "sweep":
+        table = run.sweep
+        ended = int((~table.state.isin(["running", "waiting"])).sum())
+        text = f"Running: {ended} of {len(table)} searches that were begun have ended."
+    elif run.kind == "tasks":
+        table = run.tasks
+        text = "Running: this is what there is so far."
+    else:
+        table = run.comparison
+        text = f"Running: {counted(len(table), 'method')} so far."
+    each = float(table.seconds.max()) if "seconds" in table and table.seconds.notna().any() else 0.0
+    return f'<p class="state"{_heard(time.time(), each)}>{html.escape(text)}</p>'
+
+
+def _heard(updated: float, each: float) -> str:
+    """Return what lets an open page say that a run has gone silent: longer than 20 of what it does at a time."""
+    return f' data-updated="{updated:.0f}" data-patience="{20 * each + 60:.0f}"'
+
+
+def _found(run: Run) -> str:
+    return f'<p class="lead">{html.escape(sentence(run))}</p>'
 
 
 def sentence(run: Run) -> str:
@@ -112,7 +137,7 @@ def diamonds(runs: Sequence[Run]) -> str:
     for run in runs:
         test = run.summary.get("test", [])
         scores = [row["utility"] for row in test[:2]] if len(test) > 1 else [None, None]
-        rank = rank_at_start(run) if run.kind == "search" else None
+        rank = drawn(rank_at_start, run) if run.kind == "search" else None
         rows.append([run.name, *scores, run.summary.get("iterations"), run.summary.get("evaluations"), rank])
     names = ["run", "best initial on test", "best found on test", "iterations", "evaluations", "winner's rank at start"]
     return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}"
@@ -187,7 +212,8 @@ def _beginning(run: Run, winner: int | None) -> str:
     return f"as {run.starts[winner] if winner < len(run.starts) else 'a child of two experts'}, "
 
 
-def _state(run: Run, record: dict[str, Any]) -> str:
+def _state(run: Run) -> str:
+    record = run.record
     state = record.get("state", "")
     done, most = record.get("iterations", 0), record.get("iterations_at_most")
     text = {
@@ -204,7 +230,5 @@ def _state(run: Run, record: dict[str, Any]) -> str:
         each = float(swarm.evaluation_seconds.mean())
         if most:
             text += f" At most {duration(each * max(0, most - done))} more."
-        attributes = (
-            f' data-updated="{float(record.get("updated", time.time())):.0f}" data-patience="{20 * each + 60:.0f}"'
-        )
+        attributes = _heard(float(record.get("updated", time.time())), each)
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.report.figures import BLUE, GREEN, Figure, records, spec_of
+from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def times(run: Run) -> Figure | None:
 
 def figures_of_sweep(run: Run) -> list[Figure]:
     """Return every figure that can be drawn of a sweep."""
-    drawn = (by_setting(run), times(run), trials(run), importance(run), parallel(run))
-    return [figure for figure in drawn if figure is not None]
+    found = (drawn(make, run) for make in (by_setting, times, trials, importance, parallel))
+    return [figure for figure in found if figure is not None]
 
 
 def explained(values: "pandas.Series", scores: "pandas.Series") -> float:
@@ -197,13 +198,16 @@ def _plain_names(keys: list[str]) -> dict[str, str]:
     return {key: end if last.count(end) == 1 else key.replace(".", " ") for key, end in zip(keys, last, strict=True)}
 
 
-def _places(column: "pandas.Series") -> tuple[list[float], list[str]]:
-    """Return where the values of a column lie between its lowest and its highest, and how they are written."""
+def _places(column: "pandas.Series") -> tuple[list[float | None], list[str]]:
+    """Return where the values of a column lie between its lowest and its highest, and how they are written.
+
+    A value that is not there lies nowhere.
+    """
     import pandas
 
     texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in column]
     if pandas.api.types.is_numeric_dtype(column) and not pandas.api.types.is_bool_dtype(column):
         low, span = float(column.min()), float(column.max() - column.min()) or 1.0
-        return [round((float(value) - low) / span, 4) for value in column], texts
+        return [None if pandas.isna(value) else round((float(value) - low) / span, 4) for value in column], texts
     different = sorted(set(texts))
     return [different.index(text) / max(1, len(different) - 1) for text in texts], texts

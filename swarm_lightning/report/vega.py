@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {
     "axis": {"labelColor": GREY, "titleColor": GREY, "gridColor": "#88888833", "domainColor": GREY, "tickColor": GREY},
     "legend": {"labelColor": GREY, "titleColor": GREY},
     "title": {"color": GREY},
+    "numberFormat": ",.6~r",  # by itself, an axis with a single value is labelled without decimals: 0.5 as 1
 }
 
 

@@ -40,24 +40,29 @@ REPLIES: dict[str, tuple[tuple[str, str, str], tuple[float, float, float]]] = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    (tmp_path / "run.json").write_text(json.dumps({"state": "ended", "experts": [f"a {EVIL}", "b"]}))
+    return write_system(tmp_path)
+
+
+def write_system(folder: Path) -> Run:
+    """Write what a search of graphs leaves."""
+    (folder / "run.json").write_text(json.dumps({"state": "ended", "experts": [f"a {EVIL}", "b"]}))
     names = "iteration,global_best,evaluations,generated_tokens,evaluation_seconds,system_best"
     names += ",model_utility/model_00,model_utility/model_01"
     rows_of_swarm = "0,0.5,9,9,1.5,0.5,0.25,\n1,0.5,9,9,1.5,0.75,0.5,0.625\n"
-    (tmp_path / "history.csv").write_text(f"{names}\n{rows_of_swarm}")
-    (tmp_path / "best_expert").mkdir()
+    (folder / "history.csv").write_text(f"{names}\n{rows_of_swarm}")
+    (folder / "best_expert").mkdir()
     system: dict[str, Any] = {"base": "demo:base", "dtype": "auto", "instructions": {}, "asking": {}, "end": 0}
     described = {"format": 1, "kind": "heterogeneous swarm", **system, "nodes": NODES}
-    (tmp_path / "best_expert" / "graph.json").write_text(json.dumps(described))
-    (tmp_path / "replies").mkdir()
+    (folder / "best_expert" / "graph.json").write_text(json.dumps(described))
+    (folder / "replies").mkdir()
     rows = [
         {"id": name, "question": f"{name} {EVIL}", "choices": None, "gold": "g", "node": node, "level": level}
         | {"expert": NODES[node]["expert"], "reply": reply, "score": float(score)}
         for name, (replies, scores) in REPLIES.items()
         for (level, node), reply, score in zip(((0, 1), (0, 2), (1, 0)), replies, scores, strict=True)
     ]
-    pandas.DataFrame(rows).to_parquet(tmp_path / "replies" / "nodes.parquet")
-    return read_run(tmp_path)
+    pandas.DataFrame(rows).to_parquet(folder / "replies" / "nodes.parquet")
+    return read_run(folder)
 
 
 def test_the_graph_is_drawn_and_told_in_the_order_in_which_nodes_answer(run: Run) -> None:

@@ -11,7 +11,7 @@ import pytest
 from swarm_lightning.callbacks import History, RunRecord
 from swarm_lightning.cli import main
 from swarm_lightning.report.figures import figures_of
-from swarm_lightning.report.live import LivePage
+from swarm_lightning.report.live import LivePage, Renewal, renew
 from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.page import LARGEST
 from swarm_lightning.report.sections import sentence
@@ -96,6 +96,38 @@ def test_a_search_leaves_its_page_and_a_page_that_cannot_be_written_does_not_fai
     (tmp_path / "two" / "report.html").mkdir(parents=True)
     search(world, tmp_path / "two", callbacks=[History(), RunRecord(), LivePage()], iterations=1)
     assert json.loads((tmp_path / "two" / "run.json").read_text())["state"] == "ended"
+
+
+def test_a_page_is_renewed_once_it_is_due(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, now = Path(shutil.copytree(finished, tmp_path / "version_0")), [1000.0]
+    monkeypatch.setattr("swarm_lightning.report.live.time.monotonic", lambda: now[0])
+    renewal = Renewal(every_seconds=60)
+    assert not renewal.due
+    now[0] += 30
+    assert renewal.due
+    renewal.renew(folder)
+    assert (folder / "report.html").is_file()
+    now[0] += 59
+    assert not renewal.due
+    now[0] += 1
+    assert renewal.due
+
+
+def test_several_searches_that_go_on_have_a_page_that_reloads_and_says_how_far_they_are(tmp_path: Path) -> None:
+    sweep, comparison = tmp_path / "sweep", tmp_path / "comparison"
+    for folder in (sweep, comparison):
+        folder.mkdir()
+    rows = "0,ended,0.5,9,1.5\n1,running,,,\n2,failed,,,\n"
+    (sweep / "sweep.csv").write_text(f"trial,state,validation_utility,evaluations,seconds\n{rows}")
+    (comparison / "compare.csv").write_text("title,sign,validation,seconds\nMean,,0.5,2\nSwarm,,0.75,10\n")
+    for folder, told in ((sweep, "2 of 3 searches that were begun have ended"), (comparison, "2 methods so far")):
+        renew(folder, going_on=True)
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert f"Running: {told}." in page
+        assert 'http-equiv="refresh"' in page
+        assert f'data-patience="{90 if folder == sweep else 260}"' in page  # 20 times the longest, and a minute
+        renew(folder)
+        assert "Running" not in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_no_page_is_written_where_none_is_wanted(world: World, tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import pytest
 
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.sections import sweep_table
-from swarm_lightning.report.sweep_figures import by_setting, explained, figures_of_sweep, importance, times, trials
+from swarm_lightning.report.sweep_figures import (
+    by_setting,
+    explained,
+    figures_of_sweep,
+    importance,
+    parallel,
+    times,
+    trials,
+)
+from swarm_lightning.report.vega import svg
 
 HEAD = "trial,state,validation_utility,test_utility,initial_test_utility,iterations,evaluations,seconds,"
 ROWS = (
@@ -90,3 +99,17 @@ def test_searches_are_linked_where_the_page_lies_beside_theirs_and_names_stay_te
     assert "&lt;b&gt;slow" in table
     assert "<b>" not in table
     assert "<a " not in sweep_table(run, tmp_path / "talk")
+
+
+def test_a_setting_that_some_searches_do_not_have_is_no_point_of_theirs(tmp_path: Path) -> None:
+    figure = parallel(run_of(tmp_path, [ROWS[0].replace(",0,0.5,", ",0,,"), ROWS[1], ROWS[2]]))
+    assert figure is not None
+    places = [row["place"] for row in figure.spec["data"]["values"] if row["setting"] == "lr"]
+    assert places == [None, 1.0, 0.0]  # not there, 0.5, 0.1
+
+
+def test_an_axis_with_a_single_value_says_it(tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert")
+    figure = trials(run_of(tmp_path, [ROWS[0], ROWS[2]]))
+    assert figure is not None
+    assert ">0.5<" in svg(figure.spec)  # by itself, Vega labels it 1

@@ -1,5 +1,6 @@
 """A search that a judge guides, through the real command, with a real endpoint that goes down in the middle."""
 
+import html
 import json
 import threading
 from collections import Counter
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from swarm_lightning.report.examples import examples, wins
+from swarm_lightning.report.notebook import read_run
+from swarm_lightning.report.score_figures import distribution
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.objectives.judge_server import KEY, KEY_VARIABLE, MODEL, Answer, JudgeServer, rate, rating_of, running_judge
 from tests.search.test_resume import assert_same_run
@@ -129,7 +133,7 @@ def test_utilities_are_the_mean_ratings_of_what_plain_peft_says(world: World, wh
     assert best == pytest.approx(sum(ratings) / len(ratings), abs=1e-12)
 
 
-def test_the_test_reports_how_often_replies_beat_those_of_the_best_initial_expert(
+def test_the_test_and_the_page_tell_how_often_replies_beat_those_of_the_best_initial_expert(
     world: World, server: JudgeServer, whole: Path
 ) -> None:
     printed = run_swarm(
@@ -146,6 +150,22 @@ def test_the_test_reports_how_often_replies_beat_those_of_the_best_initial_exper
     assert float(rows[1]["win_rate"]) == sum(points) / len(points)
     assert "win rate" in printed
     assert f"{sum(points) / len(points):.4f}" in printed
+    questions = [record["question"] for record in world.split("test")]
+    better = [
+        rating_of(f"Rate|{question}|{one}") - rating_of(f"Rate|{question}|{other}")
+        for question, one, other in zip(questions, found, initial, strict=True)
+    ]
+    won, lost = sum(change > 0 for change in better), sum(change < 0 for change in better)
+    run = read_run(whole / "version_0")
+    told = wins(run)
+    assert f"for {won} of {len(better)} examples, a lower one for {lost}, the same for" in told
+    assert f"prefers it in {sum(points) / len(points):.1%}" in told
+    pairs = examples(run, 100_000)
+    assert (pairs.count('<tr class="emerged"'), pairs.count('<tr class="lost"')) == (won, lost)
+    assert all(html.escape(reply) in pairs for reply in (*found, *initial))
+    spread = distribution(run)
+    assert spread is not None
+    assert int(spread.data.examples.sum()) == 2 * len(better)
 
 
 def test_predictions_ask_no_judge(world: World, server: JudgeServer, whole: Path, tmp_path: Path) -> None:

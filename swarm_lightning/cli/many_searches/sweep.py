@@ -28,7 +28,7 @@ from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.files import storage_errors, whole_folder
 from swarm_lightning.locks import lock
 from swarm_lightning.names import INITIAL
-from swarm_lightning.report.live import renew
+from swarm_lightning.report.live import Renewal, renew
 from swarm_lightning.runs.run_folder import BEST_EXPERT, CHECKPOINTS
 from swarm_lightning.shown import for_terminal, say, written_out
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
@@ -70,6 +70,7 @@ def run_sweep(cli: SwarmCLI) -> None:
         shared = Shared(FirstScores(folder / "first_scores", folder / LOCKS))
         shared.with_test, shared.also_test = settings.test == "all", tuple(settings.also_test or ())
         study = SweepStudy(folder, settings, space, _identity(whole, space) | _rehearse(config, space, folder, shared))
+        renewal = Renewal()
         while True:
             interruption.check()
             with study.next_trial() as claimed:
@@ -77,6 +78,8 @@ def run_sweep(cli: SwarmCLI) -> None:
                     break
                 _run_trial(study, shared, config, *claimed)
             without_bars()
+            if renewal.due:
+                _show_so_far(study, shared, renewal)
         _finish(study, shared, config)
 
 
@@ -163,6 +166,13 @@ def _drop_checkpoints(study: SweepStudy, config: Mapping[str, Any]) -> None:
                 folder = study.folder_of(trial.number)
                 for left in (folder / CHECKPOINTS, rows_folder(folder, config["model"]["state_folder"])):
                     shutil.rmtree(left, ignore_errors=True)
+
+
+def _show_so_far(study: SweepStudy, shared: Shared, renewal: Renewal) -> None:
+    """Write the table and the page of a sweep that goes on."""
+    with lock(study.folder / LOCKS / "report"):
+        write_report(study.folder, rows_of(study), study.space, None, shared.first_scores.count())
+    renewal.renew(study.folder, going_on=True)
 
 
 def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
-from swarm_lightning.report.live import renew
+from swarm_lightning.report.live import Renewal, renew
 from swarm_lightning.report.run import TASKS
 from swarm_lightning.runs.run_folder import claim_run_folder, remove_if_empty
 from swarm_lightning.search.model_swarm import ModelSwarm
@@ -78,6 +78,7 @@ def run_tasks(cli: SwarmCLI) -> None:
     else:
         folder = Path(root).expanduser() / own["study"]
         places, make = {name: folder / f"{own['study']}_{name}" for name in tasks}, of_sweeps
+    renewal = Renewal()
     try:
         for number, (name, place) in enumerate(places.items(), start=1):
             say(f"Task {name} ({number} of {len(tasks)}): {place}", flush=True)
@@ -92,6 +93,8 @@ def run_tasks(cli: SwarmCLI) -> None:
                 )
             table = make(places, published)
             write_task_table(table, folder)
+            if renewal.due:
+                renewal.renew(folder, going_on=True)
     except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):
         if command == "compare":
             say(f"To resume all tasks: --compare.output {folder}")

@@ -34,7 +34,7 @@ from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
-from swarm_lightning.report.live import renew
+from swarm_lightning.report.live import Renewal, renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say
@@ -110,9 +110,11 @@ def run_comparison(
                 callback.on_fit_start(trainer, module)
         module.prepare(splits.validation)
         protocol = _protocol(trainer, followers)
+        renewal = Renewal()
         comparison = Comparison(
-            module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(say)
-        )
+            module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(say),
+            lambda: renewal.renew(folder, going_on=True) if renewal.due else None,
+        )  # fmt: skip
         rows = comparison.run()
     except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):  # Lightning makes an exit of Ctrl-C
         _tell_how_to_go_on(folder)

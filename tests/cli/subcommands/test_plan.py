@@ -36,7 +36,7 @@ def test_what_can_be_known_is_said_exactly(world: World, tmp_path: Path) -> None
 
 
 def test_a_plan_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
-    printed = run_swarm(world.config(tmp_path / "runs"), "plan", tmp_path, "--seconds", "0.5")
+    printed = run_swarm(world.config(tmp_path / "runs"), "plan", tmp_path, "--seconds", "60")
     for word in ("Iterations: ", "Evaluations: ", "Tokens: ", "Time: ", "Memory: ", "Disk: ", "Validation examples: "):
         assert word in printed
     assert {path.name for path in tmp_path.iterdir()} == {"search.yaml"}
