@@ -96,7 +96,7 @@ def search_of(options: argparse.Namespace, fixed: Fixed | None, moves: Moves | N
 
 
 def searched(
-    options: argparse.Namespace, seed: int, name: str, module: ModelSwarm, budget: int | None, folder: str
+    options: argparse.Namespace, seed: int, name: str, module: ModelSwarm, budget: float | None, folder: str
 ) -> dict[str, float]:
     """Search until a budget is spent, or for so many iterations where there is none yet.
 

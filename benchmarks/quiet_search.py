@@ -14,7 +14,7 @@ from swarm_lightning.search import ModelSwarm
 class EndAtBudget(L.Callback):
     """Ends a search behind the iteration in which it has spent what another one has."""
 
-    def __init__(self, spent: Callable[[], int], budget: int) -> None:
+    def __init__(self, spent: Callable[[], int], budget: float) -> None:
         """Say what counts.
 
         Args:

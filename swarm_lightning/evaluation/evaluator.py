@@ -248,7 +248,8 @@ class Evaluator(Generic[AnyRunner]):
                             lots_by_task(asked, tasks, lengths, rows, self._lots(sum(map(len, asked.values())), rows))
                         )
                         found = known if self.ranks.index == 0 else []
-                        left = sum(len(_open(table, wanted, one)) for one in (*asked, *later))
+                        still = table.isnan() if wanted is None else table.isnan() & wanted
+                        left = int(still[[*asked, *later]].sum())
                         course.round(int((~table.isnan()).sum()), len(known), sum(map(len, lots)), left)
                         for _, share in groupby(self.ranks.share(lots), key=lambda lot: tasks[lot[0][1]]):
                             for lot in share:
@@ -282,8 +283,9 @@ class Evaluator(Generic[AnyRunner]):
     def _merge(self, table: Tensor, found: Sequence[tuple[Pair, Outcome]]) -> Tensor:
         """Return the score table with what all ranks have found in this round."""
         news = torch.full_like(table, math.nan)
-        for pair, outcome in found:
-            news[pair] = outcome.score
+        if found:
+            candidates, places = torch.tensor([pair for pair, _ in found]).unbind(dim=1)
+            news[candidates, places] = torch.tensor([outcome.score for _, outcome in found], dtype=news.dtype)
         return torch.where(table.isnan(), self.ranks.gather_scores(news), table)
 
     def _next(
@@ -298,21 +300,16 @@ class Evaluator(Generic[AnyRunner]):
         asked: dict[int, list[int]] = {}
         # Rounds of a few rows would take longer than the questions that they save.
         chunk = self.runner.settings.chunk or math.ceil(2 * LEAST_PAIRS / max(len(running), 1))
+        rows = table.tolist()
+        expected, bests = (None, None) if stakes is None else (stakes.expected.tolist(), stakes.personal_bests.tolist())
         for candidate in running:
-            scores = table[candidate].tolist()
+            scores = rows[candidate]
             if BROKEN in scores:
                 continue
-            if stakes is None:
-                places = _open(table, wanted, candidate)
+            if stakes is None or expected is None or bests is None:
+                places = [one for one in _wanted(wanted, candidate, len(scores)) if math.isnan(scores[one])]
             else:
-                places = next_examples(
-                    scores,
-                    stakes.expected[candidate].tolist(),
-                    float(stakes.personal_bests[candidate]),
-                    stakes.floor,
-                    rule,
-                    chunk,
-                )
+                places = next_examples(scores, expected[candidate], bests[candidate], stakes.floor, rule, chunk)
             if places:
                 asked[candidate] = places
         return asked
@@ -339,22 +336,22 @@ class Evaluator(Generic[AnyRunner]):
         examples: Sequence[Example],
         wanted: Tensor | None,
     ) -> Tensor:
-        reaches = torch.full((len(table), 2), math.nan, dtype=torch.float64)
+        reaches, rows = [(math.nan, math.nan)] * len(table), table.tolist()
+        known = [math.nan] * len(table) if stakes is None else stakes.known.tolist()
         rules: dict[tuple[int, ...], UtilityRule] = {}  # candidates may share what they are asked
         for candidate in due:
             places = tuple(_wanted(wanted, candidate, len(examples)))
             if not places:
                 continue
-            if (table[candidate] == BROKEN).any():
-                reaches[candidate] = BROKEN
-            elif stakes is not None and not math.isnan(stakes.known[candidate]):
-                reaches[candidate] = stakes.known[candidate]
+            if BROKEN in rows[candidate]:
+                reaches[candidate] = (BROKEN, BROKEN)
+            elif not math.isnan(known[candidate]):
+                reaches[candidate] = (known[candidate], known[candidate])
             else:
                 if places not in rules:
                     rules[places] = rule_of(self.objective, [examples[place] for place in places])
-                scores = table[candidate, list(places)].tolist()
-                reaches[candidate] = torch.tensor(reach(scores, rules[places]), dtype=torch.float64)
-        return reaches
+                reaches[candidate] = reach([rows[candidate][place] for place in places], rules[places])
+        return torch.tensor(reaches, dtype=torch.float64)
 
     def _prompts(self, examples: Sequence[Example]) -> list[str]:
         """Return the prompts; those of the examples asked last are remembered."""
@@ -368,12 +365,6 @@ class Evaluator(Generic[AnyRunner]):
 def _wanted(wanted: Tensor | None, candidate: int, count: int) -> list[int]:
     """Return the places of the examples that a candidate is to be asked, of so many."""
     return list(range(count)) if wanted is None else wanted[candidate].nonzero().flatten().tolist()
-
-
-def _open(table: Tensor, wanted: Tensor | None, candidate: int) -> list[int]:
-    """Return the places of the examples that a candidate is still to be asked, if it is asked all."""
-    scores = table[candidate].tolist()
-    return [place for place in _wanted(wanted, candidate, len(scores)) if math.isnan(scores[place])]
 
 
 def _by_task(tasks: Sequence[str], prompts: Sequence[str]) -> Mapping[str, list[str]]:

@@ -14,11 +14,11 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.judge_rating import JudgeRating
-from swarm_lightning.objectives.mean_log_likelihood import LOWEST, MeanLogLikelihood, mean_logarithm
+from swarm_lightning.objectives.mean_log_likelihood import LOWEST, MeanLogLikelihood, mean_logarithms
 from swarm_lightning.objectives.means import harmonic_mean
 from swarm_lightning.objectives.multi_task import MultiTask
-from swarm_lightning.objectives.multiple_choice import MultipleChoice, most_likely, size_of
-from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome
+from swarm_lightning.objectives.multiple_choice import MultipleChoice, all_most_likely
+from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome
 from swarm_lightning.objectives.reward_model import RewardModel
 from swarm_lightning.objectives.safety import Safety
 from swarm_lightning.objectives.utility import parts_of
@@ -70,13 +70,13 @@ class ChoiceLogShare(_AsksAs[MultipleChoice]):
             One outcome per example; its reply and answer are the letter of the choice with the largest share.
         """
         outcomes = []
-        normalize = self.objective.normalize
-        for example, row in zip(examples, self.objective.likelihoods(examples, model), strict=True):
+        found, normalize = self.objective.likelihoods(examples, model), self.objective.normalize
+        rows = zip(all_most_likely(found, normalize), found.divided(normalize).tolist(), strict=True)
+        for example, (place, values) in zip(examples, rows, strict=True):
             letters = list(example.choices or {})
-            place = most_likely(row, normalize)
             letter = None if place is None else letters[place]
             gold = letters.index(example.answer) if example.answer in letters else None
-            outcomes.append(Outcome(letter or "", letter, log_share(row, gold, normalize)))
+            outcomes.append(Outcome(letter or "", letter, log_share(values[: len(letters)], gold)))
         return outcomes
 
 
@@ -103,8 +103,8 @@ class GoldLikelihood(_AsksAs[ExactMatch]):
         prompts, continuations = self.continuations(examples, model.tokenizer)
         special = self.objective.template.add_special_tokens
         found = model.loglikelihood(prompts, continuations, add_special_tokens=special)
-        scores = [mean_logarithm(row[0]) if row else LOWEST for row in found]
-        return [Outcome(gold_of(example), None, score) for example, score in zip(examples, scores, strict=True)]
+        scores = zip(examples, mean_logarithms(found), strict=True)
+        return [Outcome(gold_of(example), None, score) for example, score in scores]
 
     def continuations(
         self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
@@ -191,24 +191,21 @@ def gold_of(example: Example) -> str:
     return (example.answer or "").strip()
 
 
-def log_share(likelihoods: Sequence[Likelihood], gold: int | None, normalize: str) -> float:
+def log_share(values: Sequence[float], gold: int | None) -> float:
     """Return the logarithm of one continuation's share among several, by the softmax over their log-likelihoods.
 
     Args:
-        likelihoods: One per continuation.
+        values: The log-likelihood of every continuation, divided as the objective divides.
         gold: The place of that continuation; None where there is none.
-        normalize: none, tokens or characters: what each log-likelihood is divided by.
 
     Returns:
         A number between `LOWEST` and 0, which is `LOWEST` where it would be none.
 
-    >>> one, other = Likelihood(math.log(0.3), 1, 1), Likelihood(math.log(0.1), 1, 1)
-    >>> round(math.exp(log_share([one, other], 0, "none")), 6)
+    >>> round(math.exp(log_share([math.log(0.3), math.log(0.1)], 0)), 6)
     0.75
     """
     if gold is None:
         return LOWEST
-    values = [one.logarithm / size_of(one, normalize) for one in likelihoods]
     highest = max(values)
     share = values[gold] - highest - math.log(math.fsum(math.exp(value - highest) for value in values))
     return min(max(share, LOWEST), 0.0) if math.isfinite(share) else LOWEST

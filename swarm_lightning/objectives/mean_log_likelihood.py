@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.asking import Prompts
+from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class MeanLogLikelihood(Prompts, Objective):
         prompts = self.template.render_all(examples, model.tokenizer)
         texts = [self.text(example) for example in examples]
         continuations = [(self._after(prompt, text),) for prompt, text in zip(prompts, texts, strict=True)]
-        likelihoods = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
-        return [Outcome(text, None, mean_logarithm(one)) for text, (one,) in zip(texts, likelihoods, strict=True)]
+        found = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+        return [Outcome(text, None, score) for text, score in zip(texts, mean_logarithms(found), strict=True)]
 
     def text(self, example: Example) -> str:
         """Return the text of an example that is measured.
@@ -105,17 +106,17 @@ class MeanLogLikelihood(Prompts, Objective):
         return text if apart else self.separator + text
 
 
-def mean_logarithm(likelihood: Likelihood) -> float:
-    """Return the mean log-probability of a text's tokens, and the lowest score there is where that is no number.
+def mean_logarithms(likelihoods: Sequence[Sequence[Likelihood]]) -> list[float]:
+    """Return the mean log-probabilities of texts' tokens, and the lowest score there is where one is no number.
 
     Args:
-        likelihood: Of one text.
+        likelihoods: Of one text in every row, or of none.
 
     Returns:
-        A finite number between `LOWEST` and 0.
+        Finite numbers between `LOWEST` and 0, one a row; `LOWEST` without a text.
 
-    >>> mean_logarithm(Likelihood(-3.0, tokens=2, characters=9)), mean_logarithm(Likelihood(math.nan, 2, 9))
-    (-1.5, -1000000.0)
+    >>> mean_logarithms([[Likelihood(-3.0, tokens=2, characters=9)], [Likelihood(math.nan, 2, 9)], []])
+    [-1.5, -1000000.0, -1000000.0]
     """
-    mean = likelihood.logarithm / likelihood.tokens
-    return min(max(mean, LOWEST), 0.0) if math.isfinite(mean) else LOWEST
+    means = Likelihoods.of(likelihoods).divided("tokens")[:, 0].tolist()
+    return [min(max(mean, LOWEST), 0.0) if math.isfinite(mean) else LOWEST for mean in means]

@@ -13,6 +13,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
 from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
+from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
 from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome, score_all
 from swarm_lightning.objectives.published_choice import published_choice_is_settled, read_published_choice
@@ -137,7 +138,7 @@ class MultipleChoice(Asks, Objective):
         letter = read(reply, _choices(example))
         return Outcome(reply, letter, float(letter is not None and letter == example.answer))
 
-    def likelihoods(self, examples: Sequence[Example], model: LanguageModel) -> list[list[Likelihood]]:
+    def likelihoods(self, examples: Sequence[Example], model: LanguageModel) -> Likelihoods:
         """Measure how likely a model finds every choice behind the prompt: its letter, or as `scored` says.
 
         Args:
@@ -148,7 +149,8 @@ class MultipleChoice(Asks, Objective):
             For every example one likelihood per choice, in their order.
         """
         prompts, continuations = self.continuations(examples, model.tokenizer)
-        return model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+        found = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
+        return Likelihoods.of(found)
 
     def continuations(
         self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
@@ -160,16 +162,12 @@ class MultipleChoice(Asks, Objective):
             tokenizer: The base model's.
         """
         prompts = self.template.render_all(examples, tokenizer)
-        behind = [self._continuations(example, prompt) for example, prompt in zip(examples, prompts, strict=True)]
-        return prompts, behind
+        asked = {id(example): (example, prompt) for example, prompt in zip(examples, prompts, strict=True)}
+        behind = {key: self._continuations(*one) for key, one in asked.items()}
+        return prompts, [behind[id(example)] for example in examples]
 
     def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
-        outcomes = []
-        for example, row in zip(examples, self.likelihoods(examples, model), strict=True):
-            place = most_likely(row, self.normalize)
-            letter = None if place is None else list(_choices(example))[place]
-            outcomes.append(Outcome(letter or "", letter, float(letter is not None and letter == example.answer)))
-        return outcomes
+        return score_all(_chosen, all_most_likely(self.likelihoods(examples, model), self.normalize), examples)
 
     def _continuations(self, example: Example, prompt: str) -> tuple[str, ...]:
         choices = _choices(example)
@@ -199,9 +197,34 @@ def most_likely(likelihoods: Sequence[Likelihood], normalize: str) -> int | None
     return best
 
 
+def all_most_likely(likelihoods: Likelihoods, normalize: str) -> list[int | None]:
+    """Return the place of the most likely continuation of every row; see `most_likely`.
+
+    Args:
+        likelihoods: Of R rows.
+        normalize: none, tokens or characters: what each is divided by.
+
+    >>> rows = [[Likelihood(-3.0, 1, 1), Likelihood(-2.0, 1, 1)], [Likelihood(float("nan"), 1, 1)]]
+    >>> all_most_likely(Likelihoods.of(rows), "none")
+    [1, None]
+    """
+    table = likelihoods.divided(normalize)
+    # A stable sort keeps the first of equals in front.
+    places: list[int | None] = table.sort(dim=1, descending=True, stable=True).indices[:, 0].tolist()
+    for row in {*likelihoods.broken(), *likelihoods.empty()}:
+        places[row] = most_likely(likelihoods[row], normalize)
+    return places
+
+
 def size_of(likelihood: Likelihood, normalize: str) -> int:
     """Return what the logarithm of a likelihood is divided by: 1, or its tokens or characters."""
     return {"none": 1, "tokens": likelihood.tokens, "characters": likelihood.characters}[normalize]
+
+
+def _chosen(place: int | None, example: Example) -> Outcome:
+    """Score the choice at a place; None where there is none."""
+    letter = None if place is None else list(_choices(example))[place]
+    return Outcome(letter or "", letter, float(letter is not None and letter == example.answer))
 
 
 def _choices(example: Example) -> dict[str, str]:

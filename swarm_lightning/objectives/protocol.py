@@ -6,9 +6,9 @@ language model whose row i answers for example i. So the caller is free to put t
 call, and an objective must treat every row by itself: no score may depend on another row.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.doors.jsonargparse import take_any_types
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Given a row and the beginning of its reply, tells whether the row's score is the same however the reply goes on.
 RowDecided = Callable[[int, str], bool]
+Reply = TypeVar("Reply", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,19 @@ class Likelihood:
 
 
 def score_all(
-    score: Callable[[str, Example], Outcome], replies: Sequence[str], examples: Sequence[Example]
+    score: Callable[[Reply, Example], Outcome], replies: Sequence[Reply], examples: Sequence[Example]
 ) -> list[Outcome]:
     """Score replies; the same reply to the same example, as many particles give it, is scored once.
 
     Args:
         score: Scores a reply to an example.
-        replies: One per example.
+        replies: One per example: a text, or what a model has chosen.
         examples: What was asked; examples may repeat.
 
     Returns:
         One outcome per example.
     """
-    known: dict[tuple[int, str], Outcome] = {}
+    known: dict[tuple[int, Reply], Outcome] = {}
     for reply, example in zip(replies, examples, strict=True):
         if (id(example), reply) not in known:
             known[id(example), reply] = score(reply, example)
@@ -112,7 +113,7 @@ class LanguageModel(Protocol):
         prompts: Sequence[str],
         continuations: Sequence[Sequence[str]],
         add_special_tokens: bool = True,
-    ) -> list[list[Likelihood]]:
+    ) -> Sequence[Sequence[Likelihood]]:
         """Measure how likely the continuations of every prompt are.
 
         Args:
@@ -121,7 +122,7 @@ class LanguageModel(Protocol):
             add_special_tokens: As for `generate`.
 
         Returns:
-            For every prompt, one likelihood per continuation.
+            For every prompt, one likelihood per continuation: lists, or a table (`likelihoods.py`).
         """
         ...
 

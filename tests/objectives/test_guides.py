@@ -13,7 +13,6 @@ from swarm_lightning.objectives import (
     ExactMatch,
     GoldLikelihood,
     LanguageModel,
-    Likelihood,
     MeanLogLikelihood,
     MultipleChoice,
     MultiTask,
@@ -150,7 +149,7 @@ def test_a_missing_gold_answer_scores_lowest(language_model: LanguageModel) -> N
     ],
 )
 def test_a_share_is_finite_whatever_the_likelihoods(logarithms: tuple[float, ...], share: float) -> None:
-    assert log_share([Likelihood(one, 1, 1) for one in logarithms], 0, "none") == pytest.approx(share)
+    assert log_share(logarithms, 0) == pytest.approx(share)
 
 
 def test_what_is_smooth_already_is_its_own_guide() -> None:

@@ -12,7 +12,7 @@ from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import LanguageModel, Likelihood, MeanLogLikelihood
-from swarm_lightning.objectives.mean_log_likelihood import mean_logarithm
+from swarm_lightning.objectives.mean_log_likelihood import mean_logarithms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def test_the_text_can_come_from_a_column_of_its_own(language_model: LanguageMode
 def test_every_likelihood_gives_a_finite_score_and_a_broken_one_the_lowest(
     logarithm: float, tokens: int, expected: float
 ) -> None:
-    assert mean_logarithm(Likelihood(logarithm, tokens, characters=9)) == expected
+    assert mean_logarithms([[Likelihood(logarithm, tokens, characters=9)]]) == [expected]
 
 
 def test_a_broken_particle_is_the_worst_and_does_not_end_the_run(

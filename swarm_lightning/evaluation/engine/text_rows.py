@@ -5,11 +5,11 @@ of what broke. How rows of token ids run, by single particles or by mixtures, is
 """
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
@@ -19,7 +19,8 @@ from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
 from swarm_lightning.evaluation.engine.tokens import Continuation, end_of_text_ids, padding_id
 from swarm_lightning.evaluation.lengths import check_lengths
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
-from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
+from swarm_lightning.objectives.likelihoods import Likelihoods, spread
+from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
 AnyRows = TypeVar("AnyRows", bound="OwnedRows")
 # Given some rows of a call, how many share a forward pass and how many tokens are not fed, says how they are decoded.
@@ -41,6 +42,25 @@ class PromptRows:
     add_special_tokens: bool
 
 
+class Sums(NamedTuple):
+    """What a model makes of F continuations.
+
+    Attributes:
+        logarithms: Of their probabilities [F] float64; NaN where the model gave no finite number.
+        greedy: Returns whether each token of them is the likeliest at its place [F] bool.
+    """
+
+    logarithms: Tensor
+    greedy: Callable[[], Tensor]
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[float, bool]]) -> "Sums":
+        """Take a logarithm and whether it is greedy, for every continuation."""
+        logarithms = torch.tensor([logarithm for logarithm, _ in pairs], dtype=torch.float64)
+        greedy = torch.tensor([greedy for _, greedy in pairs], dtype=torch.bool)
+        return cls(logarithms, lambda: greedy)
+
+
 class TokenModel(Protocol):
     """Candidates as a model of token ids, row by row."""
 
@@ -60,14 +80,15 @@ class TokenModel(Protocol):
         """
         ...
 
-    def loglikelihoods(
-        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
-    ) -> list[list[tuple[float, bool]]]:
+    def loglikelihoods(self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]) -> "Sums":
         """Sum the log-probabilities of the continuations of every row.
 
+        Args:
+            prompts: The rows.
+            continuations: Those of every row; rows that ask the same hold the same list.
+
         Returns:
-            For every row and continuation its natural logarithm, NaN where the model gave no finite number, and whether
-            each of its tokens is the likeliest at its place.
+            The sums, row by row.
         """
         ...
 
@@ -187,20 +208,53 @@ class TextRows(OwnedRows):
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
-    ) -> list[list[Likelihood]]:
+    ) -> Likelihoods:
         """Measure how likely the continuations of every prompt are; see `LanguageModel.loglikelihood`."""
-        rows = self._prompt_rows(prompts, add_special_tokens)
-        encoded = self._engine.encode_continuations(prompts, continuations, add_special_tokens)
-        texts = [prompt + text for prompt, row in zip(prompts, continuations, strict=True) for text in row]
+        rows, asked = self._prompt_rows(prompts, add_special_tokens), Different(prompts, continuations)
+        encoded = asked.encoded(self._engine, add_special_tokens)
+        texts = [prompt + text for prompt, row in asked.rows for text in row]
         check_lengths(self._engine.adapted.model, [one.ids[:-1] for row in encoded for one in row], texts, room=0)
-        found = self._model.loglikelihoods(rows, encoded)
-        self.broken.update(
-            self._rows[place] for place, row in enumerate(found) if any(math.isnan(value) for value, _ in row)
-        )
-        return [
-            [
-                Likelihood(logarithm, len(one.ids) - one.split, len(text.strip()), greedy)
-                for (logarithm, greedy), one, text in zip(*row, strict=True)
-            ]
-            for row in zip(found, encoded, continuations, strict=True)
-        ]
+        sums = self._model.loglikelihoods(rows, [encoded[number] for number in asked.numbers])
+        found = asked.likelihoods(encoded, sums)
+        self.broken.update(self._rows[row] for row in found.broken())
+        return found
+
+
+class Different:
+    """The different ones of rows that ask for likelihoods: particles ask the same, and their sizes are told once.
+
+    Attributes:
+        rows: Prompts with their continuations.
+        numbers: Which of these every row is.
+    """
+
+    def __init__(self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]) -> None:
+        """Take what every row asks."""
+        known: dict[tuple[str, tuple[str, ...]], int] = {}
+        pairs = zip(prompts, map(tuple, continuations), strict=True)
+        self.numbers = [known.setdefault(pair, len(known)) for pair in pairs]
+        self.rows = list(known)
+
+    def encoded(self, engine: Engine, add_special_tokens: bool) -> list[list[Continuation]]:
+        """Return their tokens by the tokenizer of an engine."""
+        prompts, texts = [prompt for prompt, _ in self.rows], [row for _, row in self.rows]
+        return engine.encode_continuations(prompts, texts, add_special_tokens)
+
+    def likelihoods(self, encoded: Sequence[Sequence[Continuation]], sums: Sums) -> Likelihoods:
+        """Return the likelihoods of all rows.
+
+        Args:
+            encoded: The tokens.
+            sums: What a model makes of the continuations of all rows.
+        """
+        tokens = torch.tensor([len(one.ids) - one.split for row in encoded for one in row], dtype=torch.long)
+        characters = torch.tensor([len(text.strip()) for _, row in self.rows for text in row], dtype=torch.long)
+        counts, places = self.laid_out()
+        return Likelihoods(counts, sums.logarithms, tokens[places], characters[places], sums.greedy)
+
+    def laid_out(self) -> tuple[Tensor, Tensor]:
+        """Return how many continuations every row has, and of all of them the places among those of `rows`."""
+        own = torch.tensor([len(row) for _, row in self.rows], dtype=torch.long)
+        numbers = torch.tensor(self.numbers, dtype=torch.long)
+        counts = own[numbers]
+        return counts, spread((own.cumsum(0) - own)[numbers], counts)

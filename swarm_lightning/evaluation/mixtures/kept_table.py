@@ -9,7 +9,7 @@ normalised over all tokens, so it needs them all. Where memory does not hold the
 forgotten and asked again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from swarm_lightning.evaluation.engine.crowd import SHORTEST_PREFIX, Crowd
 from swarm_lightning.evaluation.engine.likelihood import Reader, Row, rows_of
 from swarm_lightning.evaluation.engine.memory import free_bytes
+from swarm_lightning.evaluation.engine.text_rows import Sums
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, mix_logarithms
 from swarm_lightning.evaluation.mixtures.model_groups import ModelGroup, Shelf
@@ -89,44 +90,51 @@ class KeptTable:
 
     def loglikelihoods(
         self, weights: Tensor, owners: Sequence[int], continuations: Sequence[Sequence[Continuation]]
-    ) -> list[list[tuple[float, bool]]]:
+    ) -> Sums:
         """Sum the log-probabilities that mixtures give to continuations' tokens.
 
         Args:
             weights: Of the experts in every mixture [P, n].
             owners: The mixture of every row.
-            continuations: Those of every row.
+            continuations: Those of every row; rows that ask the same hold the same list.
 
         Returns:
-            For every row and continuation its natural logarithm, and whether each of its tokens is the likeliest.
+            The sums, row by row.
         """
-        wanted = dict.fromkeys(one for row in continuations for one in row)
-        found: dict[Continuation, tuple[Tensor, Tensor]] = {}
-        if wanted:
-            for some in self._parts(list(wanted)):
-                self._ask([one for one in some if one not in self.kept])
-                said = [self.kept[one] for one in some]
-                mix = self._summed if self._averaged == "logits" else self._averaged_over
-                sums, greedy = mix(weights, said)
-                found.update(zip(some, zip(sums.T, greedy.T, strict=True), strict=True))
-                self._forget(len(some))
-        values = {one: (sums.tolist(), greedy.tolist()) for one, (sums, greedy) in found.items()}
-        return [
-            [(values[one][0][owner], values[one][1][owner]) for one in row]
-            for owner, row in zip(owners, continuations, strict=True)
-        ]
+        rows = {id(row): row for row in continuations}
+        wanted = list(dict.fromkeys(one for row in rows.values() for one in row))
+        parts = []
+        for some in self._parts(wanted):
+            self._ask([one for one in some if one not in self.kept])
+            mix = self._summed if self._averaged == "logits" else self._averaged_over
+            parts.append(mix(weights, [self.kept[one] for one in some]))
+            self._forget(len(some))
+        if not parts:
+            return Sums.of([])
+        # Of every continuation of every row its mixture, and its place among all that are wanted.
+        columns = {one: number for number, one in enumerate(wanted)}
+        own = {key: [columns[one] for one in row] for key, row in rows.items()}
+        mixtures = torch.tensor(owners, dtype=torch.long).repeat_interleave(torch.tensor(list(map(len, continuations))))
+        places = torch.tensor([column for row in continuations for column in own[id(row)]], dtype=torch.long)
 
-    def _averaged_over(self, weights: Tensor, said: Sequence[Said]) -> tuple[Tensor, Tensor]:
-        """Mix probabilities: sums [P, C] float64 and whether all tokens are the likeliest [P, C]."""
+        def told(tables: Sequence[Tensor]) -> Tensor:
+            return torch.cat(list(tables), dim=1)[mixtures, places]
+
+        return Sums(told([sums for sums, _ in parts]), lambda: told([greedy() for _, greedy in parts]))
+
+    def _averaged_over(self, weights: Tensor, said: Sequence[Said]) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Mix probabilities: sums [P, C] float64, and what tells whether all tokens are the likeliest [P, C]."""
         lengths = torch.tensor([len(one.ids) for one in said])
         tokens = self._mixed(torch.cat([one.tokens for one in said], dim=1), weights)
-        rivals = [other for one in said for other in one.others]
-        best = _segments(
-            self._mixed(torch.cat(rivals, dim=1), weights), torch.tensor([other.shape[1] for other in rivals]), "max"
-        )
         sums = _segments(tokens, lengths, "sum")
-        behind = _segments((tokens < best).double(), lengths, "sum")
-        return sums.where(sums.isfinite(), torch.nan), behind == 0
+
+        def greedy() -> Tensor:
+            rivals = [other for one in said for other in one.others]
+            sizes = torch.tensor([other.shape[1] for other in rivals])
+            best = _segments(self._mixed(torch.cat(rivals, dim=1), weights), sizes, "max")
+            return _segments((tokens < best).double(), lengths, "sum") == 0
+
+        return sums.where(sums.isfinite(), torch.nan), greedy
 
     def _mixed(self, logarithms: Tensor, weights: Tensor) -> Tensor:
         """Mix the numbers of tokens [n, K] by all weights [P, n]: [P, K] float64, some mixtures at a time."""
@@ -135,7 +143,7 @@ class KeptTable:
         wide = logarithms.double()[:, None]
         return torch.cat([mix_logarithms(wide.expand(-1, len(some), -1), some, self._averaged) for some in parts])
 
-    def _summed(self, weights: Tensor, said: Sequence[Said]) -> tuple[Tensor, Tensor]:
+    def _summed(self, weights: Tensor, said: Sequence[Said]) -> tuple[Tensor, Callable[[], Tensor]]:
         """Mix log-probabilities over all tokens; see `_averaged_over`."""
         known: dict[int, Tensor] = {}  # continuations of one prompt share their first place
         sums = torch.zeros(len(weights), len(said), dtype=torch.float64)
@@ -149,10 +157,12 @@ class KeptTable:
                 mixed = known[id(whole)]
                 sums[:, number] += mixed[:, token]
                 greedy[:, number] &= mixed.argmax(dim=1) == token
-        return sums.where(sums.isfinite(), torch.nan), greedy
+        return sums.where(sums.isfinite(), torch.nan), lambda: greedy
 
     def _parts(self, continuations: list[Continuation]) -> list[list[Continuation]]:
         """Cut continuations so that the distributions at their places fit into memory."""
+        if all(one in self.kept for one in continuations):
+            return [continuations] if continuations else []
         fitting = max(LEAST_BYTES, SHARE * free_bytes(torch.device("cpu")))
         parts: list[list[Continuation]] = [[]]
         size = 0.0
@@ -196,8 +206,9 @@ class KeptTable:
 
     def _forget(self, present: int) -> None:
         """Forget the continuations that were asked first, but for the present ones, where they take too much memory."""
-        most = max(LEAST_BYTES, SHARE * free_bytes(torch.device("cpu")))
-        if self._averaged == "logits" and self._bytes > most and len(self.kept) > present:
+        if self._averaged != "logits" or self._bytes <= LEAST_BYTES or len(self.kept) <= present:
+            return
+        if self._bytes > SHARE * free_bytes(torch.device("cpu")):
             for one in list(self.kept)[:-present]:
                 del self.kept[one]
             self._bytes = sum({id(other): other.nbytes for one in self.kept.values() for other in one.others}.values())

@@ -82,7 +82,7 @@ class MixedModel:
             For every prompt, one likelihood per continuation.
         """
         with self._rows(prompts, 0) as rows:
-            return rows.loglikelihood(prompts, continuations, add_special_tokens)
+            return [list(row) for row in rows.loglikelihood(prompts, continuations, add_special_tokens)]
 
     def _rows(self, prompts: Sequence[str], seed: int) -> AbstractContextManager[Rows]:
         numbers = torch.tensor([list(self.numbers.values())], dtype=torch.float32)

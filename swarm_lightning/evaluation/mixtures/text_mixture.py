@@ -10,7 +10,6 @@ Approximate is that a text counts as cut in the way of the expert's tokenizer on
 prompt with a continuation, for all continuations of the prompt alike, the joined token counts for them too.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -21,14 +20,15 @@ from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.generation import Decoding, Replies
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
-from swarm_lightning.evaluation.engine.text_rows import OwnedRows
+from swarm_lightning.evaluation.engine.text_rows import Different, OwnedRows, Sums
 from swarm_lightning.evaluation.engine.tokens import encode_continuations, encode_prompts, padding_id
 from swarm_lightning.evaluation.lengths import check_room
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, mix_logarithms, weighted_sum
 from swarm_lightning.evaluation.mixtures.model_groups import ModelGroup, Shelf
 from swarm_lightning.evaluation.mixtures.text_generation import END, MixedTexts, Speller, TextVocabulary, generate_texts
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
-from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
+from swarm_lightning.objectives.likelihoods import Likelihoods
+from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
 # A prompt, the texts that may follow, and whether special tokens are added.
 Asked = tuple[str, tuple[str, ...], bool]
@@ -172,7 +172,7 @@ class TextMixtureRows(OwnedRows):
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
-    ) -> list[list[Likelihood]]:
+    ) -> Likelihoods:
         """Measure how likely the continuations of every prompt are; see `LanguageModel.loglikelihood`.
 
         A likelihood counts tokens as the base's tokenizer does; it is greedy where experts with more than half of the
@@ -182,38 +182,27 @@ class TextMixtureRows(OwnedRows):
             InputError: If a sum of log-probabilities is to be told of a text by itself.
         """
         self._prompt_rows(prompts, add_special_tokens)
-        asked = [(prompt, tuple(row), add_special_tokens) for prompt, row in zip(prompts, continuations, strict=True)]
-        if self._experts.averaged == "logits" and any(len(texts) == 1 for _, texts, _ in asked):
+        asked = Different(prompts, continuations)
+        if self._experts.averaged == "logits" and any(len(texts) == 1 for _, texts in asked.rows):
             raise InputError(
                 "Expected model.mixture to be probabilities where the likelihood of a text by itself is asked of "
                 "models of different vocabularies, but got log_probabilities: their weighted sum has no scale over all "
                 "texts, and only ranks the choices of one prompt. Set it to probabilities, or take an objective that "
                 "compares choices."
             )
-        self._experts.ask(asked)
-        tokens = self._engine.encode_continuations(prompts, continuations, add_special_tokens)
-        different = list(dict.fromkeys(asked))
-        said = [self._experts.kept[one] for one in different]
-        values, greedy = self._mix(torch.cat([one for one, _ in said], 1), torch.cat([two for _, two in said], 1))
-        starts, start = {}, 0
-        for one in different:
-            starts[one], start = start, start + len(one[1])
-        found = []
-        for row, (owner, one, encoded) in enumerate(zip(self.owners, asked, tokens, strict=True)):
-            first, last = starts[one], starts[one] + len(one[1])
-            numbers = zip(values[owner][first:last], greedy[owner][first:last], encoded, one[1], strict=True)
-            found.append(
-                [
-                    Likelihood(value, len(ids.ids) - ids.split, len(text.strip()), is_greedy)
-                    for value, is_greedy, ids, text in numbers
-                ]
-            )
-            if any(math.isnan(one.logarithm) for one in found[-1]):
-                self.broken.add(self._rows[row])
+        keys = [(prompt, texts, add_special_tokens) for prompt, texts in asked.rows]
+        self._experts.ask(keys)
+        said = [self._experts.kept[one] for one in keys]
+        logarithms, greedy = self._mix(torch.cat([one for one, _ in said], 1), torch.cat([two for _, two in said], 1))
+        counts, places = asked.laid_out()
+        owners = torch.tensor(self.owners, dtype=torch.long).repeat_interleave(counts)
+        sums = Sums(logarithms[owners, places], lambda: greedy[owners, places])
+        found = asked.likelihoods(asked.encoded(self._engine, add_special_tokens), sums)
+        self.broken.update(self._rows[row] for row in found.broken())
         return found
 
-    def _mix(self, logarithms: Tensor, greedy: Tensor) -> tuple[list[list[float]], list[list[bool]]]:
-        """Mix the numbers of all texts [n, C] by all weights: [P][C]."""
+    def _mix(self, logarithms: Tensor, greedy: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix the numbers of all texts [n, C] by all weights: [P, C] each."""
         wide = logarithms[:, None].expand(-1, len(self._weights), -1)
         if self._experts.averaged == "logits":
             mixed = weighted_sum(wide, self._weights)
@@ -221,4 +210,4 @@ class TextMixtureRows(OwnedRows):
             mixed = mix_logarithms(wide, self._weights, self._experts.averaged)
         shares = self._weights.clamp_min(0)
         agreed = shares @ greedy.to(shares) > 0.5 * shares.sum(dim=1, keepdim=True)
-        return mixed.where(mixed.isfinite(), torch.nan).tolist(), agreed.tolist()
+        return mixed.where(mixed.isfinite(), torch.nan), agreed

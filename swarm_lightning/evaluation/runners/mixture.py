@@ -16,7 +16,7 @@ from swarm_lightning.evaluation.engine.crowd import Crowd
 from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.generation import Replies
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
-from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, generate_mixed, mixed_loglikelihoods
 from swarm_lightning.evaluation.runner import Session
@@ -183,9 +183,7 @@ class Mixtures:
         longest = max((len(sequence) for sequence in tokens), default=0)
         return experts.engine.run(work, longest + limit)
 
-    def loglikelihoods(
-        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
-    ) -> list[list[tuple[float, bool]]]:
+    def loglikelihoods(self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]) -> Sums:
         """Sum the log-probabilities of continuations; see `TokenModel.loglikelihoods`."""
         experts, flat = self._experts, [one for row in continuations for one in row]
         tokens = experts.engine.encode(prompts.texts, prompts.add_special_tokens)
@@ -196,8 +194,7 @@ class Mixtures:
         def work(slots: int, _: int) -> list[tuple[float, bool]]:
             return mixed_loglikelihoods(experts.crowd, experts.count, flat, weights, self._averaged, slots, padding)
 
-        values = iter(experts.engine.run(work, max((len(one.ids) for one in flat), default=0)))
-        return [[next(values) for _ in row] for row in continuations]
+        return Sums.of(experts.engine.run(work, max((len(one.ids) for one in flat), default=0)))
 
     def _weights(self, prompts: PromptRows, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Return the weights of the experts in every row [R, n] float64."""

@@ -14,7 +14,7 @@ from swarm_lightning.evaluation.engine.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.generation import Replies, generate_tokens
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
-from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
 from swarm_lightning.evaluation.progress import Heard
 from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
@@ -149,9 +149,7 @@ class Particles:
             replies.broken.update(places[row] for row in part.broken)
         return replies
 
-    def loglikelihoods(
-        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
-    ) -> list[list[tuple[float, bool]]]:
+    def loglikelihoods(self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]) -> Sums:
         """Sum the log-probabilities of continuations; see `TokenModel.loglikelihoods`."""
         crowd, owners = self._crowds[prompts.add_special_tokens], prompts.owners
         padding = padding_id(self._engine.tokenizer)
@@ -167,7 +165,7 @@ class Particles:
         longest = max((len(one.ids) for row in continuations for one in row), default=0)
         groups = self._in_groups(owners, work, longest)
         found = {place: row for places, rows in groups for place, row in zip(places, rows, strict=True)}
-        return [found[place] for place in range(len(owners))]
+        return Sums.of([pair for place in range(len(owners)) for pair in found[place]])
 
     def forget(self) -> None:
         """Let go of the keys and values of prefixes; they are computed again where needed."""

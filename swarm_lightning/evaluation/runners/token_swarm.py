@@ -15,7 +15,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.generation import Replies
-from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.lengths import check_room
 from swarm_lightning.evaluation.mixtures.kept_table import KeptTable
@@ -136,12 +136,11 @@ class TokenMixtures:
 
         return mixed.shelf.base.run(work, longest)
 
-    def loglikelihoods(
-        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
-    ) -> list[list[tuple[float, bool]]]:
+    def loglikelihoods(self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]) -> Sums:
         """Compute the log-probabilities of continuations; see `TokenModel.loglikelihoods`."""
-        flat = [one.ids[:-1] for row in continuations for one in row]
-        texts = [text for text, row in zip(prompts.texts, continuations, strict=True) for _ in row]
+        different = {id(row): (text, row) for text, row in zip(prompts.texts, continuations, strict=True)}
+        flat = [one.ids[:-1] for _, row in different.values() for one in row]
+        texts = [text for text, row in different.values() for _ in row]
         for group in self._experts.mixed.shelf.groups:
             check_room(group.positions, flat, texts, 0, group.name)
         return self._experts.table.loglikelihoods(self._weights, prompts.owners, continuations)

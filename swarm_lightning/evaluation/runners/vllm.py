@@ -23,7 +23,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.generation import Replies
 from swarm_lightning.evaluation.engine.memory import free_bytes
-from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, TextRows
+from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
@@ -218,9 +218,7 @@ class Served:
             replies.tokens.append(chosen[:-1] if chosen and chosen[-1] in how.ends else chosen)
         return replies
 
-    def loglikelihoods(
-        self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]
-    ) -> list[list[tuple[float, bool]]]:
+    def loglikelihoods(self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]) -> Sums:
         """Sum the log-probabilities of continuations; see `TokenModel.loglikelihoods`."""
         from vllm import SamplingParams
 
@@ -228,7 +226,7 @@ class Served:
         owners = [owner for owner, row in zip(prompts.owners, continuations, strict=True) for _ in row]
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         answers = iter(self._ask(owners, [one.ids for one in flat], [params] * len(flat)))
-        return [[_loglikelihood(next(answers).prompt_logprobs, one) for one in row] for row in continuations]
+        return Sums.of([_loglikelihood(next(answers).prompt_logprobs, one) for row in continuations for one in row])
 
     def _ask(
         self, owners: Sequence[int], tokens: Sequence[Sequence[int]], params: Sequence["SamplingParams"]
