@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.names import FOUND, INITIAL
+from swarm_lightning.names import ASSIGNMENTS, FOUND, INITIAL, SYSTEM
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.objectives.utility import parts_of
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import Swarm
@@ -241,6 +243,33 @@ def tasks_at_0(objective: Objective, utilities: Tensor, scores: Tensor, examples
         return []
     parts = [parts_in(objective, row, examples) for row in scores]
     return [task for task in parts[0] if all(part.get(task, 0.0) == 0 for part in parts)]
+
+
+def measure_models(optimizer: HeterogeneousSwarm, assignments: Evaluation | None) -> dict[str, float]:
+    """Measure the best system and the models after an iteration.
+
+    Args:
+        optimizer: What moves them.
+        assignments: What the iteration's weight step has asked; None where it had none.
+
+    Returns:
+        Numbers by name, the names of `names_of_models`.
+    """
+    count = optimizer.graphs.nodes
+    unknown = torch.full((count,), torch.nan, dtype=torch.float64)
+    utilities = optimizer.models.utilities if optimizer.has_models else unknown
+    finite = torch.zeros(0) if assignments is None else assignments.utilities[assignments.utilities.isfinite()]
+    of_all = [optimizer.found_utility, float(finite.mean()) if len(finite) else torch.nan]
+    return dict(zip(names_of_models(count), [*of_all, *utilities.tolist()], strict=True))
+
+
+def names_of_models(count: int) -> list[str]:
+    """Return the names of what `measure_models` measures.
+
+    Args:
+        count: Number of models n.
+    """
+    return [SYSTEM, ASSIGNMENTS, *(f"model_utility/model_{model:02d}" for model in range(count))]
 
 
 class CheckMonitors(L.Callback):

@@ -15,43 +15,22 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.mixed_guide import MixedGuide
-from swarm_lightning.objectives.protocol import HasTasks, Objective
+from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.asking import report_broken
 from swarm_lightning.search.export import ExportingSearch
-from swarm_lightning.search.guide import Shown, check_guide, choose_by_objective, mixture_of, name_shown
-from swarm_lightning.search.measures import (
-    OF_STEPS,
-    CheckMonitors,
-    finite,
-    for_loggers,
-    measure,
-    measure_steps,
-    names_of_metrics,
-    note_parts,
-    parts_in,
-)
+from swarm_lightning.search.guide import Shown, check_guide, mixture_of, name_shown
+from swarm_lightning.search.measures import CheckMonitors, finite, for_loggers, parts_in
 from swarm_lightning.search.objective import prepare_objective
-from swarm_lightning.search.optimizers import (
-    begin_models,
-    check_budget,
-    hand_over,
-    measure_models,
-    names_of_models,
-    place_start,
-)
-from swarm_lightning.search.pacing import Pacing, asked_in_the_end
+from swarm_lightning.search.procedures import procedure_of
 from swarm_lightning.search.results import Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
-from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
-from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -146,16 +125,12 @@ class ModelSwarm(ExportingSearch):
             objective_every,
         )  # fmt: skip
         super().__init__(settings, objective)
-        self._pacing = Pacing()
+        self._procedure = procedure_of(self.movement, self)
         self._log_particles = log_particles
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Let no callback wait for a number that there is not."""
-        tasks = self.objective.tasks if isinstance(self.objective, HasTasks) else ()
-        moves = self._population.swarm.moves_particles
-        names = names_of_metrics(self.settings.particles, tasks) if moves else list(OF_STEPS)
-        if self.settings.graphs is not None:
-            names += names_of_models(len(self.pool.names))
+        names = self._procedure.metric_names()
         if self.settings.guide != "objective":
             names.append(name_shown(self._population.swarm))
         return [CheckMonitors(names, lambda: self.state.evaluation is not None)]
@@ -168,38 +143,18 @@ class ModelSwarm(ExportingSearch):
             self.trainer.should_stop = self.trainer.should_stop or self.particle_swarm.done
             return
         examples = next(iter(self.trainer.train_dataloader or ()))
-        if isinstance(self.particle_swarm, EvolutionStrategy):
-            turns = 1 if self.guide is self.objective else 2
-            check_budget(self.particle_swarm, len(self.pool.names), len(examples), turns)
+        self._procedure.check(examples)
         self.prepare(examples)
         utilities = self.score(examples)
         if self.guide is not self.objective:
             utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
-        every = self.settings.objective_every or 0 if self.state.guided else 0
-        if isinstance(self.particle_swarm, EvolutionStrategy):
-            budget = self._pacing.budget(self.particle_swarm, self.state, *self._clock(examples))
-            self.state.starts, every = place_start(
-                self.particle_swarm, self.pool.names, len(examples), self.state.evaluations,
-                self.ranks.first(budget), every,
-                lambda positions: self.ask_in_full(positions, examples, self.followed),
-            )  # fmt: skip
-        elif isinstance(self.particle_swarm, HeterogeneousSwarm):
-            begin_models(
-                self.particle_swarm,
-                lambda systems: self.ask_vectors(systems, examples, self.followed, range(len(systems))),
-                lambda: self.score(examples),
-            )
+        every = self._procedure.begin(examples, lambda: self.score(examples))
         self.state.shown = Shown(every) if self.state.guided else None
-        self._note(examples)
+        self.state.metrics = self._procedure.measure(examples)
         self.note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
-
-    def _clock(self, examples: Sequence[Example]) -> tuple[float, int]:
-        """Return the seconds that the search has taken, and the pairs that it asks the objective in the end."""
-        elapsed = self._pacing.elapsed(self.state.earlier)
-        return self.ranks.first(elapsed), asked_in_the_end(len(examples), len(self.held_back))
 
     def _check_guide(self, utilities: Tensor, examples: Sequence[Example]) -> Tensor:
         """Ask the first positions by the objective too, and take its utilities [N] where the guide says others."""
@@ -232,9 +187,7 @@ class ModelSwarm(ExportingSearch):
 
     def on_train_batch_start(self, batch: Sequence[Example], batch_idx: int) -> int | None:
         """End a search whose budget holds no step; what it stands for is settled at the end of the epoch."""
-        strategy = self.particle_swarm
-        if isinstance(strategy, EvolutionStrategy) and not strategy.done and strategy.seconds is not None:
-            strategy.pace(self.ranks.first(self._pacing.pairs(strategy, self.state, *self._clock(batch))))
+        self._procedure.before_step(batch)
         if not self.particle_swarm.done:
             return None
         self.trainer.should_stop = True
@@ -254,7 +207,7 @@ class ModelSwarm(ExportingSearch):
         assert isinstance(schedule, LRScheduler)
         schedule.step()
         self.state.seconds += time.perf_counter() - started - self.state.scoring_seconds
-        self._note(batch)
+        self.state.metrics = self._procedure.measure(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
         self.note_objective(batch)
@@ -266,38 +219,21 @@ class ModelSwarm(ExportingSearch):
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
-        optimizer, state = self.particle_swarm, self.state
-
-        def ask(positions: Tensor, numbers: Sequence[int] | None = None) -> Evaluation:
-            return self.ask_in_full(positions, examples, self.objective, numbers)
-
-        if self._open:
-            if isinstance(optimizer, EvolutionStrategy):
-                initial = self.best_initial
-                utility = float(state.before(optimizer)[initial])
-                tried = len(state.starts)
-                state.choices, scores = hand_over(optimizer, len(self.pool.names), initial, tried, utility, ask)
-            else:
-                assert isinstance(optimizer, ParticleSwarm)
-                state.choices, scores = choose_by_objective(optimizer, ask)
+        state = self.state
+        if self._procedure.open:
+            state.choices, scores = self._procedure.choose(examples)
             parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
         self.trainer.should_stop = True
 
-    @property
-    def _open(self) -> bool:
-        """Whether it is still to be settled what the search stands for."""
-        optimizer = self.particle_swarm
-        return (self.state.guided or isinstance(optimizer, EvolutionStrategy)) and not optimizer.chosen
-
     def on_train_epoch_end(self) -> None:
         """Settle it where a callback has ended the search, before the last checkpoint is saved."""
-        if self.trainer.should_stop and self.state.evaluation is not None and self._open:
+        if self.trainer.should_stop and self.state.evaluation is not None and self._procedure.open:
             self._end(next(iter(self.trainer.train_dataloader or ())))
 
     def on_train_end(self) -> None:
         """Settle it also where a limit of the trainer has ended the search."""
-        if self._open:
+        if self._procedure.open:
             self._end(next(iter(self.trainer.train_dataloader or ())))
 
     def score(self, examples: Sequence[Example]) -> Tensor:
@@ -313,35 +249,10 @@ class ModelSwarm(ExportingSearch):
         started = time.perf_counter()
         swarm, state = self.particle_swarm, self.state
         check_same_swarm(self.ranks, swarm, examples)
-        stakes = None
-        if swarm.begun and isinstance(swarm, ParticleSwarm) and swarm.asks_particles:
-            stakes = state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
-        evaluation = self.ask_candidates(examples, stakes)
+        evaluation = self.ask_candidates(examples, self._procedure.stakes())
         state.take_scores(evaluation, report_broken(swarm, evaluation, examples), swarm)
         state.count(time.perf_counter() - started, len(examples), swarm.asks_besides)
         return evaluation.utilities
-
-    def _note(self, examples: Sequence[Example]) -> None:
-        """Note what the iteration that has just ended has brought."""
-        swarm, state = self.particle_swarm, self.state
-        assert state.evaluation is not None
-        if not isinstance(swarm, ParticleSwarm):
-            start = next(iter(state.starts.values()))
-            state.metrics = measure_steps(swarm, state.evaluation, state.scoring_seconds, state.broken, start)
-            return
-        if state.guided:
-            scores = state.scores.best[int(swarm.swarm.best_particle)]
-            parts = {FOUND: parts_in(self.followed, scores, examples)}
-        else:
-            parts = state.parts = note_parts(
-                self.objective, swarm.swarm, state.scores.best, self.best_initial, examples, state.parts
-            )
-        state.metrics = measure(
-            swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts, state.besides
-        )
-        if isinstance(swarm, HeterogeneousSwarm):
-            assigned = state.evaluation if not swarm.asks_particles else state.besides
-            state.metrics |= measure_models(swarm, assigned)
 
     def on_fit_end(self) -> None:
         """Remove what no checkpoint needs."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Gain, Resampling, gain_of
 from swarm_lightning.evaluation.ensemble import vote
@@ -18,9 +20,10 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
 from swarm_lightning.objectives.utility import parts_of, utility_of
-from swarm_lightning.search.optimizers import references_of
+from swarm_lightning.swarm.graphs import FIXED
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
+from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:
@@ -267,3 +270,15 @@ class Bests:
             if self.ranks.index == 0:
                 rate = objective.win_rate(examples, outcomes, initial)
         return self.ranks.first(rate)
+
+
+def references_of(optimizer: HeterogeneousSwarm) -> dict[str, System]:
+    """Return graphs of the experts that nobody had to search, by name: the better an expert, the nearer to the end.
+
+    Args:
+        optimizer: Which knows how good each expert is alone.
+    """
+    graphs, utilities = optimizer.graphs, optimizer.expert_utilities
+    ordered = utilities.masked_fill(~utilities.isfinite(), -torch.inf).argsort(stable=True).tolist()
+    return {f"{name} of the experts": System(made(graphs.nodes), tuple(ordered), graphs.experts)
+            for name, made in FIXED.items()}  # fmt: skip

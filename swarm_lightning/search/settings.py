@@ -23,6 +23,7 @@ from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
+from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
@@ -322,3 +323,61 @@ def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -
     others = {name: saved[name] for name in guides}
     for difference in differences_between(others, {name: present[name] for name in guides}, "in the checkpoint"):
         rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)
+
+
+def check_evolution(settings: SearchSettings) -> None:
+    """Refuse what an evolution strategy can't move or begin with.
+
+    Raises:
+        InputError: If positions are no coefficients, or the population is to begin with more than the experts.
+    """
+    if settings.coefficients is None:
+        raise InputError(
+            "Expected model.coefficients to be set with EvolutionStrategy, which moves coefficients, but it is null. "
+            "Set it to module, or to another of its choices."
+        )
+    if settings.start.kind != "experts":
+        raise InputError(
+            "Expected model.start.kind to be experts with EvolutionStrategy, which starts from the best of a few "
+            f"weighted sums of them, but got {settings.start.kind}. Leave it out."
+        )
+
+
+def check_heterogeneous(settings: SearchSettings, optimizer: SearchOptimizer) -> None:
+    """Refuse graphs without what moves them, and settings of graphs that say nothing together.
+
+    Args:
+        settings: Of the search.
+        optimizer: What is to move it.
+
+    Raises:
+        InputError: If they do not go together.
+    """
+    moves_graphs = isinstance(optimizer, HeterogeneousSwarm)
+    if moves_graphs != (settings.graphs is not None):
+        has, lacks = (
+            ("HeterogeneousSwarm as model.optimizer", "model.graphs is not set. Set it, {} will do,")
+            if moves_graphs
+            else ("model.graphs", f"model.optimizer is {type(optimizer).__name__}. Set it to HeterogeneousSwarm,")
+        )
+        raise InputError(f"Expected model.graphs and HeterogeneousSwarm together, but got {has}, and {lacks} or leave "
+                         "both out.")  # fmt: skip
+    if settings.graphs is None or not isinstance(optimizer, HeterogeneousSwarm):
+        return
+    fixed = settings.graphs.decoding.fixed
+    if fixed is not None and optimizer.moves != "weights":
+        raise InputError(
+            f"Expected model.optimizer.moves to be weights with model.graphs.decoding.fixed {fixed}, because a graph "
+            f"that is fixed has no roles to move, but got {optimizer.moves}. Set it to weights, or fixed to null."
+        )
+    if settings.graphs.any_models and optimizer.moves != "roles":
+        raise InputError(
+            "Expected model.optimizer.moves to be roles with model.graphs.any_models, because weights of models of "
+            f"different shapes can't be moved towards each other, but got {optimizer.moves}. Set it to roles, or give "
+            "experts of one shape and leave any_models out."
+        )
+    if settings.guide != "objective":
+        raise InputError(
+            f"Expected model.guide to be objective with model.graphs, whose models reply with text, but got "
+            f"{settings.guide}. Leave it out."
+        )

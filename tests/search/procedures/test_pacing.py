@@ -5,7 +5,7 @@ import torch
 
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.search.guide import Shown
-from swarm_lightning.search.pacing import Pacing
+from swarm_lightning.search.procedures.pacing import Pacing
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 

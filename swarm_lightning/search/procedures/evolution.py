@@ -1,8 +1,7 @@
-"""What a search does for its optimizer beside its steps, where that is another one than the particle swarm.
+"""What a search does before, between and after the steps of an evolution strategy.
 
-For an evolution strategy it finds where it begins, and chooses what it hands over. Both ask a few positions everything.
-What is followed and what decides are the caller's: a search that follows a guide begins where the guide is highest, and
-chooses by its objective. For a swarm of graphs of models, it asks the experts first, and measures the models.
+It finds where the steps begin, and chooses what the search returns; both ask a few positions all examples. A search
+that follows a guide begins where the guide is highest, and chooses by its objective.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,37 +10,99 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.final_choice import simplest_of_the_best
-from swarm_lightning.names import ASSIGNMENTS, SYSTEM
+from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import shown_between
-from swarm_lightning.search.settings import SearchSettings
+from swarm_lightning.search.measures import OF_STEPS, measure_steps
+from swarm_lightning.search.procedures.pacing import Pacing, asked_in_the_end
+from swarm_lightning.search.procedures.particles import Procedure
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
-from swarm_lightning.swarm.graphs import FIXED
-from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
-from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
-from swarm_lightning.swarm.systems import System
 
 
-def check_evolution(settings: SearchSettings) -> None:
-    """Refuse what an evolution strategy can't move or begin with.
+class EvolutionProcedure(Procedure):
+    """What stands around the steps of an evolution strategy."""
 
-    Raises:
-        InputError: If positions are no coefficients, or the population is to begin with more than the experts.
-    """
-    if settings.coefficients is None:
-        raise InputError(
-            "Expected model.coefficients to be set with EvolutionStrategy, which moves coefficients, but it is null. "
-            "Set it to module, or to another of its choices."
-        )
-    if settings.start.kind != "experts":
-        raise InputError(
-            "Expected model.start.kind to be experts with EvolutionStrategy, which starts from the best of a few "
-            f"weighted sums of them, but got {settings.start.kind}. Leave it out."
-        )
+    def __init__(self, search: ExportingSearch) -> None:
+        """Start the clock.
+
+        Args:
+            search: What is searched with.
+        """
+        super().__init__(search)
+        self._pacing = Pacing()
+
+    @property
+    def strategy(self) -> EvolutionStrategy:
+        """What does the steps."""
+        strategy = self.search.particle_swarm
+        assert isinstance(strategy, EvolutionStrategy)
+        return strategy
+
+    def metric_names(self) -> list[str]:
+        """Return the names of what `measure` measures."""
+        return list(OF_STEPS)
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """See that the budget holds the experts, without which nothing is known.
+
+        Raises:
+            InputError: If it does not.
+        """
+        turns = 1 if self.search.guide is self.search.objective else 2
+        check_budget(self.strategy, len(self.search.pool.names), len(examples), turns)
+
+    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> int:
+        """Put the centre at the best of a few sums of the experts; see `place_start`."""
+        search, state = self.search, self.search.state
+        budget = search.ranks.first(self._pacing.budget(self.strategy, state, *self._clock(examples)))
+        state.starts, every = place_start(
+            self.strategy, search.pool.names, len(examples), state.evaluations, budget, super().begin(examples, score),
+            lambda positions: search.ask_in_full(positions, examples, search.followed),
+        )  # fmt: skip
+        return every
+
+    def before_step(self, examples: Sequence[Example]) -> None:
+        """Let the next step ask as many pairs as the time that is left holds, where there are minutes."""
+        if not self.strategy.done and self.strategy.seconds is not None:
+            pairs = self._pacing.pairs(self.strategy, self.search.state, *self._clock(examples))
+            self.strategy.pace(self.search.ranks.first(pairs))
+
+    def stakes(self) -> Stakes | None:
+        """Leave nothing unasked: a pair is compared on a few examples, which are all asked."""
+        return None
+
+    def measure(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Measure the step that has just ended."""
+        state = self.search.state
+        assert state.evaluation is not None
+        start = next(iter(state.starts.values()))
+        return measure_steps(self.strategy, state.evaluation, state.scoring_seconds, state.broken, start)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be settled what the search stands for: that is known at the end only."""
+        return not self.strategy.chosen
+
+    def choose(self, examples: Sequence[Example]) -> tuple[dict[str, float], Tensor | None]:
+        """Choose among a few simple positions and what the steps have reached; see `hand_over`."""
+        search, initial = self.search, self.search.best_initial
+        utility = float(search.state.before(self.strategy)[initial])
+        return hand_over(
+            self.strategy, len(search.pool.names), initial, len(search.state.starts), utility,
+            lambda positions: search.ask_in_full(positions, examples, search.objective),
+        )  # fmt: skip
+
+    def _clock(self, examples: Sequence[Example]) -> tuple[float, int]:
+        """Return the seconds that the search has taken, and the pairs that it asks the objective in the end."""
+        search = self.search
+        elapsed = search.ranks.first(self._pacing.elapsed(search.state.earlier))
+        return elapsed, asked_in_the_end(len(examples), len(search.held_back))
 
 
 def place_start(
@@ -175,96 +236,3 @@ def spread(space: Space, weights: Tensor) -> Tensor:
     """
     groups = space.empty(1).shape[1] // weights.shape[1]
     return weights.float().repeat_interleave(groups, dim=1)
-
-
-def check_heterogeneous(settings: SearchSettings, optimizer: SearchOptimizer) -> None:
-    """Refuse graphs without what moves them, and settings of graphs that say nothing together.
-
-    Args:
-        settings: Of the search.
-        optimizer: What is to move it.
-
-    Raises:
-        InputError: If they do not go together.
-    """
-    moves_graphs = isinstance(optimizer, HeterogeneousSwarm)
-    if moves_graphs != (settings.graphs is not None):
-        has, lacks = (
-            ("HeterogeneousSwarm as model.optimizer", "model.graphs is not set. Set it, {} will do,")
-            if moves_graphs
-            else ("model.graphs", f"model.optimizer is {type(optimizer).__name__}. Set it to HeterogeneousSwarm,")
-        )
-        raise InputError(f"Expected model.graphs and HeterogeneousSwarm together, but got {has}, and {lacks} or leave "
-                         "both out.")  # fmt: skip
-    if settings.graphs is None or not isinstance(optimizer, HeterogeneousSwarm):
-        return
-    fixed = settings.graphs.decoding.fixed
-    if fixed is not None and optimizer.moves != "weights":
-        raise InputError(
-            f"Expected model.optimizer.moves to be weights with model.graphs.decoding.fixed {fixed}, because a graph "
-            f"that is fixed has no roles to move, but got {optimizer.moves}. Set it to weights, or fixed to null."
-        )
-    if settings.graphs.any_models and optimizer.moves != "roles":
-        raise InputError(
-            "Expected model.optimizer.moves to be roles with model.graphs.any_models, because weights of models of "
-            f"different shapes can't be moved towards each other, but got {optimizer.moves}. Set it to roles, or give "
-            "experts of one shape and leave any_models out."
-        )
-    if settings.guide != "objective":
-        raise InputError(
-            f"Expected model.guide to be objective with model.graphs, whose models reply with text, but got "
-            f"{settings.guide}. Leave it out."
-        )
-
-
-def begin_models(
-    optimizer: HeterogeneousSwarm, ask: Callable[[Sequence[System]], Evaluation], score: Callable[[], Tensor]
-) -> None:
-    """Ask the experts alone, which is what a search is compared with, and the first assignments of them.
-
-    Args:
-        optimizer: Begun with the utilities of the first graphs.
-        ask: Asks systems everything.
-        score: Scores what the optimizer asks.
-    """
-    graphs = optimizer.graphs
-    optimizer.begin_models(ask([graphs.expert(model) for model in range(graphs.nodes)]).utilities, score)
-
-
-def references_of(optimizer: HeterogeneousSwarm) -> dict[str, System]:
-    """Return graphs of the experts that nobody had to search, by name: the better an expert, the nearer to the end.
-
-    Args:
-        optimizer: Which knows how good each expert is alone.
-    """
-    graphs, utilities = optimizer.graphs, optimizer.expert_utilities
-    ordered = utilities.masked_fill(~utilities.isfinite(), -torch.inf).argsort(stable=True).tolist()
-    return {f"{name} of the experts": System(made(graphs.nodes), tuple(ordered), graphs.experts)
-            for name, made in FIXED.items()}  # fmt: skip
-
-
-def measure_models(optimizer: HeterogeneousSwarm, assignments: Evaluation | None) -> dict[str, float]:
-    """Measure the best system and the models after an iteration.
-
-    Args:
-        optimizer: What moves them.
-        assignments: What the iteration's weight step has asked; None where it had none.
-
-    Returns:
-        Numbers by name, the names of `names_of_models`.
-    """
-    count = optimizer.graphs.nodes
-    unknown = torch.full((count,), torch.nan, dtype=torch.float64)
-    utilities = optimizer.models.utilities if optimizer.has_models else unknown
-    finite = torch.zeros(0) if assignments is None else assignments.utilities[assignments.utilities.isfinite()]
-    of_all = [optimizer.found_utility, float(finite.mean()) if len(finite) else torch.nan]
-    return dict(zip(names_of_models(count), [*of_all, *utilities.tolist()], strict=True))
-
-
-def names_of_models(count: int) -> list[str]:
-    """Return the names of what `measure_models` measures.
-
-    Args:
-        count: Number of models n.
-    """
-    return [SYSTEM, ASSIGNMENTS, *(f"model_utility/model_{model:02d}" for model in range(count))]

@@ -1,0 +1,120 @@
+"""What a search does before, between and after the steps of a particle swarm."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.names import FOUND
+from swarm_lightning.objectives.protocol import HasTasks
+from swarm_lightning.search.export import ExportingSearch
+from swarm_lightning.search.guide import choose_by_objective
+from swarm_lightning.search.measures import measure, names_of_metrics, note_parts, parts_in
+from swarm_lightning.swarm.optimizer import ParticleSwarm
+
+
+class Procedure:
+    """What stands around the steps of a particle swarm.
+
+    Attributes:
+        search: What is searched with: it asks, and its state is brought up to date.
+    """
+
+    def __init__(self, search: ExportingSearch) -> None:
+        """Take the search.
+
+        Args:
+            search: What is searched with.
+        """
+        self.search = search
+
+    def metric_names(self) -> list[str]:
+        """Return the names of what `measure` measures."""
+        objective = self.search.objective
+        tasks = objective.tasks if isinstance(objective, HasTasks) else ()
+        return names_of_metrics(self.search.settings.particles, tasks)
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse a search that can't begin, before anything is asked.
+
+        Args:
+            examples: What will be asked, M of them.
+
+        Raises:
+            InputError: If it can't.
+        """
+
+    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> int:
+        """Do what comes between the first positions' utilities, which the optimizer has, and its first step.
+
+        Args:
+            examples: What to ask, M of them.
+            score: Scores what the optimizer asks, as in a step.
+
+        Returns:
+            Number of iterations between two evaluations of the best position by the objective, where a guide is
+            followed; 0 for none.
+        """
+        return self.search.settings.objective_every or 0 if self.search.state.guided else 0
+
+    def before_step(self, examples: Sequence[Example]) -> None:
+        """Do what comes before every step.
+
+        Args:
+            examples: What will be asked, M of them.
+        """
+
+    def stakes(self) -> Stakes | None:
+        """Say what the running step has to find out, where the exact stop may leave something unasked."""
+        swarm = self.swarm
+        if not swarm.begun or not swarm.asks_particles:
+            return None
+        return self.search.state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
+
+    def measure(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Measure the iteration that has just ended, and note the parts of its utilities.
+
+        Args:
+            examples: What was asked, M of them.
+        """
+        search, state, swarm = self.search, self.search.state, self.swarm
+        assert state.evaluation is not None
+        if state.guided:
+            scores = state.scores.best[int(swarm.swarm.best_particle)]
+            parts = {FOUND: parts_in(search.followed, scores, examples)}
+        else:
+            parts = state.parts = note_parts(
+                search.objective, swarm.swarm, state.scores.best, search.best_initial, examples, state.parts
+            )
+        return measure(
+            swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts, state.besides
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be settled what the search stands for: where a guide was followed."""
+        return self.search.state.guided and not self.swarm.chosen
+
+    def choose(self, examples: Sequence[Example]) -> tuple[dict[str, float], Tensor | None]:
+        """Settle what the search stands for, by its objective.
+
+        Args:
+            examples: What to ask, M of them.
+
+        Returns:
+            The utility of everything that was chosen among, by name, and the scores of what was chosen [M]; None where
+            nothing was asked.
+        """
+        search = self.search
+        return choose_by_objective(
+            self.swarm,
+            lambda positions, numbers: search.ask_in_full(positions, examples, search.objective, numbers),
+        )
+
+    @property
+    def swarm(self) -> ParticleSwarm:
+        """What does the steps."""
+        swarm = self.search.particle_swarm
+        assert isinstance(swarm, ParticleSwarm)
+        return swarm
