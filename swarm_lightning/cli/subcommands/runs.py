@@ -14,7 +14,7 @@ from swarm_lightning.shown import cell, say, with_interval
 
 DESCRIPTION = "List the runs in a folder with their states and scores, or rank the particles of a run by personal best."
 ROOT = "runs"
-NARROWEST = 120  # columns of a table that goes to a file: nothing in it is broken into two lines
+UNBROKEN = 2000  # columns of a table that goes to a file, so that no path is broken into two lines
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -38,13 +38,13 @@ def show_runs(words: Sequence[str]) -> None:
     folder: Path = parser.parse_args(words).folder
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, NARROWEST)
+        console.width = UNBROKEN
     if is_run(folder):
         _print_particles(folder, console)
         return
     runs = list_runs(folder)
     if not runs:
-        raise InputError(f"Expected runs below {str(folder)!r}, but there are none. `swarm fit` makes them.")
+        raise InputError(f"Expected runs below {str(folder)!r}, but there are none. Start one with `swarm fit`.")
     console.print(_table(runs, time.time()))
 
 

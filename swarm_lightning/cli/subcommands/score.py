@@ -15,11 +15,9 @@ from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.plan.alone import AloneRow, ScoreAlone, SplitScore, check_asked
-from swarm_lightning.runs.run_folder import free_path
+from swarm_lightning.runs.run_folder import SCORES, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import cell, say
-
-SCORES = "scores.csv"
 
 
 def run_score(
