@@ -1,7 +1,7 @@
-"""Says in the end what came out: a table on the screen and files in the run folder.
+"""Reports the result of a run: a table on the screen and files in the run folder.
 
 After `fit`: `summary.json`, and the same for the loggers. After `validate` and `test`: a CSV with one row per expert or
-ensemble. The test split is scored here for the first time, never while the search is going on.
+ensemble. The test split is scored here for the first time, never during the search.
 """
 
 import csv
@@ -29,7 +29,7 @@ GAIN = ("gain", "gain_low", "gain_high")
 
 
 class Summary(L.Callback):
-    """Prints and writes the outcome of a search, of a validation or of a test."""
+    """Prints and writes the result of a search, a validation or a test."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score the best initial and the best found expert on the test split, and sum the search up.

@@ -44,7 +44,7 @@ def push_folder(folder: Path, name: str, public: bool = False) -> str:
 
     check_name(name)
     if not (folder / CARD_FILE).is_file():
-        raise InputError(f"Expected an exported expert with its {CARD_FILE} to push, but {str(folder)!r} is none.")
+        raise InputError(f"Expected an exported expert with its {CARD_FILE} to push, but {str(folder)!r} is not one.")
     api = HfApi()
     try:
         place = api.create_repo(name, private=not public, exist_ok=True)

@@ -88,7 +88,7 @@ def test_minutes_that_hold_nothing_hand_over_the_best_expert_and_say_so(world: W
         )
     assert result.summary["iterations"] == 0
     assert result.summary["evaluations"] == 2 * 4 * 8, "the experts, by the guide and by the objective"
-    assert any(sentence.startswith("The budget held no search") for sentence in result.verdict)
+    assert any(sentence.startswith("The budget was too small for a search") for sentence in result.verdict)
     assert (result.best / "adapter_model.safetensors").is_file()
 
 
@@ -176,7 +176,7 @@ def test_a_budget_without_room_for_a_search_hands_over_what_it_held_and_says_so(
     assert summary["validation"][1]["utility"] == max(summary["choices"].values())
     assert (folder / "best_expert" / "adapter_model.safetensors").is_file()
     said = json.loads((folder / "verdict.json").read_text())["sentences"]
-    assert any(sentence.startswith("The budget held no search") for sentence in said)
+    assert any(sentence.startswith("The budget was too small for a search") for sentence in said)
     assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 

@@ -267,7 +267,7 @@ def test_too_few_experts_leave_a_row_out_and_stop_nothing(world: World, tmp_path
     with (tmp_path / "runs" / "version_0" / "compare.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert rows["prediction_merge"]["absent"] == "it needs 3 experts or more, and there are 2"
-    assert rows["genome"]["absent"].startswith("the budget of 30 evaluations does not hold a population of 5")
+    assert rows["genome"]["absent"].startswith("the budget of 30 evaluations is too small for a population of 5")
     assert (rows["uniform_soup"]["absent"], rows["uniform_soup"]["runs"]) == ("", "1")
 
 
