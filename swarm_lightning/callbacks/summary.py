@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.callbacks.logged_result import log_result
@@ -23,7 +22,7 @@ from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import SUMMARY, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import ResultRow, SearchResult
-from swarm_lightning.shown import cell, say
+from swarm_lightning.shown import cell, say, show_table
 
 GAIN = ("gain", "gain_low", "gain_high")
 
@@ -89,7 +88,7 @@ class Summary(L.Callback):
             for row in rows
         )
         write_whole(path, text.getvalue())
-        Console().print(_table({split: rows}))
+        show_table(_table({split: rows}))
         say_gains(rows)
         say(f"Table: {path}")
 
@@ -116,7 +115,7 @@ def why_it_ended(trainer: L.Trainer, iterations: int, most: int | None = None) -
 
 def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
-    Console().print(_table(splits))
+    show_table(_table(splits))
     say_gains(result.test)
     say(
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
