@@ -63,7 +63,7 @@ DATA: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "lines broken": (written("data.jsonl", json.dumps(RECORDS[0]) + "\n{question\n"), "line 2"),
     "lines empty": (written("data.jsonl", "\n\n"), "data.jsonl"),
     "table without rows": (written("data.csv", "question,answer\n"), "only a header"),
-    "table with a column twice": (written("data.csv", "question,question\na,b\n"), "come twice: question"),
+    "table with a column twice": (written("data.csv", "question,question\na,b\n"), "occur twice: question"),
     "table with ragged rows": (written("data.csv", "question,answer\na,b\nc,d,e,f\n"), "line 3 has 4 cells"),
     "table in another encoding": (written("data.csv", "question,answer\né,b\n".encode("latin-1")), "UTF-8"),
     "no Parquet": (written("data.parquet", "question,answer\na,b\n"), "data.parquet"),

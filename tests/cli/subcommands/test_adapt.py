@@ -13,6 +13,7 @@ import swarm_lightning
 from swarm_lightning.cli.main import main
 from swarm_lightning.cli.subcommands.adapt import fit_arguments
 from swarm_lightning.errors import InputError
+from tests.cli.conftest import states_below
 from tests.forked_ranks import ForkedRanks
 from tests.search.killed import kill_before_change
 from tests.search.test_resume import assert_same_run
@@ -54,6 +55,7 @@ def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -
     summary = json.loads((adapted / "summary.json").read_text())
     assert summary["evaluations"] == BUDGET
     assert summary["iterations"] == 2
+    assert states_below(adapted.parents[1]) == {"adapt/version_0": "ended"}
     config = yaml.safe_load((adapted / "config.yaml").read_text())
     chosen = config["model"]["objective"]  # with all settings, as where it is named
     assert chosen["class_path"] == "swarm_lightning.objectives.ExactMatch"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from swarm_lightning.cli.main import main
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, rows_of_runs, states_below
 from tests.forked_ranks import ForkedRanks
 from tests.search.killed import Counted
 from tests.search.tiny_search import World, load_checkpoint
@@ -32,12 +32,6 @@ ENDS = {
 }
 
 
-def rows_of(printed: str, part: str = "") -> list[list[str]]:
-    """Cut the rows of a printed table whose first cell has a part into cells."""
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[:1] == "│"]
-    return [row for row in rows if part in row[0]]
-
-
 def test_the_runs_below_a_folder_are_listed_with_their_scores(
     finished: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,9 +46,7 @@ def test_the_runs_below_a_folder_are_listed_with_their_scores(
 
 
 @pytest.mark.slow
-def test_the_state_says_how_a_run_was_stopped(
-    world: World, forked_ranks: ForkedRanks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_state_says_how_a_run_was_stopped(world: World, forked_ranks: ForkedRanks, tmp_path: Path) -> None:
     engine = {"rows": 10, "lots": 4, "chunk": 2}
     config = world.config(tmp_path, model={"engine": engine}, trainer={"max_steps": 1})
     config["model"]["objective"] = {"class_path": f"{Counted.__module__}.Counted", "init_args": {"max_new_tokens": 6}}
@@ -65,10 +57,9 @@ def test_the_state_says_how_a_run_was_stopped(
     ]
     ended = forked_ranks.run(environments, LOOKED_AT, ["fit", "--config", str(tmp_path / "search.yaml")])
     assert [one.code for one in ended] == [0, 143, -9, -9, 2], [one.err for one in ended]
-    assert [row[1:3] for row in rows_of(ended[0].out, "version_0")] == [["running", "0"]]
-    main(["runs", str(tmp_path)])
-    states = {Path(row[0]).parent.name: row[1] for row in rows_of(capsys.readouterr().out, "version_0")}
-    assert states == {**{state: state for state in ENDS}, "running": "ended"}
+    assert [row[1:3] for row in rows_of_runs(ended[0].out) if "version_0" in row[0]] == [["running", "0"]]
+    states = {f"{state}/version_0": state for state in ENDS}
+    assert states_below(tmp_path) == {**states, "running/version_0": "ended"}
 
 
 def test_particles_are_ranked_as_the_checkpoint_knows_their_personal_bests(
@@ -78,7 +69,7 @@ def test_particles_are_ranked_as_the_checkpoint_knows_their_personal_bests(
     printed = capsys.readouterr().out
     memory = load_checkpoint(finished.folder)["optimizer_states"][0]["state"][0]
     bests: list[float] = memory["personal_best_utilities"].tolist()
-    rows = rows_of(printed)
+    rows = rows_of_runs(printed)
     assert {int(row[1]): row[2] for row in rows} == {place: f"{best:.4f}" for place, best in enumerate(bests)}
     assert [float(row[2]) for row in rows] == sorted((float(row[2]) for row in rows), reverse=True)
     assert f"swarm export {finished.folder} --particle {rows[0][1]}" in printed
