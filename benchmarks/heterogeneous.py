@@ -1,18 +1,21 @@
 """What graphs of models gain on the demo world beside the plain swarm at equal cost, on the test split, over seeds.
 
-    python benchmarks/heterogeneous.py --seeds 5
+    python benchmarks/heterogeneous.py --kept benchmarks/results/heterogeneous.jsonl --seeds 5
 
 What limits it is arithmetic: replies of a model of about one million weights. Cost is counted in replies that a model
 was asked for: the nodes of all graphs and assignments, without those that were known already. Every other search, the
 ablations and the plain swarm, ends behind the iteration in which it has asked for as many. All rows are scored on the
 same test examples, which no search has seen; the best expert is chosen on the validation examples.
+
+Each finished search is a line of `--kept`; what stands there with the same settings is not run again, so an interrupted
+benchmark goes on, and grows by further seeds.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,57 +33,98 @@ from swarm_lightning.swarm.graphs import Decoding, Fixed
 from swarm_lightning.swarm.heterogeneous_swarm import Moves
 
 BARE = GraphSettings(instructions=Instructions("", "", "", "{reply}"))
-ABLATIONS: dict[str, tuple[Fixed | None, Moves]] = {
+WHOLE = "heterogeneous swarm"
+# What moves, and on which graph; the first search says what the others may spend.
+SEARCHES: dict[str, tuple[Fixed | None, Moves | None]] = {
+    WHOLE: (None, "both"),
     "roles only": (None, "roles"),
     "weights only, on the best first graph": (None, "weights"),
     "weights only, on a chain": ("chain", "weights"),
     "weights only, on a star": ("star", "weights"),
+    "plain swarm": (None, None),
 }
 MOST_STEPS = 200
 REPLIES = "replies of "  # before the name of a row
+IDENTITY = ("task", "experts", "graphs", "assignments", "particles", "steps", "validation", "test")
 EXPERTS = ["hunter", "scribe", "shepherd", "weaver"]
 
 
 def compare(options: argparse.Namespace, seed: int) -> dict[str, float]:
     """Return the test accuracy in points of every row, for one seed, and how many replies each search asked for."""
-    experts = [f"demo:experts/{name}" for name in options.experts]
-    made: dict[str, Any] = {"experts": experts, "objective": MultipleChoice(max_new_tokens=3)}
-    rows: dict[str, float] = {}
-
-    def data() -> SwarmData:
-        sizes = {"validation_size": options.validation, "test_size": options.test, "seed": seed}
-        return SwarmData(f"demo:tasks/{options.task}.json", **sizes)
-
-    def search(name: str, module: ModelSwarm, budget: int | None) -> int:
-        """Search until a budget is spent, or for so many iterations where there is none yet; returns what was spent."""
-        graphs = module.settings.graphs is not None
-
-        def spent() -> int:
-            return module.evaluator.runner.replies if graphs else module.state.evaluations
-
-        ends = [] if budget is None else [EndAtBudget(spent, budget)]
-        fitted(module, data(), options.steps if budget is None else MOST_STEPS, seed, folder, *ends)
-        found = spent()
-        whole = graphs and budget is None
-        scored = {row.name: 100 * row.utility for row in module.bests.score(module.held_back, references=whole)}
-        rows[name] = scored.pop("best found expert")
-        if whole:
-            rows.update(scored)
-            rows["best single expert"] = rows.pop("best initial expert")
-        rows[REPLIES + name] = found
-        return found
-
-    def of_graphs(fixed: Fixed | None, moves: Moves) -> ModelSwarm:
-        swarm = partial(HeterogeneousSwarm, assignments=options.assignments, moves=moves)
-        graphs = replace(BARE, decoding=Decoding(fixed=fixed))
-        return ModelSwarm("demo:base", **made, particles=options.graphs, graphs=graphs, optimizer=swarm)
-
+    settings = {name: getattr(options, name) for name in IDENTITY}
+    rows = kept_rows(options.kept, settings, seed)
     with tempfile.TemporaryDirectory() as folder:
-        budget = search("heterogeneous swarm", of_graphs(None, "both"), None)
-        for name, (fixed, moves) in ABLATIONS.items():
-            search(name, of_graphs(fixed, moves), budget)
-        plain = ModelSwarm("demo:base", **made, particles=options.particles, optimizer=partial(ParticleSwarm))
-        search("plain swarm", plain, budget)
+        for name, (fixed, moves) in SEARCHES.items():
+            if REPLIES + name in rows:
+                continue
+            budget = rows.get(REPLIES + WHOLE)
+            new = searched(options, seed, name, search_of(options, fixed, moves), budget, folder)
+            rows |= new
+            options.kept.parent.mkdir(parents=True, exist_ok=True)
+            with options.kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"settings": settings, "seed": seed, "rows": new}) + "\n")
+    return rows
+
+
+def kept_rows(file: Path, settings: Mapping[str, Any], seed: int) -> dict[str, float]:
+    """Return the rows that are kept of a seed.
+
+    Args:
+        file: A JSON object a line.
+        settings: With which they must have been run.
+        seed: Of the searches.
+    """
+    rows: dict[str, float] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        kept = json.loads(line)
+        if (kept["settings"], kept["seed"]) == (settings, seed):
+            rows |= kept["rows"]
+    return rows
+
+
+def search_of(options: argparse.Namespace, fixed: Fixed | None, moves: Moves | None) -> ModelSwarm:
+    """Return a search of graphs, or the plain swarm where nothing of a graph moves."""
+    made: dict[str, Any] = {
+        "experts": [f"demo:experts/{name}" for name in options.experts],
+        "objective": MultipleChoice(max_new_tokens=3),
+    }
+    if moves is None:
+        return ModelSwarm("demo:base", **made, particles=options.particles, optimizer=partial(ParticleSwarm))
+    swarm = partial(HeterogeneousSwarm, assignments=options.assignments, moves=moves)
+    graphs = replace(BARE, decoding=Decoding(fixed=fixed))
+    return ModelSwarm("demo:base", **made, particles=options.graphs, graphs=graphs, optimizer=swarm)
+
+
+def searched(
+    options: argparse.Namespace, seed: int, name: str, module: ModelSwarm, budget: int | None, folder: str
+) -> dict[str, float]:
+    """Search until a budget is spent, or for so many iterations where there is none yet.
+
+    Args:
+        options: Of the command.
+        seed: Of the search and of its examples.
+        name: Of the row.
+        module: The search.
+        budget: Replies.
+        folder: Of the trainer.
+
+    Returns:
+        The test accuracy of what was found, what was spent, and without a budget also the rows of what needs no search.
+    """
+    graphs = module.settings.graphs is not None
+
+    def spent() -> int:
+        return module.evaluator.runner.replies if graphs else module.state.evaluations
+
+    ends = [] if budget is None else [EndAtBudget(spent, budget)]
+    sizes = {"validation_size": options.validation, "test_size": options.test, "seed": seed}
+    data = SwarmData(f"demo:tasks/{options.task}.json", **sizes)
+    fitted(module, data, options.steps if budget is None else MOST_STEPS, seed, folder, *ends)
+    found = spent()
+    scored = {row.name: 100 * row.utility for row in module.bests.score(module.held_back, references=budget is None)}
+    rows = {name: scored.pop("best found expert"), REPLIES + name: found}
+    if budget is None:
+        rows |= {"best single expert" if row == "best initial expert" else row: scored[row] for row in scored}
     return rows
 
 
@@ -111,13 +155,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--validation", type=int, default=60)
     parser.add_argument("--test", type=int, default=300)
+    parser.add_argument("--kept", type=Path, required=True, help="file that keeps each finished search, a line each")
     parser.add_argument("--output", type=Path, help="Markdown file for the table")
     options = parser.parse_args()
     found = []
     for seed in range(options.seeds):
         found.append(compare(options, seed))
         print(f"seed {seed}: {found[-1]}", flush=True)
-    text, numbers = table(found), {"settings": {**vars(options), "output": None}, "rows": found}
+    text, numbers = table(found), {"settings": {name: getattr(options, name) for name in IDENTITY}, "rows": found}
     if options.output is not None:
         command = f"python benchmarks/heterogeneous.py --seeds {options.seeds}"
         last = json.dumps({"benchmark": "heterogeneous", **numbers})

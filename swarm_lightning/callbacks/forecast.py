@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives.utility import bounds_of
-from swarm_lightning.plan.likely import Span, ends, span_of
+from swarm_lightning.plan.likely import Span, ends, graded, span_of
 from swarm_lightning.plan.work import Work, best_to_come, work_of
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -52,7 +52,7 @@ def rest_of(trainer: L.Trainer, search: ModelSwarm) -> Rest | None:
     per_pair = state.seconds / state.evaluations
     work = _work(trainer, search, search.splits.validation, 1 / per_pair)
     done, plateau = int(search.swarm.iterations), int(search.swarm.plateau) if optimizer.moves_particles else 1
-    iterations = span_of(ends(work.most, work.patience, work.particles, done, plateau))
+    iterations = span_of(ends(work.most, work.patience, work.particles, done, plateau, work.rises))
 
     def pairs(count: float, likely: bool = True) -> float:
         return work.last + sum(work.asked_in(iteration, likely) for iteration in range(done + 1, int(count) + 1))
@@ -78,7 +78,7 @@ def _work(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example], p
     return work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps,
         patience if optimizer.moves_particles else None, distance, search.chunk, search.state.guided, 0, per_second,
-        0 if search.state.shown is None else search.state.shown.every,
+        0 if search.state.shown is None else search.state.shown.every, graded(search.state.scores.known),
     )  # fmt: skip
 
 

@@ -154,7 +154,7 @@ class Clock:
         """Return the seconds of so many iterations."""
         rounds = ROUNDS if self.work.distance > 0 and not self.trial.turns else 1.0
         asked = [self.work.asked_in(iteration, likely) for iteration in range(1, count + 1)]
-        return sum(self.asking(self.trial.followed, pairs, rounds) + self.step for pairs in asked)
+        return sum(self.asking(self.trial.step, pairs, rounds) + self.step for pairs in asked)
 
     @property
     def last(self) -> float:
@@ -213,6 +213,8 @@ def needed_of(scores: Tensor, difference: float, examples: int) -> Needed | None
     if len(finite) < 2 or finite.shape[1] < 2:
         return None
     noise: Noise = noise_of(finite)
+    if noise.unpaired == 0:  # all replies to the few examples that were asked score the same
+        return None
     return Needed(
         difference,
         examples_needed(difference, noise.paired),

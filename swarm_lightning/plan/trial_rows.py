@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -22,8 +23,11 @@ from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScor
 from swarm_lightning.objectives.utility import pays, unpaid
 from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.objective import prepare_objective
+from swarm_lightning.swarm import evolution
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.space import Space
 
+REPEATS = 3  # of a small round: what a round costs beside its rows is a small difference
 PAID_PAIRS = 16  # that are scored at a price; their answers are kept, and the search finds them
 
 
@@ -52,6 +56,8 @@ class TrialRows:
         followed: The speed of what the search follows, replies ending early where they may.
         whole: That of the objective on one or two candidates, replies going on to their end.
         objective: That of the objective on all candidates; the same as `followed` where it is followed.
+        step: That of what an iteration asks: of an evolution strategy, many candidates a few examples each; else the
+            same as `followed`.
         turns: Whether candidates take turns in the model.
         rows: Rows of a forward pass.
         longest: Tokens of the longest prompt.
@@ -67,6 +73,7 @@ class TrialRows:
     followed: Speed
     whole: Speed
     objective: Speed
+    step: Speed
     turns: bool
     rows: int
     longest: int
@@ -118,6 +125,9 @@ def try_rows(search: AskingSearch, space: Space, examples: Sequence[Example], se
     evaluator = search.evaluator_of(search.guide)
     trial = _Trial(evaluator, _first_candidates(search, space), examples, seconds)
     followed, evaluation = trial.run()
+    step = followed
+    if isinstance(search.movement, EvolutionStrategy):
+        step = trial.step(search.movement, space, _first_positions(search, space, len(search.pool.names)), followed)
     paid = None
     if pays(search.objective):
         paid = trial.paid(search.evaluator)
@@ -126,7 +136,7 @@ def try_rows(search: AskingSearch, space: Space, examples: Sequence[Example], se
         by_objective = _Trial(search.evaluator, trial.candidates, examples, seconds / 2).run()[0]
     whole = trial.whole(search.evaluator)
     return TrialRows(
-        followed, whole, by_objective, trial.turns, evaluator.runner.rows_at_once(max(trial.lengths)),
+        followed, whole, by_objective, step, trial.turns, evaluator.runner.rows_at_once(max(trial.lengths)),
         max(trial.lengths), evaluation.scores, evaluation.utilities, paid, prepared, trial.asked,
         time.perf_counter() - started,
     )  # fmt: skip
@@ -138,8 +148,13 @@ def _first_candidates(search: AskingSearch, space: Space) -> Any:
     if space.writes:
         return [space.expert(place) for place in range(experts)]
     count = settings.particles if search.movement.moves_particles else experts
+    return space.vectors(_first_positions(search, space, count))
+
+
+def _first_positions(search: AskingSearch, space: Space, count: int) -> Tensor:
+    """Return where the first so many particles begin [N, D]."""
     generator = torch.Generator().manual_seed(torch.initial_seed())
-    return space.vectors(space.first_positions(settings.start, count, settings.child_span, generator))
+    return space.first_positions(search.settings.start, count, search.settings.child_span, generator)
 
 
 class _Trial:
@@ -163,7 +178,10 @@ class _Trial:
         late = math.ceil(2 * LEAST_PAIRS / len(self.candidates))
         small = min(max(2, min(fitting // count, late)), len(self.examples))  # two show how scores vary
         self._ask(count, 1)  # another number of candidates is another layout
-        short, few = self._ask(count, small)
+        shorts = [self._ask(count, small)]
+        while len(shorts) < REPEATS and sum(seconds for seconds, _ in shorts) < self.seconds / 8:
+            shorts.append(self._ask(count, small))
+        short, few = median(seconds for seconds, _ in shorts), shorts[-1][1]
         per_pair = min(per_pair, short / max(few.evaluated, 1))
         large = max(1, min(int(self.seconds / 2 / per_pair) // count, len(self.examples)))
         if large <= small:
@@ -177,6 +195,23 @@ class _Trial:
         if pair == 0.0:  # noise: the large round has taken no longer than the small one
             call, pair = 0.0, long / many.evaluated
         return Speed(call, pair, (self._read - before) / many.evaluated, many.generated / many.evaluated), many
+
+    def step(self, strategy: EvolutionStrategy, space: Space, positions: Tensor, followed: Speed) -> Speed:
+        """Ask what a step of an evolution strategy asks, or as many pairs of candidates as there is time for."""
+        settings, generator = strategy.settings, torch.Generator().manual_seed(torch.initial_seed())
+        batch = min(settings.batch, len(self.examples))
+        held = settings.pairs_held(strategy.evaluations, len(self.examples))
+        fitting = int(self.seconds / 4 / (2 * batch * max(followed.pair, 1e-9)))
+        centre = evolution.begin(positions.mean(dim=0), len(self.examples), generator)
+        for count in (1, max(1, min(held, fitting))):  # the first one warms up
+            centre, pairs = evolution.ask(centre, settings, count, generator)
+            vectors, before = space.vectors(pairs.candidates), self._read
+            started = time.perf_counter()
+            found = self.free.evaluate(vectors, self.examples, wanted=pairs.wanted)
+            seconds = time.perf_counter() - started
+            self._last_read = self._read - before
+            self.asked += found.evaluated
+        return self._speed(0.0, seconds, found)
 
     def whole(self, evaluator: Evaluator) -> Speed:
         """Ask one or two candidates as when the search has ended: replies go on to their end."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.plan.likely import ends, left_out
+from swarm_lightning.plan.likely import GRADED, RIGHT_OR_WRONG, Rises, ends, left_out
 from swarm_lightning.search.guide import FEW
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -37,6 +37,7 @@ class Work:
         tests: (model, example) pairs that are asked when the search has ended.
         shown_every: Iterations from one time that the objective is asked about the best by the guide to the next, at
             most; 0 for none.
+        graded: Whether scores have many values; see `likely.py`.
     """
 
     particles: int
@@ -50,6 +51,7 @@ class Work:
     guided: bool = False
     tests: int = 0
     shown_every: int = 0
+    graded: bool = False
 
     def asked_in(self, iteration: int, likely: bool = True) -> float:
         """Return the pairs of an iteration, likely ones or at most."""
@@ -80,9 +82,15 @@ class Work:
         return self.first + moved + self.last
 
     @property
+    def rises(self) -> Rises:
+        """How the chance falls that the global best rises."""
+        return GRADED if self.graded else RIGHT_OR_WRONG
+
+    @property
     def chances(self) -> dict[int, float]:
         """How likely it ends after each number of iterations."""
-        return ends(self.most, None if self.budget is not None else self.patience, self.particles)
+        patience = None if self.budget is not None else self.patience
+        return ends(self.most, patience, self.particles, rises=self.rises)
 
 
 def work_of(
@@ -98,6 +106,7 @@ def work_of(
     tests: int,
     per_second: float,
     shown_every: int = 0,
+    graded: bool = False,
 ) -> Work:
     """Say what is to be searched.
 
@@ -114,6 +123,7 @@ def work_of(
         tests: Pairs that are asked when the search has ended.
         per_second: Pairs that are asked in a second.
         shown_every: See `Work`.
+        graded: See `Work`.
 
     Raises:
         InputError: If nothing limits the iterations.
@@ -129,7 +139,7 @@ def work_of(
     due = 1.0
     if isinstance(optimizer, ParticleSwarm):
         due = (1 - optimizer.settings.drop_iteration) * (1 - optimizer.settings.drop_particle)
-    return Work(particles, examples, most, patience, due, distance, chunk, None, guided, tests, shown_every)
+    return Work(particles, examples, most, patience, due, distance, chunk, None, guided, tests, shown_every, graded)
 
 
 def distance_of(utilities: Tensor, scores: Tensor, bounds: tuple[float, float], examples: int, repels: bool) -> float:

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import heterogeneous
 
 
@@ -11,3 +14,16 @@ def test_the_table_tells_means_spreads_and_gains_over_the_best_expert() -> None:
         "| plain swarm | 62.0 | 2.8 | +9.0 | 1,550 |",
         "| best single expert | 53.0 | 4.2 | +0.0 |  |",
     ]
+
+
+def test_what_is_kept_with_the_same_settings_and_seed_is_not_searched_again(tmp_path: Path) -> None:
+    file = tmp_path / "kept.jsonl"
+    lines = [
+        {"settings": {"steps": 6}, "seed": 0, "rows": {"roles only": 1.0}},
+        {"settings": {"steps": 6}, "seed": 1, "rows": {"roles only": 2.0}},
+        {"settings": {"steps": 7}, "seed": 0, "rows": {"roles only": 3.0}},
+        {"settings": {"steps": 6}, "seed": 0, "rows": {"plain swarm": 4.0}},
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert heterogeneous.kept_rows(file, {"steps": 6}, 0) == {"roles only": 1.0, "plain swarm": 4.0}
+    assert heterogeneous.kept_rows(tmp_path / "none.jsonl", {"steps": 6}, 0) == {}

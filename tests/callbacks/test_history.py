@@ -12,24 +12,14 @@ from swarm_lightning.callbacks import History, RestartStagnant
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.runs.long_history import rows_of_wide
-from tests.search.tiny_search import FULL, Scripted, World, read_rows, search, write_dataset
+from tests.search.scripted_search import scripted_search
+from tests.search.tiny_search import FULL, World, read_rows, search
 
 SCRIPT = [(0.5, 0.25, 0.0), (0.25, 0.75, 0.5), (0.5, 0.5, 0.25)]
 
 
 def test_every_iteration_has_a_row_with_the_numbers_of_the_swarm(world: World, tmp_path: Path) -> None:
-    search(
-        world,
-        tmp_path,
-        callbacks=[History()],
-        objective=Scripted(SCRIPT, examples=4),
-        engine=FULL,
-        experts=[str(world.experts / name) for name in ("colours", "towns")],
-        particles=3,
-        iterations=2,
-        dataset=write_dataset(tmp_path / "four.json", validation=4, test=1),
-        lr=0.8,
-    )
+    scripted_search(world, tmp_path, SCRIPT, History(), lr=0.8)
     rows = read_rows(tmp_path / "history.csv")
     numbers = [{name: float(value) for name, value in row.items()} for row in rows]
     assert [row["iteration"] for row in numbers] == [0, 1, 2]
@@ -82,17 +72,7 @@ def test_score_tables_and_sketches_can_be_left_out(world: World, tmp_path: Path)
 def test_the_long_history_has_a_typed_row_per_iteration_and_particle_and_names_who_won(
     world: World, tmp_path: Path
 ) -> None:
-    search(
-        world,
-        tmp_path,
-        callbacks=[RestartStagnant(2), History()],
-        objective=Scripted(SCRIPT, examples=4),
-        engine=FULL,
-        experts=[str(world.experts / name) for name in ("colours", "towns")],
-        particles=3,
-        iterations=2,
-        dataset=write_dataset(tmp_path / "four.json", validation=4, test=1),
-    )
+    scripted_search(world, tmp_path, SCRIPT, RestartStagnant(2), History())
     history = pandas.read_parquet(tmp_path / "history.parquet")
     assert [*history.columns] == [
         "iteration", "particle", "utility", "at_least", "at_most", "personal_best", "restarted",

@@ -20,7 +20,8 @@ from swarm_lightning.callbacks.progress import EvaluationProgress, width_of_a_ba
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Standing
 from tests.forked_ranks import ForkedRanks, torchrun_environments
-from tests.search.tiny_search import FULL, Scripted, World, run_swarm, search, write_dataset
+from tests.search.scripted_search import scripted_search
+from tests.search.tiny_search import World, run_swarm
 
 SCRIPT = [(0.5, 0.25), (0.25, 0.75), (0.0, 1.0)]
 AT_ONCE = "0.000001"  # seconds between two lines: one for every pass
@@ -34,21 +35,6 @@ class Terminal(io.StringIO):
         return True
 
 
-def scripted_search(world: World, folder: Path) -> None:
-    search(
-        world,
-        folder,
-        callbacks=[SwarmProgress()],
-        objective=Scripted(SCRIPT, examples=4),
-        engine=FULL,
-        experts=[str(world.experts / name) for name in ("colours", "towns")],
-        particles=2,
-        iterations=2,
-        dataset=write_dataset(folder / "four.json", validation=4, test=1),
-        lr=0.8,
-    )
-
-
 def measured(iteration: int) -> str:
     left = LEFT if iteration < 2 else ""
     best, mean, step_length = ((0.5, 0.375, "0.80"), (0.75, 0.625, "0.76"), (1.0, 0.75, "0.72"))[iteration]
@@ -58,7 +44,7 @@ def measured(iteration: int) -> str:
 def test_a_log_gets_a_line_with_the_time_for_every_iteration(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scripted_search(world, tmp_path)
+    scripted_search(world, tmp_path, SCRIPT, SwarmProgress(), lr=0.8)
     shown = capsys.readouterr().out
     assert re.search(rf"^{TIME} evaluating the first positions$", shown, re.MULTILINE)
     for iteration in range(3):
@@ -71,7 +57,7 @@ def test_a_terminal_gets_a_bar_with_the_same_numbers(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    scripted_search(world, tmp_path)
+    scripted_search(world, tmp_path, SCRIPT, SwarmProgress(), lr=0.8)
     shown = terminal.getvalue()
     assert "evaluating the first positions" in shown
     for iteration in range(3):

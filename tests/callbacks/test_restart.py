@@ -1,6 +1,8 @@
-"""When particles are restarted, counted by hand on utilities that are written down beforehand."""
+"""When particles are restarted, counted by hand on utilities that are written down beforehand.
 
-from collections.abc import Sequence
+The rule with every patience is in `tests/swarm/test_ask_tell.py`.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from swarm_lightning.callbacks import RestartStagnant
 from swarm_lightning.errors import InputError
 from swarm_lightning.search import ModelSwarm
-from tests.search.tiny_search import FULL, Scripted, World, search, write_dataset
+from tests.search.scripted_search import scripted_search
+from tests.search.tiny_search import World
 
 # Particle 0 improves in iteration 3 only, particle 1 in every iteration. Scores of 4 examples add up exactly.
 SCRIPT = [(0.5, 0.0), (0.25, 0.125), (0.25, 0.25), (0.625, 0.375), (0.5, 0.5), (0.5, 0.625), (0.5, 0.75)]
@@ -35,42 +38,18 @@ class Watch(L.Callback):
                 assert not swarm.velocities[particle].any()
 
 
-def run(
-    world: World, folder: Path, patience: int | None, cool_down: bool, script: Sequence[Sequence[float]] = SCRIPT
-) -> tuple[list[int], ModelSwarm]:
-    watch = Watch()
-    module = search(
-        world,
-        folder,
-        callbacks=[RestartStagnant(patience, cool_down), watch],
-        objective=Scripted(script, examples=4),
-        engine=FULL,
-        experts=[str(world.experts / "colours"), str(world.experts / "towns")],
-        particles=2,
-        iterations=len(script) - 1,
-        dataset=write_dataset(folder / "four.json", validation=4, test=1),
-    )
-    assert [row[1] for row in watch.restarts] == [0] * (len(script) - 1), "a particle that improves is left alone"
-    return [row[0] for row in watch.restarts], module
-
-
-# Iterations since and including the one of the personal best, before iterations 1 to 6: 1 2 3 1 2 3.
+# Iterations since and including the one of the personal best, before iterations 1 to 6: 1 2 3 1 2 3. With a cool-down
+# the count begins anew at 0, and is 1 after the iteration: 1 2 1 1 2 1.
 @pytest.mark.parametrize(
     ("patience", "cool_down", "restarts"),
-    [
-        (2, False, [0, 1, 2, 2, 3, 4]),
-        (3, False, [0, 0, 1, 1, 1, 2]),
-        (4, False, [0, 0, 0, 0, 0, 0]),
-        (None, False, [0, 0, 0, 0, 0, 0]),
-        # With a cool-down the count begins anew at 0, and is 1 after the iteration: before 1 to 6 it is 1 2 1 1 2 1.
-        (2, True, [0, 1, 1, 1, 2, 2]),
-    ],
+    [(2, False, [0, 1, 2, 2, 3, 4]), (2, True, [0, 1, 1, 1, 2, 2]), (None, False, [0, 0, 0, 0, 0, 0])],
 )
-def test_a_particle_restarts_when_it_has_waited_for_a_new_personal_best_as_often_as_counted_by_hand(
+def test_a_particle_restarts_before_its_move_when_it_has_waited_for_a_new_personal_best_as_often_as_counted_by_hand(
     world: World, tmp_path: Path, patience: int | None, cool_down: bool, restarts: list[int]
 ) -> None:
-    found, module = run(world, tmp_path, patience, cool_down)
-    assert found == restarts
+    watch = Watch()
+    module = scripted_search(world, tmp_path, SCRIPT, RestartStagnant(patience, cool_down), watch)
+    assert watch.restarts == [[count, 0] for count in restarts], "a particle that improves is left alone"
     assert module.swarm.restarts.tolist() == [restarts[-1], 0]
     assert module.swarm.utilities.tolist() == [0.5, 0.75]
     assert module.swarm.personal_best_utilities.tolist() == [0.625, 0.75]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.plan.likely import left_out
+from swarm_lightning.plan.likely import left_out, span_of
 from swarm_lightning.plan.work import RISE, Work, asked_later, distance_of, work_of
 from swarm_lightning.swarm import EvolutionStrategy, ParticleSwarm
 
@@ -52,6 +52,14 @@ def test_the_distance_is_a_share_of_the_span_without_the_noise_of_few_examples()
     assert distance_of(3 * scores.mean(dim=1), scores, (0.0, 3.0), 10, repels=True) == pytest.approx(whole)
     assert distance_of(scores.mean(dim=1), scores, (0.0, 1.0), 1000, repels=True) < whole
     assert distance_of(scores.mean(dim=1), scores, (float("-inf"), 1.0), 10, repels=True) == 0
+
+
+def test_a_search_by_graded_scores_goes_on_longer() -> None:
+    right, graded = (
+        span_of(MAKE(ParticleSwarm([torch.zeros(10, 2)]), graded=graded).chances) for graded in (False, True)
+    )
+    assert right.low < graded.low
+    assert right.likely < graded.likely
 
 
 def test_two_models_are_asked_when_a_search_has_ended() -> None:

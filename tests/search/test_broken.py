@@ -16,7 +16,8 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from swarm_lightning.search import ModelSwarm
-from tests.search.tiny_search import FULL, NEW_TOKENS, Scripted, World, read_rows, search
+from tests.search.scripted_search import scripted_search
+from tests.search.tiny_search import FULL, NEW_TOKENS, World, read_rows, search
 
 NAN = math.nan
 
@@ -75,13 +76,11 @@ def test_a_broken_particle_is_reported_and_the_search_goes_on_as_far_with_the_ex
 def test_scores_that_are_not_finite_break_their_particle_only(world: World, tmp_path: Path, score: float) -> None:
     script = [[0.5, 0.25, 0.75, 0.5], [0.25, score, 0.25, 0.25], [0.5, 0.875, 0.5, 0.5]]
     heard = Hears()
-    module = search(
-        world, tmp_path, objective=Scripted(script, examples=8), engine=FULL, callbacks=[heard, History()], iterations=2
-    )
+    module = scripted_search(world, tmp_path, script, heard, History())
     assert len(heard.broken) == 1
     assert "Particle 1 is broken in iteration 1" in heard.broken[0]
     assert "NaN or infinite for example" in heard.broken[0]
-    assert "and 5 more" in heard.broken[0]
+    assert "'0', '1', '2' and 1 more" in heard.broken[0]
     rows = read_rows(tmp_path / "history.csv")
     assert [row["utility/particle_01"] for row in rows] == ["0.25", "-inf", "0.875"]
     assert [row["global_worst"] for row in rows] == ["0.25"] * 3

@@ -26,12 +26,12 @@ from torch import Tensor
 
 from swarm_lightning.cli.main import main
 from swarm_lightning.cli.trainer import SwarmTrainer
-from swarm_lightning.data.examples import Example
 from swarm_lightning.data.module import SwarmData
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.products.products import Granularity
-from swarm_lightning.objectives import ExactMatch, LanguageModel, Objective, Outcome
+from swarm_lightning.objectives import ExactMatch, Objective
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.search.parts import Alone, Sharing
 from swarm_lightning.search.settings import Draws, GuideChoice, Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
@@ -213,6 +213,7 @@ def search(
     draws: Draws = "particle",
     coefficients: Granularity | None = None,
     guide: GuideChoice = "objective",
+    sharing: Sharing = Alone(),  # noqa: B008 - holds nothing
     **swarm: Any,
 ) -> ModelSwarm:
     """Search through Python, as a user without the command line does; further settings go to the particle swarm."""
@@ -232,38 +233,10 @@ def search(
         coefficients=coefficients,
         guide=guide,
     )
+    module.share(sharing)
     data = data or SwarmData(str(dataset or world.dataset))
     fitted(module, world, root, iterations, seed, *callbacks, data=data, logger=logger, ckpt_path=ckpt_path)
     return module
-
-
-class Scripted:
-    """An objective whose scores are written down beforehand: `script[k][i]` is the utility of particle i after k moves.
-
-    It counts the examples it is asked, particle by particle, so everything must be asked (`FULL`); after the script it
-    gives the lowest score.
-    """
-
-    bounds = (0.0, 1.0)
-
-    def __init__(self, script: Sequence[Sequence[float]], examples: int) -> None:
-        self._utilities = [utility for row in script for utility in row]
-        self._per_particle = examples
-        self._asked = 0
-
-    def check(self, examples: Sequence[Example], tokenizer: Any) -> None:
-        pass
-
-    def prompt(self, example: Example, tokenizer: Any) -> str:
-        return example.question
-
-    def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
-        outcomes = []
-        for _ in examples:
-            place = self._asked // self._per_particle
-            outcomes.append(Outcome("", None, self._utilities[place] if place < len(self._utilities) else 0.0))
-            self._asked += 1
-        return outcomes
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -30,12 +30,8 @@ def begun(first: Sequence[float], settings: SwarmSettings = SETTINGS) -> Swarm:
     return begin(SPACE, positions, torch.tensor(first), settings, torch.Generator().manual_seed(0))
 
 
-def run(
-    swarm: Swarm, script: Sequence[Sequence[float]], settings: SwarmSettings = SETTINGS, patience: int | None = None
-) -> None:
+def run(swarm: Swarm, script: Sequence[Sequence[float]], settings: SwarmSettings = SETTINGS) -> None:
     for utilities in script:
-        if patience is not None:
-            restart(swarm, stagnant(swarm, patience))
         candidates = ask(swarm, SPACE, settings, 0.5, ALL)
         tell(swarm, settings, candidates, torch.tensor(utilities))
 
@@ -51,19 +47,63 @@ def test_bests_follow_the_script_and_ties_keep_the_older() -> None:
     assert swarm.global_best.equal(swarm.personal_bests[0])
 
 
-def test_a_particle_restarts_from_its_personal_best_in_every_iteration_until_it_rises() -> None:
-    # Patience 2: particle 2 never rises; it waits for two iterations and restarts before the third and the fourth.
-    swarm = begun([0.1, 0.5, 0.3])
-    run(swarm, [[0.2, 0.6, 0.0], [0.3, 0.7, 0.0], [0.4, 0.8, 0.0]], patience=2)
-    assert swarm.restarts.tolist() == [0, 0, 2]
-    assert swarm.stagnation.tolist() == [1, 1, 4]
+# Particle 0 improves in iteration 3 only, the others in every one. Iterations since and including the one of its
+# personal best, before iterations 1 to 6: 1 2 3 1 2 3.
+WAITS = [[0.25, 0.6, 0.4], [0.25, 0.7, 0.5], [0.6, 0.8, 0.6], [0.5, 0.9, 0.7], [0.5, 1.0, 0.8], [0.5, 1.1, 0.9]]
 
 
-@pytest.mark.parametrize(("rises", "ended"), [([0.5, 0.5], True), ([0.5, 0.6], False)])
-def test_a_search_is_exhausted_when_its_best_has_stopped_rising(rises: list[float], ended: bool) -> None:
-    swarm = begun([0.1, 0.5, 0.3])
-    run(swarm, [[0.0, value, 0.0] for value in rises])
-    assert exhausted(swarm, 2) is ended
+@pytest.mark.parametrize(
+    ("patience", "cool_down", "restarts"),
+    [
+        (1, False, [1, 2, 3, 4, 5, 6]),
+        (2, False, [0, 1, 2, 2, 3, 4]),
+        (3, False, [0, 0, 1, 1, 1, 2]),
+        (4, False, [0, 0, 0, 0, 0, 0]),
+        # With a cool-down the count begins anew at 0, and is 1 after the iteration: before 1 to 6 it is 1 2 1 1 2 1.
+        (2, True, [0, 1, 1, 1, 2, 2]),
+    ],
+)
+def test_a_particle_restarts_as_often_as_counted_by_hand(patience: int, cool_down: bool, restarts: list[int]) -> None:
+    swarm, counted = begun([0.5, 0.5, 0.3]), []
+    for utilities in WAITS:
+        due = stagnant(swarm, patience)
+        restart(swarm, due, cool_down)
+        assert due.tolist()[1:] == [patience == 1] * 2, "who improves in every iteration has waited for one"
+        counted.append(int(swarm.restarts[0]))
+        if due[0]:
+            assert swarm.positions[0].equal(swarm.personal_bests[0])
+            assert not swarm.velocities[0].any()
+        tell(swarm, SETTINGS, ask(swarm, SPACE, SETTINGS, 0.5, ALL), torch.tensor(utilities))
+    assert counted == restarts
+    assert swarm.personal_best_utilities.tolist() == pytest.approx([0.6, 1.1, 0.9])
+
+
+# The best rises in iteration 2 only, or never; the values of it after 0 to 6 moves: 0.5 0.5 0.75 0.75 0.75 0.75 0.75.
+RISES_ONCE = [[0.0, 0.5, 0.25], [0.75, 0.5, 0.0], [0.75, 0.5, 0.0], [0.5, 0.75, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+NEVER_RISES = [[0.5, 0.5, 0.5]] * 6
+
+
+# It stops before an iteration if more than `patience` values exist and the last `patience` of them are equal.
+@pytest.mark.parametrize(
+    ("script", "patience", "iterations"),
+    [
+        (RISES_ONCE, 1, 1),  # after one iteration two values exist, and the last one equals itself
+        (RISES_ONCE, 2, 3),  # not after 1 (two values only), not after 2 (0.5 0.75), but after 3 (0.75 0.75)
+        (RISES_ONCE, 3, 4),
+        (RISES_ONCE, 5, 6),
+        (RISES_ONCE, 6, None),  # the whole of the script: five equal values are not six
+        (NEVER_RISES, 3, 3),  # after 2 iterations three values are equal, but no more than three exist
+    ],
+)
+def test_a_search_is_exhausted_in_the_iteration_counted_by_hand(
+    script: list[list[float]], patience: int, iterations: int | None
+) -> None:
+    swarm, ended = begun([0.5, 0.0, 0.25]), None
+    for count, utilities in enumerate(script, start=1):
+        run(swarm, [utilities])
+        if ended is None and exhausted(swarm, patience):
+            ended = count
+    assert ended == iterations
 
 
 def test_the_move_is_that_of_the_four_terms_by_hand() -> None:

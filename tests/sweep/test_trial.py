@@ -8,7 +8,7 @@ import torch
 from swarm_lightning.objectives import ExactMatch, MultipleChoice, MultiTask, Objective
 from swarm_lightning.sweep.first_scores import FirstScores
 from swarm_lightning.sweep.trial import samples_replies
-from tests.search.tiny_search import Scripted
+from tests.search.scripted_search import SaidNumber
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from tests.search.tiny_search import Scripted
         (ExactMatch(temperature=0.7), True),
         (MultiTask({"one": ExactMatch(), "two": MultipleChoice()}), False),
         (MultiTask({"one": ExactMatch(), "two": ExactMatch(temperature=0.7)}), True),
-        (Scripted([[1.0]], 1), True),  # one that is not of this package may do anything
+        (SaidNumber(), True),  # one that is not of this package may do anything
     ],
 )
 def test_an_objective_draws_where_it_has_a_temperature(objective: Objective, drawn: bool) -> None:

@@ -15,7 +15,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.protocol import Objective, PaysForScores
 from swarm_lightning.objectives.utility import bounds_of, each_of
 from swarm_lightning.plan.cost import Plan, plan_of
-from swarm_lightning.plan.likely import Span
+from swarm_lightning.plan.likely import Span, graded
 from swarm_lightning.plan.sizes import disk_of, free_memory, free_space, memory_of, step_seconds
 from swarm_lightning.plan.trial_rows import TrialRows, try_rows
 from swarm_lightning.plan.work import asked_later, distance_of, work_of
@@ -77,8 +77,8 @@ def run_plan(
     work = work_of(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps, patience,
         distance_of(trial.utilities, trial.scores, bounds, len(examples), repels) if stops else 0.0, search.chunk,
-        guided, asked_later(examples, splits.test, kept), 1 / max(trial.followed.pair, 1e-9),
-        search.settings.objective_every or 0 if guided else 0,
+        guided, asked_later(examples, splits.test, kept), 1 / max(trial.step.pair, 1e-9),
+        search.settings.objective_every or 0 if guided else 0, graded(trial.scores),
     )  # fmt: skip
     reply, answer = _longest_reply(search.guide), _answer_tokens(search.objective)
     sizes = (

@@ -11,7 +11,8 @@ from tests.search.tiny_search import World, run_swarm
 
 
 def plan_of(config: dict[str, Any], folder: Path, *arguments: str) -> dict[str, Any]:
-    printed = run_swarm(config, "plan", folder, "--json", "--seconds", "0.5", *arguments)
+    # Time for all of the few examples, however busy the machine is.
+    printed = run_swarm(config, "plan", folder, "--json", "--seconds", "60", *arguments)
     plan: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return plan
 
