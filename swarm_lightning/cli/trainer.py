@@ -118,8 +118,9 @@ class SwarmTrainer(L.Trainer):
             weights_only: Whether a checkpoint may hold only tensors and plain values.
             kwargs: Those of Lightning's method.
         """
-        own = {"verbose": verbose, "ckpt_path": ckpt_path, "weights_only": weights_only}
-        return super().validate(*args, **own, **kwargs)
+        return super().validate(  # type: ignore[misc]
+            *args, verbose=verbose, ckpt_path=ckpt_path, weights_only=weights_only, **kwargs
+        )
 
     def test(
         self,
@@ -139,8 +140,9 @@ class SwarmTrainer(L.Trainer):
             weights_only: Whether a checkpoint may hold only tensors and plain values.
             kwargs: Those of Lightning's method.
         """
-        own = {"verbose": verbose, "ckpt_path": ckpt_path, "weights_only": weights_only}
-        return super().test(*args, **own, **kwargs)
+        return super().test(  # type: ignore[misc]
+            *args, verbose=verbose, ckpt_path=ckpt_path, weights_only=weights_only, **kwargs
+        )
 
     def predict(
         self, *args: Any, ckpt_path: str | Path | None = None, weights_only: bool | None = True, **kwargs: Any
