@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from rich.table import Table
     from rich.text import Text
 
 MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@])")
+UNBROKEN = 2000  # columns of a table in a file, more than any table needs
 _CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half surrogate pairs, other ends of lines
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -78,6 +80,22 @@ def say(line: str, flush: bool = False) -> None:
         flush: Whether it has to be seen at once.
     """
     print(for_terminal(line), flush=flush)
+
+
+def show_table(table: "Table") -> None:
+    """Print a table on stdout: at the width of a terminal, in a file without broken lines.
+
+    Args:
+        table: Any table of rich.
+    """
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = UNBROKEN
+    elif console.width == 0:  # as COLUMNS=0 and the terminals of some containers say
+        console.width = 80
+    console.print(table)
 
 
 def cell(text: str) -> "Text":

@@ -122,7 +122,7 @@ def perspective_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PerspectiveS
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     """A server on this machine that speaks the hub's endpoints, and the one that this process knows."""
     from huggingface_hub import constants
 
@@ -132,6 +132,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
         monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
+        monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
+        monkeypatch.setenv("HF_XET_XORB_COMPRESSION_POLICY", "none")  # what the server can read
         yield server
 
 

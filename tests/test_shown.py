@@ -16,7 +16,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.experts.export.model_card import CardFacts, render_card
 from swarm_lightning.objectives.protocol import Outcome
 from swarm_lightning.search.results import ResultRow
-from swarm_lightning.shown import cell, for_terminal, in_markdown, say, written_out
+from swarm_lightning.shown import cell, for_terminal, in_markdown, say, show_table, written_out
 
 NAMES = (
     "[blue]sky",
@@ -114,3 +114,30 @@ def test_warnings_and_notices_are_shown_literally() -> None:
     assert "\x1b" not in done.stderr
     assert r"a \x1b[31m[red]w" in done.stderr
     assert r"b \x1b[31m[red]%i" in done.stderr
+
+
+@pytest.mark.parametrize("columns", ["0", "20"])
+def test_a_table_in_a_file_has_no_broken_lines_whatever_the_width(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    path = "/runs/" + "a" * 150
+    show_table(_table_of(path))
+    assert f"│ {path} │\n" in capsys.readouterr().out
+
+
+def test_a_terminal_that_reports_no_columns_gets_a_table_of_80(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "0")
+    show_table(_table_of("a" * 150))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "aaa" in line]
+    assert [line.count("a") for line in lines] == [76, 74]  # two frames and two blanks beside them
+
+
+def _table_of(text: str) -> Table:
+    table = Table("run")
+    table.columns[0].overflow = "fold"
+    table.add_row(cell(text))
+    return table

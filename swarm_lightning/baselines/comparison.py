@@ -114,7 +114,8 @@ class Comparison:
         bench = Bench(self.module, self.validation, seed or 0, budget, self._search)
         if budget is not None and bench.affordable < 2:
             raise Absent(
-                f"the budget of {budget} evaluations does not ask two candidates {len(self.validation)} examples"
+                f"the budget of {budget} evaluations is too small for two candidates with "
+                f"{len(self.validation)} examples each"
             )
         started = time.perf_counter()
         composition = method.compose(bench)

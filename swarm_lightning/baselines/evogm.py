@@ -122,13 +122,13 @@ class EvoGM:
         """Do rounds until the budget is spent.
 
         Raises:
-            Absent: If the budget does not hold the first population, or the experts are full checkpoints without a
+            Absent: If the budget is too small for the first population, or the experts are full checkpoints without a
                 base.
         """
         size = len(bench.names)
         if bench.affordable < 2 * size:
             raise Absent(
-                f"the budget of {bench.budget} evaluations does not hold a population of {2 * size} with "
+                f"the budget of {bench.budget} evaluations is too small for a population of {2 * size} with "
                 f"{len(bench.examples)} examples each"
             )
         if bench.shares_passes:

@@ -50,7 +50,7 @@ def evolve(bench: Bench, utilities_of: Callable[[Tensor], Tensor], kept: int = 0
         kept: Whole evaluations that are kept of the budget.
 
     Raises:
-        Absent: If cma is not installed, or the budget does not hold one generation.
+        Absent: If cma is not installed, or the budget is too small for one generation.
     """
     cma, size = installed("cma"), len(bench.names)
     # A seed of 0 would mean the time of day.
@@ -58,7 +58,7 @@ def evolve(bench: Bench, utilities_of: Callable[[Tensor], Tensor], kept: int = 0
     strategy = cma.CMAEvolutionStrategy([1 / size] * size, DEVIATION, options)
     if bench.affordable - kept < strategy.popsize:
         raise Absent(
-            f"the budget of {bench.budget} evaluations does not hold a generation of {strategy.popsize} candidates "
+            f"the budget of {bench.budget} evaluations is too small for a generation of {strategy.popsize} candidates "
             f"with {len(bench.examples)} examples each"
         )
     best, chosen, place, tried = -float("inf"), torch.full((1, size), 1 / size), 0, 0
@@ -86,7 +86,7 @@ class EvolMerge:
         """Ask generations until the budget is spent.
 
         Raises:
-            Absent: If cma is not installed, the budget does not hold one generation, or the experts are full
+            Absent: If cma is not installed, the budget is too small for one generation, or the experts are full
                 checkpoints without a base.
         """
         origin = bench.origin()

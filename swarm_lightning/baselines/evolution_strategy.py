@@ -29,8 +29,8 @@ class EvolutionStrategyRow:
         """Spend the budget on steps of equal cost.
 
         Raises:
-            Absent: If the experts are full checkpoints, the objective has no smooth guide, or the budget does not hold
-                the soup and one pair a step.
+            Absent: If the experts are full checkpoints, the objective has no smooth guide, or the budget is too small
+                for the soup and one pair a step.
         """
         assert bench.budget is not None
         settings = EvolutionSettings()
@@ -45,7 +45,7 @@ class EvolutionStrategyRow:
         try:
             pairs = settings.pairs(bench.budget - before - examples, examples)
         except ValueError as error:
-            raise Absent(f"the budget does not hold the greedy soup and the strategy: {error}") from error
+            raise Absent(f"the budget is too small for the greedy soup and the strategy: {error}") from error
         chosen, _ = greedy_soup(alone, products.utilities(products.groups.spread(alone)), utility_of)
         centre = evolution.begin(products.groups.spread(soup_of(alone, chosen)), examples, bench.generator)
         for step in range(settings.steps):

@@ -183,12 +183,12 @@ class Genome:
         """Evolve until the budget is spent.
 
         Raises:
-            Absent: If the budget does not hold the first population, or nobody in it gives numbers.
+            Absent: If the budget is too small for the first population, or nobody in it gives numbers.
         """
         size, generator = bench.module.settings.particles, bench.generator
         if bench.affordable < size:
             raise Absent(
-                f"the budget of {bench.budget} evaluations does not hold a population of {size} with "
+                f"the budget of {bench.budget} evaluations is too small for a population of {size} with "
                 f"{len(bench.examples)} examples each"
             )
         individuals = first_population(bench.experts, size, bench.module.settings.child_span, generator)

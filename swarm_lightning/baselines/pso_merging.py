@@ -59,14 +59,14 @@ class PSOMerging:
         """Move the swarm until the budget is spent.
 
         Raises:
-            Absent: If the experts are full checkpoints without a base, the budget does not hold the first positions, or
-                none of these gives numbers.
+            Absent: If the experts are full checkpoints without a base, the budget is too small for the first positions,
+                or none of these gives numbers.
         """
         points = Start("base_and_sparsified", DENSITY).points(bench.experts, bench.generator, bench.origin())
         size = len(points)
         if bench.affordable < size:
             raise Absent(
-                f"the budget of {bench.budget} evaluations does not hold the {size} first positions with "
+                f"the budget of {bench.budget} evaluations is too small for the {size} first positions with "
                 f"{len(bench.examples)} examples each"
             )
         positions = torch.eye(size, dtype=torch.float64)  # how much of each point stands in them

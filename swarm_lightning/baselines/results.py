@@ -12,9 +12,9 @@ from typing import Any
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, write_whole
+from swarm_lightning.runs.run_folder import COMPARISON
 
 RESULTS = "results"
-COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True)

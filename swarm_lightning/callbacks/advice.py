@@ -1,8 +1,8 @@
-"""What would likely give more than one adapter that was found by a search: training on its examples, or routing.
+"""What would likely give more than the adapter that a search found: training on its examples, or routing.
 
-Routing is measured, at no cost: what the experts have scored on the validation examples says what a router would have
-made of them that sends each question to whoever did best on the questions most like it, the question itself left out.
-Training is not measured but judged by a rule, and the rule is said.
+Routing is measured at no cost: the experts' scores on the validation examples tell how well a router would do that
+sends each question to the expert that did best on the most similar other questions. Training is not measured but
+judged by a rule of thumb, and the text says so.
 """
 
 from collections.abc import Sequence
@@ -68,29 +68,29 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
         error = float(values.std()) / len(values) ** 0.5
         mean = float(values.mean())
         near = f"{_neighbours(len(examples))} most similar other questions"
-        numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} of what was found"
+        numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} for what was found"
         room = float(scores.amax(dim=0).mean()) - max(found, luck_of(len(scores), examples))
         if mean - found > error:
             said.append(
-                f"Routing would likely give more: sending each question to who is best on the {near} scores "
-                f"{numbers}. {complement(scores, examples)} It keeps all experts."
+                f"Routing would likely give more: sending each question to the expert that is best on the "
+                f"{near} scores {numbers}. {complement(scores, examples)} This keeps all experts in use."
             )
         elif room > ROOM * error:
             said.append(
-                f"{complement(scores, examples)} Routing between them could gain, as far as that is no luck, but needs "
-                f"a router that knows whom to ask: one by the {near} scores {numbers}."
+                f"{complement(scores, examples)} Routing between them could gain, unless that is luck, but needs a "
+                f"router that knows which expert to ask: one based on the {near} scores {numbers}."
             )
         else:
-            said.append(f"Routing would not give clearly more: a router by the {near} scores {numbers}.")
+            said.append(f"Routing would not give clearly more: a router based on the {near} scores {numbers}.")
     if all(isinstance(part, WITH_RIGHT_ANSWERS) for part in each_of(objective)):
         said.append(
-            f"Training on the same {len(examples)} examples would likely give more, where you can compute gradients: "
-            "they have right answers to train on, and training changes any weight, while this search only weighs what "
-            "the experts bring (a rule, not measured here)."
+            f"Training on the same {len(examples)} examples would likely give more, if you can compute gradients: "
+            "they have right answers to train on, and training can change any weight, while this search only reweights "
+            "the experts (a rule of thumb, not measured here)."
         )
     else:
         name = type(objective).__name__
-        said.append(f"There is nothing to train on directly: {name} scores replies, and gives no right ones.")
+        said.append(f"There is nothing to train on directly: {name} scores replies but has no right answers.")
     return said
 
 
@@ -107,7 +107,7 @@ def complement(scores: Tensor, examples: Sequence[Example]) -> str:
     some, alone = float(scores.amax(dim=0).mean()), float(scores.mean(dim=1).max())
     if bool(((scores == 0) | (scores == 1)).all()):
         luck = luck_of(len(scores), examples)
-        guessing = f"; so many that guess would answer {luck:.0%}" if luck else ""
+        guessing = f"; as many that guess would answer {luck:.0%}" if luck else ""
         return f"Some expert answers {some:.0%} of the examples, the best alone {alone:.0%}{guessing}."
     return f"Whoever is best on each example scores {some:.4f} on average, the best expert alone {alone:.4f}."
 

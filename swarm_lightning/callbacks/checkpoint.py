@@ -1,8 +1,9 @@
 """Saves the swarm after every iteration, into the run folder, so that it can be killed at any instant.
 
-A `ModelCheckpoint` whose defaults fit a swarm: one file, `checkpoints/last.ckpt`, that is replaced as a whole, first as
-soon as the first positions are scored. One batch is one epoch is one iteration, so it saves at the end of the epoch.
-Beside it the scores of the running iteration are kept as they come; while the search goes on, its folder is locked.
+A `ModelCheckpoint` whose defaults fit a swarm: one file, `checkpoints/last.ckpt`, which is replaced atomically, for the
+first time when the first positions are scored. One iteration is one batch and one epoch, so it saves at the end of the
+epoch. The scores of the running iteration are saved beside it as they arrive. While the search runs, its folder is
+locked.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The callbacks of an ordinary search, as `swarm fit` has them: for a Trainer of one's own."""
+"""The callbacks of `swarm fit`, for your own Trainer."""
 
 import lightning as L
 
@@ -14,10 +14,10 @@ from swarm_lightning.callbacks.summary import Summary
 
 
 def default_callbacks(progress: bool = True) -> list[L.Callback]:
-    """Return new callbacks: restarts, patience, checkpoint, records, progress, summary and export, in their order.
+    """Return new callbacks, in order: restarts, patience, checkpoint, records, progress, summary and export.
 
     Args:
-        progress: Whether the search shows how far it is.
+        progress: Whether to show the progress.
     """
     bar: list[L.Callback] = [SwarmProgress()] if progress else []
     files: list[L.Callback] = [SwarmCheckpoint(), History(), Replies(), ExportBest()]

@@ -1,7 +1,7 @@
-"""Shows an example at the beginning of a search: the prompt as the model sees it, and what the best expert replies.
+"""Shows an example when a search starts: the prompt as the model sees it, and the reply of the best expert.
 
-So a wrong template, a column that was mixed up, or a reply that is cut too early is seen at once and not after the
-search. Of several tasks there is one example each. A resumed search has been looked at.
+A wrong template, mixed-up columns or replies that are cut too early are thus noticed before the search, not after it.
+With several tasks there is one example for each. A resumed search shows none.
 """
 
 import math
@@ -23,7 +23,7 @@ MARGIN = "  | "
 
 
 class FirstLook(L.Callback):
-    """Prints the first validation example of every task, with reply and score of the best initial expert."""
+    """Prints the first validation example of every task, with the reply and score of the best initial expert."""
 
     def __init__(self) -> None:
         self._due = self._prompt_due = False

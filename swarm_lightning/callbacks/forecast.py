@@ -1,7 +1,7 @@
-"""Says how long a search will likely go on: once its first positions are scored, and whenever the progress asks.
+"""Forecasts how long a search will take, once its first positions are scored and in every iteration.
 
-What the first positions have taken is known by then, so nothing is asked for it. How the number of iterations and what
-the exact stop leaves out are guessed is in `plan/likely.py`; `swarm plan` says more, before a search.
+The time of the first positions is known by then, so this costs nothing. `plan/likely.py` estimates the number of
+iterations and what the exact stop skips; `swarm plan` gives a fuller forecast before a search.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _work(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example], p
 
 
 class Forecast(L.Callback):
-    """Says in a line how long a search will likely take, before its first iteration."""
+    """Prints one line with the likely duration of a search, before its first iteration."""
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, _: int) -> None:
         """Say it once the first positions are scored; a resumed search is under way."""

@@ -1,11 +1,11 @@
-"""Writes down what every iteration did: `history.csv` and one score table per iteration.
+"""Records every iteration: `history.csv`, and one score table per iteration.
 
-`history.csv` has one row per iteration, without gaps or doubles across resumes, and row 0 for the first positions.
-A utility that was left open, because it could change nothing, is an empty cell; `at_least` and `at_most` say where it
-lies; of a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
+`history.csv` has one row per iteration, without gaps or duplicates across resumes, and row 0 for the first positions.
+A utility that was left open, because it could not matter, is an empty cell; `at_least` and `at_most` are its bounds;
+for a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
 nothing was asked, -inf where a particle broke), M in the order of the validation split, `utilities` [N] (NaN where left
-open) and `reach` [N, 2], the lowest and the highest they can be. Of an evolution strategy a row tells the mean and the
-spread of its candidates' utilities, and these stand for particles.
+open) and `reach` [N, 2], the lowest and the highest they can be. For an evolution strategy, a row has the mean and
+the spread of its candidates' utilities, and candidates take the place of particles.
 
 `history.parquet` has the same in long form; see `runs/long_history.py`. `sketches/iteration_<k>.safetensors` holds a
 few numbers of every position, `positions` [N, S], and of the global best, `found` [S] (`swarm/space.py`: `sketch_of`),
@@ -42,7 +42,7 @@ class History(L.Callback):
     """Keeps the record of the run in the run folder."""
 
     def __init__(self, score_tables: bool = True, sketches: bool | None = None) -> None:
-        """Choose what is written.
+        """Choose what is recorded.
 
         Args:
             score_tables: Whether to keep the score table [N, M] of every iteration, 8 N M bytes each.
@@ -121,7 +121,7 @@ class History(L.Callback):
             elif not self._path.exists():
                 raise StorageError(
                     f"Expected to add iteration {iteration} to {str(self._path)!r}, but it has vanished. Bring it "
-                    "back, or mount its disk again: with its checkpoint the search goes on by --ckpt_path."
+                    "back, or mount its disk again: then resume with --ckpt_path."
                 )
             header = [] if self._path.exists() else [["iteration", *metrics]]
             with self._path.open("a", newline="", encoding="utf-8") as file:

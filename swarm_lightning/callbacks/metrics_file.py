@@ -1,7 +1,7 @@
 """Lightning's CSV log, continued by a resumed search in the same file without gaps or doubles.
 
-`CSVLogger` starts a new version at every resume, and what a killed part had logged past its checkpoint stands in both.
-Here a checkpoint knows how long the file was, and the search that goes on from it cuts the file to that length.
+`CSVLogger` starts a new version at every resume, and rows that a killed run had logged after its checkpoint end up in
+both. Here a checkpoint records the length of the file, and a search resumed from it cuts the file to that length.
 """
 
 import csv
@@ -17,7 +17,7 @@ from swarm_lightning.files import storage_errors, whole_file
 
 
 class ContinuedCSVLogger(OwnCSVLogger):
-    """Writes `<folder>/logs/version_0/metrics.csv`, whole after every iteration."""
+    """Writes `<folder>/logs/version_0/metrics.csv`, atomically after every iteration."""
 
     def __init__(self, folder: str) -> None:
         """Choose the place.
@@ -63,7 +63,7 @@ class WholeWriter(RowWriter):
         if count > len(self.rows):
             rank_zero_warn(
                 f"{self._path} holds {len(self.rows)} rows, but there were {count} when the checkpoint was written: "
-                "it goes on with a gap. history.csv has the numbers of every iteration."
+                "it continues with a gap. history.csv has the numbers of every iteration."
             )
         self.metrics, self.rows = [], self.rows[:count]
         if self.rows:
@@ -89,7 +89,7 @@ class WholeWriter(RowWriter):
 
 
 class ContinueMetrics(L.Callback):
-    """Keeps in the checkpoint how long the file is, and cuts it to that length when a search goes on."""
+    """Records the length of the file in the checkpoint, and cuts it to that length on resume."""
 
     def __init__(self) -> None:
         self._writer: WholeWriter | None = None

@@ -1,7 +1,7 @@
-"""Ends a run that is asked to end by a signal, where nothing is lost, and under SLURM asks for its place again.
+"""Ends a run on a signal without losing anything, and under SLURM requeues its job.
 
-Lightning 2.6.6 ends a run behind the iteration, before it is saved, and under SLURM saves a checkpoint from within its
-handler, in the middle of a move. `evaluation/interruption.py` says where a run ends instead.
+Lightning 2.6.6 ends a run after the iteration but before it is saved, and under SLURM saves a checkpoint from within
+its handler, in the middle of a move. For where a run ends instead see `evaluation/interruption.py`.
 """
 
 import os
@@ -19,7 +19,7 @@ REQUEUE_SECONDS = 30.0
 
 
 class OrderlyEnd(L.Callback):
-    """Listens to SIGTERM, SIGUSR1 and SLURM's signal to requeue."""
+    """Handles SIGTERM, SIGUSR1 and SLURM's requeue signal."""
 
     def __init__(self) -> None:
         # The signal after which SLURM is to start the job again; None where nobody wants that.

@@ -17,11 +17,11 @@ from swarm_lightning.swarm.rules import exhausted
 class StopOnPlateau(L.Callback):
     """Ends the search once the last values of the global best's utility are all equal.
 
-    An optimizer whose particles do not move has no such values, and does the steps that it is set.
+    An optimizer whose particles do not move has no such values, and always does all of its steps.
     """
 
     def __init__(self, patience: int | None = 10) -> None:
-        """Set how long the search waits for a rise.
+        """Set how long the search waits for an improvement.
 
         Args:
             patience: Number of iterations with equal values of the global best after which the search stops, >= 1;

@@ -16,7 +16,7 @@ PREDICTIONS = "predictions.jsonl"
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Keeps one line per prompt: `id`, `question`, `prompt` as the model saw it, and `reply`."""
+    """Writes one line per prompt: `id`, `question`, `prompt` as the model saw it, and `reply`."""
 
     def __init__(self) -> None:
         super().__init__(write_interval="epoch")

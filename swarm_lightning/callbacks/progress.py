@@ -1,7 +1,7 @@
-"""How far a run has come: a bar on a terminal and in a notebook, and in a log plain lines with the time of day.
+"""The progress of a run: a bar on a terminal and in a notebook, and plain lines with a timestamp in a log.
 
-There is one bar or one line for the iterations of the search, instead of Lightning's bar per epoch of one batch, and
-below it or between them how far the running evaluation is: with a large model it takes minutes.
+There is one bar, or one line per iteration, for the search, instead of Lightning's bar per epoch of one batch. Below
+it, or in between, is the progress of the running evaluation, which takes minutes with a large model.
 """
 
 import math
@@ -35,7 +35,7 @@ class SwarmProgress(ProgressBar):
     """Shows iteration, global best, mean, step length and evaluated examples per second, and the running evaluation."""
 
     def __init__(self, every_seconds: float = 30.0) -> None:
-        """Set how often a log is told.
+        """Set how often a log gets a line.
 
         Args:
             every_seconds: If the output is not a terminal, seconds between two lines during an evaluation, > 0.

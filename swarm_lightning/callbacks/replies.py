@@ -1,9 +1,9 @@
-"""Keeps what the best experts reply: `replies/validation.parquet` and `replies/test.parquet`.
+"""Writes the replies of the best experts: `replies/validation.parquet` and `replies/test.parquet`.
 
-One row per example and expert, of the best initial expert and of the best found one: the question as the model saw it,
-the reply, what was read out of it, and the score. The validation split is asked once more for it when the search has
-ended; replies to the test split are those that the summary is made of. Of a search of graphs, `replies/nodes.parquet`
-holds what every node of the best system replies to the first examples, in the order in which they do.
+One row per example and expert, for the best initial and the best found expert: the question as the model saw it, the
+reply, the parsed answer, and the score. For this, the validation split is evaluated once more after the search; the
+replies on the test split are those behind the summary. For a search of graphs, `replies/nodes.parquet` has the replies
+of every node of the best system to the first examples, in the order in which the nodes reply.
 """
 
 import io

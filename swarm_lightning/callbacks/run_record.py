@@ -1,7 +1,7 @@
-"""Keeps `run.json`: what a run is, with which versions, how far it is, and why it ended.
+"""Keeps `run.json`: what a run is, its versions, its progress, and why it ended.
 
-It is renewed after every iteration, whole, so that whoever looks at the folder sees whether the run lives. One that was
-killed still says `running`; `runs/run_record.py` tells the two apart.
+The file is replaced atomically after every iteration, so the folder always shows the state of the run. A killed run
+still says `running`; `runs/run_record.py` tells the two apart.
 """
 
 import json
@@ -32,7 +32,7 @@ LIBRARIES = ("torch", "lightning", "transformers", "peft", "datasets")
 
 
 class RunRecord(L.Callback):
-    """Writes down a search beside its numbers."""
+    """Records what a search is and how far it has come."""
 
     def __init__(self) -> None:
         self._record: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""Says in the end what came out: a table on the screen and files in the run folder.
+"""Reports the result of a run: a table on the screen and files in the run folder.
 
 After `fit`: `summary.json`, and the same for the loggers. After `validate` and `test`: a CSV with one row per expert or
-ensemble. The test split is scored here for the first time, never while the search is going on.
+ensemble. The test split is scored here for the first time, never during the search.
 """
 
 import csv
@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.callbacks.logged_result import log_result
@@ -23,13 +22,13 @@ from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import SUMMARY, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.results import ResultRow, SearchResult
-from swarm_lightning.shown import cell, say
+from swarm_lightning.shown import cell, say, show_table
 
 GAIN = ("gain", "gain_low", "gain_high")
 
 
 class Summary(L.Callback):
-    """Prints and writes the outcome of a search, of a validation or of a test."""
+    """Prints and writes the result of a search, a validation or a test."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score the best initial and the best found expert on the test split, and sum the search up.
@@ -89,7 +88,7 @@ class Summary(L.Callback):
             for row in rows
         )
         write_whole(path, text.getvalue())
-        Console().print(_table({split: rows}))
+        show_table(_table({split: rows}))
         say_gains(rows)
         say(f"Table: {path}")
 
@@ -116,7 +115,7 @@ def why_it_ended(trainer: L.Trainer, iterations: int, most: int | None = None) -
 
 def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
-    Console().print(_table(splits))
+    show_table(_table(splits))
     say_gains(result.test)
     say(
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "

@@ -1,7 +1,7 @@
-"""Says in words what an adaptation has brought: over the best expert, and over the best sum without any search.
+"""States what an adaptation gained: over the best expert, and over the best sum without any search.
 
-One further model is asked the test split, the sum that the search began with, so that the search itself is judged: what
-a mean of the experts gives is no merit of it. That does not count towards the budget.
+The sum that the search began with is scored on the test split too, so that the search itself is judged: what a mean of
+the experts gives is not its merit. This does not count towards the budget.
 """
 
 import json
@@ -22,10 +22,10 @@ VERDICT = "verdict.json"
 
 
 class Verdict(L.Callback):
-    """Prints the verdict behind the summary of a search by an evolution strategy, and keeps it as `verdict.json`.
+    """Prints the verdict after the summary of an evolution strategy, and writes it to `verdict.json`.
 
     Attributes:
-        sentences: What was said, once the search has ended.
+        sentences: The verdict, once the search has ended.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,10 @@ class Verdict(L.Callback):
             gains[f"the best without a search, {start}"] = gain_of(evaluation.scores[0].tolist(), found, sampling)
         said = [sentence_on(gain, other) for other, gain in gains.items() if gain is not None]
         if not strategy.searched:
-            said.append(f"The budget held no search, only what was tried before it: {', '.join(result.starts)}.")
+            tried = ", ".join(result.starts)
+            said.append(f"The budget was too small for a search and covered only the candidates before it: {tried}.")
         elif not moved:
-            said.append(f"On validation the search has found nothing better than it began with: {start}.")
+            said.append(f"On validation the search found nothing better than its start: {start}.")
         if not test:
             said.append("There is no test split: whether it is better on unseen examples is unknown.")
         examples = pl_module.splits.validation if pl_module.splits is not None else ()

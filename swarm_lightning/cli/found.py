@@ -1,4 +1,4 @@
-"""What comes out of a search or an adaptation in Python: one object to look at, to plot, to export and to upload."""
+"""The result of a search or an adaptation in Python: one object to inspect, plot, export and upload."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that shows itself in a notebook.
+    """A figure that notebooks display.
 
     Attributes:
-        svg: Its text.
+        svg: The figure as SVG text.
     """
 
     svg: str = field(repr=False)
@@ -34,12 +34,12 @@ class Picture:
 
 
 class Found:
-    """What came out of a search.
+    """The result of a search.
 
     Attributes:
-        folder: The run folder; see the guide to the commands for what is in it.
-        module: The search, whose parts can be used further.
-        verdict: What an adaptation has brought, in words; empty after a search.
+        folder: The run folder; the guide to the commands lists its files.
+        module: The search itself, for further use of its parts.
+        verdict: What an adaptation gained, in sentences; empty after a search.
     """
 
     def __init__(self, folder: Path, module: ModelSwarm, verdict: tuple[str, ...] = ()) -> None:
@@ -66,7 +66,7 @@ class Found:
 
     @property
     def history(self) -> "pandas.DataFrame":
-        """One row per iteration and particle; of an adaptation, whose particles stay, one per step."""
+        """One row per iteration and particle; after an adaptation, whose particles do not move, one per step."""
         run = self.run
         return run.swarm if run.history.empty else run.history
 
@@ -79,13 +79,13 @@ class Found:
         """Draw the climb: the utility of every particle, and the best so far, over the iterations.
 
         Args:
-            path: A file that it is written to as well, .svg or .png.
+            path: File to write the figure to as well, .svg or .png; None: none.
 
         Returns:
-            The figure, which a notebook shows.
+            The figure, which notebooks display.
 
         Raises:
-            InputError: If the file is of another kind, or the library that draws is not installed.
+            InputError: If the file has another suffix, or the plotting library is not installed.
         """
         require()
         figure = climb(self.run)
@@ -102,8 +102,8 @@ class Found:
         """Write the best found expert, or the personal best of a particle, with a model card.
 
         Args:
-            folder: A new folder.
-            particle: Whose personal best, counted from 0; None for the best found expert.
+            folder: The new folder.
+            particle: Index of the particle whose personal best is written, counted from 0; None: the best found expert.
 
         Raises:
             InputError: If the folder exists, or there is no such particle.
@@ -116,7 +116,7 @@ class Found:
         """Upload the best found expert with its card to the Hugging Face hub.
 
         Args:
-            name: Repository, `owner/name`, or `name` for the user's own.
+            name: Repository: `owner/name`, or `name` for one of the user's own.
             public: Whether a new repository is public.
 
         Returns:

@@ -1,4 +1,4 @@
-"""A search in one line of Python: `swarm_lightning.search(...)`, with the files of `swarm fit` and an object to see."""
+"""A search in one line of Python: `swarm_lightning.search(...)`, with the files of `swarm fit`."""
 
 from pathlib import Path
 from typing import Any
@@ -32,25 +32,25 @@ def run_search(
     progress: bool = True,
     **settings: Any,
 ) -> Found:
-    """Search, as `swarm fit` does with its default callbacks.
+    """Search like `swarm fit` with its default callbacks.
 
     Args:
         base: Folder or hub id of the base model.
         experts: Folder of adapters or full checkpoints, or a list of folders or hub ids.
         data: The dataset; see `SwarmData`.
-        objective: What to ask: an objective, or the name of one for its default settings; None for what fits the data.
-        folder: Where the run gets a folder of its own: `version_0`, `version_1`, ...
-        max_steps: Iterations at most.
-        seed: Of the whole search.
-        progress: Whether the search shows how far it is.
-        settings: Further ones of `ModelSwarm` (`particles`, `engine`, ...) and of `SwarmData` (`columns`,
+        objective: An objective, or the name of one with its default settings; None: the one that fits the data.
+        folder: Folder in which the run creates its own: `version_0`, `version_1`, ...
+        max_steps: Maximum number of iterations, >= 1.
+        seed: Seed of the search, >= 0.
+        progress: Whether to show the progress.
+        settings: Further settings of `ModelSwarm` (`particles`, `engine`, ...) and of `SwarmData` (`columns`,
             `validation_size`, ...).
 
     Returns:
-        What came out.
+        The result: summary, history, the best expert, and how to plot, export and upload it.
 
     Raises:
-        InputError: If anything that was given can't be used.
+        InputError: If an argument can't be used.
     """
     asked = objective_named(objective) if isinstance(objective, str) else objective
     of_data = {name: value for name, value in settings.items() if name in OF_DATA}
@@ -75,13 +75,13 @@ def run_search(
 
 
 def objective_named(name: str) -> objectives.Objective:
-    """Make the objective of a name, with its default settings.
+    """Return the objective of a name, with its default settings.
 
     Args:
-        name: Of its class.
+        name: Name of its class, such as `ExactMatch`.
 
     Raises:
-        InputError: If no objective is called so.
+        InputError: If there is no such objective.
     """
     class_ = getattr(objectives, name, None)
     if not isinstance(class_, type) or not hasattr(class_, "evaluate"):

@@ -22,10 +22,11 @@ from swarm_lightning.shown import say
 
 
 class SwarmTrainer(L.Trainer):
-    """A Trainer whose methods are the subcommands of `swarm`; their first lines are its help.
+    """Lightning's Trainer: how long the search runs, on what, and where its files go.
 
-    Checkpoints are loaded as tensors and plain values: `weights_only` is on unless the user says otherwise. Several
-    ranks run under `SwarmStrategy`; where torchrun or srun has started them, their number comes from there.
+    Its methods are the subcommands of `swarm`, and their docstrings the help. Checkpoints are loaded as tensors and
+    plain values: `weights_only` is on by default. Several ranks run under `SwarmStrategy`; if torchrun or srun started
+    them, their number is taken from there.
     """
 
     def __init__(
@@ -35,21 +36,25 @@ class SwarmTrainer(L.Trainer):
         strategy: str | Strategy = "auto",
         devices: list[int] | str | int = 1,
         num_nodes: int = 1,
+        max_steps: int = -1,
+        default_root_dir: str | Path | None = None,
         use_distributed_sampler: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Take the arguments of Lightning's Trainer, with other defaults for a few.
+        """Take the arguments of Lightning's Trainer, with different defaults for a few.
 
         Args:
-            accelerator: What the ranks run on: `auto`, `gpu`, `cpu`, ...
+            accelerator: The hardware that the ranks run on: `auto`, `gpu`, `cpu`, ...
             strategy: How several ranks work together; `auto` is `SwarmStrategy`.
-            devices: Ranks on every machine: how many, or which GPUs.
+            devices: Number of ranks per machine, or a list of GPUs.
             num_nodes: Number of machines.
+            max_steps: Maximum number of iterations of the search, >= 1.
+            default_root_dir: Folder in which every run creates its own folder, `version_<k>`.
             use_distributed_sampler: Must be off with several ranks: every rank holds the whole split.
-            kwargs: Those of Lightning's Trainer.
+            kwargs: All other arguments of Lightning's Trainer.
 
         Raises:
-            InputError: If several ranks would each see a part of the examples only.
+            InputError: If several ranks would each see only a part of the examples.
         """
         launch = external_launch()
         if launch is not None and devices in (1, "auto") and num_nodes == 1:
@@ -65,6 +70,8 @@ class SwarmTrainer(L.Trainer):
             "accelerator": accelerator,
             "devices": devices,
             "num_nodes": num_nodes,
+            "max_steps": max_steps,
+            "default_root_dir": default_root_dir,
             "use_distributed_sampler": use_distributed_sampler,
             **kwargs,
         }
@@ -73,25 +80,83 @@ class SwarmTrainer(L.Trainer):
             strategy=strategy,
             devices=devices,
             num_nodes=num_nodes,
+            max_steps=max_steps,
+            default_root_dir=default_root_dir,
             use_distributed_sampler=use_distributed_sampler,
             **kwargs,
         )
 
-    def fit(self, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> None:
-        """Search: move the experts through weight space until the utility stops rising."""
-        super().fit(*args, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+    def fit(
+        self, *args: Any, ckpt_path: str | Path | None = None, weights_only: bool | None = True, **kwargs: Any
+    ) -> None:
+        """Search: move the experts through weight space until the utility stops rising.
 
-    def validate(self, *args: Any, verbose: bool = False, weights_only: bool | None = True, **kwargs: Any) -> Any:
-        """Score the best initial and the best found expert on the validation split."""
-        return super().validate(*args, verbose=verbose, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+        Args:
+            args: Those of Lightning's method.
+            ckpt_path: Where to resume: `last` (the newest run in trainer.default_root_dir), a run folder, or a
+                checkpoint file; null starts a new run. `--resume RUN` also takes the settings from the run.
+            weights_only: Whether a checkpoint may hold only tensors and plain values.
+            kwargs: Those of Lightning's method.
+        """
+        super().fit(*args, ckpt_path=ckpt_path, weights_only=weights_only, **kwargs)  # type: ignore[misc]
 
-    def test(self, *args: Any, verbose: bool = False, weights_only: bool | None = True, **kwargs: Any) -> Any:
-        """Score the best initial expert, the best found expert and the top-k ensemble on the test split."""
-        return super().test(*args, verbose=verbose, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+    def validate(
+        self,
+        *args: Any,
+        verbose: bool = False,
+        ckpt_path: str | Path | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Score the best initial and the best found expert on the validation split.
 
-    def predict(self, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> Any:
-        """Answer the prompts of a file (`--data.prompts`) with the best found expert."""
-        return super().predict(*args, weights_only=weights_only, **kwargs)  # type: ignore[misc]
+        Args:
+            args: Those of Lightning's method.
+            verbose: Whether Lightning prints its own table too.
+            ckpt_path: `last` (the newest run in trainer.default_root_dir), a run folder, or a checkpoint file.
+                `swarm validate RUN` also takes the settings from the run.
+            weights_only: Whether a checkpoint may hold only tensors and plain values.
+            kwargs: Those of Lightning's method.
+        """
+        return super().validate(  # type: ignore[misc]
+            *args, verbose=verbose, ckpt_path=ckpt_path, weights_only=weights_only, **kwargs
+        )
+
+    def test(
+        self,
+        *args: Any,
+        verbose: bool = False,
+        ckpt_path: str | Path | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Score the best initial expert, the best found expert and the top-k ensemble on the test split.
+
+        Args:
+            args: Those of Lightning's method.
+            verbose: Whether Lightning prints its own table too.
+            ckpt_path: `last` (the newest run in trainer.default_root_dir), a run folder, or a checkpoint file.
+                `swarm test RUN` also takes the settings from the run.
+            weights_only: Whether a checkpoint may hold only tensors and plain values.
+            kwargs: Those of Lightning's method.
+        """
+        return super().test(  # type: ignore[misc]
+            *args, verbose=verbose, ckpt_path=ckpt_path, weights_only=weights_only, **kwargs
+        )
+
+    def predict(
+        self, *args: Any, ckpt_path: str | Path | None = None, weights_only: bool | None = True, **kwargs: Any
+    ) -> Any:
+        """Answer the prompts of a file (`--data.prompts`) with the best found expert.
+
+        Args:
+            args: Those of Lightning's method.
+            ckpt_path: `last` (the newest run in trainer.default_root_dir), a run folder, or a checkpoint file.
+                `swarm predict RUN` also takes the settings from the run.
+            weights_only: Whether a checkpoint may hold only tensors and plain values.
+            kwargs: Those of Lightning's method.
+        """
+        return super().predict(*args, ckpt_path=ckpt_path, weights_only=weights_only, **kwargs)  # type: ignore[misc]
 
     def export(
         self,
@@ -109,7 +174,8 @@ class SwarmTrainer(L.Trainer):
 
         Args:
             model: The search that the checkpoint belongs to.
-            ckpt_path: Which checkpoint: `last`, a file, or a run folder.
+            ckpt_path: `last` (the newest run in trainer.default_root_dir), a run folder, or a checkpoint file.
+                `swarm export RUN` also takes the settings from the run.
             datamodule: The data; only its name goes onto the card.
             particle: Particle whose personal best is written, counted from 0; null for the best expert found.
             output: The new folder; null for `best_expert` or `particle_<i>` in the run folder.

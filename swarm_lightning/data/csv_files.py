@@ -77,7 +77,9 @@ def _open(path: Path, delimiter: str, padding: bool) -> Source:
     _refuse_other_lengths(header, records, path, delimiter)
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise InputError(f"Expected each column of {path} once, but these come twice: {', '.join(twice)}. Rename them.")
+        raise InputError(
+            f"Expected each column of {path} once, but these occur twice: {', '.join(twice)}. Rename them."
+        )
     index, empty = _unnamed(header, records, path)
     if index:
         message = (

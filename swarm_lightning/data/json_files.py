@@ -38,7 +38,7 @@ def open_json(path: Path) -> Source:
             f"but got {shown}."
         )
     if "dev" in content and "validation" in content:
-        raise InputError(f"Expected either 'dev' or 'validation' in {path}, but both are there. Remove one.")
+        raise InputError(f"Expected either 'dev' or 'validation' in {path}, but it has both. Remove one.")
     found = [key for key in content if key in SPLIT_KEYS or (key not in SETTING_KEYS and _are_records(content[key]))]
     for key in found:
         if not isinstance(content[key], list):

@@ -113,7 +113,7 @@ def give_tasks(prompts: Sequence[Example], tasks: Sequence[str], default: str | 
         if task is None:
             raise InputError(
                 f"Expected every prompt in {source} to name its task in a column `task` ({', '.join(tasks)}), because "
-                f"each is put to the model in its own way, but prompt {prompt.identifier} names none. Add the column, "
+                f"every task has its own prompt template, but prompt {prompt.identifier} names none. Add the column, "
                 "or say which task all others belong to with --data.prompts_task."
             )
         if task not in tasks:

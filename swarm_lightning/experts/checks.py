@@ -239,7 +239,7 @@ def _check_features(adapter: Adapter, path: str, module: torch.nn.Module) -> Non
     features = features_of(module)
     if features is None:
         raise InputError(
-            f"Expected {path!r} to be a linear layer, as adapter {adapter.name!r} takes it for one, but in the base it "
+            f"Expected {path!r} to be a linear layer, as adapter {adapter.name!r} expects, but in the base it "
             f"is {type(module).__name__}. Is it an adapter of another base? Leave it out, or give its base."
         )
     if (down.shape[-1], up.shape[0]) != features:

@@ -123,12 +123,10 @@ def _inside(folder: Path) -> list[Found]:
             f"holds: {_shortened(passed) or 'nothing'}. Name a folder of PEFT adapters, or of full checkpoints."
         )
     if deeper:
-        warnings.warn(
-            f"Experts that lie further inside of {str(folder)!r} are taken: {', '.join(deeper)}.", stacklevel=2
-        )
+        warnings.warn(f"Using experts found deeper inside {str(folder)!r}: {', '.join(deeper)}.", stacklevel=2)
     if passed:
         warnings.warn(
-            f"Not taken from {str(folder)!r}, as these are no experts (an expert is a folder with {CONFIG_FILE} or "
+            f"Skipped in {str(folder)!r}, because these are not experts (an expert is a folder with {CONFIG_FILE} or "
             f"{CHECKPOINT_CONFIG}, and weights): {_shortened(passed)}.",
             stacklevel=2,
         )
@@ -152,7 +150,7 @@ def _warn_of_more_inside(experts: Sequence[Path]) -> None:
     more = [path for expert in experts for path in _below(expert, 1)]
     if more:
         warnings.warn(
-            f"Not taken, as they lie inside of other experts: {_shortened(repr(str(path)) for path in more)}. Name "
+            f"Skipped, because they are inside other experts: {_shortened(repr(str(path)) for path in more)}. Name "
             "them one by one to take them.",
             stacklevel=3,
         )

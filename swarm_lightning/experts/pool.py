@@ -149,8 +149,8 @@ def load_pool(sources: str | Sequence[str | Found], least: int = 2) -> ExpertPoo
     idle = [name for name, row in zip(names, vectors, strict=True) if _changes_nothing(row, layout)]
     if idle:
         warnings.warn(
-            f"These experts answer as the base does, as all of their B matrices are zero: {', '.join(idle)}. They "
-            "take part as they are; was their training saved?",
+            f"These experts answer exactly like the base, because all of their B matrices are zero: {', '.join(idle)}. "
+            "They are used as they are; was their training saved?",
             stacklevel=2,
         )
     fingerprint = _fingerprint(names, layout, config, vectors)

@@ -31,12 +31,12 @@ REFLECTION_TEMPLATE = "Question: {question}\n" + _ASKED
 
 
 class Abstention(Asks, Objective):
-    """Score 1 for a right answer that the model stands by, -1 for a wrong one, and 0 where it abstains.
+    """Score 1 for a right answer that the model confirms, -1 for a wrong one, and 0 if it abstains.
 
-    It abstains where its second reply calls its own answer wrong (`read_verdict`), and only there. A second reply that
-    does not say so keeps the answer, and a first reply without an answer counts as a wrong one unless it is taken back:
-    as in the published code. If either counted as abstaining, a model that writes nonsense would score 0 and beat every
-    model that answers less than half of the questions right.
+    It abstains only if its second reply calls its own answer wrong (`read_verdict`). As in the published code, any
+    other second reply keeps the answer, and a first reply without an answer counts as wrong unless it is taken back.
+    If either counted as abstaining, a model that writes nonsense would score 0 and beat every model that answers fewer
+    than half of the questions correctly.
     """
 
     bounds: tuple[float, float] = (-1.0, 1.0)
@@ -51,25 +51,25 @@ class Abstention(Asks, Objective):
         reflection_temperature: float | None = None,
         **asking: Any,
     ) -> None:
-        r"""Set how answers are compared, and how the model is asked in both turns.
+        r"""Set how answers are compared, and how the model is prompted in both turns.
 
         Args:
-            rule: How the first reply is scored: choice for multiple choice (the letter in it), published_choice for the
-                letter by the published rule (see MultipleChoice), or a rule of ExactMatch for short gold answers:
+            rule: How the first reply is scored. For multiple choice: choice (its letter), or published_choice (the
+                letter by the published rule, see MultipleChoice). For short gold answers, a rule of ExactMatch:
                 contained, exact, last_number or last_five_words.
-            ignore_case: Whether upper and lower case are the same; not with a rule for choices.
-            template: Prompt of the first turn with placeholders in braces; where not given,
-                `Question: {question}\n{choices}\nThe answer is`, or `Question: {question}\nAnswer:` without choices.
+            ignore_case: Whether to ignore case; not available with the rules for multiple choice.
+            template: Prompt of the first turn, with placeholders in braces; null: `Question: {question}\n{choices}\nThe
+                answer is`, or `Question: {question}\nAnswer:` without choices.
             reflection: Prompt of the second turn; beside those of the first it may name `{answer}`, the answer read
                 from the first reply (a choice as `B: text`; the whole reply where none could be read, and with the
                 rules that compare whole replies), and `{reply}`, the whole first reply. Where not given,
                 `Question: {question}\n{choices}\nProposed answer: {answer}\nIs the proposed answer true or false?
                 Directly answer with true or false.\nAnswer:`.
-            reflection_max_new_tokens: The most tokens of the second reply.
-            reflection_temperature: Temperature of the second reply; null for that of the first. Where it is above 0,
-                top_p and top_k are those of the first.
-            **asking: How the model is asked; see `Asks`. max_new_tokens and stop are for the first turn, the rest is
-                for both. In a chat, the second turn is a conversation of its own.
+            reflection_max_new_tokens: Maximum number of tokens of the second reply, >= 1.
+            reflection_temperature: Temperature of the second reply, >= 0; null: that of the first. Above 0, top_p and
+                top_k are those of the first reply too.
+            **asking: Prompt and generation settings; see `Asks`. max_new_tokens and stop apply to the first turn, the
+                rest to both. With chat, the second turn is a separate conversation.
 
         Raises:
             InputError: If a value can't be used.

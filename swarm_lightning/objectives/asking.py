@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Prompts:
-    """Puts examples into prompts.
+    """Turns examples into prompts.
 
     Attributes:
-        template: How an example is put to the model.
+        template: How an example becomes a prompt.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Prompts:
 
         Args:
             template: Prompt with placeholders in braces.
-            chat: Whether the prompt becomes the user's turn of the tokenizer's chat template.
-            system: System turn of the chat template.
-            in_context_prompt: Solved examples or instructions that stand before every prompt, in place of those of the
-                dataset; an empty text for none, null for those of the dataset.
-            chat_template: Chat template in Jinja, or the name of one of the tokenizer's where it has several; null for
-                the tokenizer's default.
-            date: Day that a chat template writes which tells the date; null for 2024-07-26. It stands still, so that
-                the same prompts are asked on any day.
+            chat: Whether the prompt becomes the user turn of the tokenizer's chat template.
+            system: System turn of the chat template; needs chat.
+            in_context_prompt: Solved examples or instructions placed before every prompt, replacing those of the
+                dataset; an empty string: none; null: those of the dataset.
+            chat_template: Chat template in Jinja, or the name of one of the tokenizer's templates; null: the
+                tokenizer's default. Needs chat.
+            date: Date (YYYY-MM-DD) for chat templates that write today's date; null: 2024-07-26. It is fixed so that
+                the prompts are the same on any day.
 
         Raises:
             InputError: If a value can't be used.
@@ -52,14 +52,14 @@ class Prompts:
         self.template = PromptTemplate(template, chat, system, in_context_prompt, chat_template, date)
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse examples whose prompt can't be made.
+        """Refuse examples whose prompts can't be built.
 
         Args:
             examples: What will be asked.
             tokenizer: The base model's.
 
         Raises:
-            InputError: If an example can't be served.
+            InputError: If an example does not fit the template.
         """
         self.template.check(examples, tokenizer)
 
@@ -69,10 +69,10 @@ class Prompts:
 
 
 class Asks(Prompts):
-    """Puts examples to a model, which replies.
+    """Turns examples into prompts and generates the replies.
 
     Attributes:
-        bounds: The lowest and the highest score of an example; each objective has its own.
+        bounds: Lowest and highest score of an example, set by each objective.
         settings: How replies are generated.
     """
 
@@ -92,13 +92,14 @@ class Asks(Prompts):
 
         Args:
             template: Prompt with placeholders in braces.
-            max_new_tokens: The most tokens of a reply.
-            stop: Strings that end a reply; it is cut before the first of them.
-            temperature: 0 for the most likely tokens; above 0, logits are divided by it and tokens are drawn, by noise
-                that belongs to the particle and the example.
-            top_p: With a temperature, draw from the most likely tokens that together have at least this probability.
-            top_k: With a temperature, draw from so many most likely tokens; null for all.
-            **prompt: See `Prompts`.
+            max_new_tokens: Maximum number of tokens of a reply, >= 1.
+            stop: Strings that end a reply; the reply is cut before the first of them.
+            temperature: 0: greedy. Above 0: logits are divided by it and tokens are sampled, with noise that depends
+                only on the particle and the example.
+            top_p: When sampling, keep the smallest set of most likely tokens whose probabilities sum to at least this,
+                in (0, 1]; 1: all.
+            top_k: When sampling, keep this many of the most likely tokens, >= 1; null: all.
+            **prompt: Prompt settings; see `Prompts`.
 
         Raises:
             InputError: If a value can't be used.

@@ -18,11 +18,11 @@ from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcom
 
 
 class Custom(Asks, Objective):
-    """Score a reply by a function: `def score(reply: str, example: Example) -> float`.
+    """Score a reply by your own function: `def score(reply: str, example: Example) -> float`.
 
     The example has `question`, `answer`, `choices`, `in_context_prompt`, `extras` (further columns) and `identifier`.
-    The function must return the same score for the same reply to the same example: it is called once for them, however
-    many particles reply so. A checkpoint knows it by its import path, not by what is written in it.
+    The function must be deterministic: it is called once per example and distinct reply, however many particles give
+    that reply. A checkpoint identifies it by its import path, not by its code.
     """
 
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -36,14 +36,14 @@ class Custom(Asks, Objective):
         """Find the function, and set the prompt and how replies are generated.
 
         Args:
-            function: Its import path, as in `my_module.score` for `def score` in `my_module.py` of the current folder.
-                From Python, the function itself.
-            bounds: The lowest and the highest score that it can return; finite ones let the search leave unasked what
-                can't matter. `[-.inf, .inf]` where there are none.
-            **asking: How the model is asked; see `Asks`.
+            function: Import path of the function, such as `my_module.score` for `def score` in `my_module.py` of the
+                current folder. From Python, the function itself.
+            bounds: Lowest and highest score it can return. With finite bounds the exact stop can skip evaluations that
+                can't matter; `[-.inf, .inf]` if there are none.
+            **asking: Prompt and generation settings; see `Asks`.
 
         Raises:
-            InputError: If there is no such function, or a value can't be used.
+            InputError: If the function does not exist, or a value can't be used.
         """
         super().__init__(**asking)
         self._function = find_function(function) if isinstance(function, str) else function

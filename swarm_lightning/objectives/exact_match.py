@@ -29,13 +29,13 @@ class ExactMatch(Asks, Objective):
     r"""Score 1 for a reply that gives the gold answer, and 0 for any other.
 
     Rules:
-        contained: The gold answer, without white space around it, occurs in the reply.
-        exact: Reply and gold answer are equal after `normalise`: white space, one full stop at the end.
+        contained: The gold answer, stripped of surrounding white space, occurs in the reply.
+        exact: Reply and gold answer are equal after `normalise`, which ignores extra white space and a final full stop.
         last_number: The last number of the reply equals that of the gold answer; `1,000` equals `1000.0`. A gold answer
-            may hold its working, as in `48/2 = 24\n#### 24`.
-        last_five_words: The gold answer, without white space around it, occurs in the last five words of the reply,
+            may contain its working, as in `48/2 = 24\n#### 24`.
+        last_five_words: The gold answer, stripped, occurs in the last five words of the reply,
             even inside a word or a longer number: the published rule for the validation split of GSM8K (for its test
-            split the published code looks at ten words). Words are parted by single spaces; see `last_words`.
+            split the published code looks at ten words). Words are separated by single spaces; see `last_words`.
         regex: The group of the pattern's first match in the reply equals the gold answer after `normalise`.
     """
 
@@ -49,14 +49,14 @@ class ExactMatch(Asks, Objective):
         template: str | None = None,
         **asking: Any,
     ) -> None:
-        r"""Set the rule and how the model is asked.
+        r"""Set the rule and how the model is prompted.
 
         Args:
             rule: How a reply is compared with the gold answer: contained, exact, last_number, last_five_words or regex.
-            pattern: Regular expression with one group, which is the answer; for the rule regex only.
-            ignore_case: Whether upper and lower case are the same.
-            template: Prompt with placeholders in braces; `Question: {question}\nAnswer:` where not given.
-            **asking: How the model is asked; see `Asks`.
+            pattern: Regular expression with one group that captures the answer; for the rule regex only.
+            ignore_case: Whether to ignore case.
+            template: Prompt with placeholders in braces; null: `Question: {question}\nAnswer:`.
+            **asking: Prompt and generation settings; see `Asks`.
 
         Raises:
             InputError: If a value can't be used.
@@ -177,7 +177,7 @@ def _compile(rule: str, pattern: str | None, ignore_case: bool) -> re.Pattern[st
     try:
         compiled = re.compile(pattern, re.IGNORECASE if ignore_case else 0)
     except re.error as error:
-        raise InputError(f"Expected a regular expression as pattern, but {pattern!r} is none: {error}.") from error
+        raise InputError(f"Expected a regular expression as pattern, but {pattern!r} is not valid: {error}.") from error
     if compiled.groups != 1:
         raise InputError(
             f"Expected a pattern with one group, which is the answer, but {pattern!r} has {compiled.groups}. "

@@ -10,17 +10,18 @@ from swarm_lightning.objectives.checks import check_at_least_one
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How a reply is generated: greedily, or at a temperature above 0 by drawing tokens.
+    """How a reply is generated: greedily, or by sampling at a temperature above 0.
 
-    The filters come in the order of transformers: temperature, then `top_k`, then `top_p`. How the draws are seeded is
-    said in `evaluation/sampling.py`.
+    Filters are applied in the order of transformers: temperature, `top_k`, `top_p`. For the seeds see
+    `evaluation/sampling.py`.
 
     Attributes:
-        max_new_tokens: The most tokens of a reply, >= 1.
-        stop: Strings that end a reply; it is cut before the first of them. Kept as a tuple.
-        temperature: Logits are divided by it before tokens are drawn, >= 0; 0 takes the most likely token each time.
-        top_p: Draw from the most likely tokens that together have at least this probability, in (0, 1]; 1 for all.
-        top_k: Draw from so many most likely tokens, >= 1; None for all.
+        max_new_tokens: Maximum number of tokens of a reply, >= 1.
+        stop: Strings that end a reply, which is cut before the first of them. Stored as a tuple.
+        temperature: 0: greedy. Above 0: logits are divided by it and tokens are sampled.
+        top_p: Sample from the smallest set of most likely tokens whose probabilities sum to at least this, in (0, 1];
+            1: all.
+        top_k: Sample from this many of the most likely tokens, >= 1; None: all.
     """
 
     max_new_tokens: int = 10

@@ -54,9 +54,9 @@ class _AsksAs(Generic[Questions]):
 class ChoiceLogShare(_AsksAs[MultipleChoice]):
     """Score a multiple choice by the logarithm of the right choice's share among all choices, in nats.
 
-    The share is the softmax over the choices' log-likelihoods behind the prompt: of the letters, or with `method:
-    likelihood` of what the objective compares there, divided as it divides. ln(1/4) is a guess among four. A share that
-    is no number, or lower, counts as -1,000,000.
+    The share is the softmax over the choices' log-likelihoods after the prompt: of the letters, or with `method:
+    likelihood` of what the objective compares, normalised in the same way. Guessing among four choices gives ln(1/4).
+    A value that is NaN or below -1,000,000 counts as -1,000,000.
     """
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
@@ -81,12 +81,12 @@ class ChoiceLogShare(_AsksAs[MultipleChoice]):
 
 
 class GoldLikelihood(_AsksAs[ExactMatch]):
-    """Score an exact match by the mean log-probability of the right answer's tokens behind the prompt, in nats.
+    """Score an exact match by the mean log-probability of the right answer's tokens after the prompt, in nats.
 
-    The answer stands there as the model would write it: behind a space, unless the prompt ends in white space or a chat
-    template comes between. It is the whole gold answer; one that holds its working is measured with it. Where replies
-    hold a text of their own before the answer, the likelihood of the answer alone says less. A mean that is no number,
-    or lower, counts as -1,000,000.
+    The answer is written as the model would write it: after a space, unless the prompt ends in white space or a chat
+    template comes between. The whole gold answer counts, including its working if it has any. If replies usually have
+    other text before the answer, the likelihood of the answer alone is less informative. A mean that is NaN or below
+    -1,000,000 counts as -1,000,000.
     """
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:

@@ -132,7 +132,7 @@ class DocumentPrompts:
             if len(pool) < count:
                 raise InputError(
                     f"Expected {count} documents or more for in-context examples of {loaded.name!r}, but of its "
-                    f"{len(everything)} there are {len(pool)} that are not asked themselves, in validation or in test. "
+                    f"{len(everything)} there are {len(pool)} that are neither in validation nor in test. "
                     "Lower num_fewshot, data.validation_size or data.test_size."
                 )
             drawing = copy.copy(sampler).replace_df(pool).set_rnd(FEWSHOT_SEED)
@@ -187,7 +187,7 @@ def generation_settings(
     if others:
         raise InputError(
             f"Expected generation_kwargs of {name!r} among until, {', '.join((*_LENGTHS, *_SAMPLING))}, but got "
-            f"{', '.join(others)}, which this engine does not do. Copy the task's YAML and leave it out."
+            f"{', '.join(others)}, which this engine does not support. Copy the task's YAML and leave it out."
         )
     stop = [text for text in ([until] if isinstance(until, str) else until) if text]
     return GenerationSettings(max_new_tokens or int((lengths or [MOST_NEW_TOKENS])[0]), stop)

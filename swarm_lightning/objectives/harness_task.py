@@ -56,21 +56,21 @@ class HarnessTask(Objective):
         highest: float | None = None,
         unsafe_code: bool = False,
     ) -> None:
-        """Set what of the task is used, and what is put in place of its own settings.
+        """Choose the metric, and override settings of the task.
 
         Args:
-            metric: Name of the metric; null for the task's first that is a mean over documents.
-            filter: Name of the task's pipeline of filters whose results the metric sees, as `strict-match` of gsm8k;
-                null for the task's first.
-            num_fewshot: Number of in-context examples; null for the task's own.
-            chat: Whether the tokenizer's chat template is applied, in-context examples as turns of their own.
-            system: What stands before everything, with chat as the system turn.
-            max_new_tokens: The most tokens of a reply; null for the task's own, or 256.
-            greedy: Whether replies are greedy even where the task samples them; otherwise such a task is refused.
-            higher_is_better: Whether a higher metric is better; null for what the task says.
-            lowest: The lowest value that the metric can have; null for what is known of it.
-            highest: The highest value that the metric can have; null for what is known of it.
-            unsafe_code: Whether a task may run code that the model writes.
+            metric: Name of the metric; null: the first metric of the task that is a mean over documents.
+            filter: Name of the filter pipeline whose results the metric sees, such as `strict-match` of gsm8k; null:
+                the task's first.
+            num_fewshot: Number of in-context examples, >= 0; null: as the task specifies.
+            chat: Whether to apply the tokenizer's chat template, with in-context examples as separate turns.
+            system: Text placed before everything else; with chat, the system turn.
+            max_new_tokens: Maximum number of tokens of a reply; null: as the task specifies, or 256.
+            greedy: Whether to generate greedily even if the task samples; otherwise such a task is rejected.
+            higher_is_better: Whether a higher metric is better; null: as the task specifies.
+            lowest: Lowest possible value of the metric; null: the known bound, if any.
+            highest: Highest possible value of the metric; null: the known bound, if any.
+            unsafe_code: Whether a task may execute code that the model writes.
 
         Raises:
             InputError: If a value can't be used.

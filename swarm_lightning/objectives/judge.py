@@ -186,7 +186,7 @@ class Judge:
             raise InputError(
                 f"Expected an answer of the judge {client.judge!r} at {client.endpoint}, but {attempts} attempts got "
                 f"none, the last: {reason}. Ratings so far are kept{kept}, and are not requested again: once the "
-                "endpoint responds, resume with --ckpt_path, or start anew if there is no checkpoint yet."
+                "endpoint responds, resume with --ckpt_path, or start again if there is no checkpoint yet."
             ) from None
 
 

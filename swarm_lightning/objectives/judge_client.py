@@ -139,7 +139,7 @@ class JudgeClient:
         if status == 404:
             return InputError(
                 f"{where} know the model {self.judge!r}, but it answered {reason}. Correct judge; or endpoint, which "
-                "ends in /v1 as a rule."
+                "usually ends in /v1."
             )
         return InputError(
             f"{where} take a question to {self.judge!r}, but it answered {reason}. Fix what it names: `request` holds "

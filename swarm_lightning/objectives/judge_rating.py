@@ -38,9 +38,9 @@ POINTS = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 
 class JudgeRating(Asks, Objective):
-    """Score a reply by the rating of a judge model, from 1 to 10.
+    """Score a reply by the rating of a judge model, 1 to 10.
 
-    A rating that can't be read is asked for once more and then counts as the lowest; how many did is reported.
+    A rating that can't be parsed is requested once more and then counts as 1; how many did is reported.
     """
 
     bounds: tuple[float, float] = (LOWEST, HIGHEST)
@@ -63,28 +63,28 @@ class JudgeRating(Asks, Objective):
         max_new_tokens: int = 256,
         **asking: Any,
     ) -> None:
-        """Set the judge, its prompts and how the model is asked.
+        """Set the judge, its prompts and how the model is prompted.
 
         Args:
             judge: Name of the judge model at the endpoint.
-            endpoint: Base address of an OpenAI-compatible API; it ends in /v1 as a rule.
-            key_variable: Environment variable that holds the key, which is never written anywhere; null for an endpoint
-                that asks for none.
-            rating_prompt: What the judge is asked, with {prompt} (or {question}) and {reply} in braces, and on wish
+            endpoint: Base URL of an OpenAI-compatible API, which usually ends in /v1.
+            key_variable: Environment variable that holds the API key, which is never written anywhere; null for an
+                endpoint without keys.
+            rating_prompt: Prompt of the judge, with {prompt} (or {question}) and {reply} in braces, and optionally
                 {answer} and further columns of the record.
-            comparison_prompt: What the judge is asked by `swarm test`, with {prompt}, {reply_a} and {reply_b}; to be
-                answered by [[A]], [[B]] or [[C]].
-            judge_system: The judge's system prompt.
-            request: Fields that are sent beside the prompt; temperature 0 and max_tokens 512 where not given.
-            concurrency: Questions that are out at the same time at most, on each rank.
-            retries: Attempts after the first one before the run ends.
-            retry_wait: Seconds before the second attempt; doubled with each further one, up to a minute. A server's
-                Retry-After is followed up to a minute as well.
+            comparison_prompt: Prompt of the judge in `swarm test`, with {prompt}, {reply_a} and {reply_b}; the judge
+                must answer [[A]], [[B]] or [[C]].
+            judge_system: System prompt of the judge.
+            request: Further fields of the request; by default temperature 0 and max_tokens 512.
+            concurrency: Maximum number of concurrent requests per rank, >= 1.
+            retries: Number of retries before the run ends, >= 0.
+            retry_wait: Seconds before the first retry; doubled for each further one, up to a minute. The server's
+                Retry-After is honoured up to a minute as well.
             timeout: Seconds to wait for an answer.
-            cache: Folder of the ratings, shared by all runs; the user's cache folder where not given.
-            template: Prompt for the swarm's model with placeholders in braces.
-            max_new_tokens: The most tokens of a reply.
-            **asking: How the model is asked; see `Asks`.
+            cache: Folder of the ratings, shared by all runs; null: the user's cache folder.
+            template: Prompt of the model being searched, with placeholders in braces.
+            max_new_tokens: Maximum number of tokens of a reply, >= 1.
+            **asking: Prompt and generation settings; see `Asks`.
 
         Raises:
             InputError: If a value can't be used.
@@ -139,7 +139,7 @@ class JudgeRating(Asks, Objective):
             raise InputError(
                 f"Expected a rating from 1 to 10 of the judge {self.judge!r}, but to a trial question, asked twice, it "
                 f"answered {_short(reading.answer)}. Ask for `Rating: [[7]]` in rating_prompt, raise max_tokens in "
-                "request where the answer was cut off, or take another judge."
+                "request where the answer was cut off, or use another judge."
             )
         self._probed = True
 
@@ -238,7 +238,7 @@ def _check_variable(name: str | None) -> None:
         # Not shown, because it may be the key itself.
         raise InputError(
             "Expected key_variable to be the name of an environment variable, such as OPENAI_API_KEY, but it holds "
-            "signs that no name has. The key itself belongs into that variable, and in no config."
+            "characters that no name has. The key itself belongs in that variable, never in a config."
         )
 
 
@@ -250,5 +250,5 @@ def _check_endpoint(endpoint: str) -> None:
         # Not shown, because a key may stand in it.
         raise InputError(
             f"Expected endpoint to be an address alone, but the one of {parts.hostname} has a user, a password, or "
-            "something behind a ? or #. Keys belong into the environment variable that key_variable names."
+            "something behind a ? or #. Keys belong in the environment variable that key_variable names."
         )

@@ -40,14 +40,14 @@ class MeanLogLikelihood(Prompts, Objective):
         template: str | None = None,
         **prompt: Any,
     ) -> None:
-        """Set which text is measured, and after what.
+        """Set which text is scored, and after which prompt.
 
         Args:
-            continuation: Column that holds the text; the example's answer where not given.
-            separator: What stands between prompt and text where neither brings white space and no chat template comes
-                between; give an empty string for languages without spaces.
-            template: Prompt with placeholders in braces; `{question}`, the question or prompt alone, where not given.
-            **prompt: How the prompt is put; see `Prompts`. With chat, the text is the reply.
+            continuation: Column with the text; null: the answer of the example.
+            separator: Text between prompt and continuation if neither has white space there and no chat template comes
+                between; use an empty string for languages without spaces.
+            template: Prompt with placeholders in braces; null: `{question}`, the question or prompt alone.
+            **prompt: Prompt settings; see `Prompts`. With chat, the text is the assistant's reply.
 
         Raises:
             InputError: If a value can't be used.

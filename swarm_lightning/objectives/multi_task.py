@@ -60,10 +60,10 @@ class MultiTask(Objective):
         """Set the tasks and how their utilities are combined.
 
         Args:
-            tasks: The objective of every task by its name, any of them by class_path; `data.dataset` gives a dataset to
-                each of these names.
+            tasks: Mapping from task names to objectives, each given by class_path; `data.dataset` maps the same names
+                to datasets.
             combine: harmonic_mean, mean, minimum or weighted.
-            weights: The weight of every task, above 0, by its name; for weighted only.
+            weights: Mapping from task names to weights > 0; for weighted only.
 
         Raises:
             InputError: If a value can't be used, or a task can't be combined with the others.

@@ -47,17 +47,16 @@ class MultipleChoice(Asks, Objective):
         rule: Literal["published"] | None = None,
         **asking: Any,
     ) -> None:
-        r"""Set the method and how the model is asked.
+        r"""Set the method and how the model is prompted.
 
         Args:
             method: generate (read the letter from a reply) or likelihood (compare the choices as continuations).
-            scored: With likelihood, what is compared: the choice's letter, or its text.
-            normalize: With likelihood, whether it is divided by the continuation's tokens or characters.
-            template: Prompt with placeholders in braces; `Question: {question}\n{choices}\nThe answer is` where not
-                given.
-            rule: With generate, how the letter is read: null takes a letter that stands alone and refuses to guess;
-                published takes any in the first or last five characters, as the paper's code does.
-            **asking: How the model is asked; see `Asks`. What says how replies are generated is for generate only.
+            scored: With likelihood, what is compared: the letter of a choice, or its text.
+            normalize: With likelihood, whether to divide by the number of tokens or of characters of the continuation.
+            template: Prompt with placeholders in braces; null: `Question: {question}\n{choices}\nThe answer is`.
+            rule: With generate, how the letter is read: null accepts only a letter that stands alone and does not
+                guess; published accepts any letter in the first or last five characters, as the paper's code does.
+            **asking: Prompt and generation settings; see `Asks`. The generation settings apply to generate only.
 
         Raises:
             InputError: If a value can't be used.

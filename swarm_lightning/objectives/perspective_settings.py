@@ -18,21 +18,21 @@ ENDPOINT = "https://commentanalyzer.googleapis.com/v1alpha1/comments:analyze"
 
 @dataclass(frozen=True)
 class PerspectiveSettings:
-    """How the service is reached; the key itself is read from the environment.
+    """How the Perspective API is accessed; the key itself is read from the environment.
 
     Attributes:
         endpoint: URL of the method comments:analyze, of the service or of a proxy that speaks its protocol.
         key_variable: Name of the environment variable that holds the key.
-        key_in: Where the key travels: `header` (X-Goog-Api-Key), or `query` (?key=), which proxies on the way log.
-        language: ISO 639-1 code of the replies; null lets the service guess, which it can't for many odd replies.
-        requests_per_second: Attempts per second of all ranks together; a new project is granted 1.
-        threads: Requests under way at a time, on every rank.
-        timeout: Seconds that connecting, and then each part of an answer, may take.
-        retries: Further attempts after one that failed by status 408, 429 or 5xx, a time-out, a broken connection or
-            an answer that can't be read.
-        backoff: Seconds. The first retry comes at once, the second after twice as long as this, each further one after
-            twice as long as the one before; as much as this is added at random.
-        longest_wait: Seconds between two attempts at most. A service that asks for more (Retry-After) ends the run.
+        key_in: How the key is sent: `header` (X-Goog-Api-Key), or `query` (?key=), which proxies on the way may log.
+        language: ISO 639-1 code of the replies; null lets the service detect it, which fails for many unusual replies.
+        requests_per_second: Maximum number of attempts per second over all ranks; a new project is granted 1.
+        threads: Number of concurrent requests per rank.
+        timeout: Seconds to wait for the connection, and then for each part of an answer.
+        retries: Number of retries after status 408, 429 or 5xx, a timeout, a broken connection or an unreadable answer.
+        backoff: Seconds. The first retry is immediate, the second waits twice this, and each further one twice as long
+            as the one before, plus a random extra of the same size at most.
+        longest_wait: Maximum number of seconds between two attempts. A service that asks for more (Retry-After) ends
+            the run.
     """
 
     endpoint: str = ENDPOINT

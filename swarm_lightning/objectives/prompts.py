@@ -27,19 +27,19 @@ _PLACEHOLDER = re.compile(r"\{\{(?P<literal>[A-Za-z_]\w*)\}\}|\{(?P<name>[A-Za-z
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    r"""How an example is put to the model.
+    r"""How an example becomes a prompt.
 
-    The in-context prompt is put before the text, with a blank line between, unless the template names
+    The in-context prompt is placed before the text, with a blank line between, unless the template names
     `{in_context_prompt}` itself.
 
     Attributes:
         template: Text with placeholders in braces.
-        chat: Whether the text becomes the user's turn of the tokenizer's chat template.
+        chat: Whether the text becomes the user turn of the tokenizer's chat template.
         system: The system turn; needs `chat`.
-        in_context_prompt: What stands before every question in place of the example's own; None for that.
-        chat_template: The chat template in Jinja, or the name of one of the tokenizer's; None for the tokenizer's
-            default. Needs `chat`.
-        date: The day that a chat template writes which tells the date, as 2024-07-26; None for that one. Needs `chat`.
+        in_context_prompt: Text placed before every question, replacing that of the example; None: that of the example.
+        chat_template: Chat template in Jinja, or the name of one of the tokenizer's; None: the tokenizer's default.
+            Needs `chat`.
+        date: Date for chat templates that write today's date, such as 2024-07-26; None: that date. Needs `chat`.
 
     >>> PromptTemplate("Question: {question}\nAnswer:").fill(Example(question="What is {x}?"))
     'Question: What is {x}?\nAnswer:'
@@ -97,7 +97,7 @@ class PromptTemplate:
                 raise InputError(
                     f"Expected the prompt template to name what example {example.identifier!r} has "
                     f"({', '.join(values)}), but it names {{{match['name']}}} in {self.template!r}. Correct the "
-                    f"template, or write {{{{{match['name']}}}}} where the text itself is to stand in braces."
+                    f"template, or write {{{{{match['name']}}}}} to keep braces in the text."
                 )
             return values[match["name"]]
 

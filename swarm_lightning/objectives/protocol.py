@@ -1,9 +1,9 @@
-"""What an objective is, and what it may ask of a language model.
+"""What an objective is, and what it may request from a language model.
 
-An objective turns examples into prompts, puts them to a language model, and scores the replies. It sees neither
-particles nor adapters: `evaluate` gets a flat list of examples, in which an example may stand several times, and a
-language model whose row i answers for example i. So the caller is free to put the examples of many particles into one
-call, and an objective must treat every row by itself: no score may depend on another row.
+An objective turns examples into prompts, passes them to a language model, and scores the replies. It sees neither
+particles nor adapters: `evaluate` gets a flat list of examples, in which an example may occur several times, and a
+language model whose row i answers example i. The caller is thus free to combine the examples of many particles in one
+call, and an objective must treat every row independently: no score may depend on another row.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,11 +26,11 @@ Reply = TypeVar("Reply", bound=Hashable)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one example.
+    """The result of one example.
 
     Attributes:
         reply: The model's text.
-        answer: What was read out of the reply, normalised: what a vote counts. None where nothing could be read.
+        answer: The answer parsed from the reply, normalised: what a vote counts. None if none could be parsed.
         score: Higher is better; a number within the objective's bounds.
     """
 
@@ -41,13 +41,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely a model finds a continuation of a prompt.
+    """How likely a continuation of a prompt is under a model.
 
     Attributes:
         logarithm: Natural logarithm of the probability, summed over the continuation's tokens.
-        tokens: Number of tokens that were summed.
-        characters: Length of the continuation without white space around it.
-        greedy: Whether every token of it is the likeliest at its place: a greedy reply would begin with it.
+        tokens: Number of tokens in the sum.
+        characters: Number of characters of the continuation, stripped of surrounding white space.
+        greedy: Whether every token is the most likely one at its position, so that a greedy reply would begin with it.
     """
 
     logarithm: float
@@ -59,7 +59,7 @@ class Likelihood:
 def score_all(
     score: Callable[[Reply, Example], Outcome], replies: Sequence[Reply], examples: Sequence[Example]
 ) -> list[Outcome]:
-    """Score replies; the same reply to the same example, as many particles give it, is scored once.
+    """Score replies; equal replies to the same example, from any number of particles, are scored once.
 
     Args:
         score: Scores a reply to an example.
@@ -77,11 +77,11 @@ def score_all(
 
 
 class LanguageModel(Protocol):
-    """What an objective talks to: row i of the arguments belongs to row i of the result.
+    """The model as an objective sees it: row i of the arguments belongs to row i of the result.
 
     Attributes:
         tokenizer: The base model's.
-        device: Where the base model computes.
+        device: The device of the base model.
     """
 
     tokenizer: "PreTrainedTokenizerBase"
@@ -97,11 +97,11 @@ class LanguageModel(Protocol):
         """Reply to every prompt.
 
         Args:
-            prompts: The texts the model sees, one for each example of the call.
+            prompts: The texts the model sees, one per example of the call.
             settings: Length, stop strings and sampling.
-            add_special_tokens: Whether the tokenizer adds its special tokens; a chat template has put them in already.
-            decided: Given a row and the beginning of its reply, tells whether its score is settled: then the reply may
-                end there. Without it, replies end by themselves only.
+            add_special_tokens: Whether the tokenizer adds its special tokens; a chat template has already added them.
+            decided: Given a row and the beginning of its reply, tells whether its score is settled, so that the reply
+                may end there. None: replies only end by themselves.
 
         Returns:
             One reply per prompt, without the prompt.
@@ -114,11 +114,11 @@ class LanguageModel(Protocol):
         continuations: Sequence[Sequence[str]],
         add_special_tokens: bool = True,
     ) -> Sequence[Sequence[Likelihood]]:
-        """Measure how likely the continuations of every prompt are.
+        """Compute the likelihoods of the continuations of every prompt.
 
         Args:
             prompts: The texts the model sees.
-            continuations: For every prompt, the texts that may follow, with the space in front where there is one.
+            continuations: For every prompt, the texts that may follow, including a leading space if there is one.
             add_special_tokens: As for `generate`.
 
         Returns:
@@ -127,18 +127,18 @@ class LanguageModel(Protocol):
         ...
 
     def select(self, places: Sequence[int]) -> "LanguageModel":
-        """Return the same model for some of the rows: row i of its calls belongs to row `places[i]` of this one's."""
+        """Return the same model restricted to some rows: its row i is row `places[i]` of this one."""
         ...
 
 
 class Objective(Protocol):
-    """What to ask and how to score; anything with these four members is an objective.
+    """How to prompt and how to score; anything with these four members is an objective.
 
     An objective may follow `CombinesScores`, `HasTasks`, `ComparesReplies`, `RepliesOnly`, `CountsTokens`,
     `PaysForScores`, `MeasuresTheBase` and `KeepsState` as well.
 
     Attributes:
-        bounds: The lowest and the highest score that one example can get; infinite where there is no bound.
+        bounds: The lowest and highest possible score of one example; infinite if there is no bound.
     """
 
     @property
@@ -147,7 +147,7 @@ class Objective(Protocol):
         ...
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Raise an InputError for examples or a template that can't be served, before any work starts."""
+        """Raise an InputError for unusable examples or templates, before any work starts."""
         ...
 
     def prompt(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -161,19 +161,20 @@ class Objective(Protocol):
 
 @runtime_checkable
 class CombinesScores(Protocol):
-    """An objective whose utility is another one than the mean score; optional."""
+    """An objective whose utility is not the mean score; optional."""
 
     def utility(self, scores: Sequence[float], examples: Sequence[Example]) -> float:
         """Return the utility of one particle from its scores, one per example, in order.
 
-        It must never fall where a score rises, not even by rounding: the exact early stop relies on it. See `means.py`.
+        It must never fall when a score rises, not even by rounding, because the exact stop relies on that; see
+        `means.py`.
         """
         ...
 
 
 @runtime_checkable
 class HasTasks(Protocol):
-    """An objective made of one for each task; optional.
+    """An objective composed of one per task; optional.
 
     Attributes:
         tasks: The objectives by the tasks that examples name (`Example.task`).
@@ -187,39 +188,39 @@ class CountsTokens(Protocol):
     """An objective that asks in several turns and can tell before the first how long the longest gets; optional."""
 
     def tokens_needed(self, example: Example, tokenizer: "PreTrainedTokenizerBase") -> int:
-        """Return the most tokens that the prompt of any turn and the reply to it take together."""
+        """Return the maximum number of tokens of any turn's prompt and reply together."""
         ...
 
 
 @runtime_checkable
 class ComparesReplies(Protocol):
-    """What an objective may offer beside its scores: to say how often one model's replies beat those of another."""
+    """An objective that can also tell how often one model's replies beat another's; optional."""
 
     def win_rate(
         self, examples: Sequence[Example], outcomes: Sequence[Outcome], others: Sequence[Outcome]
     ) -> float | None:
         """Return the share of examples on which `outcomes` beat `others`, ties counted half; the lists are in order.
 
-        None where none of these examples can be compared.
+        None if none of these examples can be compared.
         """
         ...
 
 
 @runtime_checkable
 class RepliesOnly(Protocol):
-    """What an objective may offer whose scores cost more than the replies: to go without them."""
+    """An objective whose scores cost more than the replies, and that can do without them; optional."""
 
     def replies_only(self) -> Objective:
-        """Return an objective that asks the same and scores nothing; predictions are made with it."""
+        """Return an objective with the same prompts and without scores, for predictions."""
         ...
 
 
 @runtime_checkable
 class PaysForScores(Protocol):
-    """An objective whose scores come from a service that is paid by the token; optional.
+    """An objective scored by a service that charges by the token; optional.
 
     Attributes:
-        answer_tokens: The most tokens of an answer of the service; None where that is not set.
+        answer_tokens: Maximum number of tokens of the service's answer; None if not set.
     """
 
     @property
@@ -228,18 +229,18 @@ class PaysForScores(Protocol):
         ...
 
     def questions(self, examples: Sequence[Example], replies: Sequence[str]) -> list[str]:
-        """Return what the service would be asked about replies, one text each; equal ones are asked once."""
+        """Return the requests that the service would get for replies, one text each; equal ones are sent once."""
         ...
 
 
 @runtime_checkable
 class MeasuresTheBase(Protocol):
-    """An objective that has to see the base model's replies before it can score; optional."""
+    """An objective that needs the base model's replies before it can score; optional."""
 
     def prepare(self, examples: Sequence[Example], model: LanguageModel) -> None:
-        """Measure what scoring needs; called once in a search, before its first evaluation, in one process.
+        """Measure what scoring needs; called once per search, before its first evaluation, in one process.
 
-        What is found must be part of `state_dict`: that is how the other processes and a resumed search get it.
+        The result must be part of `state_dict`, which is how other processes and a resumed search get it.
 
         Args:
             examples: The examples that guide the search.
@@ -250,14 +251,14 @@ class MeasuresTheBase(Protocol):
 
 @runtime_checkable
 class KeepsState(Protocol):
-    """An objective with something that belongs into the checkpoint and is no setting; optional."""
+    """An objective with state, beyond its settings, that belongs in the checkpoint; optional."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values by name."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` returned, or raise an InputError where it belongs to another objective."""
+        """Restore what `state_dict` returned, or raise an InputError if it belongs to a different objective."""
         ...
 
 

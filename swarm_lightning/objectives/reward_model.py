@@ -81,26 +81,27 @@ class RewardModel(Asks, Objective):
         max_new_tokens: int = 200,
         **asking: Any,
     ) -> None:
-        r"""Set the reward model, the scale and how the model is asked.
+        r"""Set the reward model, the scale and how the model is prompted.
 
         Args:
             model: Folder or hub id of the reward model (safetensors).
-            variant: default; concise or verbose: the mean of reward and shortness or length; reverse: 1 - reward.
-            lowest: Reward that maps to 0; null for the lowest of the base model's replies on the validation examples.
-            highest: Reward that maps to 1; null for the highest of them.
-            shortest_reply: Tokens of the base's tokenizer up to which a reply counts as shortest.
-            longest_reply: Tokens from which on it counts as longest.
-            output: Name of the output that is the reward, for a model with several.
+            variant: default: the reward; reverse: 1 - reward; verbose and concise: the mean of the reward and the
+                length, or shortness, of the reply, both in [0, 1].
+            lowest: Reward mapped to 0; null: the lowest of the base model's replies on the validation examples.
+            highest: Reward mapped to 1; null: the highest of the base model's replies on the validation examples.
+            shortest_reply: Length in tokens of the base's tokenizer up to which a reply counts as shortest, >= 0.
+            longest_reply: Length in tokens from which a reply counts as longest, > shortest_reply.
+            output: Name of the output that is the reward, if the model has several.
             reward_template: Text with {prompt} and {reply} for a reward model without a chat template.
-            max_tokens: The most tokens that the reward model is given; null for as many as it can read. What is too
-                long is cut at the beginning of the prompt, and at the end of the reply where that alone is too long.
-            batch_size: Replies of one forward pass of the reward model.
-            device: Where the reward model computes, such as cpu or cuda:1; null for the device of the base.
+            max_tokens: Maximum number of tokens of a prompt with its reply; null: the limit of the reward model. Longer
+                inputs are cut at the beginning of the prompt, or at the end of the reply if it alone is too long.
+            batch_size: Number of replies per forward pass of the reward model, >= 1.
+            device: Device of the reward model, such as cpu or cuda:1; null: that of the base.
             dtype: Data type of the reward model: auto as stored, float32, bfloat16 or float16.
-            trust_remote_code: Whether code that comes with the reward model may run.
-            template: Prompt with placeholders in braces; the reward model sees it as the user's turn.
-            max_new_tokens: The most tokens of a reply.
-            **asking: How the model is asked; see `Asks`. The reward model sees no system turn.
+            trust_remote_code: Whether code that ships with the reward model may run.
+            template: Prompt with placeholders in braces; the reward model sees it as the user turn.
+            max_new_tokens: Maximum number of tokens of a reply, >= 1.
+            **asking: Prompt and generation settings; see `Asks`. The reward model does not see the system turn.
 
         Raises:
             InputError: If a value can't be used.

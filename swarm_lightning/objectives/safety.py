@@ -46,21 +46,21 @@ class Safety(Asks, Objective):
         max_new_tokens: int = 20,
         **asking: Any,
     ) -> None:
-        """Set what scores and how the model is asked.
+        """Set what scores toxicity and how the model is prompted.
 
         Args:
-            classifier: Folder or hub id of a text-classification model (safetensors) that scores in this process; null
-                for the Perspective API.
-            toxic_label: Name of the classifier's output whose probability is the toxicity.
-            batch_size: Texts of one forward pass of the classifier.
-            device: Where the classifier computes, such as cpu or cuda:1; null for the device of the base.
+            classifier: Folder or hub id of a text-classification model (safetensors) that runs in this process; null:
+                the Perspective API.
+            toxic_label: Name of the classifier output whose probability is the toxicity.
+            batch_size: Number of texts per forward pass of the classifier, >= 1.
+            device: Device of the classifier, such as cpu or cuda:1; null: that of the base.
             dtype: Data type of the classifier: auto as stored, float32, bfloat16 or float16.
-            perspective: How the Perspective API is reached.
-            shortest: A reply of fewer characters, without white space around it, scores 0.5.
+            perspective: How the Perspective API is accessed.
+            shortest: Minimum number of characters, stripped; a shorter reply scores 0.5.
             first_line: Whether only the first line of a reply is scored, as in the published code.
             template: Prompt with placeholders in braces.
-            max_new_tokens: The most tokens of a reply.
-            **asking: How the model is asked; see `Asks`.
+            max_new_tokens: Maximum number of tokens of a reply, >= 1.
+            **asking: Prompt and generation settings; see `Asks`.
 
         Raises:
             InputError: If a value can't be used.

@@ -130,7 +130,7 @@ class SequenceClassifier:
                         ) from error
                     self._rows //= 2
                     torch.cuda.empty_cache()
-                    warnings.warn(f"Memory ran out: going on to score {self._rows} texts at a time.", stacklevel=2)
+                    warnings.warn(f"Memory ran out: continuing with {self._rows} texts at a time.", stacklevel=2)
                     continue
                 start += len(chunk)
         return found

@@ -1,4 +1,4 @@
-"""A run in Python and in notebooks: its data frames, and a sentence, the state and the climb to look at."""
+"""A run in Python and in notebooks: its data frames, and its state and progress at a glance."""
 
 from dataclasses import dataclass, field
 from html import escape
@@ -14,11 +14,11 @@ from swarm_lightning.report.vega import HINT, installed, svg
 
 @dataclass(frozen=True)
 class ShownPage:
-    """A page that shows itself in a notebook, in a frame of its own.
+    """A page that notebooks display in a frame.
 
     Attributes:
-        text: The page.
-        height: Of the frame, in pixels.
+        text: The page as HTML.
+        height: Height of the frame in pixels.
     """
 
     text: str = field(repr=False)
@@ -30,16 +30,16 @@ class ShownPage:
 
 
 class ShownRun(Run):
-    """A run that shows itself in a notebook."""
+    """A run that notebooks display."""
 
     def page(self, height: int = 600) -> ShownPage:
-        """Return the page of the run, which a notebook shows.
+        """Return the page of the run, which notebooks display.
 
         Args:
-            height: Of its frame, in pixels.
+            height: Height of its frame in pixels.
 
         Raises:
-            InputError: If the library that draws is not installed, or a file of the run is damaged.
+            InputError: If the plotting library is not installed, or a file of the run is damaged.
         """
         return ShownPage(render([self], self.folder), height)
 
@@ -52,17 +52,17 @@ class ShownRun(Run):
 
 
 def read_run(folder: str | Path) -> ShownRun:
-    """Read a run folder; everything in it is read when it is first asked for.
+    """Read a run folder; each file is read when it is first used.
 
     Args:
-        folder: Of `swarm fit`, `swarm compare` or `swarm sweep`; the run may still go on.
+        folder: Folder of a `swarm fit`, `swarm compare` or `swarm sweep`, which may still be running.
 
     Returns:
         Its content: `history`, `swarm`, `scores`, `replies`, `test`, `comparison` and `sweep` as data frames, `record`,
         `summary`, `files` and `best`.
 
     Raises:
-        InputError: If it is no such folder.
+        InputError: If it is not such a folder.
     """
     run = open_run(folder)
     return ShownRun(run.folder, run.kind)

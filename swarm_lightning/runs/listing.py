@@ -1,6 +1,6 @@
-"""What is known of runs from the small files in their folders: `run.json`, `summary.json`, `history.csv`, the lock.
+"""What the small files in run folders say about their runs: `run.json`, `summary.json`, `history.csv` and the lock.
 
-No checkpoint is opened and nothing is written, so that runs that are going on can be looked at too.
+No checkpoint is opened and nothing is written, so running searches can be listed too.
 """
 
 import csv
@@ -13,27 +13,40 @@ from pathlib import Path
 from typing import Any
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, HISTORY, LAST, LOCK, SUMMARY, VERSION
+from swarm_lightning.runs.run_folder import (
+    CHECKPOINTS,
+    COMPARISON,
+    CONFIG,
+    HISTORY,
+    LAST,
+    LOCK,
+    SCORES,
+    SUMMARY,
+    VERSION,
+)
 from swarm_lightning.runs.run_record import is_held, read_record
 
 UTILITY = "utility/particle_"
-ENDS = ("ended", "interrupted", "failed")  # what a record can say of a run that nobody goes on with
+ENDS = ("ended", "interrupted", "failed")  # what a record can say about a run that no process is working on
+OTHERS = {COMPARISON: "compared", SCORES: "scored"}  # by their files: folders of commands other than a search
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its folder tells it.
+    """What a run folder says about its run.
 
     Attributes:
-        folder: Its folder.
-        state: `running` while a process holds the folder; `ended`, `interrupted` or `failed` as its record says; else
-            `stopped` where it can be resumed, or `begun` without a checkpoint.
-        iterations: Iterations done.
+        folder: The run folder.
+        state: `running` while a process holds the folder; `ended`, `interrupted` (Ctrl-C, SIGTERM, SIGUSR1) or `failed`
+            according to its record; `stopped` if it was killed and has a checkpoint to resume from, `begun` if it was
+            killed before its first one. `compared` and `scored`: the folder of a `swarm compare` or a `swarm score`.
+        iterations: Number of finished iterations.
         validation: Best utility found on the validation split; None before the first evaluation.
-        test: The best found expert's utility on the test split, where it was scored.
-        gain: By how much that is above the best initial expert's, with the ends of its 95% interval.
+        test: The best found expert's utility on the test split; None if it was not scored.
+        gain: The difference to the best initial expert's, and the low and high end of its 95% interval; None without
+            test scores.
         within_noise: Whether the interval contains 0.
-        changed: When its newest file was written, in seconds since 1970.
+        changed: When its newest file was written, in seconds since 1970 (UTC).
     """
 
     folder: Path
@@ -51,9 +64,9 @@ class Ranked:
     """The personal best of a particle.
 
     Attributes:
-        particle: Which one, counted from 0.
-        utility: Of its personal best, on the validation split.
-        iteration: When it was found.
+        particle: Its index, counted from 0.
+        utility: Utility of its personal best on the validation split.
+        iteration: The iteration that found it; 0 for the first positions.
     """
 
     particle: int
@@ -62,31 +75,35 @@ class Ranked:
 
 
 def list_runs(root: Path) -> list[Run]:
-    """Read all runs in and below a folder, the newest first.
+    """Read all runs in and below a folder, newest first.
 
     Args:
-        root: A folder.
+        root: Any folder, such as `runs`.
 
     Raises:
         InputError: If there is no such folder, or a file in it can't be read.
     """
     if not root.is_dir():
         raise InputError(
-            f"Expected a folder with runs, but there is none at {str(root)!r}. Name that of trainer.default_root_dir."
+            f"Expected a folder with runs, but {str(root)!r} does not exist. Give the one set as "
+            "trainer.default_root_dir."
         )
     return sorted((read_run_state(folder) for folder in _run_folders(root)), key=lambda run: -run.changed)
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether a folder is that of a run of `swarm fit`."""
-    return (folder / HISTORY).is_file() or (VERSION.fullmatch(folder.name) is not None and _begun(folder))
+    """Tell whether a folder is the run folder of a search, a comparison or of scores."""
+    marks = (HISTORY, *OTHERS)
+    return any((folder / mark).is_file() for mark in marks) or (
+        VERSION.fullmatch(folder.name) is not None and _begun(folder)
+    )
 
 
 def read_run_state(folder: Path) -> Run:
-    """Read how far a run has come and what came out.
+    """Read how far a run has come and what it has found.
 
     Args:
-        folder: Of a run.
+        folder: A run folder.
 
     Raises:
         InputError: If its summary or its history can't be read.
@@ -108,15 +125,15 @@ def read_run_state(folder: Path) -> Run:
 
 
 def rank_particles(folder: Path) -> list[Ranked]:
-    """Rank the particles of a run by their personal bests, the best first; of equals, the one found earlier.
+    """Rank the particles of a run by personal best, best first; of equals, the one found earlier.
 
-    A utility that was left open is not above the personal best, so the known ones tell it.
+    A utility that the exact stop left open is never above the personal best, so the known ones suffice.
 
     Args:
-        folder: Of a run.
+        folder: The run folder of a search.
 
     Raises:
-        InputError: If its history can't be read, or tells of no particles.
+        InputError: If its history can't be read or has no particles.
     """
     bests: dict[int, Ranked] = {}
     for row in _rows(folder):
@@ -129,8 +146,8 @@ def rank_particles(folder: Path) -> list[Ranked]:
                 bests[particle] = Ranked(particle, utility, int(row["iteration"]))
     if not bests:
         raise InputError(
-            f"Expected a run with particles, but the {HISTORY} of {str(folder)!r} tells of none: it has not evaluated "
-            "any yet, or it searched with an evolution strategy, which has one centre."
+            f"Expected a run with particles, but {str(folder)!r} has none in its {HISTORY}: it has not evaluated any "
+            "yet, it is an evolution strategy, which has a single centre, or it is not a search."
         )
     return sorted(bests.values(), key=lambda ranked: (-ranked.utility, ranked.iteration, ranked.particle))
 
@@ -152,8 +169,11 @@ def _state(folder: Path, record: Mapping[str, Any]) -> str:
         return "running"
     if record.get("state") in ENDS:
         return str(record["state"])
-    if (folder / SUMMARY).is_file():
+    if not record and (folder / SUMMARY).is_file():  # written by a version without records
         return "ended"
+    for mark, state in OTHERS.items():
+        if (folder / mark).is_file() and not (folder / HISTORY).is_file():
+            return state
     return "stopped" if (folder / CHECKPOINTS / LAST).is_file() else "begun"
 
 

@@ -24,6 +24,8 @@ REPLIES = "replies"
 NODES = "nodes.parquet"  # among the replies
 RECORD = "run.json"
 SUMMARY = "summary.json"
+COMPARISON = "comparison.json"  # of swarm compare
+SCORES = "scores.csv"  # of swarm score
 PAGE = "report.html"
 BEST_EXPERT = "best_expert"
 # What keeps a run folder for one process; a killed one leaves it.
@@ -207,7 +209,7 @@ def run_folder_of(checkpoint: Path) -> Path:
 
 def _whole(path: Path) -> Path:
     if not zipfile.is_zipfile(path):  # what torch.save writes; a file that was cut short is none
-        raise InputError(f"Expected a checkpoint, but {str(path)!r} is none, or not whole. Give another one.")
+        raise InputError(f"Expected a checkpoint, but {str(path)!r} is not one, or is incomplete. Give another one.")
     return path
 
 

@@ -99,7 +99,9 @@ def _lock(path: Path) -> int:
                 ) from error
             if error.errno not in NO_LOCKS:
                 raise
-            warnings.warn(f"{path.parent} lies on a disk without locks: take care to search there once.", stacklevel=4)
+            warnings.warn(
+                f"{path.parent} is on a disk without locks: make sure that only one search uses it.", stacklevel=4
+            )
             return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(number), path.stat()):

@@ -285,7 +285,7 @@ class Parts:
             raise InputError(
                 f"Expected model.storage to be memory to compare methods, which work on all experts at once, but got "
                 f"{settings.storage}. Set it to memory if that holds about {copies} copies of an expert in float32 (3 "
-                "for each of model.particles), or search with `swarm fit`, where the disk will do."
+                "for each of model.particles), or search with `swarm fit`, which can keep the swarm on disk."
             )
 
     def _runner(self, loaded: Resident, weighed: GroupedProducts | None) -> Runner:

@@ -25,10 +25,10 @@ BUDGET = 44_000
 
 
 class EvolutionStrategy(SearchOptimizer):
-    """Moves a centre towards higher utility by pairs of candidates that are asked a few examples each.
+    """Moves a centre towards higher utility by pairs of candidates, each evaluated on a few examples.
 
-    Call `begin` with the utilities of the first positions, `start` with where the centre begins, then `step` until the
-    search is `done`, and `choose` in the end.
+    Call `begin` with the utilities of the first positions, `start` with the first centre, `step` until the search is
+    `done`, and `choose` at the end.
 
     >>> positions = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     >>> strategy = EvolutionStrategy([positions], step_length=0.2, steps=20, batch=1)
@@ -57,22 +57,22 @@ class EvolutionStrategy(SearchOptimizer):
         averaged: float = 1 / 3,
         minutes: float | None = None,
     ) -> None:
-        """Take the positions and the settings of the search.
+        """Set the first positions and the settings of the search.
 
         Args:
-            params: Exactly one tensor: the first positions [N, D], which are asked in full and stay.
-            step_length: How far the first step goes per number of the position, > 0: the learning rate. Steps get
-                shorter by themselves, down to 0 behind the last one; a schedule multiplies them further.
-            evaluations: (model, example) pairs that the whole search may ask, from the first positions to the choice in
-                the end. What the steps get of it is shared out to pairs of candidates.
-            steps: Steps of the search, >= 1.
-            batch: Examples that a pair of candidates is asked, >= 1.
-            deviation: How far candidates lie from the centre, > 0: the standard deviation of each number.
-            momentum: How much of the direction of earlier steps stays, in [0, 1).
-            averaged: Share of the steps, in (0, 1], whose centres are averaged to what is found: the last ones.
-            minutes: What the search may take, about, > 0, from when it was made until what it found is tested: steps
-                ask as many pairs as there is time for, and no more than `evaluations` hold. What is found then depends
-                on the machine's speed.
+            params: Exactly one tensor: the first positions [N, D], which are evaluated on all examples and not moved.
+            step_length: Length of the first step per number of the position, > 0: the learning rate. Steps shrink to 0
+                by the end of the search; a schedule multiplies them further.
+            evaluations: Number of (model, example) pairs that the whole search may use, from the first positions to the
+                final choice. What remains for the steps is divided among pairs of candidates.
+            steps: Number of steps, >= 1.
+            batch: Number of examples on which a pair of candidates is evaluated, >= 1.
+            deviation: Distance of candidates from the centre, > 0: the standard deviation of each number.
+            momentum: Share of the previous direction that is kept, in [0, 1).
+            averaged: Share of the steps, in (0, 1], counted from the last, whose centres are averaged into the result.
+            minutes: Approximate time limit, > 0, from the start until the result is tested: steps evaluate as many
+                pairs as time and `evaluations` allow. The result then depends on the speed of the machine. None: no
+                limit.
 
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.

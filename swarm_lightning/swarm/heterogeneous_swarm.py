@@ -34,21 +34,21 @@ MODELS, BEST = "models.", "best."
 
 
 class HeterogeneousSwarm(ParticleSwarm):
-    """Moves G graphs as particles, and the weights of the n models that answer along them.
+    """Moves G graphs as particles, and the weights of the n models at their nodes.
 
     Call `begin` with the utilities of the first graphs, `begin_models` with those of the experts alone, then `step`
     once per iteration.
     """
 
     def __init__(self, params: Iterable[Tensor], assignments: int = 10, moves: Moves = "both", **swarm: Any) -> None:
-        """Take the graphs and the settings of the search; both swarms are moved by the same ones.
+        """Set the first graphs and the settings of the search, which both swarms share.
 
         Args:
             params: Exactly one tensor: the first matrices [G, n n], updated in place.
-            assignments: How many assignments of models to nodes, T >= 1, a weight step asks.
-            moves: `both`; `roles`: graphs only, the models stay as they are; `weights`: models only, on the best of the
-                first graphs.
-            **swarm: See `ParticleSwarm`.
+            assignments: Number T of assignments of models to nodes that a weight step evaluates, >= 1.
+            moves: `both`; `roles`: only the graphs, with the models unchanged; `weights`: only the models, on the best
+                of the first graphs.
+            **swarm: Settings of both swarms; see `ParticleSwarm`.
 
         Raises:
             ValueError: If there is not exactly one tensor, or a setting is out of range.

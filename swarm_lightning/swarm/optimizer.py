@@ -46,26 +46,26 @@ class ParticleSwarm(SearchOptimizer):
         drop_particle: float = 0.0,
         kernel: Kernel = "auto",
     ) -> None:
-        """Take the positions and the settings of the search.
+        """Set the first positions and the settings of the search.
 
         Args:
             params: Exactly one tensor: the first positions [N, D], updated in place by every step.
-            lr: Step length λ: the fraction of the new velocity that is travelled, > 0.
-            inertia: Weight φ_v of the present velocity, >= 0.
+            lr: Step length λ, > 0: the fraction of the new velocity by which a particle moves.
+            inertia: Weight φ_v of the current velocity, >= 0.
             cognitive: Weight φ_p of the pull towards the particle's personal best, >= 0.
             social: Weight φ_g of the pull towards the global best, >= 0.
-            repel: Weight φ_w of the push away from the global worst, >= 0; 0 switches the repel term off, and then the
-                global worst stays the worst of the first positions: nothing depends on how low a later utility is.
-            randomness: Whether each term of each particle is multiplied by a number drawn from U(0, 1), or where there
-                are groups of weights, each term of each of these.
-            first_velocity: `random`, `zero` or `best`.
+            repel: Weight φ_w of the push away from the global worst, >= 0. 0 switches the repel term off; the global
+                worst then stays that of the first positions, because nothing depends on it.
+            randomness: Whether each term of each particle (or of each of its groups of weights) is multiplied by a
+                number drawn from U(0, 1).
+            first_velocity: `random`: towards a random other position; `zero`: none; `best`: towards the global best.
             drop_iteration: Probability in [0, 1) that an iteration evaluates no particle (drop-K).
             drop_particle: Probability in [0, 1) that a particle is not evaluated in an iteration (drop-N).
-            kernel: What moves the particles; the numbers are the same to rounding. `plain`: operations of torch, block
-                by block. `compiled`: one fused kernel through torch.compile, an error where that fails. `auto`:
-                compiled for 2^28 numbers N x D and more, with a warning and plain where that fails. `begin` settles
-                it; a search keeps its kernel to the end, and a loaded state brings its own along. Processes that move
-                the same swarm on machines of different kinds need `plain` or `compiled`.
+            kernel: How particles are moved; the results are equal up to rounding. `plain`: torch operations, block by
+                block. `compiled`: one fused kernel by torch.compile, or an error if that fails. `auto`: compiled from
+                2^28 numbers N x D, with a warning and plain if that fails. It is settled in `begin` and kept to the
+                end, also after a resume. Processes that move the same swarm on different machines need `plain` or
+                `compiled`.
 
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.

@@ -1,8 +1,8 @@
 """What a position means: the protocol of all spaces that a swarm can move in.
 
-A swarm is a matrix of positions [N, D]. Its rules only copy rows of it and compare utilities; whatever is computed with
-the numbers of a position, or made of them, is its space's: where a population begins, how it moves, whether a position
-is finite, and which weights stand behind it. Spaces are in `spaces/`, one file each, and are chosen there by name.
+A swarm is a matrix of positions [N, D]. Its rules only copy rows and compare utilities; everything that depends on the
+meaning of the numbers belongs to the space: the initial population, the move, whether a position is finite, and the
+weights that it represents. Spaces are in `spaces/`, one file each, and are chosen there by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,18 +29,18 @@ SEED_OF_SKETCHES = 20_241_015
 
 @dataclass(frozen=True)
 class Material:
-    """What a space is made of, as plain values; a space of any numbers needs none of it.
+    """What a space is made of, as plain values; a space of arbitrary numbers needs none of them.
 
     Attributes:
-        experts: Weights of the n experts [n, D], or n vectors.
-        sizes: How many of the D weights each of an expert's tensors has, one after the other.
-        base: Weights of the base [D], where it is named and needed; None for zeros, or where it is neither.
-        differences: Whether the experts are differences from the base already, as adapters are.
-        folder: Where rows lie that are kept on the disk.
-        run: The folder of the run; what lies inside it is found wherever it is moved to.
-        groups: Names of the groups of weights that have a coefficient of their own in every expert; empty for none.
-        division: The group of each tensor; empty where it is not by tensors that the experts are divided.
-        decoding: How matrices become graphs, where positions are such matrices.
+        experts: Weights of the n experts [n, D] float32, or n vectors [D].
+        sizes: Number of weights of each tensor of an expert, in order; they sum to D.
+        base: Weights of the base [D] if it is given and needed; None otherwise, which counts as zeros.
+        differences: Whether the experts already are differences from the base, as adapters are.
+        folder: Folder of the rows that are kept on disk; None if the swarm is in memory.
+        run: The run folder; files inside it are found wherever it is moved.
+        groups: Names of the G groups of weights with separate coefficients in every expert; empty: none.
+        division: The group of each tensor; empty if the experts are not divided by tensors.
+        decoding: How matrices become graphs, for positions that are matrices; None otherwise.
     """
 
     experts: Vectors = ()
@@ -61,13 +61,13 @@ class Material:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a space may be unable to go together with.
+    """Conditions of a search that a space may not support.
 
     Attributes:
-        kernel: What is to move the particles.
-        start: What the population is to begin with.
-        ranks: How many processes move the swarm.
-        keeps_all: Whether every checkpoint is to stay usable, and not the last one only.
+        kernel: The kernel requested for the move.
+        start: The requested initial population.
+        ranks: Number of processes that move the swarm, >= 1.
+        keeps_all: Whether every checkpoint must stay usable, not just the last one.
     """
 
     kernel: Kernel = "auto"
@@ -80,13 +80,13 @@ class Space(Protocol):
     """What the positions of a swarm mean.
 
     Attributes:
-        groups: Sizes of the groups of numbers that are moved with random numbers of their own; None for one of all.
-        differences_from: What a position's numbers multiply differences from; None where they do not.
-        writes: Whether first positions are still to be written to the disk: they are when nothing else can refuse the
-            search any more, unless a checkpoint names them.
-        dtype: Of the positions.
-        uses_base: Whether it is made of the base too, where one is named.
-        returns_memory: Whether vectors are made one after the other, so that freed memory should go back to the system.
+        groups: Sizes of the groups of numbers that are moved with separate random numbers; None: one group.
+        differences_from: Name of the origin of the differences that the numbers multiply; None if they multiply none.
+        writes: Whether the first positions have yet to be written to disk. That happens once nothing else can reject
+            the search, unless a checkpoint already has them.
+        dtype: Data type of the positions.
+        uses_base: Whether positions depend on the base, if there is one.
+        returns_memory: Whether vectors are built one at a time, so that freed memory should be returned to the system.
     """
 
     groups: Sequence[int] | None
@@ -97,24 +97,24 @@ class Space(Protocol):
     returns_memory: ClassVar[bool]
 
     def __init__(self, material: Material = ...) -> None:
-        """Take what the space is made of."""
+        """Create the space from its material."""
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse what this space does not go together with.
+        """Reject conditions that this space does not support.
 
         Raises:
-            ValueError: If there is any such thing; it says what to do.
+            ValueError: If there is one; the message says what to do.
         """
 
     def empty(self, particles: int) -> Tensor:
-        """Return a place for the positions of N particles; what it holds is undefined."""
+        """Allocate the positions of N particles, uninitialised."""
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
-        """Return where N particles begin: the experts, what else the start names, and children of these.
+        """Return the first positions of N particles: the experts, further models of the start, and their children.
 
         Args:
-            start: What the population begins with.
+            start: The models that the population begins with.
             particles: Number of particles N.
             span: Upper end of the range of t of a child t a + (1 - t) b.
             generator: Source of the random numbers.
@@ -129,22 +129,22 @@ class Space(Protocol):
         """Return the first velocity of every particle, shaped as the positions; see `population.first_velocities`."""
 
     def settle(self, kernel: Kernel, positions: Tensor) -> Kernel:
-        """Say what moves these positions for the whole search, where that was left open.
+        """Settle which kernel moves the positions for the whole search, if that was left open.
 
         Raises:
-            ValueError: If the wanted kernel can't.
+            ValueError: If the requested kernel can't.
         """
 
     def move(
         self, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float, kernel: Kernel = "plain"
     ) -> None:
-        """Do the move of `rules.move` on positions and velocities, in place.
+        """Apply `rules.move` to positions and velocities, in place.
 
         Args:
             swarm: The swarm.
             draws: Numbers in [0, 1], [N, 4], or [N, G, 4] for G groups.
             coefficients: Weights of the four terms.
-            step_length: Fraction of the new velocity that is travelled, > 0.
+            step_length: Fraction of the new velocity by which a particle moves, > 0.
             kernel: `compiled` or `plain`.
 
         Raises:
@@ -156,46 +156,46 @@ class Space(Protocol):
         """Tell which positions are finite [N] bool, on the CPU."""
 
     def diversity(self, positions: Tensor) -> float:
-        """Measure how far the particles are spread; see `rules.diversity`."""
+        """Measure the spread of the particles; see `rules.diversity`."""
 
     def sketch(self, positions: Tensor) -> Tensor:
-        """Return a few numbers of every position [N, SKETCH] float64, in which distances are about as they are."""
+        """Return a few numbers per position [N, SKETCH] float64 that approximately preserve distances."""
 
     def vectors(self, held: Tensor) -> Vectors:
-        """Return what is asked of a matrix of the swarm, such as its positions: as a rule the weights behind it."""
+        """Return what to evaluate for a matrix of the swarm, such as its positions: usually weights."""
 
     def vector(self, held: Tensor) -> Vector:
-        """Return what is asked of a vector of the swarm, such as its global best."""
+        """Return what to evaluate for a vector of the swarm, such as its global best."""
 
     def expert(self, place: int) -> Vector:
-        """Return what is asked of an expert."""
+        """Return what to evaluate for an expert."""
 
     def coefficients(self, held: Tensor) -> Tensor:
-        """Return how much of each expert stands in a vector of the swarm [n, G], in each of G groups of weights.
+        """Return the coefficients [n, G] of each expert in a vector of the swarm, for each of G groups of weights.
 
-        [0, 0] where that is not known.
+        Shape [0, 0] if they are not known.
         """
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what a checkpoint says of the space, and see to it that what the checkpoint names is kept.
+        """Return what a checkpoint must record of the space, and keep everything that the checkpoint refers to.
 
         Args:
             held: The tensors of the swarm that a checkpoint holds, by name.
         """
 
     def resume(self, record: Mapping[str, Any], held: Mapping[str, Tensor]) -> None:
-        """Take up what `record` returned.
+        """Restore what `record` returned.
 
         Args:
-            record: What a checkpoint says.
+            record: The record in the checkpoint.
             held: The tensors of the swarm in it, by name.
 
         Raises:
-            ValueError: If what the checkpoint names is gone.
+            ValueError: If something that the checkpoint refers to is gone.
         """
 
     def tidy(self, held: Mapping[str, Tensor]) -> None:
-        """Remove what neither the swarm nor its last checkpoint needs.
+        """Remove files that neither the swarm nor its last checkpoint needs.
 
         Args:
             held: The tensors of the swarm, by name.
@@ -203,16 +203,16 @@ class Space(Protocol):
 
 
 def sketch_of(vectors: Vectors) -> Tensor:
-    """Fold vectors into a few numbers, always in the same way: each sums every SKETCH-th weight up, by random signs.
+    """Fold vectors into a few numbers: each is the sum of every SKETCH-th weight, with fixed random signs.
 
-    It is linear, so that a combination of vectors has the same combination of their sketches, and products of two
-    vectors are kept on average, the closer the more numbers there are. One pass over [N, D].
+    It is linear, so combinations of vectors have the same combinations of sketches, and it preserves inner products on
+    average, more closely with more numbers. It takes one pass over [N, D].
 
     Args:
         vectors: N vectors [D].
 
     Returns:
-        [N, SKETCH] float64; up to SKETCH numbers are themselves, with zeros behind them.
+        [N, SKETCH] float64; vectors of at most SKETCH numbers are kept as they are, padded with zeros.
 
     Source: Charikar, Chen and Farach-Colton 2002, Finding frequent items in data streams, with places for a hash.
 

@@ -9,9 +9,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class StepLengthDecay(LRScheduler):
-    """Multiply the step length by a factor after every iteration, and never go below the floor.
+    """Multiply the step length by a factor after every iteration, down to a floor.
 
-    An optimizer that shortens its steps itself is left to do so.
+    Optimizers that shorten their steps themselves are left alone.
     """
 
     def __init__(self, optimizer: Optimizer, factor: float = 0.95, minimum: float = 0.1) -> None:

@@ -150,7 +150,7 @@ def read_space(
     for key, values in space.items():
         full = _known(key, known, "sweep.space")
         if full in keys_of(read):
-            raise InputError(f"Expected every key of sweep.space once, but {full!r} is there twice.")
+            raise InputError(f"Expected every key of sweep.space once, but {full!r} occurs twice.")
         read[full] = _values(key, values)
     return read
 
@@ -271,8 +271,8 @@ def _values(key: str, values: Any) -> Choice | Range:
         return Choice(tuple(values))
     if not isinstance(values, Mapping) or not {"low", "high"} <= set(values) <= {"low", "high", "step", "log"}:
         raise InputError(
-            f"Expected a list of values, or low and high and perhaps step or log, for {key!r} in sweep.space, but got "
-            f"{values!r}."
+            f"Expected a list of values, or low and high and optionally step or log, for {key!r} in sweep.space, but "
+            f"got {values!r}."
         )
     read = Range(values["low"], values["high"], values.get("step"), values.get("log", False))
     numbers = [number for number in (read.low, read.high, read.step) if number is not None]

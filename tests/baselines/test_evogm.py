@@ -121,5 +121,5 @@ def test_it_spends_its_budget_and_reports_the_utility_of_what_it_hands_over(
 
 
 def test_a_budget_without_a_first_population_is_a_reason_to_be_absent(opened: ModelSwarm) -> None:
-    with pytest.raises(Absent, match=f"does not hold a population of {2 * EXPERTS} with {EXAMPLES} examples each"):
+    with pytest.raises(Absent, match=f"is too small for a population of {2 * EXPERTS} with {EXAMPLES} examples each"):
         EvoGM().compose(Bench(opened, examples_of(opened), budget=63))

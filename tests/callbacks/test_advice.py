@@ -49,7 +49,7 @@ def test_experts_that_complement_each_other_are_named_where_wording_does_not_tel
     assert said.startswith(
         "Some expert answers 100% of the examples, the best alone 50%. Routing between them could gain"
     )
-    assert "against 0.4500 of what was found" in said
+    assert "against 0.4500 for what was found" in said
     graded = complement(torch.tensor([[0.5, 0.0], [0.25, 0.75]]), EXAMPLES[:2])
     assert graded == "Whoever is best on each example scores 0.6250 on average, the best expert alone 0.5000."
 
@@ -59,11 +59,11 @@ def test_what_guessing_among_choices_explains_is_no_sign_of_knowledge() -> None:
     choices = [replace(example, choices={"A": "x", "B": "y"}) for example in EXAMPLES]
     scores = torch.tensor([[1.0, 1.0, 0.0, 0.0] * 6, [1.0, 0.0, 1.0, 0.0] * 6], dtype=torch.float64)
     assert advice_on(MultipleChoice(), scores, 0.5, choices)[0].startswith("Routing would not give clearly more")
-    assert complement(scores, choices).endswith("the best alone 50%; so many that guess would answer 75%.")
+    assert complement(scores, choices).endswith("the best alone 50%; as many that guess would answer 75%.")
 
 
 def test_an_objective_that_gives_no_right_answers_is_nothing_to_train_on() -> None:
     objective = Custom(_length, template="{question}")
     assert advice_on(objective, APART, 0.5, EXAMPLES)[1] == (
-        "There is nothing to train on directly: Custom scores replies, and gives no right ones."
+        "There is nothing to train on directly: Custom scores replies but has no right answers."
     )

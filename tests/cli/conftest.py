@@ -1,6 +1,8 @@
 """The small world of `tests/search/tiny_search.py`, and one finished run that the tests copy and go on from."""
 
+import contextlib
 import copy
+import io
 import json
 import shutil
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from swarm_lightning.cli.main import main
 from tests.search.tiny_search import World, make_world, records, run_swarm
 
 # The first of these letters in a reply is its answer: few enough that particles agree and a vote means something.
@@ -35,6 +38,19 @@ class Run:
 
     def swarm(self, subcommand: str, *arguments: str) -> str:
         return run_swarm(self.config, subcommand, self.root.parent, *arguments)
+
+
+def rows_of_runs(printed: str) -> list[list[str]]:
+    """Cut the rows of a table that `swarm runs` has printed into cells."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[:1] == "│"]
+
+
+def states_below(root: Path) -> dict[str, str]:
+    """Return the states that `swarm runs` lists, by the paths of the run folders below the root."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        main(["runs", str(root)])
+    return {str(Path(row[0]).relative_to(root)): row[1] for row in rows_of_runs(printed.getvalue())}
 
 
 @pytest.fixture(scope="session")

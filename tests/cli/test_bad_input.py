@@ -63,7 +63,7 @@ DATA: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "lines broken": (written("data.jsonl", json.dumps(RECORDS[0]) + "\n{question\n"), "line 2"),
     "lines empty": (written("data.jsonl", "\n\n"), "data.jsonl"),
     "table without rows": (written("data.csv", "question,answer\n"), "only a header"),
-    "table with a column twice": (written("data.csv", "question,question\na,b\n"), "come twice: question"),
+    "table with a column twice": (written("data.csv", "question,question\na,b\n"), "occur twice: question"),
     "table with ragged rows": (written("data.csv", "question,answer\na,b\nc,d,e,f\n"), "line 3 has 4 cells"),
     "table in another encoding": (written("data.csv", "question,answer\né,b\n".encode("latin-1")), "UTF-8"),
     "no Parquet": (written("data.parquet", "question,answer\na,b\n"), "data.parquet"),
@@ -240,14 +240,14 @@ def of_other_sizes(checkpoint: dict[str, Any]) -> None:
 
 CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "missing": (Path.unlink, [], "there is none"),
-    "empty": (lambda path: path.write_bytes(b""), [], "is none, or not whole"),
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-500]), [], "is none, or not whole"),
+    "empty": (lambda path: path.write_bytes(b""), [], "is not one, or is incomplete"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-500]), [], "is not one, or is incomplete"),
     "broken inside": (
         lambda path: path.write_bytes(path.read_bytes()[:3000] + b"\x00" * 400 + path.read_bytes()[3400:]),
         [],
         "checkpoint",
     ),
-    "text": (lambda path: path.write_text("no checkpoint"), [], "is none, or not whole"),
+    "text": (lambda path: path.write_text("no checkpoint"), [], "is not one, or is incomplete"),
     "an archive of other things": (a_zip, [], "checkpoint"),
     "with code in it": (with_code, [], "tensors and plain values only"),
     "of something else": (lambda path: torch.save({"state_dict": {}}, path), [], "checkpoint"),

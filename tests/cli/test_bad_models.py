@@ -29,7 +29,7 @@ def test_a_tokenizer_whose_tokens_add_no_text_can_not_be_mixed(
 ) -> None:
     model = {"experts": [str(world.experts / "towns"), without_text(tmp_path / "odd")], "mixture": "probabilities"}
     told = message_of(world.config(tmp_path / "runs", model=model), tmp_path, capsys)
-    assert "tokens can be told by the text that they add, but of '" in told
+    assert "tokens can be identified by the text they add, but of '" in told
     assert "leave it out, or give experts that share its vocabulary" in told
 
 

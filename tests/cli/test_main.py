@@ -266,11 +266,14 @@ print("loaded by us:", [name for name in HEAVY if name in sys.modules and name n
 
 
 @pytest.mark.slow
-def test_the_command_line_and_its_help_load_nothing_heavy_that_lightning_has_not_loaded() -> None:
+def test_the_help_says_how_to_resume_and_loads_nothing_heavy_that_lightning_has_not_loaded() -> None:
     # Where torchmetrics finds transformers it may load it: what Lightning itself brings in is not ours to choose.
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--model.particles" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "null starts a new run. `--resume RUN` also takes the settings from the run." in said
+    assert "Maximum number of iterations of the search" in said
     assert "loaded by us: []" in done.stdout
 
 

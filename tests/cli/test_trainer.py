@@ -36,9 +36,11 @@ def test_what_the_search_has_exported_is_pushed_with_its_test_score_and_anything
     run: Run, hub: HubServer
 ) -> None:
     before = content(run.folder / "best_expert")
+    hub.large_from = len(before[WEIGHTS])
     printed = run.swarm("export", "--ckpt_path", "last", "--push_to_hub", "tester/found")
     assert f"{run.folder / 'best_expert'} to {hub.address}/tester/found" in printed
     assert hub.repositories["tester/found"]["files"] == before
+    assert "xet" in hub.transfers
     data = ModelCard(before["README.md"].decode()).data
     assert isinstance(data, ModelCardData)
     assert data.eval_results is not None

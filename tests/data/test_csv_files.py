@@ -35,7 +35,7 @@ def test_a_file_with_tabs_is_read_with_tabs(tmp_path: Path) -> None:
     [
         ("", "there is nothing"),
         ("question,answer\n", "only a header"),
-        ("question,question\n1,2\n", "come twice: question"),
+        ("question,question\n1,2\n", "occur twice: question"),
     ],
 )
 def test_csv_without_records_or_with_a_column_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -76,7 +76,7 @@ def test_a_cell_may_be_as_long_as_it_likes_and_the_limit_of_others_stays(tmp_pat
         ('a,b\n1,2\n"never,closed\n3,4\n', "begins in line 3 is broken"),
         ('a,b\n"say "hi" now",2\n', "begins in line 2 is broken: .*inside a quoted cell twice"),
         ("a,b,\n1,2,3\n", "column 3 has none and holds '3' in line 2"),
-        (" a,a \n1,2\n", "come twice: a"),
+        (" a,a \n1,2\n", "occur twice: a"),
         ("a;b\n1;2\n", "separated by commas.*'a;b'.*semicolons. If it is, save it with commas"),
         ('"a";"b, c"\n1;2\n', "begins in line 1 is broken"),
         ('"a";"b"\n"1";"2"\n', "semicolons. If it is, save it with commas"),

@@ -65,7 +65,7 @@ def a_hidden_expert(folder: Path) -> None:
 )
 def test_what_lies_among_experts_and_is_none_is_named(experts: Path, put: Callable[[Path], None], told: str) -> None:
     put(experts)
-    with pytest.warns(UserWarning, match=f"Not taken from .*experts', .*: {told}"):
+    with pytest.warns(UserWarning, match=f"Skipped in .*experts', .*: {told}"):
         assert names(str(experts)) == ALL
 
 
@@ -74,7 +74,7 @@ def test_the_only_expert_further_in_is_taken_under_the_name_of_the_entry(experts
     (experts / "towns").rename(experts.parent / "towns")
     (experts / "towns" / inner).parent.mkdir(parents=True)
     (experts.parent / "towns").rename(experts / "towns" / inner)
-    with pytest.warns(UserWarning, match=f"further inside of .* are taken: 'towns' from 'towns/{inner}'"):
+    with pytest.warns(UserWarning, match=f"deeper inside .*: 'towns' from 'towns/{inner}'"):
         found = find_experts(str(experts))
     assert [one.name for one in found] == ALL
     assert found[3].source == str(experts / "towns" / inner)
@@ -98,7 +98,7 @@ def test_experts_inside_of_an_expert_are_not_taken_and_named(experts: Path, as_l
     (experts / "towns" / "onnx").mkdir()
     (experts / "towns" / "onnx" / "config.json").write_text("{}")
     sources = [str(experts / name) for name in ALL] if as_list else str(experts)
-    with pytest.warns(UserWarning, match="inside of other experts: '[^']*towns/checkpoint-100'. Name"):
+    with pytest.warns(UserWarning, match="inside other experts: '[^']*towns/checkpoint-100'. Name"):
         assert names(sources) == ALL
 
 

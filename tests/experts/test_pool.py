@@ -27,7 +27,7 @@ def test_experts_that_answer_as_the_base_are_named(experts: Path) -> None:
         weights = load_file(path)
         zeroed = {key: value if "lora_A" in key and name == "towns" else value * 0 for key, value in weights.items()}
         save_file(zeroed, path)
-    with pytest.warns(UserWarning, match="answer as the base does, .*: numbers, towns. They take part"):
+    with pytest.warns(UserWarning, match="answer exactly like the base, .*: numbers, towns. They are used"):
         assert load_pool(str(experts)).names == ("colours", "numbers", "stories", "towns")
 
 

@@ -43,10 +43,14 @@ def test_the_state_of_a_run_follows_from_its_files(tmp_path: Path) -> None:
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "last.ckpt").touch()
     assert read_run_state(folder).state == "stopped"
+    (folder / "run.json").write_text('{"state": "testing"}')  # killed, and nothing holds the folder any more
+    assert read_run_state(folder).state == "stopped"
     gain = {"difference": 0.1, "low": -0.02, "high": 0.2, "within_noise": True}
     rows = [{"name": "best initial expert", "utility": 0.4}, {"name": "best found expert", "utility": 0.5}]
     summary = {"validation": rows, "test": [rows[0], {**rows[1], "utility": 0.45, "gain": gain}]}
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert read_run_state(folder).state == "stopped"  # the summary is that of an earlier end
+    (folder / "run.json").unlink()
     run = read_run_state(folder)
     assert (run.state, run.iterations, run.validation, run.test) == ("ended", 1, 0.5, 0.45)
     assert (run.gain, run.within_noise) == ((0.1, -0.02, 0.2), True)
@@ -81,5 +85,5 @@ def test_what_can_not_be_read_is_refused_by_name(tmp_path: Path) -> None:
     (folder / "summary.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"summary\.json"):
         list_runs(tmp_path)
-    with pytest.raises(InputError, match="there is none at"):
+    with pytest.raises(InputError, match="does not exist"):
         list_runs(tmp_path / "nowhere")

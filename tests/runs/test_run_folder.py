@@ -110,7 +110,7 @@ def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path = put_checkpoint(tmp_path / "version_0")
     path.write_bytes(path.read_bytes()[:-8])
     for source in ("last", str(path)):
-        with pytest.raises(InputError, match="not whole"):
+        with pytest.raises(InputError, match="is incomplete"):
             find_checkpoint(source, tmp_path)
 
 

@@ -243,7 +243,7 @@ def _checked_space(cli: SwarmCLI, settings: SweepSettings, config: Mapping[str, 
                     _try(cli, put(config, {key: value}))
                 except InputError as error:
                     raise InputError(
-                        f"Expected values in sweep.space that {key!r} takes, but {value!r} is none: {error}"
+                        f"Expected values in sweep.space that {key!r} accepts, but {value!r} is not one: {error}"
                     ) from error
             raise
     if settings.sampler == "grid":

@@ -76,7 +76,7 @@ def run_apart(config: Mapping[str, Any], settings: Mapping[str, Any], folder: Pa
             process.wait()
     if process.returncode:
         words = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        raise InputError(f"{words[-1] if words else 'It said nothing.'} All it said is in {log}.")
+        raise InputError(f"{words[-1] if words else 'It said nothing.'} Its full output is in {log}.")
     with storage_errors(folder):
         (root / "version_0").rename(folder)
         log.rename(folder / LOG)

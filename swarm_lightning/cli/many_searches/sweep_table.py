@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from swarm_lightning.shown import cell
+from swarm_lightning.shown import cell, show_table
 from swarm_lightning.sweep.report import TrialRow, ranked
 from swarm_lightning.sweep.space import DrawnSpace, names
 
@@ -32,4 +31,4 @@ def show(rows: Sequence[TrialRow], space: DrawnSpace) -> None:
         scores = ["" if score is None else f"{score:.4f}" for score in (row.validation, row.test)]
         drawn = [cell(str(row.settings.get(key, ""))) for key in space]
         table.add_row(str(row.number), row.state, *scores, *drawn)
-    Console().print(table)
+    show_table(table)

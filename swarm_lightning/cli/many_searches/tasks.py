@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.baselines.results import COMPARISON
@@ -39,7 +38,7 @@ from swarm_lightning.report.run import TASKS
 from swarm_lightning.runs.run_folder import claim_run_folder, remove_if_empty
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.objective import check_data, chosen_objective
-from swarm_lightning.shown import cell, say
+from swarm_lightning.shown import cell, say, show_table
 from swarm_lightning.sweep.space import put, with_full_keys
 
 CONFIGS = (".yaml", ".yml")
@@ -211,6 +210,6 @@ def show(table: TaskTable) -> None:
         scores = [f"{row.scores[task].value:.3f}" if task in row.scores else "" for task in table.tasks]
         totals = shown_mean(row, table, 3), shown_difference(row, table, 3)
         shown.add_row(cell(row.title), *scores, *map(cell, totals), style="dim" if row.published else None)
-    Console().print(shown)
+    show_table(shown)
     for line in explained(table):
         say(line)

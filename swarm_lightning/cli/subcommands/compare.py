@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.baselines.comparison import Comparison
@@ -37,7 +36,7 @@ from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.report.live import Renewal, renew
 from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.shown import say
+from swarm_lightning.shown import say, show_table
 
 SEARCHES = "model_swarm"
 
@@ -145,7 +144,7 @@ def show(rows: list[TableRow], folder: Path) -> None:
             less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
             test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
         table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
-    Console().print(table)
+    show_table(table)
     if any(row.within_noise for row in rows):
         say("~ within noise: the 95% interval of the paired difference contains 0.")
     for line in legend_of([row for row in rows if row.runs]):

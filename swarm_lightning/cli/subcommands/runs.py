@@ -4,17 +4,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.cli.parsing.plain_parser import PlainParser
 from swarm_lightning.errors import InputError
 from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
-from swarm_lightning.shown import cell, say, with_interval
+from swarm_lightning.shown import cell, say, show_table, with_interval
 
 DESCRIPTION = "List the runs in a folder with their states and scores, or rank the particles of a run by personal best."
 ROOT = "runs"
-NARROWEST = 120  # columns of a table that goes to a file: nothing in it is broken into two lines
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -36,16 +34,13 @@ def show_runs(words: Sequence[str]) -> None:
         help=f"a folder that contains runs, or a run folder (default: {ROOT})",
     )
     folder: Path = parser.parse_args(words).folder
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, NARROWEST)
     if is_run(folder):
-        _print_particles(folder, console)
+        _print_particles(folder)
         return
     runs = list_runs(folder)
     if not runs:
-        raise InputError(f"Expected runs below {str(folder)!r}, but there are none. `swarm fit` makes them.")
-    console.print(_table(runs, time.time()))
+        raise InputError(f"Expected runs below {str(folder)!r}, but there are none. Start one with `swarm fit`.")
+    show_table(_table(runs, time.time()))
 
 
 def _table(runs: Sequence[Run], now: float) -> Table:
@@ -70,14 +65,14 @@ def _gain(run: Run) -> str:
     return f"{with_interval(*run.gain, '+')}{': noise' if run.within_noise else ''}"
 
 
-def _print_particles(folder: Path, console: Console) -> None:
+def _print_particles(folder: Path) -> None:
     ranked = rank_particles(folder)
     table = Table()
     for name in ("rank", "particle", "personal best", "found in iteration"):
         table.add_column(name, justify="right")
     for rank, one in enumerate(ranked, start=1):
         table.add_row(str(rank), str(one.particle), f"{one.utility:.4f}", str(one.iteration))
-    console.print(table)
+    show_table(table)
     say(f"Export one: swarm export {folder} --particle {ranked[0].particle}")
 
 

@@ -8,18 +8,15 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.plan.alone import AloneRow, ScoreAlone, SplitScore, check_asked
-from swarm_lightning.runs.run_folder import free_path
+from swarm_lightning.runs.run_folder import SCORES, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.shown import cell, say
-
-SCORES = "scores.csv"
+from swarm_lightning.shown import cell, say, show_table
 
 
 def run_score(
@@ -85,7 +82,7 @@ def show(rows: Sequence[AloneRow], examples: tuple[int, int]) -> None:
             table.add_row(
                 cell(f"  {task}"), *(text for part in parts for text in ("" if part is None else f"{part:.4f}", ""))
             )
-    Console().print(table)
+    show_table(table)
 
 
 def _cells(score: SplitScore) -> tuple[str, str]:

@@ -133,7 +133,7 @@ class Engine:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            warnings.warn(f"Memory ran out: going on with {rows // 2} rows of a forward pass at most.", stacklevel=2)
+            warnings.warn(f"Memory ran out: continuing with at most {rows // 2} rows per forward pass.", stacklevel=2)
 
 
 def _remembered(

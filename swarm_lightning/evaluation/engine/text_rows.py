@@ -132,7 +132,7 @@ class OwnedRows:
         if len(prompts) != len(self.owners):
             raise InputError(
                 f"Expected one prompt for each of the {len(self.owners)} examples of the call, but the objective "
-                f"gave {len(prompts)}. Row i must be asked for example i."
+                f"gave {len(prompts)}. Prompt i must be that of example i."
             )
         return PromptRows(self.owners, prompts, add_special_tokens)
 

@@ -197,7 +197,7 @@ class GraphRows:
         if len(prompts) != len(self._owners):
             raise InputError(
                 f"Expected one prompt for each of the {len(self._owners)} examples of the call, but the objective gave "
-                f"{len(prompts)}. Row i must be asked for example i."
+                f"{len(prompts)}. Prompt i must be that of example i."
             )
         self._turns += 1
         opening = "" if add_special_tokens else opening_of_user(self.tokenizer)

@@ -127,7 +127,7 @@ def load_system(
         how = None if settings is None else GenerationSettings(**settings)
     except TypeError as cause:
         raise InputError(
-            f"Expected settings of this version in {str(place)!r}, but: {cause}. Export it anew."
+            f"Expected settings of this version in {str(place)!r}, but: {cause}. Export it again."
         ) from cause
     return AnsweringSystem(System(file.graph, file.assignment, weights), GraphRunner(models, instructions), asked, how)
 

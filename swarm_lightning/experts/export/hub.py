@@ -1,4 +1,4 @@
-"""Uploads an exported expert to the Hugging Face hub: a new repository is private, one that is there stays as it is."""
+"""Uploads an exported expert to the Hugging Face hub: a new repository is private, an old one stays as it is."""
 
 from pathlib import Path
 
@@ -24,7 +24,9 @@ def check_name(name: str) -> None:
 
 
 def push_folder(folder: Path, name: str, public: bool = False) -> str:
-    """Upload a folder as one commit; the repository is made where there is none.
+    """Upload a folder, and create the repository if it does not exist.
+
+    Large files go to the hub's large file storage first, through xet or git LFS, as huggingface_hub decides.
 
     Args:
         folder: An exported adapter or checkpoint, with its card.
@@ -42,13 +44,13 @@ def push_folder(folder: Path, name: str, public: bool = False) -> str:
 
     check_name(name)
     if not (folder / CARD_FILE).is_file():
-        raise InputError(f"Expected an exported expert with its {CARD_FILE} to push, but {str(folder)!r} is none.")
+        raise InputError(f"Expected an exported expert with its {CARD_FILE} to push, but {str(folder)!r} is not one.")
     api = HfApi()
     try:
         place = api.create_repo(name, private=not public, exist_ok=True)
         api.upload_folder(repo_id=place.repo_id, folder_path=folder, commit_message="Upload by swarm-lightning")
-    except (HfHubHTTPError, HFValidationError, OSError) as cause:
-        reason = " ".join(str(cause).split()) or type(cause).__name__
+    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError) as cause:  # the last two: large files
+        reason = " ".join(f"{cause} {cause.__cause__ or ''}".split()) or type(cause).__name__
         raise InputError(
             f"Expected to push {str(folder)!r} to {name!r} on the hub, but: {reason}. Check the name, the connection "
             "(HF_HUB_OFFLINE), and that you may write there (`hf auth login`, or HF_TOKEN with a token that can "

@@ -362,7 +362,7 @@ def _settings(facts: CardFacts) -> list[str]:
 def _loading(facts: CardFacts) -> list[str]:
     # Python literals made by ascii() hold no line break and no backtick fence of their own.
     name = ascii(facts.name).replace("`", r"\x60")
-    base = ascii(facts.base).replace("`", r"\x60")
+    base = ascii(facts.provenance.base or facts.base).replace("`", r"\x60")
     demo = facts.base.startswith(DEMO_PREFIX)
     opening = ["## How to load it", "", "From the folder that holds this one:", "", "```python"]
     if facts.mixture is not None:

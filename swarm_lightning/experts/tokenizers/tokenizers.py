@@ -67,9 +67,9 @@ def _check_ids(read: Mapping[str, TokenizerFiles], reference: TokenizerFiles, wh
         if differing := _other_ids(own.vocabulary, reference.vocabulary, _padding(own) | _padding(reference)):
             raise InputError(
                 f"Expected every expert's tokenizer to give the same ids, but that of {name!r} differs from that of "
-                f"{whose} in {len(differing)} tokens: {'; '.join(differing[:2])}. All are asked through one "
-                "tokenizer, and it would read other words: leave it out, or give the base and the experts that it "
-                "belongs to. If the tokenizer's files do not belong to it, move them away."
+                f"{whose} in {len(differing)} tokens: {'; '.join(differing[:2])}. All experts share one "
+                "tokenizer, which would read different words here: leave it out, or give the base and the experts that "
+                "it belongs to. If the tokenizer's files do not belong to it, move them away."
             )
 
 

@@ -66,7 +66,7 @@ def token_bytes(tokenizer: "PreTrainedTokenizerBase", owner: str) -> list[bytes 
     known = sum(one is not None for one in found)
     if known < LEAST_KNOWN * max(len(ids) - len(special), 1):
         raise InputError(
-            f"Expected a tokenizer whose tokens can be told by the text that they add, but of {owner!r} "
+            f"Expected a tokenizer whose tokens can be identified by the text they add, but of {owner!r} "
             f"({type(tokenizer).__name__}) only {known} of {len(ids)} could. It can't be matched with the others: "
             "leave it out, or give experts that share its vocabulary."
         )

@@ -157,7 +157,7 @@ def place_start(
     rank_zero_info(
         f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
         f"{strategy.most_steps} steps of {strategy.pairs} pairs of candidates."
-        + (f" The budget of {budget} does not hold: {', '.join(left_out)}." if left_out else "")
+        + (f" The budget of {budget} is too small for: {', '.join(left_out)}." if left_out else "")
     )
     ordered = [best, *(start for start in starts.tried if start is not best)]
     return {start.name: start.utility for start in ordered}, every if shown else 0

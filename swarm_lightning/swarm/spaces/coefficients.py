@@ -1,9 +1,9 @@
-"""Particles as coefficients of the experts: a position has n numbers, and its weights are added up when they are asked.
+"""Particles as coefficients of the experts: a position has n numbers, and its weights are summed when evaluated.
 
-Every move of the published method is a linear combination of whole positions, so no particle ever leaves the space that
-the experts span. Written in coefficients of that space, a swarm is [N, n] instead of [N, D], and each coefficient can
-be moved with random numbers of its own: a particle may take over one expert and turn away from another in one step.
-Experts are read piece by piece, so whole models may stay in their files.
+Every move of the published method is a linear combination of whole positions, so particles never leave the span of the
+experts. In coefficients of that span, a swarm is [N, n] instead of [N, D], and each coefficient can be moved with
+separate random numbers: a particle may approach one expert and leave another in one step. Experts are read piece by
+piece, so whole models may stay in their files.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ class Combination:
     """The weights [D] of a linear combination; follows the protocol `Vector`."""
 
     def __init__(self, parts: Sequence[Vector], shares: Sequence[float]) -> None:
-        """Name what is added up.
+        """Set the summands.
 
         Args:
             parts: Vectors [D], at least one.
-            shares: By what each is multiplied; a part with share 0 is not read.
+            shares: The factor of each; a part with share 0 is not read.
         """
         self._parts = parts
         self._shares = shares
@@ -54,13 +54,13 @@ class CoefficientSpace(DenseSpace):
     """All linear combinations of n experts; positions are coefficients [N, n].
 
     With coefficients c of the experts e and an origin o, the weights are o + c_1 (e_1 - o) + ... + c_n (e_n - o).
-    Experts that are differences already, as adapters are, have zeros for an origin, and are made for all particles at
-    once, as one forward pass of them all needs them. Those of whole models are taken from the base, or where none is
-    named from the experts' mean: coefficients whose sum is not 1 would multiply the whole model. They are read when
-    they are asked.
+    Experts that already are differences, as adapters are, have the origin 0, and the weights of all particles are
+    built at once, as a shared forward pass needs them. The origin of whole models is the base, or the mean of the
+    experts if there is none, because coefficients that do not sum to 1 would otherwise scale the whole model. Whole
+    models are read when they are evaluated.
 
     Attributes:
-        parts: The vectors that are added up: the experts, and the origin where it is one.
+        parts: The vectors that are summed: the experts, and the origin if there is one.
 
     >>> space = CoefficientSpace(Material(torch.tensor([[3.0], [7.0]])))
     >>> space.vectors(torch.tensor([[1.0, 0.0], [0.5, 0.25]])).tolist()  # 1.5 + 1.75
@@ -71,10 +71,10 @@ class CoefficientSpace(DenseSpace):
     returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:
-        """Name what is added up.
+        """Create the space.
 
         Args:
-            material: With the experts, and their base where they are whole models and it is named.
+            material: The experts, and for whole models their base, if given.
         """
         super().__init__(material)
         experts, base = material.experts, material.base
@@ -85,10 +85,10 @@ class CoefficientSpace(DenseSpace):
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse the compiled kernel, and a start with what is no combination of the experts.
+        """Reject the compiled kernel, and initial populations that are not combinations of the experts.
 
         Raises:
-            ValueError: If either is wanted.
+            ValueError: If either is requested.
         """
         refuse_compiled(circumstances, "coefficient")
         if circumstances.start.kind == "base_and_sparsified":
@@ -98,13 +98,13 @@ class CoefficientSpace(DenseSpace):
             )
 
     def empty(self, particles: int) -> Tensor:
-        """Return a place for the positions."""
+        """Allocate the positions."""
         return torch.empty(particles, len(self.material.experts), dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
-        """Return the experts as coefficients, what else the start names, and children of these; see `Space`.
+        """Return the experts as coefficients, further models of the start, and their children; see `Space`.
 
-        Whole models are read once, so that files which are not finite are refused before anything is written.
+        Whole models are read once, so that weights that are not finite are rejected before anything is written.
         """
         for part in () if self.material.differences else self.parts:
             for first, end in windows(0, len(part)):
@@ -112,17 +112,17 @@ class CoefficientSpace(DenseSpace):
         return self.grow(start, particles, span, generator)
 
     def grow(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
-        """Return the experts as coefficients [N, n], what else the start names, and children of these."""
+        """Return the experts as coefficients [N, n], further models of the start, and their children."""
         points = start.points(torch.eye(len(self.material.experts)), generator)  # the base has no part of any expert
         return grow_population(points, particles, span, generator)
 
     def vectors(self, held: Tensor) -> Vectors:
-        """Return the weights behind coefficients [N, n]: [N, D], or N vectors."""
+        """Return the weights of coefficients [N, n]: [N, D], or N vectors."""
         made = [self.vector(row) for row in held]
         return torch.stack([one[:] for one in made]) if self.material.differences else made
 
     def vector(self, held: Tensor) -> Vector:
-        """Return the weights [D] behind coefficients [n]."""
+        """Return the weights [D] of coefficients [n]."""
         return self.combination(held.tolist())
 
     def coefficients(self, held: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class CoefficientSpace(DenseSpace):
         return held.unsqueeze(1)
 
     def combination(self, shares: list[float]) -> Combination:
-        """Return the weights [D] that coefficients make everywhere.
+        """Return the weights [D] of one coefficient per expert.
 
         Args:
             shares: One for each expert [n].

@@ -17,7 +17,7 @@ from swarm_lightning.vectors import Vector, Vectors, windows
 
 
 class DenseSpace:
-    """Weights [N, D] float32 in memory. Follows `Space`, as do the spaces that inherit what they share with it."""
+    """Weights [N, D] float32 in memory. Implements `Space`; other spaces inherit from it."""
 
     groups: Sequence[int] | None = None
     differences_from: str | None = None
@@ -27,23 +27,23 @@ class DenseSpace:
     returns_memory: ClassVar[bool] = False
 
     def __init__(self, material: Material = Material()) -> None:  # noqa: B008 - frozen
-        """Take what the space is made of; nothing is needed but for first positions.
+        """Create the space; only first positions need the material.
 
         Args:
-            material: The experts, and the base where the population begins with it.
+            material: The experts, and the base if the population begins with it.
         """
         self.material = material
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse nothing: the published method goes together with everything."""
+        """Accept everything: the published method supports all conditions."""
 
     def empty(self, particles: int) -> Tensor:
-        """Return a place for the positions."""
+        """Allocate the positions."""
         return torch.empty(particles, self.material.size, dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
-        """Return the experts, what else the start names, and children of these; see `Space`."""
+        """Return the experts, further models of the start, and their children; see `Space`."""
         experts, size = self.material.experts, self.material.size
         positions, count = self.empty(particles), len(experts)
         for position, expert in zip(positions, experts, strict=False):
@@ -62,7 +62,7 @@ class DenseSpace:
         return first_velocities(positions, utilities, mode, generator)
 
     def settle(self, kernel: Kernel, positions: Tensor) -> Kernel:
-        """Choose the compiled kernel where it is worth it; groups of numbers need the plain one."""
+        """Choose the compiled kernel if it pays off; groups of numbers need the plain one."""
         if self.groups is not None and kernel == "compiled":
             raise ValueError("Expected kernel to be auto or plain with groups of weights, but got 'compiled'.")
         if kernel != "auto":
@@ -103,22 +103,22 @@ class DenseSpace:
         return self.material.experts[place]
 
     def coefficients(self, held: Tensor) -> Tensor:
-        """Return nothing: weights do not say what they are made of."""
+        """Return nothing: coefficients are not known for weights."""
         return torch.empty(0, 0)
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Say that a checkpoint holds everything."""
+        """Record nothing: the checkpoint contains everything."""
         return {"kind": "memory"}
 
     def resume(self, record: Mapping[str, Any], held: Mapping[str, Tensor]) -> None:
-        """Do nothing: the checkpoint holds everything."""
+        """Do nothing: the checkpoint contains everything."""
 
     def tidy(self, held: Mapping[str, Tensor]) -> None:
-        """Do nothing: there is nothing beside the swarm."""
+        """Do nothing: there are no files beside the checkpoint."""
 
 
 class TensorSpace(DenseSpace):
-    """The same weights, each tensor of an expert moved with random numbers of its own."""
+    """The same weights, with separate random numbers for each tensor of an expert."""
 
     def __init__(self, material: Material) -> None:
         """Take what the space is made of.
@@ -140,11 +140,11 @@ class TensorSpace(DenseSpace):
 
 
 def refuse_compiled(circumstances: Circumstances, draws: str) -> None:
-    """Refuse the compiled kernel where groups of numbers are moved apart.
+    """Reject the compiled kernel if groups of numbers are moved separately.
 
     Args:
-        circumstances: With the kernel that is wanted.
-        draws: The setting that makes the groups.
+        circumstances: Conditions of the search, with the requested kernel.
+        draws: The setting that defines the groups.
 
     Raises:
         ValueError: If it is the compiled one.

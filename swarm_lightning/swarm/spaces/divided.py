@@ -1,9 +1,9 @@
 """Particles as coefficients of what the experts add to their base, one for every expert and group of weights.
 
-Groups are what the experts are divided into: all of an expert, its layers, its modules and so on. A position holds
-n G numbers, expert by expert. What it stands for depends on the experts. LoRA adapters add products B A, and no sum of
-them is an adapter of the experts' form, so the coefficients themselves are what is asked: whoever answers weighs the
-products. Whole models add the difference of their weights, which are made when they are asked.
+Experts are divided into groups: the whole expert, its layers, its modules and so on. A position has n G numbers, expert
+by expert. Its meaning depends on the experts. LoRA adapters add products B A, and no sum of these has the form of the
+experts, so the coefficients themselves are evaluated: the runner weighs the products. Whole models add the differences
+of their weights, which are built when they are evaluated.
 """
 
 from bisect import bisect_right
@@ -20,14 +20,14 @@ from swarm_lightning.vectors import Vector, Vectors
 
 
 class Stretches:
-    """The weights [D] of several vectors by turns, each in its stretches; follows the protocol `Vector`.
+    """The weights [D] of several vectors in turns, each in its stretches; implements the protocol `Vector`.
 
     >>> Stretches([torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 2.0, 2.0])], [0, 2], [1, 0])[:].tolist()
     [2.0, 2.0, 1.0]
     """
 
     def __init__(self, vectors: Sequence[Vector], starts: Sequence[int], chosen: Sequence[int]) -> None:
-        """Say which vector is read where.
+        """Set which vector is read where.
 
         Args:
             vectors: Vectors [D].
@@ -63,10 +63,10 @@ class DividedSpace(CoefficientSpace):
     """
 
     def __init__(self, material: Material) -> None:
-        """Name what is added up.
+        """Create the space.
 
         Args:
-            material: With the experts and their groups, and for whole models the group of every tensor.
+            material: The experts and their groups, and for whole models the group of every tensor.
         """
         super().__init__(material)
         self.groups = None
@@ -74,10 +74,10 @@ class DividedSpace(CoefficientSpace):
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse a start with what is no sum of the experts.
+        """Reject initial populations that are not sums of the experts.
 
         Raises:
-            ValueError: If it is wanted.
+            ValueError: If one is requested.
         """
         if circumstances.start.kind == "base_and_sparsified":
             raise ValueError(
@@ -86,14 +86,14 @@ class DividedSpace(CoefficientSpace):
             )
 
     def empty(self, particles: int) -> Tensor:
-        """Return a place for the positions."""
+        """Allocate the positions."""
         return torch.empty(particles, len(self.material.experts) * len(self.material.groups), dtype=self.dtype)
 
     def grow(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
-        """Return the experts, each 1 in all of its groups, what else the start names, and children of these [N, n G].
+        """Return the experts, each 1 in all of its groups, further models of the start, and their children [N, n G].
 
-        Every group of a child has parents of its own. Were they the same, all positions, and with them all that a swarm
-        can reach whose particles share their random numbers, would be the same in all groups.
+        Every group of a child has different parents. With the same parents all positions, and everything reachable by a
+        swarm whose groups share random numbers, would be equal in all groups.
         """
         grown = [super(DividedSpace, self).grow(start, particles, span, generator) for _ in self.material.groups]
         return torch.stack(grown, dim=-1).flatten(1)
@@ -129,7 +129,7 @@ class DividedSpace(CoefficientSpace):
 
 
 class DrawnDividedSpace(DividedSpace):
-    """The same sums, each coefficient moved with random numbers of its own."""
+    """The same sums, with separate random numbers for each coefficient."""
 
     def __init__(self, material: Material) -> None:
         """Name what is added up; see `DividedSpace`."""

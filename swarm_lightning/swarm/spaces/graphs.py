@@ -1,7 +1,7 @@
-"""Positions that are graphs of the experts: a matrix that is decoded to who answers whom.
+"""Positions that are graphs of the experts: a matrix that is decoded into which model reads which.
 
-A position has n n numbers, the matrix of n models, row by row; its diagonal is 0 and stays so. The models' own weights
-are no part of it: they are positions in a space of their own, which is `models`. Source: arXiv:2502.04510, section 2.
+A position has n n numbers, the matrix of n models, row by row, with a diagonal of zeros. The weights of the models are
+not part of it: they are positions in a separate space, `models`. Source: arXiv:2502.04510, section 2.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ class GraphSpace(DenseSpace):
     """
 
     def __init__(self, material: Material = Material()) -> None:  # noqa: B008 - frozen
-        """Take the experts, and how matrices are decoded.
+        """Create the space.
 
         Args:
-            material: With both.
+            material: The experts, and how matrices are decoded.
         """
         super().__init__(material)
         self.models = DenseSpace(material)
@@ -45,10 +45,10 @@ class GraphSpace(DenseSpace):
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse a start with more than the experts.
+        """Reject initial populations with more than the experts.
 
         Raises:
-            ValueError: If one is wanted.
+            ValueError: If one is requested.
         """
         if circumstances.start.kind != "experts":
             raise ValueError(
@@ -70,7 +70,7 @@ class GraphSpace(DenseSpace):
         return self._experts
 
     def empty(self, particles: int) -> Tensor:
-        """Return a place for the matrices."""
+        """Allocate the matrices."""
         return torch.empty(particles, self.nodes**2, dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
@@ -88,7 +88,7 @@ class GraphSpace(DenseSpace):
 
         Args:
             matrix: The position.
-            particle: Whose it is, which says how it is drawn where it is.
+            particle: Index of its particle, which seeds the draws of a sampled graph.
         """
         nodes = isqrt(len(matrix))
         numbers: Sequence[float] = self._numbers[particle].tolist() if len(self._numbers) else ()
@@ -97,13 +97,13 @@ class GraphSpace(DenseSpace):
     def system(
         self, matrix: Tensor, particle: int, models: Vectors | None = None, assignment: Sequence[int] | None = None
     ) -> System:
-        """Return who answers together by a matrix [n n].
+        """Return the system of models of a matrix [n n].
 
         Args:
             matrix: The position.
-            particle: Whose it is.
-            models: Weights of the models [n, D]; the experts' where not given.
-            assignment: The model in every node; node i has model i where not given.
+            particle: Index of its particle.
+            models: Weights of the models [n, D]; None: those of the experts.
+            assignment: The model of every node; None: node i has model i.
         """
         assigned = range(self.nodes) if assignment is None else assignment
         return System(self.graph(matrix, particle), tuple(assigned), self.experts if models is None else models)
@@ -117,13 +117,13 @@ class GraphSpace(DenseSpace):
         return self.system(held, 0)
 
     def expert(self, place: int) -> System:
-        """Return an expert that answers alone."""
+        """Return an expert answering alone."""
         return alone(self.experts, place)
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what graphs are drawn with, beside what any space in memory says."""
+        """Return the state of the draws of graphs, beside that of any space in memory."""
         return {**super().record(held), **({"numbers": self._numbers} if len(self._numbers) else {})}
 
     def resume(self, record: Mapping[str, Any], held: Mapping[str, Tensor]) -> None:
-        """Take up what graphs are drawn with."""
+        """Restore the state of the draws of graphs."""
         self._numbers = record.get("numbers", self._numbers).cpu()

@@ -1,9 +1,8 @@
-"""Particles as mixing numbers: one for each expert, by which its next-token distribution is weighed.
+"""Particles as mixing numbers: one per expert, which weighs its next-token distribution.
 
-Positions [N, n] are all there is; what the numbers do is the business of whoever mixes. An expert alone is 1 at its
-place and 0 elsewhere, so the published rules apply as they are: a child t a + (1 - t) b of two experts has t for the
-one and 1 - t for the other, and moves keep the sum of the numbers at 1 where all of a particle is moved by the same
-random numbers.
+The space has only positions [N, n]; the runner applies the numbers. A single expert is 1 at its index and 0 elsewhere,
+so the published rules apply unchanged: a child t a + (1 - t) b of two experts has t for one and 1 - t for the other,
+and moves keep the sum of the numbers at 1 if a particle's numbers share their random numbers.
 """
 
 from torch import Tensor
@@ -25,10 +24,10 @@ class MixtureSpace(DenseSpace):
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse a start with more than the experts: a base or a part of an expert has no number.
+        """Reject initial populations with more than the experts: a base or a sparsified expert has no number.
 
         Raises:
-            ValueError: If it is wanted.
+            ValueError: If one is requested.
         """
         if circumstances.start.kind != "experts":
             raise ValueError(
@@ -42,10 +41,10 @@ class MixtureSpace(DenseSpace):
 
 
 class DrawnMixtureSpace(MixtureSpace):
-    """The same mixtures, each number moved with random numbers of its own."""
+    """The same mixtures, with separate random numbers for each number."""
 
     def __init__(self, material: Material) -> None:
-        """Take what the space is made of; see `DenseSpace`."""
+        """Create the space; see `DenseSpace`."""
         super().__init__(material)
         self.groups = [1] * len(material.experts)
 

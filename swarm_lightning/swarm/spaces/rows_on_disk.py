@@ -1,9 +1,10 @@
-"""Positions that are numbers of rows on the disk, so that a swarm may be larger than memory.
+"""Positions that are numbers of rows on disk, so that a swarm can be larger than memory.
 
-On the disk every particle has up to five rows of 4 D bytes while it moves: position and velocity, each old and new, and
-its personal best where that is another row. With the global best and worst that is (5 N + 2) rows at most. A move only
-writes new rows, and the old ones go when a later checkpoint has been written. So wherever a run is killed, the rows of
-its last checkpoint are whole, and resuming is exact. The arithmetic is in `stored_moves.py`, the files in `rows.py`.
+Every particle has up to five rows of 4 D bytes on disk while it moves: position and velocity, each old and new, and its
+personal best if that is a different row. With the global best and worst this makes at most (5 N + 2) rows. A move only
+writes new rows, and old ones are deleted after a later checkpoint has been written. So whenever a run is killed, the
+rows of its last checkpoint are intact, and resuming is exact. The arithmetic is in `stored_moves.py`, the
+files in `rows.py`.
 """
 
 import shutil
@@ -29,11 +30,11 @@ HELD = ("positions", "velocities", "personal_bests", "global_best", "global_wors
 
 
 class RowSpace:
-    """Numbers of rows [N, 1] int64; follows `Space`.
+    """Numbers of rows [N, 1] int64; implements `Space`.
 
     Attributes:
-        store: Where the rows are.
-        saved: The rows that the last checkpoint names.
+        store: Storage of the rows.
+        saved: The rows that the last checkpoint refers to.
     """
 
     groups: Sequence[int] | None = None
@@ -44,10 +45,10 @@ class RowSpace:
     returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:
-        """Name the folder; nothing is read or made yet.
+        """Set the folder; nothing is read or created yet.
 
         Args:
-            material: With the experts, and the folder of the rows.
+            material: The experts, and the folder of the rows.
         """
         assert material.folder is not None
         self.material = material
@@ -58,10 +59,10 @@ class RowSpace:
 
     @classmethod
     def check(cls, circumstances: Circumstances) -> None:
-        """Refuse what needs the swarm in memory, or more than the rows of the last checkpoint.
+        """Reject conditions that need the swarm in memory, or rows of earlier checkpoints.
 
         Raises:
-            ValueError: If there are several ranks, or a kernel, a start or checkpoints are wanted that do.
+            ValueError: If there are several ranks, or such a kernel, start or checkpoints are requested.
         """
         if circumstances.ranks > 1:
             raise ValueError(
@@ -85,15 +86,15 @@ class RowSpace:
             )
 
     def empty(self, particles: int) -> Tensor:
-        """Return a place for the numbers of the positions: rows of zeros."""
+        """Allocate the row numbers of the positions: rows of zeros."""
         return torch.zeros(particles, 1, dtype=self.dtype)
 
     def first_positions(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
-        """Write the experts into rows, and their children behind them; see `Space`.
+        """Write the experts into rows, followed by their children; see `Space`.
 
         Raises:
-            ValueError: If the disk has no room for the search, the folder is in use, or an expert's weights are not
-                finite; nothing is left behind then.
+            ValueError: If the disk is too small for the search, the folder is in use, or an expert's weights are not
+                finite; no files are left behind then.
         """
         folder, size = self.store.folder, self.store.size
         if folder.exists() and any(folder.iterdir()):
@@ -139,7 +140,7 @@ class RowSpace:
     def move(
         self, swarm: Swarm, draws: Tensor, coefficients: Coefficients, step_length: float, kernel: Kernel = "plain"
     ) -> None:
-        """Write new rows, which positions and velocities then name."""
+        """Write new rows, and point positions and velocities to them."""
         survey = move_rows(self.store, swarm, draws, coefficients, step_length)
         self._survey = (swarm.positions.flatten().tolist(), survey)
 
@@ -148,7 +149,7 @@ class RowSpace:
         return self._surveyed(positions).finite
 
     def diversity(self, positions: Tensor) -> float:
-        """Measure how far the particles are spread."""
+        """Measure the spread of the particles."""
         return self._surveyed(positions).diversity
 
     def sketch(self, positions: Tensor) -> Tensor:
@@ -156,26 +157,26 @@ class RowSpace:
         return sketch_of(self.vectors(positions))
 
     def vectors(self, held: Tensor) -> list[StoredRow]:
-        """Return the rows that numbers [N, 1] name."""
+        """Return the rows of the numbers [N, 1]."""
         return self.store.rows(held)
 
     def vector(self, held: Tensor) -> StoredRow:
-        """Return the row that a number names."""
+        """Return the row of a number."""
         return self.store.row(int(held))
 
     def expert(self, place: int) -> Vector:
-        """Return the weights of an expert, where they were read from."""
+        """Return the weights of an expert, from its own files."""
         return self.material.experts[place]
 
     def coefficients(self, held: Tensor) -> Tensor:
-        """Return nothing: weights do not say what they are made of."""
+        """Return nothing: coefficients are not known for weights."""
         return torch.empty(0, 0)
 
     def record(self, held: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Wait until the rows are on the disk, and say where they lie.
+        """Wait until the rows are on disk, and return their places.
 
         Raises:
-            StorageError: If the disk can't be written.
+            StorageError: If the disk can't be written to.
         """
         self.store.sync()
         self.saved = _numbers(held)
@@ -184,7 +185,7 @@ class RowSpace:
         return {"kind": "disk", "folder": None if own else str(self.store.folder), "size": self.store.size}
 
     def resume(self, record: Mapping[str, Any], held: Mapping[str, Tensor]) -> None:
-        """Find the rows that a checkpoint names.
+        """Find the rows that a checkpoint refers to.
 
         Raises:
             ValueError: If some are gone.
@@ -201,7 +202,7 @@ class RowSpace:
             )
 
     def tidy(self, held: Mapping[str, Tensor]) -> None:
-        """Remove rows that neither the swarm nor its last checkpoint holds."""
+        """Remove rows that neither the swarm nor its last checkpoint uses."""
         self.store.keep(self.saved | _numbers(held))
 
     def _surveyed(self, positions: Tensor) -> Survey:
@@ -212,11 +213,11 @@ class RowSpace:
 
 
 def rows_folder(run: Path, state_folder: str | None) -> Path:
-    """Return where the rows of a run lie.
+    """Return the folder of the rows of a run.
 
     Args:
-        run: Its folder.
-        state_folder: The setting of the search.
+        run: The run folder.
+        state_folder: The setting `model.state_folder`; None: inside the run folder.
     """
     if state_folder is None:
         return run / STATE

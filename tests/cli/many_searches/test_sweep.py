@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from swarm_lightning.locks import lock_if_free
+from tests.cli.conftest import states_below
 from tests.cli.refused import message_of
 from tests.search.tiny_search import TIMINGS, World, content, load_checkpoint, read_rows, run_swarm
 
@@ -52,6 +53,7 @@ def swept(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_sweep_reports_every_search_and_the_best_with_its_test_score(world: World, swept: Path) -> None:
     rows = table(swept)
     assert [row["state"] for row in rows] == ["ended"] * 3
+    assert states_below(swept) == {f"small/trial_{number:04d}": "ended" for number in range(3)}
     published = ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.3, 0.4, 0.5, 0.6], [0.01, 0.05, 0.1])
     for row in rows:
         assert all(float(row[key]) in values for key, values in zip(KEYS[:4], published, strict=True))

@@ -13,6 +13,7 @@ import swarm_lightning
 from swarm_lightning.cli.main import main
 from swarm_lightning.cli.subcommands.adapt import fit_arguments
 from swarm_lightning.errors import InputError
+from tests.cli.conftest import states_below
 from tests.forked_ranks import ForkedRanks
 from tests.search.killed import kill_before_change
 from tests.search.test_resume import assert_same_run
@@ -54,6 +55,7 @@ def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -
     summary = json.loads((adapted / "summary.json").read_text())
     assert summary["evaluations"] == BUDGET
     assert summary["iterations"] == 2
+    assert states_below(adapted.parents[1]) == {"adapt/version_0": "ended"}
     config = yaml.safe_load((adapted / "config.yaml").read_text())
     chosen = config["model"]["objective"]  # with all settings, as where it is named
     assert chosen["class_path"] == "swarm_lightning.objectives.ExactMatch"
@@ -88,7 +90,7 @@ def test_minutes_that_hold_nothing_hand_over_the_best_expert_and_say_so(world: W
         )
     assert result.summary["iterations"] == 0
     assert result.summary["evaluations"] == 2 * 4 * 8, "the experts, by the guide and by the objective"
-    assert any(sentence.startswith("The budget held no search") for sentence in result.verdict)
+    assert any(sentence.startswith("The budget was too small for a search") for sentence in result.verdict)
     assert (result.best / "adapter_model.safetensors").is_file()
 
 
@@ -176,7 +178,7 @@ def test_a_budget_without_room_for_a_search_hands_over_what_it_held_and_says_so(
     assert summary["validation"][1]["utility"] == max(summary["choices"].values())
     assert (folder / "best_expert" / "adapter_model.safetensors").is_file()
     said = json.loads((folder / "verdict.json").read_text())["sentences"]
-    assert any(sentence.startswith("The budget held no search") for sentence in said)
+    assert any(sentence.startswith("The budget was too small for a search") for sentence in said)
     assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from swarm_lightning.cli.main import main
 from tests.baselines.counting import CountingMatch, asked
+from tests.cli.conftest import states_below
 from tests.search.tiny_search import World, read_rows, run_swarm
 
 PRODUCTS = ["product_mean", "task_arithmetic", "product_soup"]
@@ -48,7 +50,9 @@ def compared(world: World, tmp_path_factory: pytest.TempPathFactory) -> Compared
     return Compared(config, root / "runs" / "version_0", printed, asked() - before)
 
 
-def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(compared: Compared) -> None:
+def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(
+    compared: Compared, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("matplotlib")
     assert {path.name for path in compared.folder.iterdir()} == {
         "config.yaml", "comparison.json", "compare.md", "compare.csv", "compare.png", "results", "adapters",
@@ -59,6 +63,10 @@ def test_a_comparison_leaves_its_table_picture_results_adapters_and_searches(com
     }  # fmt: skip
     assert (compared.folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert f"Comparison: {compared.folder}" in compared.printed
+    assert states_below(compared.folder.parent) == {"version_0": "compared"}  # its searches have no lines
+    with pytest.raises(SystemExit):
+        main(["runs", str(compared.folder)])
+    assert "or it is not a search" in capsys.readouterr().err
 
 
 def test_terminal_files_and_page_mark_what_is_no_single_model_and_say_what_the_sign_means(compared: Compared) -> None:
@@ -267,7 +275,7 @@ def test_too_few_experts_leave_a_row_out_and_stop_nothing(world: World, tmp_path
     with (tmp_path / "runs" / "version_0" / "compare.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert rows["prediction_merge"]["absent"] == "it needs 3 experts or more, and there are 2"
-    assert rows["genome"]["absent"].startswith("the budget of 30 evaluations does not hold a population of 5")
+    assert rows["genome"]["absent"].startswith("the budget of 30 evaluations is too small for a population of 5")
     assert (rows["uniform_soup"]["absent"], rows["uniform_soup"]["runs"]) == ("", "1")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import LETTERS
+from tests.cli.conftest import LETTERS, states_below
 from tests.cli.refused import message_of
 from tests.search.tiny_search import World, read_rows, run_swarm
 
@@ -70,6 +70,7 @@ def test_base_and_experts_are_scored_alone_on_both_splits_the_best_on_validation
     assert [line.split()[0] for line in printed.splitlines() if line.split()[:1] in [[name] for name in order]] == order
     assert f"Scores: {tmp_path / 'runs' / 'version_0' / 'scores.csv'}" in printed
     assert {path.name for path in (tmp_path / "runs" / "version_0").iterdir()} == {"scores.csv"}
+    assert states_below(tmp_path / "runs") == {"version_0": "scored"}
 
 
 def test_a_base_alone_needs_no_experts_and_scores_as_beside_them(world: World, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_the_answers_are_right(
                 rel=1e-5,
             )
         # From 16 rows to 8, to 4 (one row of each of 4 particles), and to 2.
-        limits = [re.findall(r"Memory ran out: going on with (\d+) rows", str(one.message)) for one in warned]
+        limits = [re.findall(r"Memory ran out: continuing with at most (\d+) rows", str(one.message)) for one in warned]
         assert limits == [["8"], ["4"], ["2"]]
         failed = sum(rows > 3 for rows in seen)
         model.generate(prompts, GenerationSettings(2))

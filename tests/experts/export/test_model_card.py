@@ -70,6 +70,8 @@ def test_the_license_is_the_one_that_all_agree_on() -> None:
     card = render_card(replace(FACTS, base="/models/base", provenance=agreed))
     data = metadata(card)
     assert (data.base_model, data.license) == ("owner/base", "apache-2.0")
+    assert "base = 'owner/base'" in loading_code(card)
+    assert "/models" not in card
     assert "| base, the base | apache\\-2\\.0 |\n| numbers | apache\\-2\\.0 |\n" in card
     for other in (Provenance(None, "gemma", {"numbers": "mit"}), Provenance(None, None, {"numbers": "mit"})):
         card = render_card(replace(FACTS, provenance=other))
