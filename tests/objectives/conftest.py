@@ -43,7 +43,7 @@ class BaseAlone:
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
-    ) -> list[list[Likelihood]]:
+    ) -> Sequence[Sequence[Likelihood]]:
         return self._rows(prompts).loglikelihood(prompts, continuations, add_special_tokens)
 
     def select(self, places: Sequence[int]) -> "BaseAlone":

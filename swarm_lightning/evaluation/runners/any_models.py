@@ -110,17 +110,17 @@ class AnyModelsRows(OwnedRows):
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
-    ) -> list[list[Likelihood]]:
+    ) -> Sequence[Sequence[Likelihood]]:
         """Measure how likely the continuations of every prompt are; see `LanguageModel.loglikelihood`."""
         self._prompt_rows(prompts, add_special_tokens)
 
-        def ask(rows: TextRows, places: Sequence[int]) -> list[list[Likelihood]]:
+        def ask(rows: TextRows, places: Sequence[int]) -> Sequence[Sequence[Likelihood]]:
             asked = [prompts[place] for place in places], [continuations[place] for place in places]
             return rows.loglikelihood(*asked, add_special_tokens)
 
         return self._by_model(ask)
 
-    def _by_model(self, ask: Callable[[TextRows, Sequence[int]], list[Answer]]) -> list[Answer]:
+    def _by_model(self, ask: Callable[[TextRows, Sequence[int]], Sequence[Answer]]) -> list[Answer]:
         """Ask every model its rows, one model after the other; returns answers by the rows' order."""
         found: dict[int, Answer] = {}
         for group in self._shelf.groups:

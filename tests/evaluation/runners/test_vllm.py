@@ -6,6 +6,7 @@ One engine serves all tests that need one: its start takes a minute or more.
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ class TestServed:
             with one.session(loaded.pool.vectors, {}) as session:
                 texts = [[" red", " seven rivers"]] * len(ROWS)
                 rows.append(lent(session).loglikelihood([prompt for _, prompt in ROWS], texts))
-        for found, expected in zip(sum(rows[0], []), sum(rows[1], []), strict=True):
+        for found, expected in zip(*(chain.from_iterable(found) for found in rows), strict=True):
             assert found.logarithm == pytest.approx(expected.logarithm, abs=1e-3)
             assert found.tokens == expected.tokens
 
