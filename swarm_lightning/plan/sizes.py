@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from swarm_lightning.evaluation.engine.memory import bytes_of_a_row, free_bytes
+from swarm_lightning.evaluation.mixtures.model_groups import further_bytes
 from swarm_lightning.search.prepared import PreparedSearch
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.space import Space
@@ -36,16 +37,23 @@ def memory_of(search: PreparedSearch, space: Space, rows: int, tokens: int) -> d
         tokens: Tokens of the longest row.
 
     Returns:
-        Bytes of the base, of the experts, of the swarm, of the particles that are taken up, and of a forward pass.
+        Bytes of the base, of further models where there are any (as many as may be there at a time), of the experts, of
+        the swarm, of the particles that are taken up, and of a forward pass.
     """
     resident, layout = search.resident(), search.pool.layout
     model, weights = resident.model, sum(layout.sizes)
     position = space.empty(1)
     together = resident.most_particles or search.settings.particles
-    adapters = search.pool.are_differences
+    settings, standings = search.settings, search.pool.standings
+    experts = len(search.pool.names) * weights * FLOAT if search.pool.are_differences else 0
+    further = {}
+    if standings:
+        experts = sum(standing.adapters.vectors.numel() for standing in standings) * FLOAT
+        further = {"further models": further_bytes(standings, settings.dtype, settings.engine.models)}
     return {
         "base": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
-        "experts": len(search.pool.names) * weights * FLOAT if adapters else 0,
+        **further,
+        "experts": experts,
         "swarm": held_rows(search) * position.numel() * position.element_size(),
         "particles": together * weights * FLOAT,
         "forward pass": rows * bytes_of_a_row(model, tokens),

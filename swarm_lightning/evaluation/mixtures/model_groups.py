@@ -165,7 +165,7 @@ class Shelf:
 
     def _make_room(self, group: ModelGroup) -> None:
         most = self._loaded.settings.models
-        needed = self._bytes_of(group.standing)
+        needed = weight_bytes(group.standing, self._loaded.dtype)
 
         def is_short() -> bool:
             if most is not None:
@@ -178,12 +178,30 @@ class Shelf:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _bytes_of(self, standing: Standing) -> int:
-        dtype = self._loaded.dtype
-        tensors = read_checkpoint(standing.source, "a model").tensors.values()
-        sizes = (DTYPES[one.kind] if dtype == "auto" else getattr(torch, dtype) for one in tensors)
-        return sum(one.numel * size.itemsize for one, size in zip(tensors, sizes, strict=True))
-
     def _tokenizer_of(self, source: str) -> "PreTrainedTokenizerBase":
         folder = local_folder(source, "a model", bare_names=True)
         return load_tokenizer(source if folder is None else str(folder), self._loaded.trust_remote_code, folder is None)
+
+
+def weight_bytes(standing: Standing, dtype: str) -> int:
+    """Return the bytes that a model's weights take in memory, its adapters not counted.
+
+    Args:
+        standing: The model.
+        dtype: What its weights are brought to; `auto` for as they are stored.
+    """
+    tensors = read_checkpoint(standing.source, "a model").tensors.values()
+    sizes = (DTYPES[one.kind] if dtype == "auto" else getattr(torch, dtype) for one in tensors)
+    return sum(one.numel * size.itemsize for one, size in zip(tensors, sizes, strict=True))
+
+
+def further_bytes(standings: Sequence[Standing], dtype: str, models: int | None) -> int:
+    """Return the bytes of weights that models beside the base take at most.
+
+    Args:
+        standings: All models of a pool, that of the base first.
+        dtype: What their weights are brought to; `auto` for as they are stored.
+        models: How many of them are in memory at a time; None for all, where memory has room.
+    """
+    sizes = sorted((weight_bytes(standing, dtype) for standing in standings[1:] if standing.places), reverse=True)
+    return sum(sizes[:models])

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
+from swarm_lightning.paths import locate
 from tests.cli.refused import message_of
 from tests.search.tiny_search import World, run_swarm
 
@@ -40,6 +42,27 @@ def test_a_plan_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
     for word in ("Iterations: ", "Evaluations: ", "Tokens: ", "Time: ", "Memory: ", "Disk: ", "Validation examples: "):
         assert word in printed
     assert {path.name for path in tmp_path.iterdir()} == {"search.yaml"}
+
+
+def test_the_memory_of_a_token_swarm_counts_the_models_beside_the_base(world: World, tmp_path: Path) -> None:
+    sources = ["demo:models/almanac", "demo:models/chronicle"]
+    files = [Path(str(locate(source))) / "model.safetensors" for source in sources]
+    stored = sorted(sum(tensor.nbytes for tensor in load_file(file).values()) for file in files)
+    assert stored[0] < stored[1]
+    model = {"experts": [str(world.experts / "towns"), *sources], "mixture": "probabilities"}
+    of_models = {}
+    for most in (None, 1):
+        config = world.config(tmp_path / "runs", model={**model, "engine": {"models": most}})
+        memory = plan_of(config, tmp_path)["memory"]
+        of_models[most] = memory["further models"]
+        assert (
+            memory["experts"]
+            == sum(
+                tensor.numel() for tensor in load_file(world.experts / "towns" / "adapter_model.safetensors").values()
+            )
+            * 4
+        )
+    assert of_models == {None: sum(stored), 1: stored[1]}
 
 
 @pytest.mark.parametrize(
