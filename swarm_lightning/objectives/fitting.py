@@ -7,6 +7,7 @@ tokenizer is needed to see that, so it is found out before anything else is load
 
 import re
 from collections.abc import Sequence
+from string import ascii_lowercase, digits
 from typing import Any
 
 from swarm_lightning.data.examples import Example
@@ -25,6 +26,8 @@ FITTING: dict[str, type[Objective]] = {HARNESS: HarnessTask, CHOICES: MultipleCh
 NEEDED = {"MultipleChoice": CHOICES, "ExactMatch": ANSWER}
 WITHOUT_ANSWERS = "RewardModel, JudgeRating, Safety, or a function of your own"
 LETTER = re.compile(r"[A-Za-z]")
+# The name of a column that holds one choice: A, b, 1, option_a, Choice 2.
+ONE_CHOICE = re.compile(r"(?:(?:option|choice|answer)[ _-]?)?([a-z]|[0-9])", re.IGNORECASE)
 MOST_ROOM = 250  # tokens; whoever wants longer replies says so
 MOST_COLUMNS = 12  # a longer list helps nobody
 
@@ -118,6 +121,30 @@ def room_for(answers: Sequence[str]) -> int | None:
 def _tokens_of(answer: str) -> int:
     letters = len(LETTER.findall(answer))
     return -(-letters // 3) + len("".join(answer.split())) - letters
+
+
+def said_of_unread_choices(examples: Sequence[Example]) -> str:
+    """Say in a sentence which columns look like choices and are read as none; nothing elsewhere.
+
+    Args:
+        examples: Of a dataset, for which an objective was chosen.
+
+    >>> said_of_unread_choices([Example("Red?", "B", extras={"A": "sky", "B": "rose"})]).split(":")[0]
+    ' Columns A, B look like choices, but the model does not see them'
+    >>> said_of_unread_choices([Example("Red?", "a rose", extras={"B": "from a book", "year": 1990})])
+    ''
+    """
+    if not examples or any(example.choices for example in examples):
+        return ""
+    named = [(found[1].lower(), column) for column in examples[0].extras if (found := ONE_CHOICE.fullmatch(column))]
+    marks = "".join(mark for mark, _ in sorted(named))
+    if len(marks) < 2 or not any(run.startswith(marks) for run in (ascii_lowercase, digits, digits[1:])):
+        return ""
+    columns = ", ".join(column for _, column in sorted(named))
+    return (
+        f" Columns {columns} look like choices, but the model does not see them: for multiple choice, set "
+        f"--data.columns '{{choices: [{columns}]}}'."
+    )
 
 
 def said_of_room(objective: Objective) -> str:

@@ -23,7 +23,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import GroupedProducts
 from swarm_lightning.experts.resident.resident import ResidentModel
-from swarm_lightning.objectives.fitting import said_of_room
+from swarm_lightning.objectives.fitting import said_of_room, said_of_unread_choices
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.guide import GuideCheck
@@ -113,6 +113,7 @@ class PreparedSearch(L.LightningModule):
             rank_zero_info(
                 f"No objective was given: {type(self._objective).__name__} is used, which fits the examples."
                 + said_of_room(self._objective)
+                + said_of_unread_choices(self.splits.validation if self.splits is not None else ())
             )
         return self._objective
 

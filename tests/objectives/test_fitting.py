@@ -5,7 +5,7 @@ import pytest
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import ExactMatch, MultipleChoice, MultiTask, fitting_objective, refuse_misfit
-from swarm_lightning.objectives.fitting import said_of_room
+from swarm_lightning.objectives.fitting import said_of_room, said_of_unread_choices
 
 CHOICES = Example("Which is red?", "A", {"A": "rose", "B": "sky"})
 ANSWER = Example("1 + 1?", "2")
@@ -57,3 +57,23 @@ def test_what_some_examples_lack_is_for_the_objective_to_see() -> None:
     refuse_misfit("ExactMatch", [CHOICES, ANSWER], "a.csv")
     refuse_misfit("RewardModel", [OPEN], "a.csv")
     refuse_misfit("MultipleChoice", [], "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        (("A", "B", "C", "D"), "[A, B, C, D]"),
+        (("option_2", "option_1"), "[option_1, option_2]"),
+        (("Choice a", "Choice b", "source"), "[Choice a, Choice b]"),
+        (("B", "C"), ""),
+        (("A",), ""),
+        (("year", "source"), ""),
+    ],
+)
+def test_columns_that_look_like_choices_are_named_where_nothing_reads_them(
+    columns: tuple[str, ...], named: str
+) -> None:
+    extras = dict.fromkeys(columns, "text")
+    said = said_of_unread_choices([Example("Which is red?", "A", extras=extras)])
+    assert (f"--data.columns '{{choices: {named}}}'" in said) if named else said == ""
+    assert said_of_unread_choices([Example("Which is red?", "A", {"A": "rose", "B": "sky"}, extras=extras)]) == ""
