@@ -12,7 +12,7 @@ SMALL = (
     *("--model.experts", '["demo:experts/scribe", "demo:experts/shepherd"]', "--model.particles", "3"),
     *("--data.validation_size", "6", "--data.test_size", "4", "--trainer.max_steps", "1"),
 )
-STUDY = Path(__file__).parents[2] / "configs" / "studies" / "ranks.yaml"
+STUDY = Path(__file__).parents[3] / "configs" / "studies" / "ranks.yaml"
 
 
 def test_searches_on_one_rank_and_on_two_find_the_same_and_one_that_can_not_begin_says_why(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_the_config_makes_an_expert_that_ships_again(tmp_path: Path) -> None:
     from swarm_lightning.demo import EXPERTS
 
     # The same but for the rounding of sums, which 100 steps at a large rate make visible in the third digit.
-    config = Path(__file__).parents[2] / "configs" / "experts.yaml"
+    config = Path(__file__).parents[3] / "configs" / "experts.yaml"
     with calm_process(), contextlib.redirect_stdout(io.StringIO()):
         main(
             [
