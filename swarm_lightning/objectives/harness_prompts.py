@@ -132,7 +132,7 @@ class DocumentPrompts:
             if len(pool) < count:
                 raise InputError(
                     f"Expected {count} documents or more for in-context examples of {loaded.name!r}, but of its "
-                    f"{len(everything)} there are {len(pool)} that are neither in validation nor in test. "
+                    f"{len(everything)} documents {len(pool)} can be drawn: the others are in validation or test. "
                     "Lower num_fewshot, data.validation_size or data.test_size."
                 )
             drawing = copy.copy(sampler).replace_df(pool).set_rnd(FEWSHOT_SEED)

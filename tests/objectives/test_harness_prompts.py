@@ -50,7 +50,7 @@ def test_a_document_that_is_shuffled_at_every_reading_is_still_the_same(
 def test_too_few_documents_for_in_context_examples_are_refused(tmp_path: Path, language_model: LanguageModel) -> None:
     spec = write_task(tmp_path, "too-few", CHOICE, {"training": documents(5), "test": documents(4, 20)})
     objective = HarnessTask(num_fewshot=3)
-    with pytest.raises(InputError, match="of its 5 there are 1 that are neither in validation nor in test"):
+    with pytest.raises(InputError, match="of its 5 documents 1 can be drawn"):
         check(objective, read_splits(spec, validation_size=4), language_model)
 
 
