@@ -44,6 +44,7 @@ def test_a_plan_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"search.yaml"}
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_token_swarm_counts_the_models_beside_the_base(world: World, tmp_path: Path) -> None:
     sources = ["demo:models/almanac", "demo:models/chronicle"]
     files = [Path(str(locate(source))) / "model.safetensors" for source in sources]
