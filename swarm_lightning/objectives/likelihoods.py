@@ -127,7 +127,7 @@ class Likelihoods(Sequence[list[Likelihood]]):
         return [list(islice(flat, count)) for count in self._counts.tolist()]
 
 
-def spread(starts: "Tensor", counts: "Tensor") -> "Tensor":
+def places_of_runs(starts: "Tensor", counts: "Tensor") -> "Tensor":
     """Return the places of runs of neighbours, one run behind the other.
 
     Args:
@@ -135,7 +135,7 @@ def spread(starts: "Tensor", counts: "Tensor") -> "Tensor":
         counts: How many places each has [R].
 
     >>> import torch
-    >>> spread(torch.tensor([5, 0, 5]), torch.tensor([2, 3, 1])).tolist()
+    >>> places_of_runs(torch.tensor([5, 0, 5]), torch.tensor([2, 3, 1])).tolist()
     [5, 6, 0, 1, 2, 5]
     """
     import torch

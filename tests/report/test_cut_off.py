@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import warnings
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -91,11 +92,18 @@ def test_a_file_that_ends_anywhere_is_shown_as_far_as_it_goes_or_named(folder: P
         path.write_bytes(whole)
 
 
-def test_whichever_files_are_there_are_shown(folder: Path) -> None:
-    draws = drawn()
-    for _ in range(6):
+def copies(folder: Path, count: int) -> Iterator[Path]:
+    """Lend copies of a folder, one after the other, to be changed."""
+    for _ in range(count):
         part = folder.parent / "part"
         shutil.copytree(folder, part)
+        yield part
+        shutil.rmtree(part)
+
+
+def test_whichever_files_are_there_are_shown(folder: Path) -> None:
+    draws = drawn()
+    for part in copies(folder, 6):
         for path in files_in(part):
             if draws.random() < 0.4:
                 path.unlink()
@@ -104,18 +112,14 @@ def test_whichever_files_are_there_are_shown(folder: Path) -> None:
         except InputError as error:
             assert "contains no files of a run" in str(error)  # noqa: PT017 - where none of these is left
             assert not {"history.csv", "run.json", "summary.json", "sweep.csv", "compare.csv"} & set(os.listdir(part))
-        shutil.rmtree(part)
 
 
 def test_what_files_of_other_versions_lack_is_left_out_and_said(folder: Path) -> None:
     draws = drawn()
-    for _ in range(4):
-        part = folder.parent / "part"
-        shutil.copytree(folder, part)
+    for part in copies(folder, 4):
         for path in files_in(part):
             take_away(path, draws)
         assert "<h1>" in page_of(part)
-        shutil.rmtree(part)
 
 
 def take_away(path: Path, draws: random.Random) -> None:

@@ -10,17 +10,17 @@ from typing import Any, cast
 
 import lightning as L
 import pytest
-import torch
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.runner import Loaded, Session
+from swarm_lightning.evaluation.runner import Loaded, Rows, Session
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import LanguageModel, Outcome
-from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
+from swarm_lightning.objectives.protocol import GenerationSettings
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.parts import Alone, Resident
+from tests.evaluation.table_runner import TableRows, TableRunner, TableSession
 from tests.search.tiny_search import World, search, write_dataset
 
 EXPERTS = ("colours", "towns")
@@ -50,67 +50,32 @@ class NoModel(Alone):
         return Resident(cast(Any, None), cast(Any, None), "no model")
 
 
-class ScriptRows:
-    """Says what it was given."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, runner: "ScriptRunner", utilities: Sequence[float]) -> None:
-        self.tokenizer, self.broken = runner.tokenizer, set[int]()
-        self._runner, self._utilities = runner, utilities
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        settings: GenerationSettings,
-        add_special_tokens: bool = True,
-        decided: RowDecided | None = None,
-    ) -> list[str]:
-        return [str(utility) for utility in self._utilities]
-
-    def loglikelihood(
-        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
-    ) -> list[list[Likelihood]]:
-        raise NotImplementedError
-
-    def select(self, places: Sequence[int]) -> "ScriptRows":
-        return ScriptRows(self._runner, [self._utilities[place] for place in places])
-
-
-class ScriptSession:
+class ScriptSession(TableSession):
     models = 1
 
     def __init__(self, runner: "ScriptRunner", utilities: Sequence[float]) -> None:
-        self._runner, self._utilities = runner, utilities
+        super().__init__(runner, [])
+        self._utilities = utilities
 
     def rows(
         self, candidates: Sequence[int], examples: Sequence[Example], noise: RowNoise, whole_replies: bool
-    ) -> ScriptRows:
-        return ScriptRows(self._runner, [self._utilities[candidate] for candidate in candidates])
-
-    def forget(self) -> None:
-        pass
+    ) -> Rows:
+        return TableRows(self._runner, [str(self._utilities[candidate]) for candidate in candidates])
 
 
-class ScriptRunner:
+class ScriptRunner(TableRunner):
     """In evaluation k, candidate i says `script[k][i]` to everything; after the script, 0."""
 
     at_once: int | None = None
     positions: int | None = None
-    generated = 0
 
     def __init__(self, loaded: Loaded, script: Script) -> None:
-        self.tokenizer, self.settings, self._script = loaded.tokenizer, loaded.settings, list(script)
-
-    def lengths(self, prompts: Sequence[str]) -> list[int]:
-        return [len(prompt) for prompt in prompts]
-
-    def rows_at_once(self, tokens: int) -> int:
-        return 8
+        super().__init__(loaded.settings)
+        self.tokenizer, self._script = loaded.tokenizer, list(script)
 
     @contextmanager
-    def session(self, candidates: Sequence[Any], prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
-        yield ScriptSession(self, self._script.pop(0) if self._script else [0.0] * len(candidates))
+    def session(self, candidates: Sequence[Any] | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
+        yield ScriptSession(self, self._script.pop(0) if self._script else [0.0] * len(candidates or ()))
 
 
 def scripted_search(world: World, folder: Path, script: Script, *callbacks: L.Callback, **settings: Any) -> ModelSwarm:

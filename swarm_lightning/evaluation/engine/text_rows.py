@@ -19,7 +19,7 @@ from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
 from swarm_lightning.evaluation.engine.tokens import Continuation, end_of_text_ids, padding_id
 from swarm_lightning.evaluation.lengths import check_lengths
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
-from swarm_lightning.objectives.likelihoods import Likelihoods, spread
+from swarm_lightning.objectives.likelihoods import Likelihoods, places_of_runs
 from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
 AnyRows = TypeVar("AnyRows", bound="OwnedRows")
@@ -257,4 +257,4 @@ class Different:
         own = torch.tensor([len(row) for _, row in self.rows], dtype=torch.long)
         numbers = torch.tensor(self.numbers, dtype=torch.long)
         counts = own[numbers]
-        return counts, spread((own.cumsum(0) - own)[numbers], counts)
+        return counts, places_of_runs((own.cumsum(0) - own)[numbers], counts)
