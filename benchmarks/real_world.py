@@ -53,11 +53,20 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "times": ("big_bench_hard/date_understanding.json", "big_bench_hard/navigate.json"),
     "words": ("big_bench_hard/ruin_names.json", "big_bench_hard/snarks.json"),
 }
-# What is searched on: multiple choice by the likelihood of the texts. No expert learns from these files.
-TASKS = {
-    "hyperbaton": "big_bench_hard/hyperbaton.json",
-    "movie_recommendation": "big_bench_hard/movie_recommendation.json",
-    "hellaswag": "model_swarms/hellaswag.json",
+# What is searched on: multiple choice by the likelihood of the texts. No expert learns from a record of a task: for
+# `held_out`, whose files are those of four domains, the records that no lesson is made of, as many of each file.
+TASKS: dict[str, tuple[str, ...]] = {
+    "hyperbaton": ("big_bench_hard/hyperbaton.json",),
+    "movie_recommendation": ("big_bench_hard/movie_recommendation.json",),
+    "hellaswag": ("model_swarms/hellaswag.json",),
+    "held_out": (
+        "big_bench_hard/reasoning_about_colored_objects.json",
+        "model_swarms/truthfulqa.json",
+        "model_swarms/medmcqa.json",
+        "big_bench_hard/date_understanding.json",
+        "big_bench_hard/ruin_names.json",
+        "big_bench_hard/snarks.json",
+    ),
 }
 OBJECTIVE = {
     "class_path": "swarm_lightning.objectives.MultipleChoice",
@@ -139,12 +148,12 @@ def parts_of(record: Record) -> tuple[str, dict[str, str], str]:
     return question, dict(re.findall(r"^\(([A-Z])\) (.*)$", options, re.MULTILINE)), record["target"].strip("()")
 
 
-def task_of(records: Sequence[Record], validation: int, test: int, longest: int) -> dict[str, list[dict[str, Any]]]:
-    r"""Turn records into a task of two splits: questions of at most so many characters, and their options as choices.
+def examples_of(records: Sequence[Record], longest: int) -> list[dict[str, Any]]:
+    r"""Turn records into examples with choices, in an order drawn anew: those of at most so many characters.
 
     >>> records = [{"input": "Which?\nOptions:\n(A) this\n(B) that", "target": "(B)"}, {"input": "x", "target": "y"}]
-    >>> task_of(records, 1, 1, 100)
-    {'dev': [{'id': '0', 'question': 'Which?', 'choices': {'A': 'this', 'B': 'that'}, 'answer': 'B'}], 'test': []}
+    >>> examples_of(records, 100)
+    [{'id': '0', 'question': 'Which?', 'choices': {'A': 'this', 'B': 'that'}, 'answer': 'B'}]
     """
     usable: list[dict[str, Any]] = []
     for place, record in enumerate(records):
@@ -153,7 +162,25 @@ def task_of(records: Sequence[Record], validation: int, test: int, longest: int)
         if len(set(choices.values())) > 1 and answer in choices and fits:
             usable.append({"id": str(place), "question": question, "choices": choices, "answer": answer})
     random.Random(0).shuffle(usable)
-    return {"dev": usable[:validation], "test": usable[validation : validation + test]}
+    return usable
+
+
+def task_of(
+    files: Mapping[str, Sequence[dict[str, Any]]], validation: int, test: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Share the two splits of a task out among files, and number the examples by their files.
+
+    >>> files = {"a": [{"id": "3"}, {"id": "5"}], "b": [{"id": "1"}]}
+    >>> task_of(files, 2, 2)
+    {'dev': [{'id': 'a 3'}, {'id': 'b 1'}], 'test': [{'id': 'a 5'}]}
+    """
+    splits: dict[str, list[dict[str, Any]]] = {"dev": [], "test": []}
+    first, end = validation // len(files), (validation + test) // len(files)
+    for name, examples in files.items():
+        named = [{**example, "id": f"{name} {example['id']}"} for example in examples[:end]]
+        splits["dev"] += named[:first]
+        splits["test"] += named[first:]
+    return splits
 
 
 def read(path: Path) -> list[Record]:
@@ -170,6 +197,22 @@ def sampled(records: Sequence[Record], size: int) -> list[Record]:
     return random.Random(0).sample(records, min(size, len(records)))
 
 
+def unseen_of(records: Sequence[Record], size: int) -> list[Record]:
+    """Return the records that `sampled` does not draw.
+
+    >>> records = [{"question": name} for name in "abcd"]
+    >>> sorted(record["question"] for record in [*sampled(records, 3), *unseen_of(records, 3)])
+    ['a', 'b', 'c', 'd']
+    """
+    drawn = {id(record) for record in sampled(records, size)}
+    return [record for record in records if id(record) not in drawn]
+
+
+def is_lesson(file: str) -> bool:
+    """Tell whether an expert learns from a file."""
+    return any(file in files for files in DOMAINS.values())
+
+
 def make_lessons(data: Path, folder: Path, size: int) -> None:
     """Write what every expert learns from, at most so many records of each file."""
     for domain, files in DOMAINS.items():
@@ -178,11 +221,12 @@ def make_lessons(data: Path, folder: Path, size: int) -> None:
         write(folder / f"{domain}.jsonl", lines)
 
 
-def make_tasks(data: Path, folder: Path, validation: int, test: int, longest: int) -> None:
-    """Write the tasks."""
-    for name, file in TASKS.items():
-        splits = task_of(read(data / file), validation, test, longest)
-        write(folder / f"{name}.json", json.dumps(splits))
+def make_tasks(data: Path, folder: Path, size: int, validation: int, test: int, longest: int) -> None:
+    """Write the tasks, of what no expert learns from at most so many records of each file."""
+    for name, files in TASKS.items():
+        unseen = {Path(file).stem: unseen_of(read(data / file), size if is_lesson(file) else 0) for file in files}
+        examples = {stem: examples_of(records, longest) for stem, records in unseen.items()}
+        write(folder / f"{name}.json", json.dumps(task_of(examples, validation, test)))
 
 
 def experts_config(folder: Path, steps: int, batch: int, rate: float) -> dict[str, Any]:
@@ -370,7 +414,7 @@ def main() -> None:
         write(config, yaml.safe_dump(experts_config(folder, chosen.training_steps, chosen.batch, chosen.learning_rate)))
         swarm("experts", config)
     if "tasks" in wanted:
-        make_tasks(chosen.data, folder / "tasks", chosen.validation, chosen.test, chosen.longest)
+        make_tasks(chosen.data, folder / "tasks", chosen.lessons, chosen.validation, chosen.test, chosen.longest)
     # Every search may ask what the swarm asks at most: the first positions, and all particles once an iteration.
     evaluations = chosen.particles * chosen.validation * (chosen.iterations + 1)
     for task in chosen.tasks:

@@ -14,11 +14,14 @@ from tests.search.tiny_search import calm_process, content
 
 
 def write_data(folder: Path) -> None:
-    for name in (*(file for files in real_world.DOMAINS.values() for file in files), *real_world.TASKS.values()):
+    for name in {file for files in (*real_world.DOMAINS.values(), *real_world.TASKS.values()) for file in files}:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         records = [
-            {"input": f"Which is {place}?\nOptions:\n(A) red {place}\n(B) town", "target": f"({'AB'[place % 2]})"}
+            {
+                "input": f"Which {path.stem} is {place}?\nOptions:\n(A) red {place}\n(B) town",
+                "target": f"({'AB'[place % 2]})",
+            }
             for place in range(16)
         ]
         if path.suffix == ".jsonl":
@@ -27,16 +30,31 @@ def write_data(folder: Path) -> None:
             path.write_text(json.dumps({"examples": records}))
 
 
-def test_no_expert_learns_from_a_task() -> None:
-    learned = {file for files in real_world.DOMAINS.values() for file in files}
-    assert not learned & set(real_world.TASKS.values())
+def test_no_expert_learns_from_a_record_of_a_task(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    real_world.make_lessons(tmp_path, tmp_path / "lessons", 4)
+    real_world.make_tasks(tmp_path, tmp_path / "tasks", 4, 12, 24, 100)
+    lessons = [json.loads(line) for file in (tmp_path / "lessons").iterdir() for line in file.read_text().splitlines()]
+    learned = {lesson["prompt"] for lesson in lessons}
+    assert len([prompt for prompt in learned if "date_understanding" in prompt]) == 4
+    tasks = {name: json.loads((tmp_path / "tasks" / f"{name}.json").read_text()) for name in real_world.TASKS}
+    for splits in tasks.values():
+        assert not learned & {row["question"] for rows in splits.values() for row in rows}
+    assert {split: len(rows) for split, rows in tasks["held_out"].items()} == {
+        "dev": 12,
+        "test": 24,
+    }  # of 12 x 6 unseen
 
 
-def test_splits_share_no_record() -> None:
-    records = [{"input": f"{n}?\nOptions:\n(A) x\n(B) y", "target": "(A)"} for n in range(9)]
-    splits = real_world.task_of(records, 4, 10, longest=5)
-    assert sorted(int(row["id"]) for split in splits.values() for row in split) == list(range(9))
-    assert (len(splits["dev"]), len(splits["test"])) == (4, 5)
+def test_splits_share_no_record_and_are_shared_out_among_the_files() -> None:
+    files = {name: [{"id": str(n)} for n in range(9)] for name in ("one", "two")}
+    splits = real_world.task_of(files, 8, 20)
+    found = [row["id"] for split in splits.values() for row in split]
+    assert sorted(found) == sorted(f"{name} {n}" for name in files for n in range(9))
+    assert {split: [row["id"].split()[0] for row in rows].count("one") for split, rows in splits.items()} == {
+        "dev": 4,
+        "test": 5,
+    }
 
 
 @pytest.mark.slow
