@@ -8,6 +8,7 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,12 @@ class Pairs:
     split: str
     rows: "pandas.DataFrame"
 
-    @property
+    @cached_property
     def graded(self) -> bool:
         """Whether scores say more than right or wrong."""
         return len({*self.rows.score_before, *self.rows.score_after}) > 2
 
-    @property
+    @cached_property
     def tasks(self) -> list[str]:
         """The names of the tasks, where there are several."""
         names = sorted({str(task) for task in self.rows.task if task})

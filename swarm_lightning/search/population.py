@@ -4,9 +4,8 @@ Optimizer and schedule are made from a search's factories once, and early, on th
 refuse is refused at once, and what makes the search this one is read from them. The positions come later.
 """
 
-import ctypes
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,6 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Circumstances, Material, Space
 from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.rows_on_disk import rows_folder
-
-MMAP_THRESHOLD = -3  # the number of this option in malloc.h
-LARGE_BLOCK = 1 << 20  # bytes
 
 
 class Population:
@@ -213,14 +209,3 @@ def refusals() -> Iterator[None]:
         refusal = InputError(str(error))
         refusal.shared = True
         raise refusal from error
-
-
-def return_freed_memory() -> None:
-    """Have the C library give large blocks that are freed back to the system at once, for the rest of the process.
-
-    glibc raises the size from which it does so with every such block, up to 32 MiB: what is made for one particle after
-    the other then stays in the process. A search of 16 checkpoints of 127 MB peaked at 1.17 GB with that, and at 0.84
-    GB without. Other C libraries are left as they are.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BLOCK)

@@ -29,13 +29,12 @@ from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.guide import GuideCheck
 from swarm_lightning.search.objective import check_data, chosen_objective, load_objective_state, objective_state
 from swarm_lightning.search.parts import Parts, Sharing
-from swarm_lightning.search.population import Population, return_freed_memory
+from swarm_lightning.search.population import Population
 from swarm_lightning.search.settings import READ_BY, SearchSettings, check_identity, identity_of, warn_of_other_guides
 from swarm_lightning.search.state import FORMAT, KEY, SearchState, record_in
 from swarm_lightning.search.strategy import check_same_run, ranks_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Space
-from swarm_lightning.swarm.spaces import SPACES
 from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.swarm.state import Swarm
 
@@ -197,8 +196,6 @@ class PreparedSearch(L.LightningModule):
         callbacks: Sequence[Any] = self.trainer.checkpoint_callbacks
         keeps_all = any(callback.save_top_k not in (0, 1) for callback in callbacks)
         self._population.check(len(self.pool.names), self.ranks.count, keeps_all)
-        if SPACES[self.settings.space].returns_memory:
-            return_freed_memory()
         self.load(stage)
         if stage == "fit" or not self._population.used:
             self._populate()

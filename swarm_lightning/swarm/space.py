@@ -86,7 +86,6 @@ class Space(Protocol):
             the search, unless a checkpoint already has them.
         dtype: Data type of the positions.
         uses_base: Whether positions depend on the base, if there is one.
-        returns_memory: Whether vectors are built one at a time, so that freed memory should be returned to the system.
     """
 
     groups: Sequence[int] | None
@@ -94,7 +93,6 @@ class Space(Protocol):
     writes: bool
     dtype: ClassVar[torch.dtype]
     uses_base: ClassVar[bool]
-    returns_memory: ClassVar[bool]
 
     def __init__(self, material: Material = ...) -> None:
         """Create the space from its material."""

@@ -68,7 +68,6 @@ class CoefficientSpace(DenseSpace):
     """
 
     uses_base: ClassVar[bool] = True
-    returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:
         """Create the space.

@@ -24,7 +24,6 @@ class DenseSpace:
     writes = False
     dtype: ClassVar[torch.dtype] = torch.float32
     uses_base: ClassVar[bool] = False
-    returns_memory: ClassVar[bool] = False
 
     def __init__(self, material: Material = Material()) -> None:  # noqa: B008 - frozen
         """Create the space; only first positions need the material.

@@ -42,7 +42,6 @@ class RowSpace:
     writes = True
     dtype: ClassVar[torch.dtype] = torch.int64
     uses_base: ClassVar[bool] = False
-    returns_memory: ClassVar[bool] = True
 
     def __init__(self, material: Material) -> None:
         """Set the folder; nothing is read or created yet.
