@@ -95,8 +95,8 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
         assert key in known, f"{path.name}: {line}"
 
 
-# One of each kind of search; the others differ from these in the objective and in a few numbers.
-KINDS = ("quickstart", "evolution", "token_swarm", "multi_task")
+# The others differ from these in the objective and in a few numbers, or take longer.
+KINDS = ("quickstart", "token_swarm", "multi_task")
 SEARCHING = [path if path.stem in KINDS else pytest.param(path, marks=pytest.mark.slow) for path in ON_THE_DEMO_WORLD]
 
 
@@ -145,6 +145,7 @@ def test_the_config_of_experts_makes_experts_that_a_search_takes(tmp_path: Path)
     assert (tmp_path / "runs" / "version_0" / "best_expert" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_config_of_a_sweep_sweeps(tmp_path: Path) -> None:
     experts = ["demo:experts/scribe", "demo:experts/shepherd"]
     with calm_process():

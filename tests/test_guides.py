@@ -48,7 +48,13 @@ def commands_of(guide: Path) -> list[str]:
 
 
 # These show many searches, or long ones.
-LONG = ("swarm_lightning/cli", "swarm_lightning/baselines", "swarm_lightning/sweep", "swarm_lightning/tuning")
+LONG = (
+    "swarm_lightning/cli",
+    "swarm_lightning/baselines",
+    "swarm_lightning/sweep",
+    "swarm_lightning/swarm",
+    "swarm_lightning/tuning",
+)
 WITH_COMMANDS = [
     pytest.param(guide, marks=pytest.mark.slow) if name_of(guide.parent) in LONG else guide
     for guide in GUIDES

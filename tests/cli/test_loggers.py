@@ -127,6 +127,7 @@ def test_a_run_without_a_logger_has_its_history_all_the_same(run: Run) -> None:
     assert not (folder / "logs").exists()
 
 
+@pytest.mark.slow
 def test_mlflow_with_a_local_file_store_gets_every_series_the_settings_and_the_adapter(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +154,7 @@ def test_mlflow_with_a_local_file_store_gets_every_series_the_settings_and_the_a
     assert content(kept) == content(folder / "best_expert")
 
 
+@pytest.mark.slow
 def test_mlflow_goes_on_in_the_same_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -173,6 +175,7 @@ def test_an_artifact_that_no_logger_keeps_is_refused_before_the_search(
     assert "but there is ContinuedCSVLogger. Set one of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_wandb_offline_gets_every_series(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -56,6 +56,7 @@ def test_another_seed_makes_other_tasks(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.json").read_bytes() != (TASKS / f"{name}.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_small_recipe_makes_a_world_that_loads(small_world: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(small_world / "base")
     batch = tokenizer("Question: Which number is largest in 1 2 3 4?\nAnswer:", return_tensors="pt")
@@ -78,6 +79,7 @@ def test_the_recipe_gives_the_same_weights_again(small_world: Path, tmp_path: Pa
         assert all(torch.allclose(first[key], second[key], atol=1e-6) for key in first)
 
 
+@pytest.mark.slow
 def test_experts_leave_the_base_as_it_was(small_world: Path) -> None:
     keys = load_file(small_world / "experts" / "first" / "adapter_model.safetensors").keys()
     assert all(".lora_" in key for key in keys)

@@ -151,7 +151,10 @@ main(rest)
 """
 
 
-@pytest.mark.parametrize("vanish", [no_history, no_logs, no_checkpoints, no_run])
+PARTS = [pytest.param(part, marks=pytest.mark.slow) for part in (no_history, no_logs, no_checkpoints)]
+
+
+@pytest.mark.parametrize("vanish", [no_run, *PARTS])
 def test_a_folder_that_vanishes_is_told_and_nothing_is_made_in_its_place(
     world: World, forked_ranks: ForkedRanks, tmp_path: Path, vanish: Callable[[Path], None]
 ) -> None:

@@ -239,7 +239,7 @@ def test_all_commands_take_a_guided_run(
     [
         pytest.param(6, None, marks=pytest.mark.slow),
         pytest.param(53, 0, marks=pytest.mark.slow),
-        (77, 1),
+        pytest.param(77, 1, marks=pytest.mark.slow),
         pytest.param(101, 2, marks=pytest.mark.slow),
     ],
 )

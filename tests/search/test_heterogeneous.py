@@ -164,7 +164,8 @@ def test_the_test_table_has_graphs_that_nobody_searched_and_a_vote(world: World,
     assert names[2:] == ["chain of the experts", "star of the experts", "vote of the experts"]
 
 
-@pytest.mark.parametrize("moves", ["roles", pytest.param("weights", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moves", ["roles", "weights"])
 def test_either_step_can_be_left_out(world: World, tmp_path: Path, moves: str) -> None:
     decoding = {"fixed": "chain"} if moves == "weights" else {"top_p": 0.8, "edges": 2}
     optimizer = {"class_path": "swarm_lightning.HeterogeneousSwarm", "init_args": {"assignments": 2, "moves": moves}}

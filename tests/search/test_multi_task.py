@@ -215,6 +215,7 @@ def test_two_ranks_make_the_run_of_one(
     assert_same_run(tmp_path / "runs" / "version_0", finished[0])
 
 
+@pytest.mark.slow
 def test_a_task_measures_the_base_on_its_own_examples_and_resumes_with_what_it_found(
     world: World, datasets: dict[str, str], tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @NEEDS_COMPILER
+@pytest.mark.slow
 def test_the_fused_move_is_the_plain_one_to_rounding_and_is_compiled_once() -> None:
     # Blocks of 16: many with a rest, many that fit, and less than two with a rest, which are moved plain.
     assert_moved_alike(3, 129)
