@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 # is the package's own front door, which holds the version.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("differences", "errors", "locks", "names", "shown", "threads", "vectors"),
+    ("differences", "errors", "freed_memory", "locks", "names", "shown", "threads", "vectors"),
     ("files", "paths", "texts"),
     ("doors",),
     ("swarm",),
@@ -52,6 +52,7 @@ MAY_IMPORT_FROM_OUTSIDE: dict[str, set[str]] = {
     "paths": set(),
     "shown": {"rich"},
     "texts": set(),
+    "freed_memory": set(),
     "threads": set(),
     "vectors": {"torch"},
     "swarm": {"torch"},

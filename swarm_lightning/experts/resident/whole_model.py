@@ -4,9 +4,8 @@ Weights are copied in pieces from wherever a particle lies into the model's own 
 `from_pretrained` rounds them. The plain base comes back from its files: a second copy in memory would double it.
 """
 
-import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from swarm_lightning.doors.transformers_forward import ForwardPass
 from swarm_lightning.experts.architecture import Architecture
 from swarm_lightning.experts.resident.stacked_linear import BatchShape
+from swarm_lightning.freed_memory import return_freed_memory
 from swarm_lightning.threads import in_threads
 from swarm_lightning.vectors import Vector, Vectors, windows
 
@@ -85,7 +85,7 @@ class WholeModel:
             parameter.view(-1)[begin:end].copy_(vector[first + begin : first + end])
 
         in_threads(take, pieces, THREADS)  # the disk reads for one while another is copied
-        _return_freed_memory()
+        return_freed_memory()
 
     def unload(self) -> None:
         """Let go of the particle: its weights are copies, and stay until others are taken up."""
@@ -99,15 +99,3 @@ class WholeModel:
             self._is_base = True
         self.carried = None
         yield self.model
-
-
-def _return_freed_memory() -> None:
-    """Have the C library give what the pieces were copied through back to the system.
-
-    glibc keeps freed blocks of up to 32 MiB, and what is made for one particle after the other piles up beside the
-    model. That it is asked once a particle, and not told to keep no large block at all, leaves forward passes their
-    memory: with every activation asked of the system anew they take 1.3 times as long. Other C libraries are left as
-    they are.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
