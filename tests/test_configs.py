@@ -96,7 +96,7 @@ def test_every_value_of_a_config_is_explained(path: Path) -> None:
 
 
 # The others differ from these in the objective and in a few numbers, or take longer.
-KINDS = ("quickstart", "token_swarm", "multi_task")
+KINDS = ("quickstart", "token_swarm")
 SEARCHING = [path if path.stem in KINDS else pytest.param(path, marks=pytest.mark.slow) for path in ON_THE_DEMO_WORLD]
 
 

@@ -49,6 +49,7 @@ def commands_of(guide: Path) -> list[str]:
 
 # These show many searches, or long ones.
 LONG = (
+    "configs/studies",
     "swarm_lightning/cli",
     "swarm_lightning/baselines",
     "swarm_lightning/sweep",

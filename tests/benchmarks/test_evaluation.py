@@ -10,7 +10,8 @@ TINY = ("--particles", "3", "--examples", "6", "--new-tokens", "4", "--repeats",
 BATCHES = ("--batches", "4", "6", "--mixed-batches", "5", "18")
 
 
-@pytest.mark.parametrize("task", ["neighbours", pytest.param("lists", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["neighbours", "lists"])
 def test_every_peer_replies_as_we_do(task: str, capsys: "pytest.CaptureFixture[str]") -> None:
     evaluation.main(["--task", task, *TINY, *BATCHES])
     numbers = last_line(capsys)

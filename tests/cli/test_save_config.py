@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.cli.conftest import Run
@@ -30,6 +31,7 @@ def test_the_saved_config_keeps_the_users_words(run: Run, finished: Run) -> None
     assert config["seed_everything"] == 0
 
 
+@pytest.mark.slow
 def test_resuming_keeps_the_config_and_makes_one_where_it_is_missing(run: Run) -> None:
     before = (run.folder / "config.yaml").read_bytes()
     run.swarm("fit", "--ckpt_path", "last", "--trainer.max_steps", "4")

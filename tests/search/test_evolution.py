@@ -141,7 +141,8 @@ def test_settings_of_a_swarm_are_not_taken_for_those_of_the_strategy(world: Worl
 
 
 # Among the changes to the folder: before there is a checkpoint, and between the steps.
-@pytest.mark.parametrize("number", [pytest.param(9, marks=pytest.mark.slow), 25])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [9, 25])
 def test_a_killed_search_goes_on_bit_for_bit(
     world: World, whole: tuple[Path, str], forked_ranks: ForkedRanks, tmp_path: Path, number: int
 ) -> None:

@@ -269,6 +269,7 @@ def test_a_run_killed_in_a_move_or_an_evaluation_resumes_as_if_it_had_not_been(
         same_searches(copy, in_memory)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_rows_are_gone_is_refused(llama_world: FullWorld, tmp_path: Path) -> None:
     run(llama_world, tmp_path, iterations=1, storage="disk")
     old = shutil.copy(tmp_path / "checkpoints" / "last.ckpt", tmp_path / "old.ckpt")

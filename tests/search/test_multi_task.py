@@ -128,6 +128,7 @@ def test_a_search_begins_with_one_example_of_every_task(datasets: dict[str, str]
     assert printed.count("as the model sees it") == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_and_resumed_search_is_bit_for_bit_one_that_was_never_stopped(
     world: World, datasets: dict[str, str], finished: tuple[Path, str], tmp_path: Path
 ) -> None:

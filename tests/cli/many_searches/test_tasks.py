@@ -60,6 +60,7 @@ def test_a_comparison_of_tasks_has_the_rows_of_each_and_their_mean(compared: tup
     assert "model swarm, published  0.250" in printed
 
 
+@pytest.mark.slow
 def test_a_comparison_of_tasks_goes_on_and_asks_nothing_twice(compared: tuple[dict[str, Any], str]) -> None:
     config, _ = compared
     root = Path(config["trainer"]["default_root_dir"])
