@@ -103,11 +103,11 @@ def summed_up(folder: Path, tasks: Iterable[str]) -> tuple[str, dict[str, Any]]:
             texts.append(f"{task}, compared\n\n" + table(header, rows))
         for path in sorted((folder / "runs" / f"{task}_checkpoints").glob("*/summary.json")):
             summary = json.loads(path.read_text(encoding="utf-8"))
-            found = {row["name"]: [row["utility"]] for row in summary["validation"]}
+            both = {row["name"]: [row["utility"]] for row in summary["validation"]}
             for row in summary["test"]:
-                found[row["name"]].append(row["utility"])
-            numbers[task]["checkpoints"] = found
-            rows = [[name, *(f"{utility:.3f}" for utility in utilities)] for name, utilities in found.items()]
+                both[row["name"]].append(row["utility"])
+            numbers[task]["checkpoints"] = both
+            rows = [[name, *(f"{utility:.3f}" for utility in utilities)] for name, utilities in both.items()]
             took = f"{summary['evaluations']} evaluations, {summary['seconds']:.0f} s"
             texts.append(f"{task}, full checkpoints ({took})\n\n" + table(["", "validation", "test"], rows))
     return "\n\n".join(texts), numbers
