@@ -32,6 +32,15 @@ def positions_of(model: "PreTrainedModel") -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def ids_of(model: "PreTrainedModel") -> int:
+    """Return how many token ids a model knows; those of its tokenizer may be fewer or more.
+
+    Args:
+        model: Its config says so.
+    """
+    return int(model.config.get_text_config().vocab_size)
+
+
 def check_fits(
     objective: Objective,
     examples: Sequence[Example],
