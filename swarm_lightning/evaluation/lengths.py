@@ -32,6 +32,15 @@ def positions_of(model: "PreTrainedModel") -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def ids_of(model: "PreTrainedModel") -> int:
+    """Return how many token ids a model knows; those of its tokenizer may be fewer or more.
+
+    Args:
+        model: Its config says so.
+    """
+    return int(model.config.get_text_config().vocab_size)
+
+
 def check_fits(
     objective: Objective,
     examples: Sequence[Example],
@@ -57,7 +66,8 @@ def check_fits(
         raise InputError(
             f"Expected prompts of fewer than {positions} tokens, the model's positions, but those of "
             f"{len(too_long)} of {len(examples)} examples are longer, up to {max(lengths)} (id {_named(too_long)}). "
-            "Shorten the template or the in-context prompt, leave these examples out, or use another base."
+            "Shorten the template, the in-context prompt or, with model.graphs, its instructions; leave these examples "
+            "out, or use another base."
         )
     if not isinstance(objective, CountsTokens):
         return

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixtures.mixed_model import MixedModel, load_mixture
 from swarm_lightning.evaluation.systems.answering_system import AnsweringSystem, load_system
-from swarm_lightning.experts.export.exported_file import GRAPH_FILE
+from swarm_lightning.experts.export.exported_file import GRAPH_FILE, MIXTURE_FILE
 
 
 def load(folder: str | Path, **settings: Any) -> MixedModel | AnsweringSystem:
@@ -18,6 +19,13 @@ def load(folder: str | Path, **settings: Any) -> MixedModel | AnsweringSystem:
     Raises:
         InputError: If the folder holds neither, or a model is gone or can't be loaded.
     """
-    if (Path(folder).expanduser() / GRAPH_FILE).is_file():
-        return load_system(folder, **settings)
-    return load_mixture(folder, **settings)
+    place = Path(folder).expanduser()
+    if (place / GRAPH_FILE).is_file():
+        return load_system(place, **settings)
+    if (place / MIXTURE_FILE).is_file():
+        return load_mixture(place, **settings)
+    raise InputError(
+        f"Expected a folder with {MIXTURE_FILE} or {GRAPH_FILE}, but {str(folder)!r} holds neither. Name what a search "
+        "with model.mixture or model.graphs has exported, `best_expert` in its run folder for example. An adapter or a "
+        "model is loaded by peft or transformers."
+    )

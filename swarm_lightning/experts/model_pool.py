@@ -192,7 +192,10 @@ def find_again(sources: Sequence[str], base: str, mixture: str | None, fingerpri
     Raises:
         InputError: If one is gone, or what lies there is no longer one model.
     """
-    pool = load_models(list(sources), base, mixture, least=1)
+    try:
+        pool = load_models(list(sources), base, mixture, least=1)
+    except InputError as cause:
+        raise InputError(f"{cause} That is what {str(place)!r} names: correct the sources there.") from cause
     if len(pool.names) != len(sources):
         raise InputError(
             f"Expected one expert at each of the {len(sources)} places in {str(place)!r}, but found "

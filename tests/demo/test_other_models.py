@@ -21,8 +21,10 @@ def tokenizers() -> list[Any]:
 
 def test_no_two_have_one_vocabulary(tokenizers: list[Any]) -> None:
     for place, tokenizer in enumerate(tokenizers):
-        assert one_vocabulary([tokenizer, tokenizer])
-        assert not any(one_vocabulary([tokenizer, other]) for other in tokenizers[place + 1 :])
+        sizes = [len(tokenizer), len(tokenizer)]
+        assert one_vocabulary([tokenizer, tokenizer], sizes) == len(tokenizer)
+        for other in tokenizers[place + 1 :]:
+            assert one_vocabulary([tokenizer, other], [len(tokenizer), len(other)]) is None
 
 
 def test_tokens_as_bytes_make_up_the_text_that_they_came_from(tokenizers: list[Any]) -> None:

@@ -28,7 +28,7 @@ def save_families(
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     for seed, family in enumerate(families):
-        sizes = WIDTHS | tokens | {"vocab_size": len(tokenizer)} | FAMILIES[family] | further
+        sizes = WIDTHS | tokens | {"vocab_size": len(tokenizer)} | FAMILIES.get(family, {}) | further
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,8 +82,23 @@ def test_no_search_goes_on_from_it(exported: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_folder_without_a_mixture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="with swarm.json, but there is none"):
+    with pytest.raises(InputError, match=r"Expected a folder with swarm\.json or graph\.json, but '.*' holds neither"):
         load(tmp_path)
-    (tmp_path / "swarm.json").write_text('{"format": 2}', encoding="utf-8")
-    with pytest.raises(InputError, match="Export it again"):
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda content: content.update(format=2), "format 2"),
+        (lambda content: content["experts"][0].update(number=float("nan")), "not all finite"),
+        (lambda content: content.update(experts=[]), "no experts"),
+        (lambda content: content["experts"][0].update(source="/gone"), "correct the sources there"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(exported: Path, tmp_path: Path, change: Any, told: str) -> None:
+    content = json.loads((exported / "swarm.json").read_text(encoding="utf-8"))
+    change(content)
+    (tmp_path / "swarm.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "swarm.json"))) as raised:
         load(tmp_path)
+    assert told in str(raised.value)

@@ -148,13 +148,30 @@ def test_an_accelerator_that_is_not_there_is_refused(
     )
 
 
-def test_a_graph_that_does_not_flow_into_one_end_is_refused(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda graph: end_of(graph).update(read_by=[0]), "do not flow into one end"),
+        (lambda graph: graph["nodes"][end_of(graph)["reads"][0]]["read_by"].append(7), "read by others than these"),
+        (lambda graph: end_of(graph)["reads"].clear(), "whose reads and read_by differ"),
+        (lambda graph: graph.update(end=(graph["end"] + 1) % 4), "but nobody reads node"),
+    ],
+)
+def test_a_graph_that_does_not_flow_into_one_end_is_refused(
+    whole: Path, tmp_path: Path, change: Any, told: str
+) -> None:
     folder = Path(shutil.copytree(whole / "best_expert", tmp_path / "found"))
     graph = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
-    graph["nodes"][graph["end"]]["read_by"] = [0]
+    change(graph)
     (folder / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
-    with pytest.raises(InputError, match="Export it again"):
+    with pytest.raises(InputError, match="Export it again") as raised:
         swarm_lightning.load(folder)
+    assert told in str(raised.value)
+
+
+def end_of(graph: dict[str, Any]) -> dict[str, Any]:
+    node: dict[str, Any] = graph["nodes"][graph["end"]]
+    return node
 
 
 def test_the_test_table_has_graphs_that_nobody_searched_and_a_vote(world: World, whole: Path, tmp_path: Path) -> None:

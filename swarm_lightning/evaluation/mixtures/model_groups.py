@@ -17,7 +17,7 @@ from swarm_lightning.evaluation.engine.crowd import Crowd
 from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.memory import free_bytes
 from swarm_lightning.evaluation.engine.tokens import end_of_text_ids
-from swarm_lightning.evaluation.lengths import positions_of
+from swarm_lightning.evaluation.lengths import ids_of, positions_of
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.experts.checkpoints import read_checkpoint
 from swarm_lightning.experts.model_pool import Standing
@@ -41,6 +41,7 @@ class ModelGroup:
         tokenizer: The model's.
         positions: Tokens that the model reads at most; None where nothing limits it.
         ends: Ids that end a reply.
+        size: Number of ids that the model knows, whatever its tokenizer has.
         engine: The model in memory; None where it is not there.
         crowd: The experts as particles of it; None where it is not there.
     """
@@ -56,6 +57,7 @@ class ModelGroup:
         self.tokenizer = tokenizer
         self.positions: int | None = None
         self.ends: frozenset[int] = frozenset()
+        self.size = 0
         self.engine: Engine | None = None
         self.crowd: Crowd | None = None
 
@@ -67,7 +69,9 @@ class ModelGroup:
         """
         self.engine, self.crowd = engine, Crowd(engine.adapted, self._vectors())
         self.positions = positions_of(engine.adapted.model)
-        self.ends = frozenset(end_of_text_ids(engine.adapted.model, self.tokenizer))
+        self.size = ids_of(engine.adapted.model)
+        ends = end_of_text_ids(engine.adapted.model, self.tokenizer)
+        self.ends = frozenset(index for index in ends if index < self.size)
 
     def let_go(self) -> None:
         """Let the model go."""

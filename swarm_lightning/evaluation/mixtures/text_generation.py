@@ -81,13 +81,14 @@ class Speller:
         Raises:
             InputError: If its tokens can't be told by what they add to a text.
         """
-        self.pieces, self.ends = token_bytes(group.tokenizer, group.name), sorted(group.ends)
+        self.pieces = token_bytes(group.tokenizer, group.name)[: group.size]
+        self.ends = sorted(group.ends)
         # Of two tokens with the same bytes the later: single bytes, for what is not known, come first.
         self._ids = {piece: index for index, piece in enumerate(self.pieces) if piece and index not in group.ends}
         self._longest = max(map(len, self._ids))
         self._known: dict[bytes, tuple[int, ...]] = {}
         unknown = group.tokenizer.unk_token_id
-        self._unknown = padding_id(group.tokenizer) if unknown is None else int(unknown)
+        self._unknown = int(unknown) if unknown is not None and unknown < group.size else padding_id(group.tokenizer)
 
     def spell(self, piece: bytes) -> tuple[int, ...]:
         """Return the token with some bytes, or those that spell them, the longest first; none where that can't be."""

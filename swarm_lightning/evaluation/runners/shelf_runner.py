@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from swarm_lightning.evaluation.engine.tokens import encode_prompts
+from swarm_lightning.evaluation.lengths import ids_of
 from swarm_lightning.evaluation.mixtures.model_groups import Shelf
 from swarm_lightning.evaluation.runner import Loaded, Session
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
@@ -22,7 +23,7 @@ class ShelfRunner(ABC):
         at_once: None: any number of candidates are asked together.
         meter: Counts what the models do.
         shelf: The models.
-        one_vocabulary: Whether an id is the same token to all of them.
+        vocabulary: Where an id is the same token to all of them, how many ids they have; else None.
     """
 
     at_once: int | None = None
@@ -39,7 +40,11 @@ class ShelfRunner(ABC):
         self.base = ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings)
         self.tokenizer, self.settings, self.meter = self.base.tokenizer, self.base.settings, self.base.meter
         self.shelf = Shelf(loaded, self.base.engine)
-        self.one_vocabulary = one_vocabulary([self.tokenizer, *(group.tokenizer for group in self.shelf.groups)])
+        groups = self.shelf.groups
+        self.vocabulary = one_vocabulary(
+            [self.tokenizer, *(group.tokenizer for group in groups)],
+            [ids_of(loaded.resident.model), *(group.size for group in groups)],
+        )
 
     @contextmanager
     def session(self, candidates: Vectors | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
@@ -71,7 +76,7 @@ class ShelfRunner(ABC):
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
         found, positions = self.base.lengths(prompts), self.positions
-        if self.one_vocabulary or positions is None:
+        if self.vocabulary is not None or positions is None:
             return found
         for group in self.shelf.groups:
             if group.positions is not None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
@@ -50,10 +51,17 @@ class TokenSwarmRunner(ShelfRunner):
         """
         super().__init__(loaded)
         self.mixture = mixture
-        self.one_vocabulary = self.one_vocabulary and not by_texts
-        averaged, vocabulary = AVERAGED[mixture], len(self.tokenizer.get_vocab())
-        self._experts = Experts(Mixed(self.shelf, averaged, vocabulary), KeptTable(self.shelf, averaged, vocabulary))
-        self._texts = None if self.one_vocabulary else TextExperts(self.shelf, averaged)
+        averaged = AVERAGED[mixture]
+        if self.vocabulary is None:
+            rank_zero_info(
+                "The experts are mixed by their texts, which is approximate: an id is not the same token to all models."
+            )
+        self.one_vocabulary = self.vocabulary is not None and not by_texts
+        if self.vocabulary is None or by_texts:
+            self._experts: Experts | TextExperts = TextExperts(self.shelf, averaged)
+            return
+        mixed = Mixed(self.shelf, averaged, self.vocabulary)
+        self._experts = Experts(mixed, KeptTable(self.shelf, averaged, self.vocabulary))
 
     def rows_at_once(self, tokens: int) -> int:
         """Return how many rows of this many tokens are asked together."""
@@ -66,7 +74,7 @@ class TokenSwarmRunner(ShelfRunner):
             raise ValueError(
                 f"Expected {self.shelf.count} mixing numbers of every candidate, but got {list(numbers.shape)}."
             )
-        return TokenSwarmSession(self.base.engine, self._texts or self._experts, shares_of(numbers, self.mixture))
+        return TokenSwarmSession(self.base.engine, self._experts, shares_of(numbers, self.mixture))
 
 
 class TokenSwarmSession:

@@ -53,20 +53,18 @@ def read_description(path: Path, what: str, setting: str, read: Callable[[dict[s
     Raises:
         InputError: If the file is not there, of another format, or `read` can't read it.
     """
-    from swarm_lightning.experts.safetensors_files import read_json_object
-
     folder = path.parent
     if not path.is_file():
         raise InputError(
             f"Expected the folder of a {what}, with {path.name}, but there is none in {str(folder)!r}. Name what a "
             f"search with {setting} has exported, `best_expert` in its run folder for example."
         )
-    content = read_json_object(path, folder.name)
     try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         return read(content)
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as cause:
+    except (OSError, KeyError, TypeError, ValueError, IndexError, RecursionError) as cause:
         raise InputError(
             f"Expected a {what} in format {FORMAT} in {str(path)!r}, but it can't be read ({cause!r}). Export it again."
         ) from cause

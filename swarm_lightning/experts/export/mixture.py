@@ -3,6 +3,7 @@
 The experts' weights stay where they are. What mixes them is `swarm_lightning.load`.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,16 @@ def read_mixture(folder: Path) -> MixtureFile:
 
 def _read(content: dict[str, Any]) -> MixtureFile:
     experts: list[dict[str, Any]] = content["experts"]
+    numbers = tuple(float(expert["number"]) for expert in experts)
+    if not numbers:
+        raise ValueError("no experts")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"numbers {numbers}, which are not all finite")
     return MixtureFile(
         str(content["mixture"]),
         str(content["base"]),
         str(content["dtype"]),
         tuple(str(expert["source"]) for expert in experts),
-        tuple(float(expert["number"]) for expert in experts),
+        numbers,
         str(content["fingerprint"]),
     )

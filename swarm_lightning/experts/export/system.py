@@ -168,6 +168,12 @@ def _read(content: dict[str, Any]) -> SystemFile:
     graph = Graph(tuple(tuple(int(reader) for reader in node["read_by"]) for node in nodes))
     if sum(not readers for readers in graph.readers) != 1 or len(graph.order) != len(nodes):
         raise ValueError("nodes that do not flow into one end")
+    if not {reader for readers in graph.readers for reader in readers} <= set(range(len(nodes))):
+        raise ValueError("nodes that are read by others than these")
+    if [list(graph.sources(node)) for node in range(len(nodes))] != [node["reads"] for node in nodes]:
+        raise ValueError("nodes whose reads and read_by differ")
+    if graph.end != content["end"]:
+        raise ValueError(f"the end {content['end']!r}, but nobody reads node {graph.end}")
     return SystemFile(
         str(content["base"]),
         str(content["dtype"]),

@@ -15,14 +15,24 @@ if TYPE_CHECKING:
 LEAST_KNOWN = 0.5  # of a tokenizer's tokens must be found to add text
 
 
-def one_vocabulary(tokenizers: Sequence["PreTrainedTokenizerBase"]) -> bool:
-    """Tell whether an id is the same token to all of these tokenizers.
+def one_vocabulary(tokenizers: Sequence["PreTrainedTokenizerBase"], sizes: Sequence[int]) -> int | None:
+    """Tell whether an id is the same token to all of these models.
+
+    A token that a tokenizer has and its model does not know, with an id that the model has no place for, doesn't count:
+    some classes of `transformers` add one when a tokenizer is loaded.
 
     Args:
-        tokenizers: One or more.
+        tokenizers: One of each model.
+        sizes: Number of ids that each model knows.
+
+    Returns:
+        How many ids they have in common, from 0 on; None where an id is another token to some.
     """
-    first = tokenizers[0].get_vocab()
-    return all(other is tokenizers[0] or other.get_vocab() == first for other in tokenizers[1:])
+    known = [
+        {token: index for token, index in tokenizer.get_vocab().items() if index < size}
+        for tokenizer, size in zip(tokenizers, sizes, strict=True)
+    ]
+    return max(known[0].values()) + 1 if all(other == known[0] for other in known[1:]) else None
 
 
 def token_bytes(tokenizer: "PreTrainedTokenizerBase", owner: str) -> list[bytes | None]:

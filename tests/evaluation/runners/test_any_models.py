@@ -72,7 +72,7 @@ def test_every_row_is_answered_by_its_own_model_in_its_own_tokens(runner: AnyMod
     found = rows_of(runner, OWNERS, ASKED).generate(ASKED, GenerationSettings(6))
     assert found == [plain_reply(sources, owner, prompt) for owner, prompt in zip(OWNERS, ASKED, strict=True)]
     assert len(set(found)) > 5
-    assert not runner.one_vocabulary
+    assert runner.vocabulary is None
     assert len(ASKED) < runner.generated - before <= 6 * len(ASKED)  # of all models
 
 

@@ -182,6 +182,27 @@ def test_an_adapter_its_base_and_another_model_are_mixed_alike(
     assert mixed.generate(PROMPTS, 6) == expected
 
 
+def test_a_token_that_only_a_tokenizer_knows_is_none_of_the_vocabulary(folder: Path, tmp_path: Path) -> None:
+    # Loaded as that of a Qwen2 model, the tokenizer gets one token more, which no model has a place for.
+    further = {"intermediate_size": 64, "num_key_value_heads": 2}
+    for name in ("qwen2", "another"):
+        save_families(folder / "gpt2", tmp_path / name, ("qwen2",), **further)
+    sources = [str(tmp_path / "qwen2" / "qwen2"), str(tmp_path / "another" / "qwen2"), str(folder / "gpt2")]
+    numbers = [0.5, 0.3, 0.2]
+    for some in (sources, sources[:2]):
+        pool = load_models(some, None, "probabilities")
+        model, tokenizer = load_base(pool.base)
+        loaded = Loaded(pool.resident(model, pool.base), tokenizer, EngineSettings(), pool, pool.base, False)
+        mixed = MixedModel(TokenSwarmRunner(loaded, "probabilities"), pool.names, numbers[: len(some)])
+        assert len(tokenizer) == model.config.vocab_size + 1
+        assert mixed.runner.one_vocabulary
+        plain = [plain_model(Path(source)) for source in some]
+        expected = [
+            reply_by_hand(plain, tokenizer, prompt, numbers[: len(some)], "probabilities", 6) for prompt in PROMPTS
+        ]
+        assert mixed.generate(PROMPTS, 6) == expected
+
+
 def test_numbers_of_other_experts_are_refused(folder: Path) -> None:
     runner = runner_of(folder)
     with pytest.raises(ValueError, match=r"Expected 3 mixing numbers of every candidate, but got \[1, 2\]"):
