@@ -9,22 +9,25 @@ import ctypes
 from contextlib import suppress
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # the numbers of these options in malloc.h
-KEPT = 256 << 20  # bytes at the end of the heap that are kept; with those a process does not grow beyond its peak
-LARGEST = 32 << 20  # bytes of a block that lies in the heap; no more are allowed
 
 
 def keep_freed_memory() -> None:
     """Have up to 256 MiB of freed memory kept for what is needed next, for the rest of the process."""
-    with suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(MMAP_THRESHOLD, LARGEST)
-        library.mallopt(TRIM_THRESHOLD, KEPT)
+    _set(largest=32 << 20, kept=256 << 20)  # no larger blocks are allowed in the heap
 
 
 def return_freed_memory() -> None:
-    """Return now what is free, wherever it lies in the heap.
+    """Have large blocks that are freed given back to the system at once, for the rest of the process.
 
-    What is made for one large model after the other would pile up beside it.
+    What is made for one large model after the other would stay beside it. A search of 16 checkpoints of 127 MB peaked
+    at 1.17 GB with that, and at 0.84 GB without.
     """
+    _set(largest=1 << 20, kept=128 << 10)
+
+
+def _set(largest: int, kept: int) -> None:
+    """Set of how many bytes a block in the heap may be, and how many free ones stay at the heap's end."""
     with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.mallopt(MMAP_THRESHOLD, largest)
+        library.mallopt(TRIM_THRESHOLD, kept)

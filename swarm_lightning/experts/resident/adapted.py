@@ -22,6 +22,7 @@ from swarm_lightning.experts.checks import check_base
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.resident.stacked_linear import BatchShape, StackedLinear
 from swarm_lightning.experts.settings import lora_config
+from swarm_lightning.freed_memory import keep_freed_memory
 from swarm_lightning.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class AdaptedModel:
         if has_adapters(base) or any(isinstance(module, StackedLinear) for module in base.modules()):
             raise ValueError("Expected a base without adapters, but it has some already. Load it again.")
         check_base(pool.adapters()[:1], base)  # all experts have the same names and shapes
+        keep_freed_memory()
         self.model = base
         self.layout = pool.layout
         self.batch = BatchShape(flat_rows=not routes_tokens(base.config.get_text_config()))

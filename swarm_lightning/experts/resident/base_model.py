@@ -16,7 +16,6 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from swarm_lightning.experts.resident.cpu_dtypes import slow_dtype_hint
 from swarm_lightning.experts.sources import hub_message, local_folder
-from swarm_lightning.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,7 +52,6 @@ def load_base(
     if folder is not None:
         check_model_folder(folder, "a base model", trust_remote_code)
     place = source if folder is None else str(folder)
-    keep_freed_memory()
     model = _load_model(place, dtype, trust_remote_code, folder is None)
     tokenizer = load_tokenizer(place, trust_remote_code, folder is None)
     tokenizer.padding_side = "left"

@@ -45,6 +45,7 @@ class WholeModel:
             architecture: Which weight stands where in a vector.
             base: The base's own weights [D].
         """
+        return_freed_memory()
         self.model = model
         self.batch = BatchShape()
         self.carried: object = None
@@ -85,7 +86,6 @@ class WholeModel:
             parameter.view(-1)[begin:end].copy_(vector[first + begin : first + end])
 
         in_threads(take, pieces, THREADS)  # the disk reads for one while another is copied
-        return_freed_memory()
 
     def unload(self) -> None:
         """Let go of the particle: its weights are copies, and stay until others are taken up."""
