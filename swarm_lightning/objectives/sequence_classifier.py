@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NO_LIMIT = 1_000_000  # tokenizers say 10^30 where nobody knows
+_LEAST_OUTPUTS = 16
 
 
 class SequenceClassifier:
@@ -25,7 +26,7 @@ class SequenceClassifier:
 
     A text's numbers depend on nothing but the text: a forward pass has always `batch_size` rows, and a length that
     follows from the text's own, so that the same kernels run whatever else is scored. Rows that are not needed repeat
-    the first.
+    the first. The products of heads with few outputs are as wide as those of others (`_widen_narrow_layers`).
 
     Attributes:
         tokenizer: The model's own.
@@ -68,6 +69,7 @@ class SequenceClassifier:
         self.multi_label = config.problem_type == "multi_label_classification"
         self.limit = min(max_tokens or NO_LIMIT, _readable_tokens(self._model, self.tokenizer))
         self.fingerprint = base_fingerprint(self._model)
+        _widen_narrow_layers(self._model)
 
     def place_of(self, label: str, setting: str) -> int:
         """Return which output bears a name; upper and lower case are the same.
@@ -167,6 +169,24 @@ def padded_length(tokens: int) -> int:
     """
     step = max(16, 1 << max(tokens.bit_length() - 4, 0))
     return -(-tokens // step) * step
+
+
+def _widen_narrow_layers(model: "PreTrainedModel") -> None:
+    """Fill linear layers of a few outputs with zeros up to `_LEAST_OUTPUTS`, and cut these off again.
+
+    MKL has kernels for products of one to three columns whose last bits depend on the row that a text stands in.
+    """
+    import torch
+
+    for layer in [module for module in model.modules() if isinstance(module, torch.nn.Linear)]:
+        outputs = layer.out_features
+        if outputs >= _LEAST_OUTPUTS:
+            continue
+        for name, values in list(layer.named_parameters(recurse=False)):
+            wide = values.new_zeros(_LEAST_OUTPUTS, *values.shape[1:])
+            wide[:outputs] = values
+            setattr(layer, name, torch.nn.Parameter(wide, requires_grad=False))
+        layer.register_forward_hook(lambda _layer, _inputs, found, outputs=outputs: found[..., :outputs])
 
 
 def _load(
