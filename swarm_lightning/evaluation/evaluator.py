@@ -29,6 +29,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Rows, Runner, Session
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
+from swarm_lightning.evaluation.whole_tables import KnowsLikelihoods, Part, parts_of, scored_at_once
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
@@ -99,6 +100,7 @@ class Evaluator(Generic[AnyRunner]):
         self.watcher: Watcher | None = None
         self._count = Count()
         self._rendered: tuple[tuple[Example, ...], list[str]] = ((), [])
+        self._prepared: tuple[tuple[Example, ...], list[list[int]], list[Part]] = ((), [], [])
 
     @property
     def asked(self) -> int:
@@ -122,7 +124,7 @@ class Evaluator(Generic[AnyRunner]):
             objective: What to ask and how to score.
         """
         other = copy.copy(self)
-        other.objective, other._rendered = objective, ((), [])
+        other.objective, other._rendered, other._prepared = objective, ((), []), ((), [], [])
         return other
 
     def check_lengths(self, examples: Sequence[Example]) -> None:
@@ -237,6 +239,11 @@ class Evaluator(Generic[AnyRunner]):
         before = runner.generated
         course = Course(self.watcher, runner, self.ranks.count)
         with course.followed(), runner.session(candidates, _by_task(tasks, prompts)) as session:
+            if not whole_replies and wanted is None and scored_at_once(self.objective, session):
+                lots = lots_by_task({0: range(len(examples))}, tasks, lengths, rows, self._lots(len(examples), rows))
+                columns = [[place for _, place in lot] for lot in lots]
+                table = self._at_once(cast("KnowsLikelihoods", session), table, waiting, examples, columns, course)
+                waiting = []
             # Where not all candidates share a forward pass, those that do are done with before others are taken up.
             later = list(waiting)
             for running in groups_of(waiting, runner.at_once):
@@ -271,6 +278,36 @@ class Evaluator(Generic[AnyRunner]):
         reaches = self._reaches(table, due, stakes, examples, wanted)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated)
+
+    def _at_once(
+        self,
+        session: KnowsLikelihoods,
+        table: Tensor,
+        candidates: Sequence[int],
+        examples: Sequence[Example],
+        lots: Sequence[list[int]],
+        course: Course,
+    ) -> Tensor:
+        """Return the score table of candidates whose likelihoods are known together; ranks share the examples."""
+        if not candidates:
+            return table
+        news, rows = torch.full_like(table, math.nan), torch.tensor(candidates)[:, None]
+        with self.ranks.together():
+            interruption.check()
+            course.round(0, 0, len(candidates) * len(examples), len(candidates) * len(examples))
+            for part in self.ranks.share(self._texts(examples, lots)):
+                with course.lot(len(candidates) * len(part.places)):
+                    news[rows, torch.tensor(part.places)] = part.scores(session, candidates)
+                interruption.check()
+        return self.ranks.gather_scores(news)
+
+    def _texts(self, examples: Sequence[Example], lots: Sequence[list[int]]) -> list[Part]:
+        """Return what is asked of whole tables; that of the examples asked last is remembered."""
+        known, places, parts = self._prepared
+        if places != lots or not _same(known, examples):
+            parts = parts_of(self.objective, examples, lots, self.runner.tokenizer)
+            self._prepared = (tuple(examples), list(lots), parts)
+        return parts
 
     def _lots(self, pairs: int, rows: int) -> int:
         """Return how many lots a round is cut into at most.
@@ -356,10 +393,15 @@ class Evaluator(Generic[AnyRunner]):
     def _prompts(self, examples: Sequence[Example]) -> list[str]:
         """Return the prompts; those of the examples asked last are remembered."""
         known, prompts = self._rendered
-        if len(known) != len(examples) or any(one is not other for one, other in zip(known, examples, strict=True)):
+        if not _same(known, examples):
             prompts = prompts_of(self.objective, examples, self.runner.tokenizer)
             self._rendered = (tuple(examples), prompts)
         return prompts
+
+
+def _same(known: Sequence[Example], examples: Sequence[Example]) -> bool:
+    """Tell whether examples are the very same."""
+    return len(known) == len(examples) and all(one is other for one, other in zip(known, examples, strict=True))
 
 
 def _wanted(wanted: Tensor | None, candidate: int, count: int) -> list[int]:

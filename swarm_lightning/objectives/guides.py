@@ -6,6 +6,7 @@ its objective; what is reported, and what chooses at the end, stays the objectiv
 objective does has to be measured, not taken for granted.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,16 +15,19 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.exact_match import ExactMatch
 from swarm_lightning.objectives.judge_rating import JudgeRating
-from swarm_lightning.objectives.mean_log_likelihood import LOWEST, MeanLogLikelihood, mean_logarithms
+from swarm_lightning.objectives.likelihoods import Likelihoods
+from swarm_lightning.objectives.mean_log_likelihood import LOWEST, MeanLogLikelihood, mean_logarithms, mean_scores
 from swarm_lightning.objectives.means import harmonic_mean
 from swarm_lightning.objectives.multi_task import MultiTask
 from swarm_lightning.objectives.multiple_choice import MultipleChoice, all_most_likely
+from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome
 from swarm_lightning.objectives.reward_model import RewardModel
 from swarm_lightning.objectives.safety import Safety
 from swarm_lightning.objectives.utility import parts_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 Questions = TypeVar("Questions", MultipleChoice, ExactMatch)
@@ -41,6 +45,11 @@ class _AsksAs(Generic[Questions]):
             objective: How questions are put to the model.
         """
         self.objective: Questions = objective
+
+    @property
+    def template(self) -> PromptTemplate:
+        """How an example becomes a prompt: as the objective's does."""
+        return self.objective.template
 
     def check(self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> None:
         """Refuse what the objective can't serve."""
@@ -69,15 +78,32 @@ class ChoiceLogShare(_AsksAs[MultipleChoice]):
         Returns:
             One outcome per example; its reply and answer are the letter of the choice with the largest share.
         """
+        found = self.objective.likelihoods(examples, model)
         outcomes = []
-        found, normalize = self.objective.likelihoods(examples, model), self.objective.normalize
-        rows = zip(all_most_likely(found, normalize), found.divided(normalize).tolist(), strict=True)
-        for example, (place, values) in zip(examples, rows, strict=True):
-            letters = list(example.choices or {})
-            letter = None if place is None else letters[place]
-            gold = letters.index(example.answer) if example.answer in letters else None
-            outcomes.append(Outcome(letter or "", letter, log_share(values[: len(letters)], gold)))
+        rows = zip(all_most_likely(found, self.objective.normalize), self.scores(found, examples).tolist(), strict=True)
+        for example, (place, score) in zip(examples, rows, strict=True):
+            letter = None if place is None else list(example.choices or {})[place]
+            outcomes.append(Outcome(letter or "", letter, score))
         return outcomes
+
+    def continuations(
+        self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
+    ) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Return the prompts, and every choice as it stands behind each; see `MultipleChoice.continuations`."""
+        return self.objective.continuations(examples, tokenizer)
+
+    def scores(self, likelihoods: Likelihoods, examples: Sequence[Example]) -> "Tensor":
+        """Score the shares of right choices; see `ScoresLikelihoods`."""
+        import torch
+
+        letters = [list(example.choices or {}) for example in examples]
+        right = [
+            own.index(example.answer) if example.answer in own else None
+            for own, example in zip(letters, examples, strict=True)
+        ]
+        asked = itertools.cycle(zip(map(len, letters), right, strict=True))
+        rows = zip(likelihoods.divided(self.objective.normalize).tolist(), asked, strict=False)
+        return torch.tensor([log_share(values[:count], gold) for values, (count, gold) in rows], dtype=torch.float64)
 
 
 class GoldLikelihood(_AsksAs[ExactMatch]):
@@ -101,10 +127,13 @@ class GoldLikelihood(_AsksAs[ExactMatch]):
             gold answer the score is the lowest.
         """
         prompts, continuations = self.continuations(examples, model.tokenizer)
-        special = self.objective.template.add_special_tokens
-        found = model.loglikelihood(prompts, continuations, add_special_tokens=special)
+        found = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
         scores = zip(examples, mean_logarithms(found), strict=True)
         return [Outcome(gold_of(example), None, score) for example, score in scores]
+
+    def scores(self, likelihoods: Likelihoods, examples: Sequence[Example]) -> "Tensor":
+        """Score right answers by the mean log-probabilities of their tokens; see `ScoresLikelihoods`."""
+        return mean_scores(likelihoods)
 
     def continuations(
         self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
@@ -115,7 +144,7 @@ class GoldLikelihood(_AsksAs[ExactMatch]):
             examples: What to ask; examples may repeat.
             tokenizer: The base model's.
         """
-        template = self.objective.template
+        template = self.template
         prompts = template.render_all(examples, tokenizer)
         behind: list[tuple[str, ...]] = [
             (template.continued(prompt, text),) if text else ()

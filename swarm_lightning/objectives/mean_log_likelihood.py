@@ -5,7 +5,7 @@ Nothing is generated: each example brings a prompt and the text that should foll
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
@@ -14,6 +14,7 @@ from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 TEXT_TEMPLATE = "{question}"
@@ -75,11 +76,31 @@ class MeanLogLikelihood(Prompts, Objective):
         Raises:
             InputError: If an example has no text to measure.
         """
-        prompts = self.template.render_all(examples, model.tokenizer)
-        texts = [self.text(example) for example in examples]
-        continuations = [(self._after(prompt, text),) for prompt, text in zip(prompts, texts, strict=True)]
+        prompts, continuations = self.continuations(examples, model.tokenizer)
         found = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
-        return [Outcome(text, None, score) for text, score in zip(texts, mean_logarithms(found), strict=True)]
+        scores = zip(examples, mean_logarithms(found), strict=True)
+        return [Outcome(self.text(example), None, score) for example, score in scores]
+
+    def continuations(
+        self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
+    ) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Return the prompts, and the text that is measured as it stands behind each.
+
+        Args:
+            examples: What to measure; examples may repeat.
+            tokenizer: The base model's.
+
+        Raises:
+            InputError: If an example has no text to measure.
+        """
+        prompts = self.template.render_all(examples, tokenizer)
+        return prompts, [
+            (self._after(prompt, self.text(example)),) for prompt, example in zip(prompts, examples, strict=True)
+        ]
+
+    def scores(self, likelihoods: Likelihoods, examples: Sequence[Example]) -> "Tensor":
+        """Score texts by the mean log-probabilities of their tokens; see `ScoresLikelihoods`."""
+        return mean_scores(likelihoods)
 
     def text(self, example: Example) -> str:
         """Return the text of an example that is measured.
@@ -118,5 +139,10 @@ def mean_logarithms(likelihoods: Sequence[Sequence[Likelihood]]) -> list[float]:
     >>> mean_logarithms([[Likelihood(-3.0, tokens=2, characters=9)], [Likelihood(math.nan, 2, 9)], []])
     [-1.5, -1000000.0, -1000000.0]
     """
-    means = Likelihoods.of(likelihoods).divided("tokens")[:, 0].tolist()
-    return [min(max(mean, LOWEST), 0.0) if math.isfinite(mean) else LOWEST for mean in means]
+    return cast("list[float]", mean_scores(Likelihoods.of(likelihoods)).tolist())
+
+
+def mean_scores(likelihoods: Likelihoods) -> "Tensor":
+    """Return the same as a tensor [R] float64."""
+    means = likelihoods.divided("tokens")[:, 0]
+    return means.clamp(LOWEST, 0.0).where(means.isfinite(), LOWEST)

@@ -19,12 +19,14 @@ from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objec
 from swarm_lightning.objectives.published_choice import published_choice_is_settled, read_published_choice
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 METHODS = ("generate", "likelihood")
 SCORED = ("letter", "text")
 NORMALIZE = ("none", "tokens", "characters")
 RULES = ("published",)
+NO_CHOICE = -1  # the place of the most likely choice where none has a likelihood
 
 
 class MultipleChoice(Asks, Objective):
@@ -165,6 +167,18 @@ class MultipleChoice(Asks, Objective):
         behind = {key: self._continuations(*one) for key, one in asked.items()}
         return prompts, [behind[id(example)] for example in examples]
 
+    def scores(self, likelihoods: Likelihoods, examples: Sequence[Example]) -> "Tensor":
+        """Score what models find most likely; see `ScoresLikelihoods`."""
+        import torch
+
+        letters = [list(_choices(example)) for example in examples]
+        right = [
+            own.index(example.answer) if example.answer in own else NO_CHOICE - 1
+            for own, example in zip(letters, examples, strict=True)
+        ]
+        chosen = _most_likely(likelihoods, self.normalize).view(-1, len(examples))
+        return (chosen == torch.tensor(right)).double().flatten()
+
     def _compare(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
         return score_all(_chosen, all_most_likely(self.likelihoods(examples, model), self.normalize), examples)
 
@@ -207,11 +221,16 @@ def all_most_likely(likelihoods: Likelihoods, normalize: str) -> list[int | None
     >>> all_most_likely(Likelihoods.of(rows), "none")
     [1, None]
     """
-    table = likelihoods.divided(normalize)
+    return [None if place == NO_CHOICE else place for place in _most_likely(likelihoods, normalize).tolist()]
+
+
+def _most_likely(likelihoods: Likelihoods, normalize: str) -> "Tensor":
+    """Return the places [R], `NO_CHOICE` where there is none."""
     # A stable sort keeps the first of equals in front.
-    places: list[int | None] = table.sort(dim=1, descending=True, stable=True).indices[:, 0].tolist()
+    places = likelihoods.divided(normalize).sort(dim=1, descending=True, stable=True).indices[:, 0]
     for row in {*likelihoods.broken(), *likelihoods.empty()}:
-        places[row] = most_likely(likelihoods[row], normalize)
+        place = most_likely(likelihoods[row], normalize)
+        places[row] = NO_CHOICE if place is None else place
     return places
 
 

@@ -61,6 +61,50 @@ class Sums(NamedTuple):
         return cls(logarithms, lambda: greedy)
 
 
+class Tables(NamedTuple):
+    """What P candidates make of the same C continuations; see `Sums`.
+
+    Attributes:
+        logarithms: [P, C] float64.
+        greedy: Returns [P, C] bool.
+    """
+
+    logarithms: Tensor
+    greedy: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Rows of likelihoods without the numbers.
+
+    Attributes:
+        counts: How many continuations every row has [R].
+        places: The place of each of them in a table [F].
+        tokens: How many each has [F].
+        characters: How many each has [F].
+    """
+
+    counts: Tensor
+    places: Tensor
+    tokens: Tensor
+    characters: Tensor
+
+    def of(self, tables: Tables) -> Likelihoods:
+        """Return the rows under each of P candidates, one candidate behind the other.
+
+        Args:
+            tables: What the candidates make of all continuations.
+        """
+        times = len(tables.logarithms)
+        return Likelihoods(
+            self.counts.repeat(times),
+            tables.logarithms[:, self.places].flatten(),
+            self.tokens.repeat(times),
+            self.characters.repeat(times),
+            lambda: tables.greedy()[:, self.places].flatten(),
+        )
+
+
 class TokenModel(Protocol):
     """Candidates as a model of token ids, row by row."""
 
@@ -247,10 +291,25 @@ class Different:
             encoded: The tokens.
             sums: What a model makes of the continuations of all rows.
         """
-        tokens = torch.tensor([len(one.ids) - one.split for row in encoded for one in row], dtype=torch.long)
-        characters = torch.tensor([len(text.strip()) for _, row in self.rows for text in row], dtype=torch.long)
         counts, places = self.laid_out()
+        tokens, characters = self._sizes(encoded)
         return Likelihoods(counts, sums.logarithms, tokens[places], characters[places], sums.greedy)
+
+    def form(self, encoded: Sequence[Sequence[Continuation]]) -> "Form":
+        """Return what the likelihoods of all rows look like, whoever's they are.
+
+        Args:
+            encoded: The tokens.
+        """
+        counts, places = self.laid_out()
+        tokens, characters = self._sizes(encoded)
+        return Form(counts, places, tokens[places], characters[places])
+
+    def _sizes(self, encoded: Sequence[Sequence[Continuation]]) -> tuple[Tensor, Tensor]:
+        """Return how many tokens and how many characters every continuation of `rows` has."""
+        tokens = [len(one.ids) - one.split for row in encoded for one in row]
+        characters = [len(text.strip()) for _, row in self.rows for text in row]
+        return torch.tensor(tokens, dtype=torch.long), torch.tensor(characters, dtype=torch.long)
 
     def laid_out(self) -> tuple[Tensor, Tensor]:
         """Return how many continuations every row has, and of all of them the places among those of `rows`."""

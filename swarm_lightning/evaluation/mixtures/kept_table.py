@@ -9,8 +9,8 @@ normalised over all tokens, so it needs them all. Where memory does not hold the
 forgotten and asked again.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from swarm_lightning.evaluation.engine.crowd import SHORTEST_PREFIX, Crowd
 from swarm_lightning.evaluation.engine.likelihood import Reader, Row, rows_of
 from swarm_lightning.evaluation.engine.memory import free_bytes
-from swarm_lightning.evaluation.engine.text_rows import Sums
+from swarm_lightning.evaluation.engine.text_rows import Sums, Tables
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, mix_logarithms
 from swarm_lightning.evaluation.mixtures.model_groups import ModelGroup, Shelf
@@ -44,6 +44,40 @@ class Said:
     tokens: Tensor
     others: tuple[Tensor, ...]
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What the experts say of several continuations, one behind the other.
+
+    Attributes:
+        tokens: Log-probabilities of all tokens [n, sum of T].
+        lengths: T of every continuation.
+        of_each: The same of each.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    of_each: Sequence[Said]
+
+    @classmethod
+    def of(cls, said: Sequence[Said]) -> "Spoken":
+        """Put what is said of continuations, one or more, behind each other."""
+        tokens = torch.cat([one.tokens for one in said], dim=1)
+        return cls(tokens, torch.tensor([len(one.ids) for one in said]), said)
+
+
+@dataclass
+class Wanted:
+    """Continuations, all different, that may be asked of other mixtures again.
+
+    Attributes:
+        continuations: C of them.
+        said: What the experts say of them, part by part, as soon as that is known and as far as it is never forgotten.
+    """
+
+    continuations: list[Continuation]
+    said: list[Spoken] = field(default_factory=list)
 
 
 class _Places(Reader):
@@ -103,38 +137,51 @@ class KeptTable:
         """
         rows = {id(row): row for row in continuations}
         wanted = list(dict.fromkeys(one for row in rows.values() for one in row))
-        parts = []
-        for some in self._parts(wanted):
-            self._ask([one for one in some if one not in self.kept])
-            mix = self._summed if self._averaged == "logits" else self._averaged_over
-            parts.append(mix(weights, [self.kept[one] for one in some]))
-            self._forget(len(some))
-        if not parts:
-            return Sums.of([])
+        found = self.tables(weights, Wanted(wanted))
         # Of every continuation of every row its mixture, and its place among all that are wanted.
         columns = {one: number for number, one in enumerate(wanted)}
         own = {key: [columns[one] for one in row] for key, row in rows.items()}
         mixtures = torch.tensor(owners, dtype=torch.long).repeat_interleave(torch.tensor(list(map(len, continuations))))
         places = torch.tensor([column for row in continuations for column in own[id(row)]], dtype=torch.long)
+        return Sums(found.logarithms[mixtures, places], lambda: found.greedy()[mixtures, places])
 
-        def told(tables: Sequence[Tensor]) -> Tensor:
-            return torch.cat(list(tables), dim=1)[mixtures, places]
+    def tables(self, weights: Tensor, wanted: "Wanted") -> Tables:
+        """Sum the log-probabilities that each of some mixtures gives to each of some continuations' tokens.
 
-        return Sums(told([sums for sums, _ in parts]), lambda: told([greedy() for _, greedy in parts]))
+        Args:
+            weights: Of the experts in every mixture [P, n].
+            wanted: C continuations.
+        """
+        if wanted.said:
+            return self._averaged_over(weights, wanted.said)
+        none = torch.zeros(len(weights), 0)
+        tables = [Tables(none.double(), none.bool)]
+        for some in self._parts(wanted.continuations):
+            self._ask([one for one in some if one not in self.kept])
+            said = [self.kept[one] for one in some]
+            if self._averaged == "logits":
+                tables.append(self._summed(weights, said))
+            else:  # all of it is kept for good
+                wanted.said.append(Spoken.of(said))
+                tables.append(self._averaged_over(weights, wanted.said[-1:]))
+            self._forget(len(some))
+        return _beside(tables)
 
-    def _averaged_over(self, weights: Tensor, said: Sequence[Said]) -> tuple[Tensor, Callable[[], Tensor]]:
-        """Mix probabilities: sums [P, C] float64, and what tells whether all tokens are the likeliest [P, C]."""
-        lengths = torch.tensor([len(one.ids) for one in said])
-        tokens = self._mixed(torch.cat([one.tokens for one in said], dim=1), weights)
+    def _averaged_over(self, weights: Tensor, said: Sequence["Spoken"]) -> Tables:
+        """Mix probabilities."""
+        return _beside([self._averaged_part(weights, part) for part in said])
+
+    def _averaged_part(self, weights: Tensor, said: "Spoken") -> Tables:
+        tokens, lengths = self._mixed(said.tokens, weights), said.lengths
         sums = _segments(tokens, lengths, "sum")
 
         def greedy() -> Tensor:
-            rivals = [other for one in said for other in one.others]
+            rivals = [other for one in said.of_each for other in one.others]
             sizes = torch.tensor([other.shape[1] for other in rivals])
             best = _segments(self._mixed(torch.cat(rivals, dim=1), weights), sizes, "max")
             return _segments((tokens < best).double(), lengths, "sum") == 0
 
-        return sums.where(sums.isfinite(), torch.nan), greedy
+        return Tables(sums.where(sums.isfinite(), torch.nan), greedy)
 
     def _mixed(self, logarithms: Tensor, weights: Tensor) -> Tensor:
         """Mix the numbers of tokens [n, K] by all weights [P, n]: [P, K] float64, some mixtures at a time."""
@@ -143,8 +190,8 @@ class KeptTable:
         wide = logarithms.double()[:, None]
         return torch.cat([mix_logarithms(wide.expand(-1, len(some), -1), some, self._averaged) for some in parts])
 
-    def _summed(self, weights: Tensor, said: Sequence[Said]) -> tuple[Tensor, Callable[[], Tensor]]:
-        """Mix log-probabilities over all tokens; see `_averaged_over`."""
+    def _summed(self, weights: Tensor, said: Sequence[Said]) -> Tables:
+        """Mix log-probabilities over all tokens."""
         known: dict[int, Tensor] = {}  # continuations of one prompt share their first place
         sums = torch.zeros(len(weights), len(said), dtype=torch.float64)
         greedy = torch.ones(len(weights), len(said), dtype=torch.bool)
@@ -157,7 +204,7 @@ class KeptTable:
                 mixed = known[id(whole)]
                 sums[:, number] += mixed[:, token]
                 greedy[:, number] &= mixed.argmax(dim=1) == token
-        return sums.where(sums.isfinite(), torch.nan), lambda: greedy
+        return Tables(sums.where(sums.isfinite(), torch.nan), lambda: greedy)
 
     def _parts(self, continuations: list[Continuation]) -> list[list[Continuation]]:
         """Cut continuations so that the distributions at their places fit into memory."""
@@ -236,6 +283,14 @@ def undominated(logarithms: Tensor) -> Tensor:
         kept &= (logarithms > logarithms[:, token : token + 1]).any(dim=0)
     kept[best] = True
     return logarithms[:, kept]
+
+
+def _beside(tables: Sequence[Tables]) -> Tables:
+    """Join tables of the same mixtures."""
+    if len(tables) == 1:
+        return tables[0]
+    logarithms = torch.cat([table.logarithms for table in tables], dim=1)
+    return Tables(logarithms, lambda: torch.cat([table.greedy() for table in tables], dim=1))
 
 
 def _segments(values: Tensor, lengths: Tensor, reduce: str) -> Tensor:

@@ -10,7 +10,7 @@ Approximate is that a text counts as cut in the way of the expert's tokenizer on
 prompt with a continuation, for all continuations of the prompt alike, the joined token counts for them too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.generation import Decoding, Replies
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
-from swarm_lightning.evaluation.engine.text_rows import Different, OwnedRows, Sums
+from swarm_lightning.evaluation.engine.text_rows import Different, OwnedRows, Sums, Tables
 from swarm_lightning.evaluation.engine.tokens import encode_continuations, encode_prompts, padding_id
 from swarm_lightning.evaluation.lengths import check_room
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, mix_logarithms, weighted_sum
@@ -81,6 +81,51 @@ class TextExperts:
                 greedy[expert] = torch.tensor([is_greedy for _, is_greedy in part])
         parts = zip(logarithms.split(sizes, dim=1), greedy.split(sizes, dim=1), strict=True)
         self.kept.update(zip(new, parts, strict=True))
+
+    def asking(self, engine: Engine, asked: Different, add_special_tokens: bool) -> Callable[[Tensor], Likelihoods]:
+        """Return what tells the likelihoods of texts under any mixtures, by their weights [P, n].
+
+        Args:
+            engine: Of the base, whose tokenizer counts tokens.
+            asked: Prompts with their continuations.
+            add_special_tokens: Whether tokenizers add their special tokens to prompts.
+        """
+        form = asked.form(asked.encoded(engine, add_special_tokens))
+        return lambda weights: form.of(self.tables(weights, asked, add_special_tokens))
+
+    def tables(self, weights: Tensor, asked: Different, add_special_tokens: bool) -> Tables:
+        """Mix the likelihoods of texts.
+
+        Args:
+            weights: Of the experts in every mixture [P, n].
+            asked: Prompts with C continuations in all.
+            add_special_tokens: Whether tokenizers add their special tokens to prompts.
+
+        Raises:
+            InputError: If a sum of log-probabilities is to be told of a text by itself, or a text is too long.
+        """
+        if self.averaged == "logits" and any(len(texts) == 1 for _, texts in asked.rows):
+            raise InputError(
+                "Expected model.mixture to be probabilities where the likelihood of a text by itself is asked of "
+                "models of different vocabularies, but got log_probabilities: their weighted sum has no scale over all "
+                "texts, and only ranks the choices of one prompt. Set it to probabilities, or take an objective that "
+                "compares choices."
+            )
+        keys = [(prompt, texts, add_special_tokens) for prompt, texts in asked.rows]
+        self.ask(keys)
+        said = [self.kept[one] for one in keys]
+        logarithms = torch.cat([one for one, _ in said], dim=1)[:, None].expand(-1, len(weights), -1)
+        if self.averaged == "logits":
+            mixed = weighted_sum(logarithms, weights)
+        else:
+            mixed = mix_logarithms(logarithms, weights, self.averaged)
+
+        def greedy() -> Tensor:
+            shares = weights.clamp_min(0)
+            found = torch.cat([two for _, two in said], dim=1).to(shares)
+            return shares @ found > 0.5 * shares.sum(dim=1, keepdim=True)
+
+        return Tables(mixed.where(mixed.isfinite(), torch.nan), greedy)
 
     def _ask(self, group: ModelGroup, new: Sequence[Asked]) -> list[tuple[float, bool]]:
         """Ask the experts of one model, one after the other about all texts."""
@@ -183,31 +228,10 @@ class TextMixtureRows(OwnedRows):
         """
         self._prompt_rows(prompts, add_special_tokens)
         asked = Different(prompts, continuations)
-        if self._experts.averaged == "logits" and any(len(texts) == 1 for _, texts in asked.rows):
-            raise InputError(
-                "Expected model.mixture to be probabilities where the likelihood of a text by itself is asked of "
-                "models of different vocabularies, but got log_probabilities: their weighted sum has no scale over all "
-                "texts, and only ranks the choices of one prompt. Set it to probabilities, or take an objective that "
-                "compares choices."
-            )
-        keys = [(prompt, texts, add_special_tokens) for prompt, texts in asked.rows]
-        self._experts.ask(keys)
-        said = [self._experts.kept[one] for one in keys]
-        logarithms, greedy = self._mix(torch.cat([one for one, _ in said], 1), torch.cat([two for _, two in said], 1))
+        tables = self._experts.tables(self._weights, asked, add_special_tokens)
         counts, places = asked.laid_out()
         owners = torch.tensor(self.owners, dtype=torch.long).repeat_interleave(counts)
-        sums = Sums(logarithms[owners, places], lambda: greedy[owners, places])
+        sums = Sums(tables.logarithms[owners, places], lambda: tables.greedy()[owners, places])
         found = asked.likelihoods(asked.encoded(self._engine, add_special_tokens), sums)
         self.broken.update(self._rows[row] for row in found.broken())
         return found
-
-    def _mix(self, logarithms: Tensor, greedy: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix the numbers of all texts [n, C] by all weights: [P, C] each."""
-        wide = logarithms[:, None].expand(-1, len(self._weights), -1)
-        if self._experts.averaged == "logits":
-            mixed = weighted_sum(wide, self._weights)
-        else:
-            mixed = mix_logarithms(wide, self._weights, self._experts.averaged)
-        shares = self._weights.clamp_min(0)
-        agreed = shares @ greedy.to(shares) > 0.5 * shares.sum(dim=1, keepdim=True)
-        return mixed.where(mixed.isfinite(), torch.nan), agreed
