@@ -211,11 +211,24 @@ class ModelSwarm(ExportingSearch):
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
         self.note_objective(batch)
-        logged = for_loggers(self.state.metrics, self._log_particles)
-        self.log_dict(logged, batch_size=len(batch))
-        # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
-        others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
-        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
+        # By the names of the loggers and by those of the history, for callbacks that monitor.
+        named = for_loggers(self.state.metrics, self._log_particles) | finite(self.state.metrics)
+        self.trainer.callback_metrics.update(zip(named, torch.tensor(list(named.values())), strict=True))
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Hand the numbers of the iteration to the loggers, when `log_every_n_steps` says so and at the end.
+
+        As `log_dict` would; but that takes the third part of a millisecond for each of 12 numbers and 3 of every
+        particle, longer than a step of a small swarm.
+        """
+        trainer, metrics = self.trainer, for_loggers(self.state.metrics, self._log_particles)
+        step, every = int(metrics.pop("step")), trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if trainer.loggers and every and (step % every == 0 or trainer.should_stop):
+            values = torch.tensor(list(metrics.values()))
+            trainer.logged_metrics.update(zip(metrics, values, strict=True))
+            for logger in trainer.loggers:
+                logger.log_metrics(dict(zip(metrics, values.tolist(), strict=True)), step=step)
+                logger.save()
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
