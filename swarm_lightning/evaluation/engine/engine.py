@@ -75,7 +75,7 @@ class Engine:
     def encode(self, prompts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
         """Tokenise prompts; those that were seen before are remembered. See `encode_prompts`."""
         keys = [(text, add_special_tokens) for text in prompts]
-        return _remembered(
+        return remembered(
             self._prompts,
             keys,
             lambda new: encode_prompts(self.tokenizer, [text for text, _ in new], add_special_tokens),
@@ -88,7 +88,7 @@ class Engine:
         keys = [
             (prompt, tuple(texts), add_special_tokens) for prompt, texts in zip(prompts, continuations, strict=True)
         ]
-        return _remembered(
+        return remembered(
             self._continuations,
             keys,
             lambda new: encode_continuations(
@@ -136,9 +136,16 @@ class Engine:
             warnings.warn(f"Memory ran out: continuing with at most {rows // 2} rows per forward pass.", stacklevel=2)
 
 
-def _remembered(
+def remembered(
     memory: dict[Key, Result], keys: Sequence[Key], encode: Callable[[Sequence[Key]], Sequence[Result]]
 ) -> list[Result]:
+    """Return what is made of keys, once for each that is new.
+
+    Args:
+        memory: What was made before; emptied where it grows too large.
+        keys: They may repeat.
+        encode: Makes something of each of some keys.
+    """
     unknown = [key for key in dict.fromkeys(keys) if key not in memory]
     if len(memory) + len(unknown) > KEPT_PROMPTS:
         memory.clear()

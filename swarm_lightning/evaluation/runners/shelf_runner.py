@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from swarm_lightning.evaluation.engine.engine import remembered
 from swarm_lightning.evaluation.engine.tokens import encode_prompts
 from swarm_lightning.evaluation.lengths import ids_of
 from swarm_lightning.evaluation.mixtures.model_groups import Shelf
@@ -40,6 +41,7 @@ class ShelfRunner(ABC):
         self.base = ResidentRunner(loaded.resident, loaded.tokenizer, loaded.settings)
         self.tokenizer, self.settings, self.meter = self.base.tokenizer, self.base.settings, self.base.meter
         self.shelf = Shelf(loaded, self.base.engine)
+        self._lengths: dict[str, int] = {}
         groups = self.shelf.groups
         self.vocabulary = one_vocabulary(
             [self.tokenizer, *(group.tokenizer for group in groups)],
@@ -75,12 +77,17 @@ class ShelfRunner(ABC):
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
-        found, positions = self.base.lengths(prompts), self.positions
-        if self.vocabulary is not None or positions is None:
+        found = self.base.lengths(prompts)
+        if self.vocabulary is not None or self.positions is None:
             return found
+        return [max(pair) for pair in zip(found, remembered(self._lengths, prompts, self._longest), strict=True)]
+
+    def _longest(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens every prompt has to the model that it leaves the least room."""
+        found = [0] * len(prompts)
         for group in self.shelf.groups:
-            if group.positions is not None:
-                more = group.positions - positions
+            if group.positions is not None and self.positions is not None:
+                more = group.positions - self.positions
                 own = (len(ids) - more for ids in encode_prompts(group.tokenizer, prompts))
                 found = [max(pair) for pair in zip(found, own, strict=True)]
         return found
