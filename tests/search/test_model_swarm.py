@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -80,6 +81,9 @@ def test_the_experts_stand_in_front_and_their_children_lie_on_lines_through_two_
         assert -1 < share < 2  # t of a and 1 - t of b, t in [0, 2): either parent may be called a
 
 
+HISTORY_NAMES = {"swarm/global_best": "global_best", "particles/utility_02": "utility/particle_02"}
+
+
 def test_any_scheduler_of_torch_drives_the_step_length_and_a_monitor_logs_it(world: World, tmp_path: Path) -> None:
     search(
         world,
@@ -93,6 +97,34 @@ def test_any_scheduler_of_torch_drives_the_step_length_and_a_monitor_logs_it(wor
     logged = read_rows(next(tmp_path.rglob("metrics.csv")))
     monitored = [float(row["lr-ParticleSwarm"]) for row in logged if row.get("lr-ParticleSwarm")]
     assert monitored == pytest.approx([0.8, 0.4, 0.2])  # what each of the three iterations travels with
+
+
+class SeesNumbers(L.Callback):
+    """Keeps what a callback finds at the end of every iteration; loggers get every other one."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, float]] = []
+
+    def on_fit_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
+        trainer.log_every_n_steps = 2  # type: ignore[attr-defined]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, _: L.LightningModule) -> None:
+        self.found.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def test_loggers_get_every_nth_iteration_and_callbacks_all_of_them(world: World, tmp_path: Path) -> None:
+    sees, logger = SeesNumbers(), CSVLogger(tmp_path, name="logs")
+    search(world, tmp_path, callbacks=[History(), sees], logger=logger, iterations=5)
+    logged, history = read_rows(next(tmp_path.rglob("metrics.csv"))), rows(tmp_path)
+    assert [row["step"] for row in logged] == ["0", "2", "4", "5"]  # the first positions, and the end
+    assert [found["step"] for found in sees.found] == [1, 2, 3, 4, 5]
+    for row in logged:
+        iteration = int(row["step"])
+        of_history = history[iteration]
+        for name in ("swarm/global_best", "particles/utility_02"):
+            assert float(row[name]) == pytest.approx(float(of_history[HISTORY_NAMES[name]]))
+            if iteration:
+                assert sees.found[iteration - 1][name] == sees.found[iteration - 1][HISTORY_NAMES[name]]
 
 
 def test_the_checkpoint_holds_the_swarm_and_nothing_of_the_base(world: World, tmp_path: Path) -> None:
