@@ -104,9 +104,10 @@ def reach(scores: Sequence[float], rule: UtilityRule) -> tuple[float, float]:
     >>> reach([1.0, math.nan, 0.0, math.nan], mean_rule(4, (0.0, 1.0)))
     (0.25, 0.75)
     """
-    lowest = rule.utility(_filled(scores, rule.lowest))
-    known = not any(map(math.isnan, scores))
-    return lowest, lowest if known else rule.utility(_filled(scores, rule.highest))
+    if any(map(math.isnan, scores)):
+        return rule.utility(_filled(scores, rule.lowest)), rule.utility(_filled(scores, rule.highest))
+    utility = rule.utility(scores)
+    return utility, utility
 
 
 def still_needed(
