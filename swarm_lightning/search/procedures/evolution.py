@@ -14,13 +14,13 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.final_choice import simplest_of_the_best
 from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.measures import OF_STEPS, measure_steps
 from swarm_lightning.search.procedures.pacing import Pacing, asked_in_the_end
 from swarm_lightning.search.procedures.particles import Procedure
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
+from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
 
@@ -216,7 +216,7 @@ def hand_over(
         strategy.choose(0, positions[0], utility)
         return {CHOICES[0]: utility}, None
     evaluation = ask(positions[places])
-    choice = places[simplest_of_the_best(evaluation.utilities, evaluation.scores)]
+    choice = places[best_of(evaluation.utilities)]
     strategy.choose(choice, positions[choice], float(evaluation.utilities[places.index(choice)]))
     choices = dict(zip([CHOICES[place] for place in places], evaluation.utilities.tolist(), strict=True))
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
