@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from swarm_lightning.differences import differences_between
+from swarm_lightning.differences import differences_between, is_plain
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
@@ -269,11 +269,6 @@ def _setting(value: object, depth: int) -> Any:
     if isinstance(value, list | tuple):
         return [_setting(entry, depth) for entry in value if _is_setting(entry, depth)]
     return settings_of(value, depth - 1)
-
-
-def is_plain(value: object) -> bool:
-    """Tell whether a value is None, a truth value, a number or a text."""
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from swarm_lightning.differences import is_plain
 from swarm_lightning.errors import InputError
 
 # A sweep is one config's: these say where it writes, on what it runs, and what it is.
@@ -53,7 +54,7 @@ class Choice:
     @property
     def labels(self) -> list[Plain]:
         """What Optuna knows the values by."""
-        return [value if _is_plain(value) else json.dumps(value, sort_keys=True) for value in self.values]
+        return [value if is_plain(value) else json.dumps(value, sort_keys=True) for value in self.values]
 
     @property
     def grid(self) -> list[Any]:
@@ -331,7 +332,3 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def _short(key: str) -> str:
     return ".".join(part for part in key.split(".") if part != INSIDE)
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
