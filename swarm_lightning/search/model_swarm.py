@@ -149,9 +149,10 @@ class ModelSwarm(ExportingSearch):
         if self.guide is not self.objective:
             utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
-        every = self._procedure.begin(examples, lambda: self.score(examples))
-        self.state.shown = Shown(every) if self.state.guided else None
-        self.state.metrics = self._procedure.measure(examples)
+        begun = self._procedure.begin(examples, lambda: self.score(examples))
+        self.state.starts = dict(begun.starts)
+        self.state.shown = Shown(begun.every) if self.state.guided else None
+        self._measure(examples)
         self.note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
@@ -207,7 +208,7 @@ class ModelSwarm(ExportingSearch):
         assert isinstance(schedule, LRScheduler)
         schedule.step()
         self.state.seconds += time.perf_counter() - started - self.state.scoring_seconds
-        self.state.metrics = self._procedure.measure(batch)
+        self._measure(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
         self.note_objective(batch)
@@ -216,6 +217,11 @@ class ModelSwarm(ExportingSearch):
         # The same by the names of the history, for callbacks that monitor: `log_dict` takes a millisecond for each.
         others = {name: value for name, value in finite(self.state.metrics).items() if name not in logged}
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in others.items()})
+
+    def _measure(self, examples: Sequence[Example]) -> None:
+        """Keep what can be said of the iteration that has just ended."""
+        self.state.parts = self._procedure.parts(examples)
+        self.state.metrics = self._procedure.measure(examples)
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""
