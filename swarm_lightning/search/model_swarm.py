@@ -29,7 +29,7 @@ from swarm_lightning.search.measures import CheckMonitors, finite, for_loggers, 
 from swarm_lightning.search.objective import prepare_objective
 from swarm_lightning.search.procedures import procedure_of
 from swarm_lightning.search.results import Bests, ResultRow, SearchResult, metrics_of
-from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
+from swarm_lightning.search.settings import DrawsChoice, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
@@ -52,7 +52,7 @@ class ModelSwarm(ExportingSearch):
         start: Start = Start(),  # noqa: B008 - frozen
         coefficients: Granularity | None = None,
         mixture: MixtureKind | None = None,
-        draws: Draws = "particle",
+        draws: DrawsChoice = "particle",
         optimizer: Callable[[Iterable[Tensor]], SearchOptimizer] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
         ensemble_size: int = 10,

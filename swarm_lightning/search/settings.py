@@ -29,11 +29,11 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
 
 if TYPE_CHECKING:
-    Draws = str
+    DrawsChoice = str
     Storage = str
 else:  # what the registry of spaces names: a further one is a line there and nothing here
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
-    Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
+    DrawsChoice = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
 GuideChoice = Literal["objective", "smooth", "mixed"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
@@ -51,7 +51,7 @@ class SearchSettings:
     particles: int
     child_span: float
     start: Start
-    draws: Draws
+    draws: DrawsChoice
     optimizer: Callable[[Iterable[Tensor]], SearchOptimizer]
     scheduler: Callable[[Optimizer], LRScheduler]
     ensemble_size: int

@@ -25,7 +25,7 @@ VARIANT = "variant"  # what the choice among settings that go together is called
 Plain = None | bool | int | float | str
 
 
-class Draws(Protocol):
+class Suggests(Protocol):
     """What a trial of Optuna can draw."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Plain], /) -> Any:
@@ -46,7 +46,7 @@ class Choice:
 
     values: tuple[Any, ...]
 
-    def draw(self, name: str, draws: Draws) -> Any:
+    def draw(self, name: str, draws: Suggests) -> Any:
         """Draw a value."""
         by_label = dict(zip(self.labels, self.values, strict=True))
         return copy.deepcopy(by_label[draws.suggest_categorical(name, self.labels)])
@@ -86,7 +86,7 @@ class Range:
         """Whether only whole numbers are drawn: where all that was given is whole."""
         return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
 
-    def draw(self, name: str, draws: Draws) -> Any:
+    def draw(self, name: str, draws: Suggests) -> Any:
         """Draw a value."""
         if self.whole:
             return draws.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
@@ -189,7 +189,7 @@ def with_variant(space: DrawnSpace, drawn: dict[str, Any]) -> dict[str, Any]:
     return {**drawn, **copy.deepcopy(dict(variants.settings[drawn[VARIANT]]))}
 
 
-def draw_settings(space: DrawnSpace, draws: Draws) -> dict[str, Any]:
+def draw_settings(space: DrawnSpace, draws: Suggests) -> dict[str, Any]:
     """Draw one value for every key, in the order of the space."""
     return with_variant(space, {key: values.draw(key, draws) for key, values in space.items()})
 
