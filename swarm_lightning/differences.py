@@ -1,4 +1,4 @@
-"""Names in what two sets of settings differ, as every refusal to go on with something else does."""
+"""Names in what two sets of settings differ, as every refusal to go on with something else does; and plain values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,11 @@ BY_FINGERPRINT = {
     "experts": "the experts differ from those",
     "data": "the data differ from those",
 }
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is None, a truth value, a number or a text."""
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

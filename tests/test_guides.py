@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from swarm_lightning.cli import main
+from tests.test_imports import HEIGHT
 
 REPOSITORY = Path(__file__).parents[1]
 FOLDERS = ("swarm_lightning", "configs", "benchmarks")
@@ -87,6 +88,30 @@ def test_every_link_leads_to_a_file(guide: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", guide.read_text(encoding="utf-8"))
     missing = [link for link in links if not (guide.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("guide", [REPOSITORY / "README.md", *GUIDES], ids=name_of)
+def test_every_source_file_that_is_named_is_there(guide: Path) -> None:
+    known = {
+        path.relative_to(REPOSITORY) for folder in (*FOLDERS, "tests") for path in (REPOSITORY / folder).rglob("*.py")
+    }
+    named = set(re.findall(r"`([\w/]+\.py)`", guide.read_text(encoding="utf-8"))) - {"my_scores.py", "my_module.py"}
+    assert not {name for name in named if not any(path.match(name) for path in known)}
+
+
+@pytest.mark.parametrize("guide", [REPOSITORY / "README.md", *GUIDES], ids=name_of)
+def test_no_line_is_left_of_an_entry_that_is_gone(guide: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert not re.findall(r"^\s*\n {2,3}\S.*", text, flags=re.MULTILINE)
+
+
+def test_the_guide_to_the_code_lists_folders_from_high_to_low() -> None:
+    guide = (REPOSITORY / "swarm_lightning" / "README.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)/` \|", guide, flags=re.MULTILINE)
+    heights = [HEIGHT[room] for room in rooms]
+    assert heights == sorted(heights, reverse=True)
+    folders = {path.parent.name for path in (REPOSITORY / "swarm_lightning").glob("*/__init__.py")}
+    assert sorted(rooms) == sorted(folders)
 
 
 def test_the_readme_fits_a_newcomers_patience() -> None:

@@ -143,10 +143,12 @@ def refusals(path: Path) -> list[str]:
         top, *rest = name.split(".")
         where = f"{path.relative_to(FOLDER.parent)}:{line}"
         if top == PACKAGE:
-            target = "" if not rest or rest[0].startswith("__version__") else rest[0]
+            target = "" if rest and rest[0].startswith("__version__") else rest[0] if rest else None
             if target == room:
                 continue
-            if HEIGHT[target] >= HEIGHT[room]:
+            if target not in HEIGHT:  # what the front door lends comes from any room, and nothing here would see which
+                problems.append(f"{where} imports {name}, the front door: name the room that it comes from")
+            elif HEIGHT[target] >= HEIGHT[room]:
                 problems.append(f"{where} imports {name}, but {target} does not stand below {room or 'the front door'}")
             elif room not in ONLY_FOR.get(target, {room}):
                 problems.append(f"{where} imports {name}, but {target} is only for {', '.join(ONLY_FOR[target])}")
@@ -252,6 +254,10 @@ def test_imports_are_found_wherever_they_stand() -> None:
         ("demo/make.py", "from swarm_lightning.search import ModelSwarm"),
         ("errors.py", "from swarm_lightning.paths import locate"),
         ("__init__.py", "import torch"),
+        ("evaluation/lots.py", "def f():\n    import swarm_lightning"),
+        ("evaluation/lots.py", "from swarm_lightning import ModelSwarm"),
+        ("evaluation/lots.py", "from .. import ModelSwarm"),
+        ("evaluation/lots.py", "import_module('swarm_lightning')"),
     ],
 )
 def test_an_arrow_that_runs_back_is_refused(

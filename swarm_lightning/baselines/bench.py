@@ -269,8 +269,3 @@ def coefficients_text(names: Sequence[str], weights: Tensor) -> str:
     'farmer 1.25, smith -0.50'
     """
     return ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.tolist(), strict=True))
-
-
-def best_of(utilities: Tensor) -> int:
-    """Return the place of the highest utility [P], the first of equals; one that is not finite counts lowest."""
-    return int(utilities.masked_fill(~utilities.isfinite(), -math.inf).argmax())

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from swarm_lightning.baselines.absence import Absent
-from swarm_lightning.baselines.bench import Bench, best_of, coefficients_text
+from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.swarm.rules import best_of
 
 GENERATIONS = 3  # of a round, behind the first population
 WINNERS = 0.3

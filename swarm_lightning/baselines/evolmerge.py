@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent, installed
-from swarm_lightning.baselines.bench import Bench, best_of, coefficients_text
+from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.swarm.rules import best_of
 
 DEVIATION = 1 / 6
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.gradient_descent import EPOCHS, GradientDescent
 from swarm_lightning.baselines.low_rank import factor_pairs, refactor
 from swarm_lightning.baselines.method import Composition, Kind
@@ -23,6 +23,7 @@ from swarm_lightning.baselines.right_answers import RightAnswer, logarithms_of, 
 from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.resident.adapted import AdaptedModel
+from swarm_lightning.swarm.rules import best_of
 
 LEARNING_RATE = 1e-3
 Beginning = Literal["zero", "expert", "mean"]

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.swarm.population import blend, draw_children
-from swarm_lightning.swarm.rules import Coefficients
+from swarm_lightning.swarm.rules import Coefficients, best_of
 
 CROSSOVER_RATE = 0.8
 MUTATION_RATE = 0.15

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.swarm.population import Start
+from swarm_lightning.swarm.rules import best_of
 
 INERTIA, PULL = 0.2, 2.0
 DENSITY = 0.2

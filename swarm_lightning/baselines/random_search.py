@@ -14,8 +14,9 @@ import numpy
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.swarm.rules import best_of
 
 CONCENTRATION = 0.3
 SPAN = 2.0

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.data.examples import Example
+from swarm_lightning.swarm.rules import best_of
 
 
 class BaseModel:

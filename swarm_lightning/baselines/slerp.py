@@ -13,9 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.candidates import LazyCandidates
 from swarm_lightning.baselines.method import Composition, Kind
+from swarm_lightning.swarm.rules import best_of
 
 PLACES = tuple(place / 10 for place in range(1, 10))
 ALMOST_PARALLEL = 0.9995  # |cosine| from which on sin(w) is too small to divide by

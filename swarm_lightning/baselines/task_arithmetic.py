@@ -9,9 +9,10 @@ row of its own. Source: Ilharco et al., Editing models with task arithmetic, arX
 
 import torch
 
-from swarm_lightning.baselines.bench import Bench, best_of
+from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.swarm.rules import best_of
 
 STEPS = 20
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from swarm_lightning.callbacks.forecast import duration, rest_of
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.progress import Standing
+from swarm_lightning.evaluation.progress import Headway
 from swarm_lightning.plan.alone import ScoreAlone
 from swarm_lightning.search.guide import name_shown
 from swarm_lightning.search.model_swarm import ModelSwarm
@@ -174,7 +174,7 @@ class EvaluationProgress:
         self._every = every_seconds
         self._started = self._said = time.monotonic()
         self._told = False
-        self._standing: Standing | None = None
+        self._standing: Headway | None = None
         self._bar: tqdm | None = None
 
     def begin(self) -> None:
@@ -182,7 +182,7 @@ class EvaluationProgress:
         self._started = self._said = time.monotonic()
         self._told, self._standing = False, None
 
-    def go_on(self, standing: Standing) -> None:
+    def go_on(self, standing: Headway) -> None:
         """Move the bar, or write a line when it is time."""
         self._standing = standing
         now = time.monotonic()
@@ -205,7 +205,7 @@ class EvaluationProgress:
             standing = replace(self._standing, due=self._standing.done)
             log(f"{self.what}: {course(standing, seconds)}")
 
-    def _draw(self, standing: Standing, seconds: float) -> None:
+    def _draw(self, standing: Headway, seconds: float) -> None:
         if self._bar is None:
             if seconds < BAR_AFTER:
                 return
@@ -219,16 +219,16 @@ class EvaluationProgress:
         self._bar.update(standing.done - self._bar.n)
 
 
-def course(standing: Standing, seconds: float) -> str:
+def course(standing: Headway, seconds: float) -> str:
     """Say how far an evaluation is, how fast it goes, and how long it will take at this pace.
 
     Args:
         standing: How far it is.
         seconds: Since it began, > 0.
 
-    >>> course(Standing(done=48, due=128, known=16, tokens=6400), 64.0)
+    >>> course(Headway(done=48, due=128, known=16, tokens=6400), 64.0)
     '48 of 128 examples (16 of them from before), 100 tokens/s, 2:40 left'
-    >>> course(Standing(done=128, due=128, known=0, tokens=0), 90.0)
+    >>> course(Headway(done=128, due=128, known=0, tokens=0), 90.0)
     '128 of 128 examples, done in 1:30'
     """
     parts = [f"{standing.done} of {standing.due} examples"]

@@ -15,12 +15,12 @@ from typing import Any
 import lightning as L
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.systems.on_the_way import NodeReply, replies_on_the_way
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import Outcome
 from swarm_lightning.runs.run_folder import NODES, REPLIES
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.on_the_way import NodeReply, replies_on_the_way
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 
 TEXTS = ("id", "task", "question", "prompt", "choices", "gold", "expert", "which", "reply", "answer")

@@ -14,7 +14,7 @@ Heard = Callable[[float, int], None]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Headway:
     """How far an evaluation has come, by all ranks together as the present one sees it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Watcher(Protocol):
     def begin(self) -> None:
         """An evaluation begins."""
 
-    def go_on(self, standing: Standing) -> None:
+    def go_on(self, standing: Headway) -> None:
         """It has come so far; called after every forward pass, or at least after every lot."""
 
     def end(self, whole: bool) -> None:
@@ -140,4 +140,4 @@ class Course:
         own = min(self._answered + int(self._meter.rows - self._rows), self._most)
         done = self._done + min(own * self._ranks, self._size)
         tokens = (self._meter.tokens - self._before) * self._ranks
-        self._watcher.go_on(Standing(done, self._due, self._known, tokens))
+        self._watcher.go_on(Headway(done, self._due, self._known, tokens))

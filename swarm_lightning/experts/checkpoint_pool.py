@@ -27,7 +27,7 @@ from swarm_lightning.experts.architecture import (
     warn_of_computed,
 )
 from swarm_lightning.experts.checkpoints import Checkpoint, fingerprint_of, read_checkpoint
-from swarm_lightning.experts.finding import Found, check_found, find_experts
+from swarm_lightning.experts.finding import FoundExpert, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.products.division import Division
@@ -193,7 +193,7 @@ class CheckpointPool:
         return WholeModel(base, self.architecture, self._vector_of(checkpoint))
 
 
-def load_checkpoints(sources: Sequence[str | Found], least: int = 2) -> CheckpointPool:
+def load_checkpoints(sources: Sequence[str | FoundExpert], least: int = 2) -> CheckpointPool:
     """Read the headers of full checkpoints and check them against each other.
 
     Args:

@@ -20,14 +20,14 @@ from swarm_lightning.experts.naming import name_of
 from swarm_lightning.experts.sources import download, local_folder
 from swarm_lightning.files import LEFTOVER
 
-Kind = Literal["adapter", "checkpoint"]
+ExpertKind = Literal["adapter", "checkpoint"]
 LOGS = "logs"  # where `swarm experts` puts its logs, beside the experts
 DEEPEST = 3  # levels below an entry of a folder of experts that are looked through
 NAMED_AT_MOST = 8
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundExpert:
     """An expert that was found and not read yet.
 
     Attributes:
@@ -38,10 +38,10 @@ class Found:
 
     name: str
     source: str
-    kind: Kind
+    kind: ExpertKind
 
 
-def find_experts(sources: str | Sequence[str | Found]) -> list[Found]:
+def find_experts(sources: str | Sequence[str | FoundExpert]) -> list[FoundExpert]:
     """Return all experts that the sources name, in order; those of one folder sorted by name.
 
     Args:
@@ -54,23 +54,23 @@ def find_experts(sources: str | Sequence[str | Found]) -> list[Found]:
     listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     if not listed:
         raise InputError("Expected at least one folder or hub id with experts, but got an empty list.")
-    found: list[Found] = []
+    found: list[FoundExpert] = []
     for source in listed:
-        if isinstance(source, Found):
+        if isinstance(source, FoundExpert):
             found.append(source)
             continue
         folder = local_folder(os.fspath(source), "adapters")
         if folder is None:
-            found.append(Found(source, source, _kind_on_hub(source)))
+            found.append(FoundExpert(source, source, _kind_on_hub(source)))
         elif (kind := _kind_of(folder)) is not None:
-            found.append(Found(name_of(folder), str(folder), kind))
+            found.append(FoundExpert(name_of(folder), str(folder), kind))
             _warn_of_more_inside([folder])
         else:
             found.extend(_inside(folder))
     return found
 
 
-def check_found(found: Sequence[Found], least: int = 2, advice: str | None = None) -> None:
+def check_found(found: Sequence[FoundExpert], least: int = 2, advice: str | None = None) -> None:
     """Refuse too few experts, and one that is given twice.
 
     Args:
@@ -97,7 +97,7 @@ def check_found(found: Sequence[Found], least: int = 2, advice: str | None = Non
         )
 
 
-def _inside(folder: Path) -> list[Found]:
+def _inside(folder: Path) -> list[FoundExpert]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as cause:
@@ -109,11 +109,11 @@ def _inside(folder: Path) -> list[Found]:
             if kind is not None and not LEFTOVER.fullmatch(entry.name):
                 passed.append(f"{entry.name!r} (hidden)")
         elif kind is not None:
-            found.append(Found(entry.name, str(entry), kind))
+            found.append(FoundExpert(entry.name, str(entry), kind))
             outer.append(entry)
         elif below := list(_below(entry, DEEPEST)):
             inner = _only_one(folder, entry, below)
-            found.append(Found(entry.name, str(inner), "adapter" if _holds_adapter(inner) else "checkpoint"))
+            found.append(FoundExpert(entry.name, str(inner), "adapter" if _holds_adapter(inner) else "checkpoint"))
             deeper.append(f"{entry.name!r} from {inner.relative_to(folder).as_posix()!r}")
         elif not _is_log_folder(entry):
             passed.append(f"{entry.name!r} ({_what_it_is(entry)})")
@@ -170,7 +170,7 @@ def _below(folder: Path, levels: int) -> Iterator[Path]:
             yield from _below(entry, levels - 1)
 
 
-def _kind_of(folder: Path) -> Kind | None:
+def _kind_of(folder: Path) -> ExpertKind | None:
     adapter = _holds_adapter(folder)
     if adapter and holds_weights(folder):  # a config.json alone is what some trainers write beside an adapter
         raise InputError(
@@ -186,7 +186,7 @@ def _holds_adapter(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG_FILE, WEIGHTS_FILE, PICKLED_FILE))
 
 
-def _kind_on_hub(hub_id: str) -> Kind:
+def _kind_on_hub(hub_id: str) -> ExpertKind:
     folder = download(hub_id, (CONFIG_FILE, CHECKPOINT_CONFIG), "an adapter")
     return "adapter" if (folder / CONFIG_FILE).exists() else "checkpoint"
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checkpoints import fingerprint_of, read_checkpoint
-from swarm_lightning.experts.finding import Found, check_found, find_experts
+from swarm_lightning.experts.finding import FoundExpert, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import with_demo_checkpoints
 from swarm_lightning.experts.naming import unique_names
@@ -154,7 +154,7 @@ def load_models(sources: str | Sequence[str], base: str | None, mixture: str | N
     found = find_experts(with_demo_checkpoints(sources))
     check_found(found, least, "Add adapters or models of any architecture.")
     names = unique_names([one.name for one in found], [one.source for one in found])
-    found = [Found(name, one.source, one.kind) for name, one in zip(names, found, strict=True)]
+    found = [FoundExpert(name, one.source, one.kind) for name, one in zip(names, found, strict=True)]
     own = {_key(one.source): one.source for one in found if one.kind == "checkpoint"}
     stood_on: dict[str, list[int]] = {} if base is None else {_key(base): []}
     places_of: dict[str, str] = {} if base is None else {_key(base): base}
@@ -209,7 +209,7 @@ def find_again(sources: Sequence[str], base: str, mixture: str | None, fingerpri
     return pool
 
 
-def _base_of(adapter: Found, base: str | None, own: dict[str, str]) -> str:
+def _base_of(adapter: FoundExpert, base: str | None, own: dict[str, str]) -> str:
     from swarm_lightning.experts.adapters import read_adapter
 
     named = read_adapter(adapter.source, adapter.name).config.get("base_model_name_or_path")

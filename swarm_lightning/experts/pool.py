@@ -16,7 +16,7 @@ from torch import Tensor
 from swarm_lightning.experts.adapters import Adapter, read_adapter
 from swarm_lightning.experts.checks import UP, check_adapters, layer_of
 from swarm_lightning.experts.common_form import common_form
-from swarm_lightning.experts.finding import Found, check_found, find_experts
+from swarm_lightning.experts.finding import FoundExpert, check_found, find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.naming import unique_names
 from swarm_lightning.experts.products.division import Division
@@ -122,7 +122,7 @@ class ExpertPool:
         return AdaptedModel(base, self)
 
 
-def load_pool(sources: str | Sequence[str | Found], least: int = 2) -> ExpertPool:
+def load_pool(sources: str | Sequence[str | FoundExpert], least: int = 2) -> ExpertPool:
     """Find, read and check experts, and lay them out as vectors.
 
     Args:

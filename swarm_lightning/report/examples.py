@@ -31,7 +31,7 @@ SHOWN_FIRST = ("emerged", "lost")
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ReplyPairs:
     """The replies of the two to every example of a split.
 
     Attributes:
@@ -55,7 +55,7 @@ class Pairs:
         return names if len(names) > 1 else []
 
 
-def pairs_of(run: Run) -> Pairs | None:
+def pairs_of(run: Run) -> ReplyPairs | None:
     """Return the replies to the test split, or where there are none those to the other; None without any."""
     for split in ("test", "validation"):
         replies = run.replies.get(split)
@@ -66,7 +66,7 @@ def pairs_of(run: Run) -> Pairs | None:
             continue
         asked = after[["question", "choices", "gold"]].assign(task=after.task if "task" in after else "")
         rows = asked.assign(before=before.reply, after=after.reply, score_before=before.score, score_after=after.score)
-        return Pairs(split, rows)
+        return ReplyPairs(split, rows)
     return None
 
 
@@ -183,7 +183,7 @@ def _kind(row: dict[str, Any], graded: bool, middle: float) -> str:
     return {(False, True): "emerged", (True, False): "lost", (False, False): "wrong", (True, True): "right"}[right]
 
 
-def _row(row: dict[str, Any], kind: str, name: str, pairs: Pairs) -> str:
+def _row(row: dict[str, Any], kind: str, name: str, pairs: ReplyPairs) -> str:
     task = html.escape(str(row["task"])) if pairs.tasks else ""
     scores = f"<br>{row['score_before']:.3g} to {row['score_after']:.3g}" if pairs.graded else ""
     cells = [f"<td>{name}{scores}</td>", *([f"<td>{task}</td>"] if pairs.tasks else [])]

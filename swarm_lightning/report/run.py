@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas
     from torch import Tensor
 
-Kind = Literal["search", "comparison", "sweep", "tasks"]
+RunKind = Literal["search", "comparison", "sweep", "tasks"]
 Read = TypeVar("Read")
 COMPARISON, SWEEP, TASKS = "compare.csv", "sweep.csv", "tasks.csv"
 
@@ -48,7 +48,7 @@ class Run:
     """
 
     folder: Path
-    kind: Kind
+    kind: RunKind
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def open_run(folder: str | Path) -> Run:
         raise InputError(
             f"Expected a run folder, but {str(path)!r} {there}. Give a run folder, as `swarm runs` lists them."
         )
-    kinds: Mapping[Kind, tuple[str, ...]] = {
+    kinds: Mapping[RunKind, tuple[str, ...]] = {
         "comparison": (COMPARISON, "comparison.json"),
         "sweep": (SWEEP, "study.db"),
         "tasks": (TASKS,),

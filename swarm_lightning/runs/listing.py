@@ -32,7 +32,7 @@ OTHERS = {COMPARISON: "compared", SCORES: "scored"}  # by their files: folders o
 
 
 @dataclass(frozen=True)
-class Run:
+class ListedRun:
     """What a run folder says about its run.
 
     Attributes:
@@ -74,7 +74,7 @@ class Ranked:
     iteration: int
 
 
-def list_runs(root: Path) -> list[Run]:
+def list_runs(root: Path) -> list[ListedRun]:
     """Read all runs in and below a folder, newest first.
 
     Args:
@@ -99,7 +99,7 @@ def is_run(folder: Path) -> bool:
     )
 
 
-def read_run_state(folder: Path) -> Run:
+def read_run_state(folder: Path) -> ListedRun:
     """Read how far a run has come and what it has found.
 
     Args:
@@ -112,7 +112,7 @@ def read_run_state(folder: Path) -> Run:
     found = _found(summary, "validation")
     best = _number(rows[-1].get("global_best")) if rows else None
     gain = _found(summary, "test").get("gain")
-    return Run(
+    return ListedRun(
         folder=folder,
         state=_state(folder, record),
         iterations=int(rows[-1]["iteration"]) if rows else 0,

@@ -27,6 +27,7 @@ from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.results import ResultRow
 from swarm_lightning.search.state import SearchState
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
+from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.vectors import Vector
@@ -205,7 +206,7 @@ class ExportingSearch(AskingSearch):
     def best_initial(self) -> int:
         """Index of the best expert among those the user brought, by the objective before the first iteration."""
         utilities = self.state.before(self.particle_swarm)[: len(self.pool.names)]
-        return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+        return best_of(utilities)
 
     @property
     def exportable(self) -> int:

@@ -27,13 +27,13 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.evaluator import Evaluation
-from swarm_lightning.evaluation.final_choice import simplest_of_the_best
 from swarm_lightning.names import OF_BEST, OF_CENTRE
 from swarm_lightning.objectives.means import mean_score
 from swarm_lightning.objectives.mixed_guide import MixedGuide, Scale, mixes
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.swarm.evolution_strategy import LAST_CENTRE, EvolutionStrategy
 from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 SAMPLES = 400
@@ -318,7 +318,7 @@ def choose_by_objective(
     ordered = [place for place in utilities.argsort(descending=True, stable=True).tolist() if place != first]
     chosen_among = [first, *(place for place in ordered[: FEW - 1] if utilities[place].isfinite())]
     evaluation = ask(swarm.personal_bests[chosen_among], chosen_among)
-    choice = simplest_of_the_best(evaluation.utilities, evaluation.scores)
+    choice = best_of(evaluation.utilities)
     optimizer.choose(chosen_among[choice], float(evaluation.utilities[choice]))
     choices = {
         f"particle {place}": utility for place, utility in zip(chosen_among, evaluation.utilities.tolist(), strict=True)

@@ -29,7 +29,7 @@ from swarm_lightning.search.measures import CheckMonitors, finite, for_loggers, 
 from swarm_lightning.search.objective import prepare_objective
 from swarm_lightning.search.procedures import procedure_of
 from swarm_lightning.search.results import Bests, ResultRow, SearchResult, metrics_of
-from swarm_lightning.search.settings import Draws, GuideChoice, SearchSettings, Storage
+from swarm_lightning.search.settings import DrawsChoice, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
@@ -52,7 +52,7 @@ class ModelSwarm(ExportingSearch):
         start: Start = Start(),  # noqa: B008 - frozen
         coefficients: Granularity | None = None,
         mixture: MixtureKind | None = None,
-        draws: Draws = "particle",
+        draws: DrawsChoice = "particle",
         optimizer: Callable[[Iterable[Tensor]], SearchOptimizer] = ParticleSwarm,
         scheduler: Callable[[Optimizer], LRScheduler] = StepLengthDecay,
         ensemble_size: int = 10,
@@ -149,9 +149,10 @@ class ModelSwarm(ExportingSearch):
         if self.guide is not self.objective:
             utilities = self._check_guide(utilities, examples)
         self.particle_swarm.begin(utilities, self.state.generator)
-        every = self._procedure.begin(examples, lambda: self.score(examples))
-        self.state.shown = Shown(every) if self.state.guided else None
-        self.state.metrics = self._procedure.measure(examples)
+        begun = self._procedure.begin(examples, lambda: self.score(examples))
+        self.state.starts = dict(begun.starts)
+        self.state.shown = Shown(begun.every) if self.state.guided else None
+        self._measure(examples)
         self.note_objective(examples)
         for logger in self.loggers:
             logger.log_metrics(for_loggers(self.state.metrics, self._log_particles), step=0)
@@ -207,7 +208,7 @@ class ModelSwarm(ExportingSearch):
         assert isinstance(schedule, LRScheduler)
         schedule.step()
         self.state.seconds += time.perf_counter() - started - self.state.scoring_seconds
-        self.state.metrics = self._procedure.measure(batch)
+        self._measure(batch)
         if self.particle_swarm.done or 0 < self.trainer.max_steps <= self.trainer.global_step:
             self._end(batch)
         self.note_objective(batch)
@@ -229,6 +230,11 @@ class ModelSwarm(ExportingSearch):
             for logger in trainer.loggers:
                 logger.log_metrics(dict(zip(metrics, values.tolist(), strict=True)), step=step)
                 logger.save()
+
+    def _measure(self, examples: Sequence[Example]) -> None:
+        """Keep what can be said of the iteration that has just ended."""
+        self.state.parts = self._procedure.parts(examples)
+        self.state.metrics = self._procedure.measure(examples)
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from swarm_lightning.differences import is_plain
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import Division
-from swarm_lightning.search.settings import SearchSettings, check_evolution, check_heterogeneous, is_plain
+from swarm_lightning.search.settings import SearchSettings, check_evolution, check_heterogeneous
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Circumstances, Material, Space

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from swarm_lightning.differences import differences_between
+from swarm_lightning.differences import differences_between, is_plain
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
@@ -29,11 +29,11 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces import SPACES
 
 if TYPE_CHECKING:
-    Draws = str
+    DrawsChoice = str
     Storage = str
 else:  # what the registry of spaces names: a further one is a line there and nothing here
     Storage = Literal[tuple(dict.fromkeys(name.split("/")[0] for name in SPACES))]
-    Draws = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
+    DrawsChoice = Literal[tuple(dict.fromkeys(name.split("/")[1] for name in SPACES))]
 OF_COEFFICIENTS, OF_MIXTURE, OF_GRAPHS = "/coefficients", "/mixture", "/graphs"
 GuideChoice = Literal["objective", "smooth", "mixed"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
@@ -51,7 +51,7 @@ class SearchSettings:
     particles: int
     child_span: float
     start: Start
-    draws: Draws
+    draws: DrawsChoice
     optimizer: Callable[[Iterable[Tensor]], SearchOptimizer]
     scheduler: Callable[[Optimizer], LRScheduler]
     ensemble_size: int
@@ -269,11 +269,6 @@ def _setting(value: object, depth: int) -> Any:
     if isinstance(value, list | tuple):
         return [_setting(entry, depth) for entry in value if _is_setting(entry, depth)]
     return settings_of(value, depth - 1)
-
-
-def is_plain(value: object) -> bool:
-    """Tell whether a value is None, a truth value, a number or a text."""
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 def check_same_search(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:

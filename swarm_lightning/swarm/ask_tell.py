@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.swarm.broken import revive
-from swarm_lightning.swarm.rules import due, remember
+from swarm_lightning.swarm.rules import best_of, due, remember
 from swarm_lightning.swarm.settings import SwarmSettings
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.state import Swarm, first_state
@@ -67,7 +67,7 @@ def begin(
     utilities = utilities.detach().to("cpu", torch.float64)
     utilities = utilities.masked_fill(lost | utilities.isinf(), -torch.inf)
     if lost.any() and utilities.isfinite().any():
-        best = int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+        best = best_of(utilities)
         for index in lost.nonzero().flatten().tolist():
             positions[index].copy_(positions[best])
     velocities = space.first_velocities(positions, utilities, settings.first_velocity, generator)

@@ -272,11 +272,6 @@ class EvolutionStrategy(SearchOptimizer):
         memory["chosen"] = position.detach().to(self.positions).clone()
         memory["chosen_utility"] = torch.tensor(utility, dtype=torch.float64)
 
-    def _generator(self) -> torch.Generator:
-        generator = torch.Generator()
-        generator.set_state(self._memory()["generator"].cpu())
-        return generator
-
     def _remember(self, centre: Centre, generator: torch.Generator) -> None:
         memory = self._memory()
         memory |= {f"centre.{name}": tensor for name, tensor in centre.memory().items()}

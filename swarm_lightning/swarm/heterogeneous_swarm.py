@@ -294,8 +294,3 @@ class HeterogeneousSwarm(ParticleSwarm):
     def _settings_of_models(self) -> SwarmSettings:
         """The settings of the models' swarm: all of its models are asked, and the plain kernel moves them."""
         return replace(self.settings, drop_iteration=0.0, drop_particle=0.0, kernel="plain")
-
-    def _generator(self) -> torch.Generator:
-        generator = torch.Generator()
-        generator.set_state(self._memory()["generator"].cpu())
-        return generator

@@ -174,8 +174,7 @@ class ParticleSwarm(SearchOptimizer):
             ValueError: If the closure returns another shape.
         """
         swarm, settings = self.swarm, self.settings
-        generator = torch.Generator()
-        generator.set_state(self._memory()["generator"])
+        generator = self._generator()
         draws = ask_tell.draw(self._space, len(swarm.positions), settings, generator)
         try:
             candidates = ask_tell.ask(swarm, self._space, settings, self.step_length, draws)

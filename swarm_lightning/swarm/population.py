@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.rules import blocks_of
+from swarm_lightning.swarm.rules import best_of, blocks_of
 
 FirstVelocity = Literal["random", "zero", "best"]
 StartKind = Literal["experts", "experts_and_base", "base_and_sparsified"]
@@ -194,7 +194,7 @@ def draw_partners(count: int, utilities: Tensor, mode: FirstVelocity, generator:
     if mode == "zero":
         return [None] * count
     if mode == "best":
-        return [int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())] * count
+        return [best_of(utilities)] * count
     if mode != "random":
         raise ValueError(f"Expected the first velocity to be 'random', 'zero' or 'best', but got {mode!r}.")
     if count < 2:

@@ -252,6 +252,15 @@ def exhausted(swarm: Swarm, patience: int) -> bool:
     return int(swarm.iterations) + 1 > patience and int(swarm.plateau) >= patience
 
 
+def best_of(utilities: Tensor) -> int:
+    """Return the place of the highest utility [P], the first of equals; one that is not finite counts lowest.
+
+    >>> best_of(torch.tensor([torch.inf, 0.5, torch.nan, 0.75, 0.75]))
+    3
+    """
+    return int(utilities.masked_fill(~utilities.isfinite(), -torch.inf).argmax())
+
+
 def diversity(positions: Tensor) -> float:
     """Measure how far the particles are spread.
 

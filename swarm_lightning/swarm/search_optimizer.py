@@ -255,5 +255,11 @@ class SearchOptimizer(Optimizer):
         for name in CHOSEN:
             self._memory().pop(name, None)
 
+    def _generator(self) -> torch.Generator:
+        """Return the source of the next random numbers, in the state that the memory holds."""
+        generator = torch.Generator()
+        generator.set_state(self._memory()["generator"].cpu())
+        return generator
+
     def _memory(self) -> dict[str, Tensor]:
         return self.state[self.param_groups[0]["params"][0]]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from swarm_lightning.differences import is_plain
 from swarm_lightning.errors import InputError
 
 # A sweep is one config's: these say where it writes, on what it runs, and what it is.
@@ -24,7 +25,7 @@ VARIANT = "variant"  # what the choice among settings that go together is called
 Plain = None | bool | int | float | str
 
 
-class Draws(Protocol):
+class Suggests(Protocol):
     """What a trial of Optuna can draw."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Plain], /) -> Any:
@@ -45,7 +46,7 @@ class Choice:
 
     values: tuple[Any, ...]
 
-    def draw(self, name: str, draws: Draws) -> Any:
+    def draw(self, name: str, draws: Suggests) -> Any:
         """Draw a value."""
         by_label = dict(zip(self.labels, self.values, strict=True))
         return copy.deepcopy(by_label[draws.suggest_categorical(name, self.labels)])
@@ -53,7 +54,7 @@ class Choice:
     @property
     def labels(self) -> list[Plain]:
         """What Optuna knows the values by."""
-        return [value if _is_plain(value) else json.dumps(value, sort_keys=True) for value in self.values]
+        return [value if is_plain(value) else json.dumps(value, sort_keys=True) for value in self.values]
 
     @property
     def grid(self) -> list[Any]:
@@ -85,7 +86,7 @@ class Range:
         """Whether only whole numbers are drawn: where all that was given is whole."""
         return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
 
-    def draw(self, name: str, draws: Draws) -> Any:
+    def draw(self, name: str, draws: Suggests) -> Any:
         """Draw a value."""
         if self.whole:
             return draws.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
@@ -188,7 +189,7 @@ def with_variant(space: DrawnSpace, drawn: dict[str, Any]) -> dict[str, Any]:
     return {**drawn, **copy.deepcopy(dict(variants.settings[drawn[VARIANT]]))}
 
 
-def draw_settings(space: DrawnSpace, draws: Draws) -> dict[str, Any]:
+def draw_settings(space: DrawnSpace, draws: Suggests) -> dict[str, Any]:
     """Draw one value for every key, in the order of the space."""
     return with_variant(space, {key: values.draw(key, draws) for key, values in space.items()})
 
@@ -331,7 +332,3 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def _short(key: str) -> str:
     return ".".join(part for part in key.split(".") if part != INSIDE)
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)

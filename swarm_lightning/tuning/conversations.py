@@ -23,7 +23,7 @@ ROLES = {
     "tool": "tool",
 }  # fmt: skip
 TRAINING_SPLITS = ("train", "training")
-Columns = Mapping[str, str | list[str] | None]
+ColumnNames = Mapping[str, str | list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Conversation:
 
 
 def read_conversations(
-    source: Source, split: str | None = None, columns: Columns | None = None
+    source: Source, split: str | None = None, columns: ColumnNames | None = None
 ) -> tuple[list[Conversation], list[Notice]]:
     """Read the conversations of one domain.
 
@@ -85,7 +85,7 @@ def fingerprint_of(conversations: Sequence[Conversation]) -> str:
     return digest.hexdigest()
 
 
-def _read_columns(columns: Columns | None) -> dict[str, str | list[str] | None]:
+def _read_columns(columns: ColumnNames | None) -> dict[str, str | list[str] | None]:
     names = dict(columns or {})
     for part, column in names.items():
         if part not in PARTS:

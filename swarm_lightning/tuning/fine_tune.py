@@ -43,7 +43,7 @@ FREE = ("micro_batch_size", "gradient_checkpointing", "checkpoint_steps")
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExpertPlan:
     """What one expert is to be made of.
 
     Attributes:
@@ -118,7 +118,9 @@ class ExpertMaker:
         maker.training = replace(self.training, steps=None if steps is None else count * steps)
         return maker
 
-    def plan(self, name: str, conversations: Sequence[Conversation], data: str, notices: Sequence[Notice] = ()) -> Plan:
+    def plan(
+        self, name: str, conversations: Sequence[Conversation], data: str, notices: Sequence[Notice] = ()
+    ) -> ExpertPlan:
         """Write the conversations of a domain as tokens, and say what the expert will be.
 
         Args:
@@ -148,7 +150,7 @@ class ExpertMaker:
             "training": training,
             "seed": self.seed,
         }
-        return Plan(
+        return ExpertPlan(
             name,
             data,
             [examples[place] for place in kept],
@@ -157,7 +159,7 @@ class ExpertMaker:
             [*notices, *noticed],
         )
 
-    def is_made(self, plan: Plan, folder: Path) -> bool:
+    def is_made(self, plan: ExpertPlan, folder: Path) -> bool:
         """Tell whether an expert is there already.
 
         Args:
@@ -180,7 +182,7 @@ class ExpertMaker:
                 )
         return False
 
-    def make(self, plan: Plan, folder: Path, trainer_settings: Mapping[str, Any] | None = None) -> bool:
+    def make(self, plan: ExpertPlan, folder: Path, trainer_settings: Mapping[str, Any] | None = None) -> bool:
         """Train an expert and write its folder, unless it is there or another process is making it.
 
         Args:
@@ -205,7 +207,7 @@ class ExpertMaker:
             shutil.rmtree(work)
         return True
 
-    def _train(self, plan: Plan, folder: Path, work: Path, settings: dict[str, Any]) -> None:
+    def _train(self, plan: ExpertPlan, folder: Path, work: Path, settings: dict[str, Any]) -> None:
         started = time.perf_counter()
         with fresh_adapter(self.base, self.lora, self.seed) as adapted:
             if self.training.gradient_checkpointing:
@@ -247,7 +249,7 @@ class ExpertMaker:
             }
             write_expert(folder, adapted, self.base_name, record)
 
-    def _trainer(self, plan: Plan, module: AdapterTraining, work: Path, settings: dict[str, Any]) -> L.Trainer:
+    def _trainer(self, plan: ExpertPlan, module: AdapterTraining, work: Path, settings: dict[str, Any]) -> L.Trainer:
         callbacks = settings.pop("callbacks", None) or []
         callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks])]
         callbacks.append(KeepState(work / STATE, self.training.checkpoint_steps))

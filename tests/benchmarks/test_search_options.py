@@ -11,7 +11,7 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.callbacks import RestartStagnant
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.settings import Draws
+from swarm_lightning.search.settings import DrawsChoice
 from swarm_lightning.swarm.rules import Coefficients
 from swarm_lightning.swarm.state import first_state
 from tests.benchmarks.last_line import last_line
@@ -50,7 +50,7 @@ def test_without_a_change_it_is_the_search(searched: ModelSwarm) -> None:
 
 
 @pytest.mark.parametrize("draws", ["tensor", "coefficient"])
-def test_other_draws_are_the_search_with_that_setting(world: World, tmp_path: Path, draws: Draws) -> None:
+def test_other_draws_are_the_search_with_that_setting(world: World, tmp_path: Path, draws: DrawsChoice) -> None:
     objective = ExactMatch(max_new_tokens=NEW_TOKENS)
     module = ModelSwarm(str(world.base), experts=str(world.experts), objective=objective, particles=6, draws=draws)
     fitted(module, world, tmp_path, ITERATIONS, 3, RestartStagnant(5))

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from swarm_lightning.callbacks import SwarmProgress
 from swarm_lightning.callbacks.progress import EvaluationProgress, width_of_a_bar
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.progress import Standing
+from swarm_lightning.evaluation.progress import Headway
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.scripted_search import scripted_search
 from tests.search.tiny_search import World, run_swarm
@@ -109,7 +109,7 @@ def test_every_command_that_evaluates_tells_a_log_how_far_it_is(world: World, tm
 def test_a_log_that_was_told_little_ago_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     shown = EvaluationProgress("test", every_seconds=1000)
     shown.begin()
-    shown.go_on(Standing(1, 4, 0, 10))
+    shown.go_on(Headway(1, 4, 0, 10))
     shown.end(whole=True)
     assert capsys.readouterr().out == ""
 
@@ -120,11 +120,11 @@ def test_a_log_is_told_the_end_only_of_what_it_was_told_and_only_where_there_is_
     shown = EvaluationProgress("iteration 2", every_seconds=1e-6)
     for whole in (True, False):
         shown.begin()
-        shown.go_on(Standing(3, 8, 0, 0))
+        shown.go_on(Headway(3, 8, 0, 0))
         shown.end(whole)
     lines = capsys.readouterr().out.splitlines()
     shown.begin()
-    shown.go_on(Standing(8, 8, 0, 0))
+    shown.go_on(Headway(8, 8, 0, 0))
     assert capsys.readouterr().out == ""
     shown.end(whole=True)
     assert "8 of 8 examples, done in" in capsys.readouterr().out, "one long pass is told when it is over"
@@ -138,8 +138,8 @@ def test_a_long_evaluation_has_a_bar_of_its_own_on_a_terminal(monkeypatch: pytes
     monkeypatch.setattr(sys, "stdout", terminal)
     shown = EvaluationProgress("first positions", every_seconds=1000)
     shown.begin()
-    shown.go_on(Standing(2, 8, 2, 0))
-    shown.go_on(Standing(8, 8, 2, 600))
+    shown.go_on(Headway(2, 8, 2, 0))
+    shown.go_on(Headway(8, 8, 2, 600))
     shown.end(whole=True)
     drawn = terminal.getvalue()
     assert "first positions" in drawn

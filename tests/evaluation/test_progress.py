@@ -8,7 +8,7 @@ import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluator
-from swarm_lightning.evaluation.progress import Standing
+from swarm_lightning.evaluation.progress import Headway
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.evaluation.score_journal import ScoreJournal
@@ -27,12 +27,12 @@ EXAMPLES = [Example(f"Which is number {place}?", "A", CHOICES, identifier=str(pl
 class Noting:
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.standings: list[Standing] = []
+        self.standings: list[Headway] = []
 
     def begin(self) -> None:
         self.calls.append("begin")
 
-    def go_on(self, standing: Standing) -> None:
+    def go_on(self, standing: Headway) -> None:
         self.calls.append("go on")
         self.standings.append(standing)
 

@@ -16,7 +16,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.settings import Draws
+from swarm_lightning.search.settings import DrawsChoice
 from swarm_lightning.swarm.population import Start
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.full_models import FullWorld, make_base, make_full_world, save_copies
@@ -89,7 +89,7 @@ def test_what_is_exported_is_the_combination_and_the_card_says_which(
 
 def test_without_random_numbers_it_finds_what_the_published_search_finds(world: World, tmp_path: Path) -> None:
     histories = []
-    kinds: tuple[Draws, ...] = ("particle", "tensor", "coefficient")
+    kinds: tuple[DrawsChoice, ...] = ("particle", "tensor", "coefficient")
     for draws in kinds:
         root = tmp_path / draws
         callbacks = [RestartStagnant(2), History(), ExportBest()]
@@ -127,7 +127,7 @@ def test_each_tensor_takes_a_share_of_its_own_from_the_pull(world: World, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("draws", ["tensor", "coefficient"])
 def test_a_run_is_resumed_bit_for_bit_and_tested_from_its_checkpoint(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], draws: Draws
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], draws: DrawsChoice
 ) -> None:
     def config(root: str, iterations: int, **model: Any) -> dict[str, Any]:
         return world.config(tmp_path / root, restart={"patience": 2}, trainer={"max_steps": iterations}, model=model)

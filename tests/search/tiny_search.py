@@ -32,7 +32,7 @@ from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives import ExactMatch, Objective
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.parts import Alone, Sharing
-from swarm_lightning.search.settings import Draws, GuideChoice, Storage
+from swarm_lightning.search.settings import DrawsChoice, GuideChoice, Storage
 from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
 from swarm_lightning.swarm.population import Start
 
@@ -210,7 +210,7 @@ def search(
     storage: Storage = "memory",
     state_folder: str | None = None,
     start: Start = Start(),  # noqa: B008 - frozen
-    draws: Draws = "particle",
+    draws: DrawsChoice = "particle",
     coefficients: Granularity | None = None,
     guide: GuideChoice = "objective",
     sharing: Sharing = Alone(),  # noqa: B008 - holds nothing

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from swarm_lightning.data.sources import open_source
 from swarm_lightning.errors import InputError
-from swarm_lightning.tuning.conversations import Columns, Turn, fingerprint_of, read_conversations
+from swarm_lightning.tuning.conversations import ColumnNames, Turn, fingerprint_of, read_conversations
 
 
 def written(folder: Path, records: list[Any]) -> str:
@@ -21,7 +21,7 @@ def written(folder: Path, records: list[Any]) -> str:
     return str(path)
 
 
-def turns_of(folder: Path, records: list[Any], columns: Columns | None = None) -> list[tuple[Turn, ...]]:
+def turns_of(folder: Path, records: list[Any], columns: ColumnNames | None = None) -> list[tuple[Turn, ...]]:
     conversations, _ = read_conversations(open_source(written(folder, records)), columns=columns)
     return [conversation.turns for conversation in conversations]
 
@@ -48,7 +48,7 @@ def test_columns_of_other_names_are_mapped_and_several_are_joined_by_blank_lines
         {"instruction": "Add.", "input": "2 + 2", "output": "4", "manner": "Be short."},
         {"instruction": "Greet.", "input": "", "output": "Hello", "manner": None},
     ]
-    mapping: Columns = {"prompt": ["instruction", "input"], "response": "output", "system": "manner"}
+    mapping: ColumnNames = {"prompt": ["instruction", "input"], "response": "output", "system": "manner"}
     assert turns_of(tmp_path, records, mapping) == [
         (Turn("system", "Be short."), Turn("user", "Add.\n\n2 + 2"), Turn("assistant", "4")),
         (Turn("user", "Greet."), Turn("assistant", "Hello")),
@@ -83,7 +83,7 @@ def test_records_without_a_response_are_left_out_and_named(tmp_path: Path) -> No
     ],
 )
 def test_data_that_cannot_be_used_is_refused(
-    tmp_path: Path, records: list[Any], columns: Columns | None, message: str
+    tmp_path: Path, records: list[Any], columns: ColumnNames | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         turns_of(tmp_path, records, columns)

@@ -20,7 +20,7 @@ from swarm_lightning.experts.pool import load_pool
 from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.locks import lock_if_free
 from swarm_lightning.tuning.conversations import Conversation, Turn
-from swarm_lightning.tuning.fine_tune import ExpertMaker, Plan
+from swarm_lightning.tuning.fine_tune import ExpertMaker, ExpertPlan
 from swarm_lightning.tuning.folder import work_folder
 from swarm_lightning.tuning.settings import LoraSettings, TextSettings, TrainingSettings
 from tests.search.tiny_search import calm_process, read_rows
@@ -52,7 +52,7 @@ def made(maker: ExpertMaker, folder: Path, **trainer: Any) -> dict[str, Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def plain_loop(base: Path, plan: Plan, steps: int, batch_size: int) -> dict[str, Tensor]:
+def plain_loop(base: Path, plan: ExpertPlan, steps: int, batch_size: int) -> dict[str, Tensor]:
     """Train as the documentation of PEFT does it, without padding: one example at a time, gradients summed up."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from swarm_lightning.data.notices import Notice
     from swarm_lightning.data.tables import Source
     from swarm_lightning.tuning.conversations import Conversation
-    from swarm_lightning.tuning.fine_tune import ExpertMaker, Plan
+    from swarm_lightning.tuning.fine_tune import ExpertMaker, ExpertPlan
 
     Read = tuple[list[Conversation], str, list[Notice]]
 
@@ -147,7 +147,7 @@ def make_experts(arguments: Sequence[str]) -> None:
 
 def _jobs(
     config: Namespace, maker: "ExpertMaker", read: "Mapping[str, Read]"
-) -> "list[tuple[ExpertMaker, Plan, Path]]":
+) -> "list[tuple[ExpertMaker, ExpertPlan, Path]]":
     """Return what is to be made, by whom, and where."""
     jobs = []
     if config.output:
@@ -245,7 +245,7 @@ def _report(notices: "Sequence[Notice]") -> None:
         (rank_zero_warn if notice.severity == "warning" else rank_zero_info)(notice.message)
 
 
-def _tell(plan: "Plan", folder: Path) -> None:
+def _tell(plan: "ExpertPlan", folder: Path) -> None:
     import json
 
     from swarm_lightning.tuning.folder import RECORD_FILE

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from swarm_lightning.cli.parsing.plain_parser import PlainParser
 from swarm_lightning.errors import InputError
-from swarm_lightning.runs.listing import Run, is_run, list_runs, rank_particles
+from swarm_lightning.runs.listing import ListedRun, is_run, list_runs, rank_particles
 from swarm_lightning.shown import cell, say, show_table, with_interval
 
 DESCRIPTION = "List the runs in a folder with their states and scores, or rank the particles of a run by personal best."
@@ -43,7 +43,7 @@ def show_runs(words: Sequence[str]) -> None:
     show_table(_table(runs, time.time()))
 
 
-def _table(runs: Sequence[Run], now: float) -> Table:
+def _table(runs: Sequence[ListedRun], now: float) -> Table:
     table = Table()
     for name in ("run", "state"):
         table.add_column(name, overflow="fold")
@@ -59,7 +59,7 @@ def _table(runs: Sequence[Run], now: float) -> Table:
     return table
 
 
-def _gain(run: Run) -> str:
+def _gain(run: ListedRun) -> str:
     if run.gain is None:
         return ""
     return f"{with_interval(*run.gain, '+')}{': noise' if run.within_noise else ''}"

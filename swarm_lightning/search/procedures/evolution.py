@@ -14,13 +14,13 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.final_choice import simplest_of_the_best
 from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.measures import OF_STEPS, measure_steps
 from swarm_lightning.search.procedures.pacing import Pacing, asked_in_the_end
-from swarm_lightning.search.procedures.particles import Procedure
+from swarm_lightning.search.procedures.particles import Begun, Procedure
 from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
+from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
 
@@ -57,15 +57,15 @@ class EvolutionProcedure(Procedure):
         turns = 1 if self.search.guide is self.search.objective else 2
         check_budget(self.strategy, len(self.search.pool.names), len(examples), turns)
 
-    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> int:
+    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> Begun:
         """Put the centre at the best of a few sums of the experts; see `place_start`."""
         search, state = self.search, self.search.state
         budget = search.ranks.first(self._pacing.budget(self.strategy, state, *self._clock(examples)))
-        state.starts, every = place_start(
-            self.strategy, search.pool.names, len(examples), state.evaluations, budget, super().begin(examples, score),
+        every = super().begin(examples, score).every
+        return place_start(
+            self.strategy, search.pool.names, len(examples), state.evaluations, budget, every,
             lambda positions: search.ask_in_full(positions, examples, search.followed),
         )  # fmt: skip
-        return every
 
     def before_step(self, examples: Sequence[Example]) -> None:
         """Let the next step ask as many pairs as the time that is left holds, where there are minutes."""
@@ -76,6 +76,10 @@ class EvolutionProcedure(Procedure):
     def stakes(self) -> Stakes | None:
         """Leave nothing unasked: a pair is compared on a few examples, which are all asked."""
         return None
+
+    def parts(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """Return those that are known: a step asks its candidates a few examples each."""
+        return self.search.state.parts
 
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
         """Measure the step that has just ended."""
@@ -113,7 +117,7 @@ def place_start(
     budget: int,
     every: int,
     ask: Callable[[Tensor], Evaluation],
-) -> tuple[dict[str, float], int]:
+) -> Begun:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
     What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
@@ -130,8 +134,7 @@ def place_start(
         ask: Asks positions [P, D] all examples.
 
     Returns:
-        The utility of everything that was tried, by name, its beginning first, and `every` where the budget holds it,
-        else 0.
+        What was tried, and `every` where the budget holds it, else 0.
     """
     settings, space = strategy.settings, strategy.space
     left = max(0, budget - spent)
@@ -160,7 +163,7 @@ def place_start(
         + (f" The budget of {budget} is too small for: {', '.join(left_out)}." if left_out else "")
     )
     ordered = [best, *(start for start in starts.tried if start is not best)]
-    return {start.name: start.utility for start in ordered}, every if shown else 0
+    return Begun(every if shown else 0, {start.name: start.utility for start in ordered})
 
 
 def check_budget(strategy: EvolutionStrategy, experts: int, examples: int, turns: int) -> None:
@@ -216,7 +219,7 @@ def hand_over(
         strategy.choose(0, positions[0], utility)
         return {CHOICES[0]: utility}, None
     evaluation = ask(positions[places])
-    choice = places[simplest_of_the_best(evaluation.utilities, evaluation.scores)]
+    choice = places[best_of(evaluation.utilities)]
     strategy.choose(choice, positions[choice], float(evaluation.utilities[places.index(choice)]))
     choices = dict(zip([CHOICES[place] for place in places], evaluation.utilities.tolist(), strict=True))
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.search.measures import measure_models, names_of_models
-from swarm_lightning.search.procedures.particles import Procedure
+from swarm_lightning.search.procedures.particles import Begun, Procedure
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 
 
@@ -24,7 +24,7 @@ class GraphsProcedure(Procedure):
         """Return the names of what `measure` measures."""
         return super().metric_names() + names_of_models(len(self.search.pool.names))
 
-    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> int:
+    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> Begun:
         """Ask the experts alone, which is what a search is compared with, and the first assignments of them."""
         search, systems = self.search, self.graphs.graphs
         alone = [systems.expert(model) for model in range(systems.nodes)]

@@ -1,6 +1,7 @@
 """What a search does before, between and after the steps of a particle swarm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -14,11 +15,25 @@ from swarm_lightning.search.measures import measure, names_of_metrics, note_part
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 
+class Begun(NamedTuple):
+    """What is settled before the first step.
+
+    Attributes:
+        every: Number of iterations between two evaluations of the best position by the objective, where a guide is
+            followed; 0 for none.
+        starts: The utility of everything that the steps could have begun with, by name, their beginning first; empty
+            where there was no choice.
+    """
+
+    every: int
+    starts: Mapping[str, float] = {}
+
+
 class Procedure:
     """What stands around the steps of a particle swarm.
 
     Attributes:
-        search: What is searched with: it asks, and its state is brought up to date.
+        search: What is searched with: it asks, and keeps what comes of it in its state.
     """
 
     def __init__(self, search: ExportingSearch) -> None:
@@ -45,18 +60,14 @@ class Procedure:
             InputError: If it can't.
         """
 
-    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> int:
+    def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> Begun:
         """Do what comes between the first positions' utilities, which the optimizer has, and its first step.
 
         Args:
             examples: What to ask, M of them.
             score: Scores what the optimizer asks, as in a step.
-
-        Returns:
-            Number of iterations between two evaluations of the best position by the objective, where a guide is
-            followed; 0 for none.
         """
-        return self.search.settings.objective_every or 0 if self.search.state.guided else 0
+        return Begun(self.search.settings.objective_every or 0 if self.search.state.guided else 0)
 
     def before_step(self, examples: Sequence[Example]) -> None:
         """Do what comes before every step.
@@ -72,21 +83,33 @@ class Procedure:
             return None
         return self.search.state.scores.stakes(swarm.swarm, swarm.settings.repel > 0, swarm.utilities_last)
 
+    def parts(self, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """Return the utility of every task by the objective, of the best initial and the best found expert.
+
+        While a guide is followed, they are those that were known before.
+
+        Args:
+            examples: What was asked, M of them.
+        """
+        search, state = self.search, self.search.state
+        if state.guided:
+            return state.parts
+        return note_parts(
+            search.objective, self.swarm.swarm, state.scores.best, search.best_initial, examples, state.parts
+        )
+
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Measure the iteration that has just ended, and note the parts of its utilities.
+        """Measure the iteration that has just ended, whose `parts` the state knows.
 
         Args:
             examples: What was asked, M of them.
         """
         search, state, swarm = self.search, self.search.state, self.swarm
         assert state.evaluation is not None
+        parts = state.parts
         if state.guided:
             scores = state.scores.best[int(swarm.swarm.best_particle)]
             parts = {FOUND: parts_in(search.followed, scores, examples)}
-        else:
-            parts = state.parts = note_parts(
-                search.objective, swarm.swarm, state.scores.best, search.best_initial, examples, state.parts
-            )
         return measure(
             swarm, state.evaluation, state.scoring_seconds, state.broken, state.scores.reach, parts, state.besides
         )
