@@ -49,6 +49,7 @@ class Comparison:
         search: Callable[[int], None],
         say: Callable[[str], None],
         written: Callable[[], None] = lambda: None,
+        begun: Callable[[str, int | None], None] = lambda _title, _budget: None,
     ) -> None:
         """Take what is compared.
 
@@ -62,12 +63,15 @@ class Comparison:
             search: Runs the ordinary search on the module with a seed.
             say: Tells the user a line.
             written: Called on the first rank whenever the table has been written.
+            begun: Called when a method other than the ordinary search begins, with its title and, where it has one,
+                its budget in evaluations.
         """
         self.module, self.validation, self.test = module, validation, test
         self.settings, self.folder = settings, folder
         self.methods = chosen_methods(settings)
         self.rows: list[TableRow] = []
         self._protocol, self._search, self._say, self._written = protocol, search, say, written
+        self._begun = begun
         self._sampling = Resampling.of(module.objective, test, settings.resamples)
         self._results: dict[str, list[Result]] = {}
         self._absent: dict[str, str] = {}
@@ -117,6 +121,8 @@ class Comparison:
                 f"the budget of {budget} evaluations is too small for two candidates with "
                 f"{len(self.validation)} examples each"
             )
+        if name != SWARM:
+            self._begun(method.title if seed is None else f"{method.title}, seed {seed}", budget)
         started = time.perf_counter()
         composition = method.compose(bench)
         seconds, spent = time.perf_counter() - started, bench.spent

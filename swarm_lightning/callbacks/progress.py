@@ -219,6 +219,71 @@ class EvaluationProgress:
         self._bar.update(standing.done - self._bar.n)
 
 
+class MethodProgress:
+    """Shows how much one method of a comparison has asked, over all its evaluations; follows the protocol `Watcher`."""
+
+    def __init__(self, every_seconds: float) -> None:
+        """Watch nothing yet.
+
+        Args:
+            every_seconds: Seconds between two lines in a log.
+        """
+        self._every = every_seconds
+        self._bar: tqdm | None = None
+        self.start("", None)
+
+    def start(self, what: str, most: int | None) -> None:
+        """Take up a method, and count from nothing.
+
+        Args:
+            what: Its name.
+            most: How many (particle, example) pairs it may ask; None where nothing limits it.
+        """
+        self.stop()
+        self._what, self._most = what, most
+        self._started = self._said = time.monotonic()
+        self._before = self._done = 0
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def begin(self) -> None:
+        """Go on to the next evaluation."""
+        self._before = self._done
+
+    def go_on(self, standing: Headway) -> None:
+        """Move the bar, or write a line when it is time."""
+        self._done = self._before + standing.done - standing.known
+        now = time.monotonic()
+        if on_a_terminal():
+            self._draw(now - self._started)
+        elif now - self._said >= self._every:
+            log(self._line(now - self._started))
+            self._said = now
+
+    def end(self, whole: bool) -> None:
+        """Say nothing: a comparison has a line for every method that has come to its end."""
+
+    def _line(self, seconds: float) -> str:
+        of = "" if self._most is None else f" of at most {self._most:,}"
+        told = f"{self._what}: {self._done:,}{of} evaluations, {self._done / seconds:.0f} examples/s"
+        if self._most is not None and 0 < self._done < self._most:
+            told += f", {duration(seconds / self._done * (self._most - self._done))} left"
+        return told
+
+    def _draw(self, seconds: float) -> None:
+        if self._bar is None:
+            if seconds < BAR_AFTER:
+                return
+            self._bar = tqdm(
+                total=self._most, desc=self._what, unit="example", file=sys.stdout, leave=False, **width_of_a_bar()
+            )
+        self._bar.update(self._done - self._bar.n)
+
+
 def course(standing: Headway, seconds: float) -> str:
     """Say how far an evaluation is, how fast it goes, and how long it will take at this pace.
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from tqdm import tqdm
 
-from swarm_lightning.callbacks import SwarmProgress
-from swarm_lightning.callbacks.progress import EvaluationProgress, width_of_a_bar
+from swarm_lightning.callbacks import SwarmProgress, progress
+from swarm_lightning.callbacks.progress import EvaluationProgress, MethodProgress, width_of_a_bar
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.progress import Headway
 from tests.forked_ranks import ForkedRanks, torchrun_environments
@@ -145,6 +145,51 @@ def test_a_long_evaluation_has_a_bar_of_its_own_on_a_terminal(monkeypatch: pytes
     assert "first positions" in drawn
     assert "2/8" in drawn
     assert drawn.rstrip(" ").endswith("\r"), "it is wiped away"
+
+
+def evaluate_in_parts(shown: MethodProgress) -> None:
+    """Two evaluations, of which the second had 3 of its 20 examples from before."""
+    for known, due in ((0, 10), (3, 20)):
+        shown.begin()
+        for done in range(known + 1, due + 1):
+            shown.go_on(Headway(done, due, known, 0))
+        shown.end(True)
+
+
+def test_a_log_is_told_what_a_method_has_asked_over_all_its_evaluations(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = MethodProgress(every_seconds=1e-9)
+    shown.start("genome, seed 0", 60)
+    evaluate_in_parts(shown)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 27
+    assert re.fullmatch(rf"{TIME} genome, seed 0: 27 of at most 60 evaluations, \d+ examples/s, 0:00 left", lines[-1])
+    shown.start("greedy soup", None)
+    evaluate_in_parts(shown)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(rf"{TIME} greedy soup: 27 evaluations, \d+ examples/s", last)
+
+
+def test_a_method_has_one_bar_for_all_its_evaluations_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(progress, "BAR_AFTER", 0.0)
+    shown = MethodProgress(every_seconds=30)
+    shown.start("genome, seed 0", 60)
+    evaluate_in_parts(shown)
+    bar = shown._bar
+    assert bar is not None
+    assert (bar.n, bar.total) == (27, 60)
+    shown.stop()
+    assert shown._bar is None
+
+
+@pytest.mark.slow
+def test_methods_of_a_comparison_tell_a_log_how_far_they_are(world: World, tmp_path: Path) -> None:
+    compare = {"methods": ["greedy_soup", "random_search"], "evaluations": 24, "seeds": [0], "resamples": 10}
+    config = {**world.config(tmp_path / "runs", trainer={"enable_progress_bar": True}), "compare": compare}
+    printed = run_swarm(config, "compare", tmp_path, "--progress.every_seconds", AT_ONCE)
+    assert re.search(rf"^{TIME} greedy soup: \d+ evaluations, \d+ examples/s$", printed, re.MULTILINE)
+    assert re.search(rf"^{TIME} random search, seed 0: \d+ of at most 24 evaluations", printed, re.MULTILINE)
 
 
 def test_a_time_between_lines_that_is_none_is_refused() -> None:

@@ -29,6 +29,7 @@ from swarm_lightning.callbacks import (
     StopOnPlateau,
     SwarmCheckpoint,
 )
+from swarm_lightning.callbacks.progress import MethodProgress, SwarmProgress
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
@@ -109,12 +110,28 @@ def run_comparison(
                 callback.on_fit_start(trainer, module)
         module.prepare(splits.validation)
         protocol = _protocol(trainer, followers)
-        renewal = Renewal()
+        renewal, bar = Renewal(), next((callback for callback in given if isinstance(callback, SwarmProgress)), None)
+        shown = None if bar is None or module.ranks.index else MethodProgress(bar.every_seconds)
+
+        def watch(title: str, budget: int | None) -> None:
+            if shown is not None:
+                shown.start(title, budget)
+                module.watch(shown)  # a search before has ended by watching itself no longer
+
+        def tell(line: str) -> None:
+            if shown is not None:
+                shown.stop()
+            rank_zero_only(say)(line)
+
         comparison = Comparison(
-            module, splits.validation, splits.test, settings, folder, protocol, search, rank_zero_only(say),
-            lambda: renewal.renew(folder, going_on=True) if renewal.due else None,
+            module, splits.validation, splits.test, settings, folder, protocol, search, tell,
+            lambda: renewal.renew(folder, going_on=True) if renewal.due else None, watch,
         )  # fmt: skip
-        rows = comparison.run()
+        try:
+            rows = comparison.run()
+        finally:
+            if shown is not None:
+                shown.stop()
     except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):  # Lightning makes an exit of Ctrl-C
         _tell_how_to_go_on(folder)
         raise
