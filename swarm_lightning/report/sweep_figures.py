@@ -1,5 +1,7 @@
 """The figures of a sweep: the best so far, settings beside their scores, what each setting matters, seeds together."""
 
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.report.figures import BLUE, GREEN, Figure, records, spec_of
@@ -147,6 +149,16 @@ def explained(values: "pandas.Series", scores: "pandas.Series") -> float:
     return float(((means - scores.mean()) ** 2).sum() / ((scores - scores.mean()) ** 2).sum())
 
 
+def _by_numbers(label: str) -> tuple[tuple[float, str], ...]:
+    """Return what a label is sorted by: the numbers in it as numbers.
+
+    >>> sorted(["10 experts", "2 experts", "all"], key=_by_numbers)
+    ['2 experts', '10 experts', 'all']
+    """
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return tuple((math.inf, part) if place % 2 == 0 else (float(part), "") for place, part in enumerate(parts) if part)
+
+
 def _seeds_together(run: Run, score: str, called: str, title: str, note: str) -> Figure | None:
     table, keys = _scored(run), [key for key in settings_in(run.sweep) if key != SEED]
     if SEED not in settings_in(run.sweep) or not keys or not table.duplicated(keys).any():
@@ -164,7 +176,7 @@ def _seeds_together(run: Run, score: str, called: str, title: str, note: str) ->
     y = {
         "field": "setting",
         "type": "nominal",
-        "sort": mean.setting.tolist(),
+        "sort": sorted(mean.setting.tolist(), key=_by_numbers),
         "title": None if several else names[keys[0]],
         "axis": {"labelLimit": 260},
     }

@@ -6,6 +6,7 @@ Made from the study and the summaries in the run folders, so it can be made at a
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -245,6 +246,8 @@ def render(rows: Sequence[TrialRow], space: DrawnSpace, best: int | None, first:
 def grouped(rows: Sequence[TrialRow], space: DrawnSpace) -> list[tuple[dict[str, Any], list[TrialRow]]]:
     """Return the searches that have ended by their settings, seeds aside; nothing where no setting has several.
 
+    Settings stand in the order in which the sweep's config lists their values.
+
     Args:
         rows: All trials.
         space: What was drawn.
@@ -257,8 +260,15 @@ def grouped(rows: Sequence[TrialRow], space: DrawnSpace) -> list[tuple[dict[str,
         if row.state == "ended":
             settings = {key: row.settings.get(key) for key in keys}
             groups.setdefault(json.dumps(settings, sort_keys=True), (settings, []))[1].append(row)
-    found = list(groups.values())
+    found = sorted(groups.values(), key=lambda group: [_place(group[0][key], space[key]) for key in keys])
     return found if any(len(own) > 1 for _, own in found) else []
+
+
+def _place(value: Any, values: Choice | Range) -> float:
+    """Return what a value is sorted by: its place in a list, or itself; behind all others where it was not drawn."""
+    if isinstance(values, Choice):
+        return values.values.index(value) if value in values.values else len(values.values)
+    return math.inf if value is None else float(value)
 
 
 def by_setting(rows: Sequence[TrialRow], space: DrawnSpace) -> list[str]:

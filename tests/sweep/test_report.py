@@ -1,7 +1,7 @@
 """The report of a sweep: what a terminal shows, and what Markdown has to be kept from reading."""
 
-from swarm_lightning.sweep.report import TrialRow, outcome, render
-from swarm_lightning.sweep.space import Choice, DrawnSpace
+from swarm_lightning.sweep.report import TrialRow, by_setting, outcome, render
+from swarm_lightning.sweep.space import Choice, DrawnSpace, Range
 
 KINDS = ("experts_and_base", "base_and_sparsified")
 SPACE: DrawnSpace = {"model.start.kind": Choice(KINDS)}
@@ -43,3 +43,29 @@ def test_means_are_over_the_seeds_of_a_setting_and_a_score_of_zero_counts() -> N
     assert r"| base\_and\_sparsified | 2 | 0.5000 | 0.2500 | 0.0000 | -0.1250 | 225 | 2 |" in written
     # One search of each setting has no mean.
     assert "means over the seeds" not in render(rows[::2], space, 0, 0)
+
+
+def test_settings_stand_in_the_order_of_the_config_whatever_was_searched_first() -> None:
+    names = ("published", "10 experts", "2 experts")
+    space: DrawnSpace = {"variant": Choice(names), "model.particles": Range(4, 20), "seed_everything": Choice((0, 1))}
+    drawn = [(name, particles, seed) for name in names for particles in (4, 20) for seed in (0, 1)]
+    rows = [
+        TrialRow(
+            number,
+            "ended",
+            {"variant": name, "model.particles": particles, "seed_everything": seed},
+            0.5,
+            None,
+            None,
+            {},
+            "",
+            f"trial_{number:04d}",
+            "",
+            True,
+        )
+        for number, (name, particles, seed) in enumerate(drawn[::-1])
+    ]
+    lines = [line for line in "\n".join(by_setting(rows, space)).splitlines() if "| 2 |" in line]
+    assert [tuple(line.split(" | ")[:2]) for line in lines] == [
+        (f"| {name}", str(particles)) for name in names for particles in (4, 20)
+    ]
