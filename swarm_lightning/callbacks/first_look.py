@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 from tqdm import tqdm
 
 from swarm_lightning.data.examples import Example
@@ -20,6 +21,7 @@ from swarm_lightning.shown import for_terminal, written_out
 
 LONGEST = 3000  # characters of a prompt or a reply that are shown, half of them from its beginning
 MARGIN = "  | "
+FEWEST = 20  # scores; among fewer, all are the same by chance
 
 
 class FirstLook(L.Callback):
@@ -54,6 +56,10 @@ class FirstLook(L.Callback):
         for example, outcome, bounds in zip(examples, outcomes, every, strict=True):
             if trainer.is_global_zero and outcome is not None:
                 _print(describe_reply(pl_module.pool.names[best], example, outcome, bounds))
+        evaluation = pl_module.state.evaluation
+        said = None if evaluation is None else all_alike(evaluation.scores)
+        if trainer.is_global_zero and said is not None:
+            _print(said)
 
     def _show_prompts(self, trainer: L.Trainer, module: ModelSwarm, examples: Sequence[Example]) -> None:
         self._prompt_due = False
@@ -61,6 +67,22 @@ class FirstLook(L.Callback):
             prompt = module.objective.prompt(example, module.tokenizer)
             of_task = f" of task {written_out(example.task)}" if example.task else ""
             _print(f"The first validation example{of_task} as the model sees it:\n{frame(prompt)}")
+
+
+def all_alike(scores: Tensor) -> str | None:
+    """Say that all scores of the first positions are the same; None where they differ, or are too few to tell.
+
+    Args:
+        scores: Of every position and example [N, M]; NaN and -inf where there is none.
+    """
+    known = scores[scores.isfinite()]
+    if len(known) < FEWEST or not (known == known[0]).all():
+        return None
+    return (
+        f"All {len(known)} scores of the first positions are {float(known[0]):g}: nothing tells one from another, so "
+        "there is nothing to search for yet. See whether replies are read and scored as you mean them, or follow a "
+        "smoother guide (model.guide: smooth)."
+    )
 
 
 def first_of_each_task(examples: Sequence[Example]) -> list[Example]:

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from swarm_lightning.callbacks.first_look import _print, describe_reply, frame
+from swarm_lightning.callbacks.first_look import FirstLook, _print, all_alike, describe_reply, frame
 from swarm_lightning.data.examples import Example
 from swarm_lightning.objectives import Outcome
 from tests.forked_ranks import ForkedRanks, torchrun_environments
+from tests.search.scripted_search import scripted_search
 from tests.search.tiny_search import NEW_TOKENS, World, prompt_of, read_rows, run_swarm
 
 EXPERTS = ("colours", "numbers", "stories", "towns")
@@ -83,6 +85,22 @@ def test_of_two_ranks_the_first_one_shows_it(world: World, forked_ranks: ForkedR
     assert shown in first.out
     assert shown in alone
     assert second.out == ""
+
+
+def test_first_scores_that_are_all_the_same_are_told_before_the_search(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [0.5] * 6  # of six particles on four examples
+    for first, told in ((same, True), ([*same[:5], 0.25], False)):
+        folder = tmp_path / str(told)
+        folder.mkdir()
+        scripted_search(world, folder, [first, same, same], FirstLook())
+        printed = capsys.readouterr().out
+        assert ("All 24 scores of the first positions are 0.5: nothing tells one from another" in printed) == told
+    assert all_alike(torch.full((4, 4), 7.0)) is None, "too few to tell"
+    scores = torch.full((4, 8), 7.0)
+    scores[0] = torch.nan
+    assert str(all_alike(scores)).startswith("All 24 scores of the first positions are 7:")
 
 
 def test_scores_without_bounds_are_described_too() -> None:

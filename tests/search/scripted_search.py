@@ -75,7 +75,8 @@ class ScriptRunner(TableRunner):
 
     @contextmanager
     def session(self, candidates: Sequence[Any] | None, prompts: Mapping[str, Sequence[str]]) -> Iterator[Session]:
-        yield ScriptSession(self, self._script.pop(0) if self._script else [0.0] * len(candidates or ()))
+        count = 1 if candidates is None else len(candidates)
+        yield ScriptSession(self, self._script.pop(0) if self._script else [0.0] * count)
 
 
 def scripted_search(world: World, folder: Path, script: Script, *callbacks: L.Callback, **settings: Any) -> ModelSwarm:
