@@ -240,7 +240,9 @@ class Evaluator(Generic[AnyRunner]):
         course = Course(self.watcher, runner, self.ranks.count)
         with course.followed(), runner.session(candidates, _by_task(tasks, prompts)) as session:
             if not whole_replies and wanted is None and scored_at_once(self.objective, session):
-                lots = lots_by_task({0: range(len(examples))}, tasks, lengths, rows, self._lots(len(examples), rows))
+                # A text is asked of every expert: a lot needs few of them.
+                least = math.ceil(min(rows, LEAST_PAIRS) / session.models)
+                lots = lots_by_task({0: range(len(examples))}, tasks, lengths, least, self._lots(len(examples), rows))
                 columns = [[place for _, place in lot] for lot in lots]
                 table = self._at_once(cast("KnowsLikelihoods", session), table, waiting, examples, columns, course)
                 waiting = []

@@ -23,6 +23,11 @@ from swarm_lightning.vectors import windows
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+# What to do with models whose weights can't be moved together.
+AS_THEY_ARE = (
+    "Models of any kind can be mixed as they are (model.mixture: probabilities), or answer each other "
+    "(model.graphs.any_models: true, with the optimizer HeterogeneousSwarm and its moves: roles)."
+)
 # Buffers that models compute from their config: rotary frequencies, causal masks and their fill, positions.
 COMPUTED = re.compile(
     r"(^|\.)((original_)?inv_freq|cos_cached|sin_cached|masked_bias|position_ids|attn\.bias|attention\.bias)$"
@@ -121,7 +126,7 @@ def check_same_settings(name: str, one: Architecture, reference: str, other: Arc
     Raises:
         InputError: If class, shapes of weights, or settings differ; it names the first difference.
     """
-    advice = "Only models of one architecture can be moved together: leave it out."
+    advice = f"Only models of one architecture can be moved together: leave it out. {AS_THEY_ARE}"
     if one.model != other.model:
         raise InputError(
             f"Expected full checkpoints of one architecture, but {name!r} is a {one.model} and {reference!r} a "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.experts.architecture import AS_THEY_ARE
 from swarm_lightning.experts.finding import find_experts
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.merged_demo import with_demo_checkpoints
@@ -109,7 +110,6 @@ def load_experts(sources: str | Sequence[str], least: int = 2) -> Pool:
         raise InputError(
             f"Expected experts of one kind, but {adapters[0].source!r} is a LoRA adapter and "
             f"{checkpoints[0].source!r} a full checkpoint. Give only adapters, or merge them into their base (PEFT: "
-            "merge_and_unload) and give only full checkpoints. Models of any kind can be mixed (model.mixture), or "
-            "answer each other (model.graphs.any_models, with model.optimizer.moves roles)."
+            f"merge_and_unload) and give only full checkpoints. {AS_THEY_ARE}"
         )
     return load_checkpoints(found, least)

@@ -110,7 +110,7 @@ class ModelSwarm(ExportingSearch):
                 `state` in the run folder.
             graphs: null: experts answer alone. Otherwise they answer together along graphs in which models read the
                 replies of others: `particles` is the number of graphs, and the optimizer is HeterogeneousSwarm, which
-                moves the graphs and the experts.
+                moves the graphs and the experts. Its settings: `swarm fit --model.graphs.help`.
             objective_every: With a guide, number of iterations between two evaluations of the best position by the
                 objective, so that its progress is visible; null: only in the end. An evolution strategy pays for them
                 out of its budget, and skips them if they would take more than a twentieth of what its steps use.

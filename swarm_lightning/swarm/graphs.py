@@ -75,11 +75,12 @@ class Decoding:
     """How matrices become graphs.
 
     Attributes:
-        top_p: 0 (published): each draw takes the likeliest node. Above 0, in (0, 1]: it draws among the likeliest nodes
-            that together are likelier than this, by numbers that belong to the particle.
-        edges: How many placed nodes a node's reply goes to, >= 1: the likeliest ones, as far as there are so many. With
-            1 (published) the graph is a tree.
-        fixed: null: what the matrix says. `chain`: each expert answers to the next; `star`: all answer to the last.
+        top_p: 0 (published): each draw takes the likeliest node. Above 0, in (0, 1]: it samples among the fewest
+            likeliest nodes whose probabilities sum to more than this; a graph keeps its random numbers as it moves.
+        edges: To how many nodes each node passes its reply, >= 1: the likeliest ones, or all where there are fewer.
+            With 1 (published) the graph is a tree.
+        fixed: null: graphs are searched. `chain`: each expert replies to the next; `star`: all reply to the last; needs
+            `moves: weights` of the optimizer.
     """
 
     top_p: float = 0.0

@@ -9,6 +9,7 @@ import torch
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
 from swarm_lightning.evaluation.settings import EngineSettings
@@ -47,11 +48,13 @@ def folder(tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return save_families(tiny_base_folder, tmp_path_factory.mktemp("families"))
 
 
-def runner_of(folder: Path, mixture: Any = "probabilities", by_texts: bool = False) -> TokenSwarmRunner:
+def runner_of(
+    folder: Path, mixture: Any = "probabilities", by_texts: bool = False, lots: int | None = 2
+) -> TokenSwarmRunner:
     pool = load_models(str(folder), None, mixture)
     model, tokenizer = load_base(pool.base)
     loaded = Loaded(
-        pool.resident(model, pool.base), tokenizer, EngineSettings(lots=2), pool, pool.base, trust_remote_code=False
+        pool.resident(model, pool.base), tokenizer, EngineSettings(lots=lots), pool, pool.base, trust_remote_code=False
     )
     return TokenSwarmRunner(loaded, mixture, by_texts)
 
@@ -83,6 +86,25 @@ def test_shares_of_choices_by_texts_are_those_of_outcomes(folder: Path) -> None:
     evaluator = Evaluator(runner_of(folder, "log_probabilities", by_texts=True), OBJECTIVES["shares of choices"])
     found, outcomes = evaluator.evaluate(NUMBERS, EXAMPLES), evaluator.evaluate(NUMBERS, EXAMPLES, whole_replies=True)
     assert found.scores.equal(outcomes.scores)
+
+
+class Noted(Ranks):
+    """Notes what is there to be shared out."""
+
+    shared: int = 0
+
+    def share(self, items: Sequence[Any]) -> list[Any]:
+        self.shared = len(items)
+        return super().share(items)
+
+
+def test_texts_that_many_experts_are_asked_are_enough_for_several_ranks(folder: Path) -> None:
+    ranks, runner = Noted(), runner_of(folder, lots=None)
+    few = [Example(f"{number} is", "red") for number in range(66)]  # 66 texts, three experts: 198 pairs, 64 in a lot
+    evaluator = Evaluator(runner, MeanLogLikelihood(), ranks)
+    for count, lots in ((66, 3), (43, 1), (1, 1)):
+        evaluator.evaluate(NUMBERS, few[:count])
+        assert ranks.shared == lots
 
 
 @pytest.mark.parametrize("by_texts", [False, True])

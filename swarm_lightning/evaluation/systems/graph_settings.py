@@ -8,13 +8,13 @@ from swarm_lightning.swarm.graphs import Decoding
 
 @dataclass(frozen=True)
 class GraphSettings:
-    """What a search of graphs of models is set.
+    """How models answer together along a graph.
 
     Attributes:
         decoding: How a matrix becomes a graph.
         instructions: What nodes are told beside the question.
-        any_models: Whether experts are models of any architecture and vocabulary, adapters and whole models alike, that
-            stay as they are: with `moves: roles` of the optimizer.
+        any_models: Whether experts may be any causal language models: adapters and whole models alike, of any
+            architecture and vocabulary. Their weights stay as they are, so the optimizer needs `moves: roles`.
     """
 
     decoding: Decoding = field(default_factory=Decoding)
