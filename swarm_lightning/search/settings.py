@@ -326,6 +326,13 @@ def check_evolution(settings: SearchSettings) -> None:
     Raises:
         InputError: If positions are no coefficients, or the population is to begin with more than the experts.
     """
+    others = {"model.mixture": settings.mixture, "model.graphs": settings.graphs}
+    for name, given in others.items():
+        if given is not None:
+            raise InputError(
+                f"Expected {name} to be null with EvolutionStrategy, which moves coefficients of the experts' weights, "
+                f"but it is set. Leave {name} out, or leave model.optimizer out."
+            )
     if settings.coefficients is None:
         raise InputError(
             "Expected model.coefficients to be set with EvolutionStrategy, which moves coefficients, but it is null. "

@@ -8,11 +8,12 @@ import pytest
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.population import Population
 from swarm_lightning.search.settings import identity_of
-from swarm_lightning.swarm import ParticleSwarm, StepLengthDecay
+from swarm_lightning.swarm import EvolutionStrategy, ParticleSwarm, StepLengthDecay
 
 
 def made(**changes: Any) -> ModelSwarm:
@@ -34,6 +35,11 @@ def test_settings_do_not_change() -> None:
     ("changes", "said"),
     [
         ({"particles": 1}, "at least 2 particles"),
+        (
+            {"mixture": "probabilities", "optimizer": EvolutionStrategy},
+            "model.mixture to be null with EvolutionStrategy",
+        ),
+        ({"graphs": GraphSettings(), "optimizer": EvolutionStrategy}, "model.graphs to be null with EvolutionStrategy"),
         ({"child_span": 0.0}, "child_span to be above 0"),
         ({"ensemble_size": 0}, "ensemble_size to be at least 1"),
         ({"draws": "weight"}, "draws to be one of particle, tensor, coefficient, but got 'weight'"),
