@@ -24,6 +24,7 @@ from swarm_lightning.experts.products.products import Granularity, Products
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.settings import SCALING, scaling_of
 from swarm_lightning.experts.tokenizers.tokenizers import check_tokenizers
+from swarm_lightning.vectors import ADAPTER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,6 +77,11 @@ class ExpertPool:
     def standings(self) -> tuple[()]:
         """No models that answer as they are: weights are moved."""
         return ()
+
+    @property
+    def form(self) -> str:
+        """The weights of an adapter."""
+        return ADAPTER
 
     @property
     def are_differences(self) -> bool:

@@ -37,6 +37,11 @@ class DenseSpace:
     def check(cls, circumstances: Circumstances) -> None:
         """Accept everything: the published method supports all conditions."""
 
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the experts' form: candidates are weights like theirs."""
+        return experts
+
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions."""
         return torch.empty(particles, self.material.size, dtype=self.dtype)

@@ -16,7 +16,7 @@ from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.space import Circumstances, Material
 from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
 from swarm_lightning.swarm.spaces.dense import refuse_compiled
-from swarm_lightning.vectors import Vector, Vectors
+from swarm_lightning.vectors import ADAPTER, PRODUCTS, Vector, Vectors
 
 
 class Stretches:
@@ -84,6 +84,11 @@ class DividedSpace(CoefficientSpace):
                 "Expected model.start.kind to be experts or experts_and_base with model.coefficients, but got "
                 f"{circumstances.start.kind!r}. Leave it out, or set model.coefficients to null."
             )
+
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the form of coefficients of products, or that of whole models."""
+        return PRODUCTS if experts == ADAPTER else experts
 
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions."""
