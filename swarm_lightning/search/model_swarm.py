@@ -310,9 +310,7 @@ class ModelSwarm(ExportingSearch):
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial and the best found expert and the ensemble, or references, on the test split."""
-        # Only particles that have moved have personal bests that could vote.
-        votes = self.particle_swarm.moves_particles and self.settings.graphs is None
-        size = self.settings.ensemble_size if votes else 0
+        size = self.settings.ensemble_size if self.particle_swarm.keeps_bests else 0
         self._report("test", self.bests.score(batch, size, win_rates=True, references=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:
