@@ -3,9 +3,9 @@
 A further one is a file of its own with two classes. The runner says how long prompts are, how many rows and candidates
 share a forward pass, and in `session` takes up candidates, in a form of its choice. The session lends them, row by row,
 as a language model with a set of `broken` rows. What reads and writes token ids on the resident model need only follow
-`TokenModel`: `TextRows` turns texts into token ids and back, and says by a `Decoding` when replies end and how tokens
-are chosen. `Evaluator(runner, objective)` asks its candidates, and `evaluator.on(runner)` asks those of a second runner
-the same. The smallest example, without any model, is `tests/evaluation/table_runner.py`.
+`TokenModel`: `TextRows` turns texts into token ids and back, and says by a `TokenDecoding` when replies end and how
+tokens are chosen. `Evaluator(runner, objective)` asks its candidates, and `evaluator.on(runner)` asks those of a second
+runner the same. The smallest example, without any model, is `tests/evaluation/table_runner.py`.
 
 A search makes its runner from what it has loaded, by the form of its candidates, which its space names: `RUNNERS_OF`
 has a line for every form. Where the resident model takes candidates up, there is a choice of engines: `RUNNERS` has a

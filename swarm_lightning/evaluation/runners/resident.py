@@ -12,7 +12,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Replies, generate_tokens
+from swarm_lightning.evaluation.engine.generation import TokenReplies, generate_tokens
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
@@ -131,17 +131,17 @@ class Particles:
 
     def generate(
         self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
-    ) -> Replies:
+    ) -> TokenReplies:
         """Choose tokens after prompts; see `TokenModel.generate`."""
         crowd, owners = self._crowds[prompts.add_special_tokens], prompts.owners
         skip = crowd.shared(tokens)
 
-        def work(places: Sequence[int], slots: int) -> Replies:
+        def work(places: Sequence[int], slots: int) -> TokenReplies:
             some = [tokens[place] for place in places]
             return generate_tokens(crowd, [owners[place] for place in places], some, decoding(places, slots, skip))
 
         longest = max((len(sequence) for sequence in tokens), default=0)
-        replies = Replies([[] for _ in owners])
+        replies = TokenReplies([[] for _ in owners])
         for places, part in self._in_groups(owners, work, longest + limit):
             for place, reply in zip(places, part.tokens, strict=True):
                 replies.tokens[place] = reply
