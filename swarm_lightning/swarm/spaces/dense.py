@@ -143,6 +143,30 @@ class TensorSpace(DenseSpace):
         refuse_compiled(circumstances, "tensor")
 
 
+class DrawnEach(DenseSpace):
+    """What spaces have in common whose every number has random numbers of its own: stands before what it changes.
+
+    >>> class DrawnSpace(DrawnEach, DenseSpace): ...
+    >>> DrawnSpace(Material(sizes=[2])).groups
+    [1, 1]
+    """
+
+    def __init__(self, material: Material) -> None:
+        """Create the space; see `DenseSpace`."""
+        super().__init__(material)
+        self.groups = [1] * self.empty(0).shape[1]
+
+    @classmethod
+    def check(cls, circumstances: Circumstances) -> None:
+        """Refuse the compiled kernel too.
+
+        Raises:
+            ValueError: If something is wanted that does not go with it.
+        """
+        super().check(circumstances)
+        refuse_compiled(circumstances, "coefficient")
+
+
 def refuse_compiled(circumstances: Circumstances, draws: str) -> None:
     """Reject the compiled kernel if groups of numbers are moved separately.
 

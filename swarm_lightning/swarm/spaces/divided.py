@@ -15,7 +15,7 @@ from torch import Tensor
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.space import Circumstances, Material
 from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
-from swarm_lightning.swarm.spaces.dense import refuse_compiled
+from swarm_lightning.swarm.spaces.dense import DrawnEach
 from swarm_lightning.vectors import ADAPTER, PRODUCTS, Vector, Vectors
 
 
@@ -133,23 +133,8 @@ class DividedSpace(CoefficientSpace):
         return held.view(len(self.material.experts), -1)
 
 
-class DrawnDividedSpace(DividedSpace):
+class DrawnDividedSpace(DrawnEach, DividedSpace):
     """The same sums, with separate random numbers for each coefficient."""
-
-    def __init__(self, material: Material) -> None:
-        """Name what is added up; see `DividedSpace`."""
-        super().__init__(material)
-        self.groups = [1] * (len(material.experts) * len(material.groups))
-
-    @classmethod
-    def check(cls, circumstances: Circumstances) -> None:
-        """Refuse the compiled kernel too.
-
-        Raises:
-            ValueError: If something is wanted that does not go with it.
-        """
-        super().check(circumstances)
-        refuse_compiled(circumstances, "coefficient")
 
 
 def _stretches(sizes: Sequence[int], division: Sequence[int]) -> tuple[list[int], list[int]]:
