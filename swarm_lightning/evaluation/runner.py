@@ -15,8 +15,7 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import GroupedProducts
 from swarm_lightning.experts.resident.resident import ResidentModel

@@ -117,8 +117,7 @@ class ExpertPool:
         Raises:
             InputError: If an expert, or the tokenizer beside it, does not belong to this base.
         """
-        from swarm_lightning.experts.checks import check_base
-        from swarm_lightning.experts.copies import check_copies
+        from swarm_lightning.experts.checks import check_base, check_copies
         from swarm_lightning.experts.resident.adapted import AdaptedModel
 
         check_base(self.adapters(), base)

@@ -16,8 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
-from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.mixed_guide import MixedGuide

@@ -18,8 +18,8 @@ from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.settings import SearchSettings
+from swarm_lightning.swarm.graphs import System
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
-from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import ADAPTER, CHECKPOINT, MIXTURE, PRODUCTS, SYSTEM, Vector
 
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from swarm_lightning.swarm import ask_tell
 from swarm_lightning.swarm.broken import revive
 from swarm_lightning.swarm.contributions import contributions, draw_assignments
+from swarm_lightning.swarm.graphs import System
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.rules import restart, stagnant
 from swarm_lightning.swarm.settings import SwarmSettings
 from swarm_lightning.swarm.spaces.graphs import GraphSpace
 from swarm_lightning.swarm.state import Swarm
-from swarm_lightning.swarm.systems import System
 
 Moves = Literal["both", "roles", "weights"]
 MODELS, BEST = "models.", "best."

@@ -16,8 +16,8 @@ from swarm_lightning.evaluation.engine.generation import TokenReplies, generate_
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
+from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.progress import Heard
-from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.vectors import Vectors
@@ -26,6 +26,43 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from swarm_lightning.experts.resident.resident import ResidentModel
+
+
+class EngineRunner:
+    """The part of the protocol `Runner` that an engine answers; its heirs take up candidates.
+
+    Attributes:
+        engine: The base as the model that becomes particles, and how batches are made.
+        tokenizer: The base model's.
+        settings: How candidates are evaluated.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Take the engine.
+
+        Args:
+            engine: Of the base.
+        """
+        self.engine, self.tokenizer, self.settings = engine, engine.tokenizer, engine.settings
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that the base reads at most; None where its config does not say."""
+        return positions_of(self.engine.adapted.model)
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far."""
+        return self.engine.generated
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens every prompt has."""
+        return [len(sequence) for sequence in self.engine.encode(prompts)]
+
+    def rows_at_once(self, tokens: int) -> int:
+        """Return how many rows of this many tokens are run together."""
+        return self.engine.rows(tokens)
+
 
 Result = TypeVar("Result")
 

@@ -26,7 +26,7 @@ from swarm_lightning.evaluation.engine.memory import free_bytes
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.runner import Loaded
-from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
+from swarm_lightning.evaluation.runners.resident import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.experts.export.adapter import write_adapter
 from swarm_lightning.experts.resident.adapted import AdaptedModel

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.graphs import Graph
+from swarm_lightning.swarm.graphs import Graph, System, alone
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.space import Circumstances, Material
 from swarm_lightning.swarm.spaces.dense import DenseSpace
-from swarm_lightning.swarm.systems import System, alone
 from swarm_lightning.vectors import SYSTEM, Vectors
 
 
