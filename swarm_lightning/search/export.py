@@ -28,7 +28,7 @@ from swarm_lightning.search.writers import WRITERS, Export, adapter_of, check_fo
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces.coefficients import BASE
-from swarm_lightning.vectors import PRODUCTS, Vector
+from swarm_lightning.vectors import PRODUCTS
 
 ON_THE_CARD = ("particles", "child_span", "start", "draws", "optimizer", "scheduler")
 
@@ -218,10 +218,10 @@ class ExportingSearch(AskingSearch):
         )  # fmt: skip
         return WRITERS[self.form](export)
 
-    def made(self, position: Tensor) -> Vector | ProductAdapter:
-        """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
+    def adapter_at(self, position: Tensor) -> ProductAdapter | None:
+        """Return the one adapter that a position [D] makes, where that has another form than the experts'."""
         vector = self.particle_swarm.space.vector(position)
-        return adapter_of(vector, self._parts.division) if self.form == PRODUCTS else vector
+        return adapter_of(vector, self._parts.division) if self.form == PRODUCTS else None
 
     def check_rank(self, rank: int | None) -> None:
         """Refuse a rank that nothing can be exported with; see `writers.check_rank`."""

@@ -22,7 +22,7 @@ from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.spaces import SPACES, CoefficientSpace
 from swarm_lightning.vectors import Vector, Vectors
 from tests.cli.refused import message_of
-from tests.search.tiny_search import World, load_checkpoint, run_swarm, search
+from tests.search.tiny_search import World, load_checkpoint, read_rows, run_swarm, search
 
 
 class ShareSpace(CoefficientSpace):
@@ -194,6 +194,14 @@ def test_an_export_that_is_asked_of_a_space_that_exports_nothing_is_refused_befo
     config = of_its_own_form.config(tmp_path / "runs")
     said = message_of(config, tmp_path, capsys, f"--export_best.{setting}", value)
     assert f"Expected no export_best.{setting}, because candidates of this search have the form 'shares'" in said
+
+
+def test_a_space_with_a_form_of_its_own_stands_in_comparisons(of_its_own_form: World, tmp_path: Path) -> None:
+    config = of_its_own_form.config(tmp_path / "runs", model={"particles": 5})
+    run_swarm(config, "compare", tmp_path, "--compare.methods", "[uniform_soup, model_swarm]")
+    rows = {row["method"]: row for row in read_rows(tmp_path / "runs" / "version_0" / "compare.csv")}
+    assert 0 <= float(rows["model_swarm"]["test"]) <= 1
+    assert list(rows) == ["uniform_soup", "model_swarm"]
 
 
 def test_a_form_that_no_runner_takes_is_refused_by_name(
