@@ -24,7 +24,7 @@ from typing import Any
 from measuring import machine, report
 from quiet_search import EndAtBudget, fitted
 from swarm_lightning.data.module import SwarmData
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import GraphSettings
 from swarm_lightning.evaluation.systems.messages import Instructions
 from swarm_lightning.objectives import MultipleChoice
 from swarm_lightning.search import ModelSwarm

@@ -68,7 +68,7 @@ def single_pass(kind: str, dtype: str, vocabulary: int, layers: int, rows: int, 
     import torch
 
     from swarm_lightning.evaluation.engine.crowd import Crowd
-    from swarm_lightning.evaluation.engine.generation import Decoding, generate_tokens
+    from swarm_lightning.evaluation.engine.generation import TokenDecoding, generate_tokens
     from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
     from swarm_lightning.evaluation.engine.memory import bytes_of_a_row
     from swarm_lightning.evaluation.engine.tokens import Continuation
@@ -91,7 +91,7 @@ def single_pass(kind: str, dtype: str, vocabulary: int, layers: int, rows: int, 
     def run(prompts: list[list[int]]) -> None:
         owners = [place % 2 for place in range(len(prompts))]
         if kind == "generation":
-            generate_tokens(crowd, owners, prompts, Decoding(NEW_TOKENS, frozenset([2]), 0, rows))
+            generate_tokens(crowd, owners, prompts, TokenDecoding(NEW_TOKENS, frozenset([2]), 0, rows))
             return
         texts = [Continuation((*prompt, *end), len(prompt)) for prompt in prompts for end in ids(len(CHOICES), 3)]
         loglikelihoods(crowd, [owner for owner in owners for _ in CHOICES], texts, rows, 0)

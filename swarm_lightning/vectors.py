@@ -1,7 +1,7 @@
 """What a particle's weights can be, wherever they lie: a tensor in memory, or numbers that are read as they are needed.
 
 A whole model may be too large to be held in memory beside the resident one. So whoever takes up, writes or checks the
-weights of a particle asks for one piece after the other.
+weights of a particle asks for one piece after the other. What the numbers mean is their form, which has a name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,11 @@ from typing import Protocol
 from torch import Tensor
 
 WINDOW = 1 << 22  # weights that are looked at together, 16 MiB
+
+# Forms of what is run and written. The experts': weights of an adapter or of a whole model, mixing numbers, and places
+# of models that each answer alone. And what else spaces make of positions: coefficients of products, and systems.
+ADAPTER, CHECKPOINT, MIXTURE, MODEL = "adapter", "checkpoint", "mixture", "model"
+PRODUCTS, SYSTEM = "products", "system"
 
 
 class Vector(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.results import Result
+from swarm_lightning.experts.export.adapter import write_adapter
 from swarm_lightning.experts.export.expert import export_expert
 from swarm_lightning.experts.export.model_card import public_name
 from swarm_lightning.shown import in_markdown
@@ -42,10 +43,11 @@ def export_composition(
     """
     base, pool = module.base, module.pool
     card = composition_card(base, module.task, pool.names, title, result, test, not pool.are_differences)
-    made = composition.vector if composition.adapter is None else composition.adapter
-    assert made is not None
+    if composition.adapter is not None:
+        return write_adapter(folder, composition.adapter.tensors, composition.adapter.config, card, True, base)
+    assert composition.vector is not None
     return export_expert(
-        folder, made, pool, card, base, base, module.resident, True,
+        folder, composition.vector, pool, card, base, base, module.resident, True,
         trust_remote_code=module.settings.trust_remote_code,
     )  # fmt: skip
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from swarm_lightning.baselines.bench import Bench, coefficients_text
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.data.examples import Example
-from swarm_lightning.experts.products.adapter import ProductAdapter
 
 
 class SwarmRow:
@@ -29,16 +28,17 @@ class SwarmRow:
         if len(shares):
             detail += f": {coefficients_text(module.pool.names, shares.mean(dim=1))}"
         utility = module.result().validation[1].utility
-        made, evaluations, seconds = module.made(found), module.state.evaluations, module.state.seconds
-        if not isinstance(made, ProductAdapter):
-            vector = made[:].detach().cpu().clone()
+        evaluations, seconds = module.state.evaluations, module.state.seconds
+        if module.form == module.pool.form:
+            vector = space.vector(found)[:].detach().cpu().clone()
             module.release_swarm()
             # A search that was interrupted and resumed has counted and timed its earlier parts too.
             return Composition(utility, detail, vector, evaluations=evaluations, seconds=seconds)
-        candidate = space.vector(found)[:].unsqueeze(0)
+        asked, adapter = optimizer.found_asked, module.adapter_at(found)
+        candidate = asked.clone() if isinstance(asked, Tensor) else asked
         module.release_swarm()
 
         def scores(examples: Sequence[Example]) -> Tensor:
-            return module.evaluator.evaluate(candidate, examples, whole_replies=True).scores[0]
+            return module.evaluator.evaluate([candidate], examples, whole_replies=True).scores[0]
 
-        return Composition(utility, detail, scores=scores, adapter=made, evaluations=evaluations, seconds=seconds)
+        return Composition(utility, detail, scores=scores, adapter=adapter, evaluations=evaluations, seconds=seconds)

@@ -1,13 +1,16 @@
 """Exports what the search found, as adapters or full checkpoints like the experts, with a model card.
 
-Writing the folder is the experts' part; this callback knows when, what and where.
+Writing the folder is the experts' part; this callback knows when, what and where. Where nothing writes what a search
+finds, because its space makes candidates of a form of its own, it says so once, and refuses what is asked of an export.
 """
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from swarm_lightning.callbacks.logged_result import check_takes_artifacts, log_folder
 from swarm_lightning.errors import InputError
@@ -16,6 +19,7 @@ from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.writers import said_of_form
 from swarm_lightning.shown import say
 
 
@@ -56,10 +60,14 @@ class ExportBest(L.Callback):
         """Refuse particles that do not exist, a rank that can't be exported with, and artifacts that nobody takes.
 
         Raises:
-            InputError: If a particle or the rank is out of range, there are no products to cut, or no logger keeps
-                artifacts.
+            InputError: If a particle or the rank is out of range, there are no products to cut, no logger keeps
+                artifacts, or nothing can be exported of this search.
         """
         assert isinstance(pl_module, ModelSwarm)
+        reason = said_of_form(pl_module.form)
+        if reason is not None:
+            self._check_nothing_is_wanted(reason)
+            return
         pl_module.check_rank(self.export_rank)
         for particle in self.particles:
             check_particle(particle, pl_module.exportable)
@@ -74,7 +82,7 @@ class ExportBest(L.Callback):
         rank, cut = self.export_rank, {}
         if rank is not None:
             cut = {particle: pl_module.utility_of_cut(rank, particle) for particle in (None, *self.particles)}
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or said_of_form(pl_module.form) is not None:
             return
         folder, size = Path(trainer.default_root_dir), self.max_shard_size
         # A finished search that is resumed and ends again writes the same folders once more.
@@ -88,10 +96,26 @@ class ExportBest(L.Callback):
                 rank=rank,
                 utility_of_cut=cut.get(particle),
             )
-            make_testable(path, pl_module, folder, particle)
+            make_testable(path, folder, pl_module.settings, partial(pl_module.checkpoint, particle))
         if self.log_artifact:
             log_folder(trainer.loggers, path)
         if rank is not None:
             say(f"Cut to rank {rank}: utility on validation {whole:.4f} before, {cut[None]:.4f} after.")
         if self.tells:
             say(f"Best expert: {path}")
+
+    def _check_nothing_is_wanted(self, reason: str) -> None:
+        """Refuse what is asked of an export that there will not be, or say that there will be none."""
+        wanted = {
+            "particles": bool(self.particles),
+            "export_rank": self.export_rank is not None,
+            "log_artifact": self.log_artifact,
+        }
+        named = [f"no export_best.{name}" for name, is_wanted in wanted.items() if is_wanted]
+        if named:
+            raise InputError(
+                f"Expected {' and '.join(named)}, because {reason}. Leave out what is asked of an export: the search "
+                "runs, and writes none."
+            )
+        if self.tells:
+            rank_zero_info(f"Nothing will be exported, because {reason}.")

@@ -44,7 +44,7 @@ from swarm_lightning.doors.lightning_cli import CommandLine
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.report.live import LivePage
-from swarm_lightning.runs.checkpoint_check import check_checkpoint
+from swarm_lightning.runs.checkpoint_file import check_checkpoint
 from swarm_lightning.runs.run_folder import (
     CONFIG,
     claim_run_folder,

@@ -1,6 +1,7 @@
 """Lightning's Trainer with the verbs it lacks: export, compare, score and plan."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ class SwarmTrainer(L.Trainer):
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
         exported = model.export(folder, particle, max_shard_size=max_shard_size, rank=rank)
-        make_testable(exported, model, Path(self.default_root_dir), particle)
+        make_testable(exported, Path(self.default_root_dir), model.settings, partial(model.checkpoint, particle))
         say(f"Exported: {exported}")
 
     def compare(

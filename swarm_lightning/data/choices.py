@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from swarm_lightning.data.cells import is_missing, text_of
 from swarm_lightning.data.columns import Columns
 from swarm_lightning.data.json_values import is_broken, parse_json
-from swarm_lightning.data.tables import Record
+from swarm_lightning.data.tables import Record, is_missing, text_of
 from swarm_lightning.errors import InputError
 
 

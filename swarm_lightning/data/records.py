@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_lightning.data.answers import Draft, settle_answers
-from swarm_lightning.data.cells import is_missing, text_of
 from swarm_lightning.data.choices import read_choices
 from swarm_lightning.data.columns import Columns
 from swarm_lightning.data.examples import Example
-from swarm_lightning.data.tables import Record, Table
+from swarm_lightning.data.tables import Record, Table, is_missing, text_of
 from swarm_lightning.errors import InputError
 
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
 from swarm_lightning.evaluation.sampling import RowNoise
-from swarm_lightning.evaluation.settings import EngineSettings
+from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.experts.kinds import Pool
+from swarm_lightning.experts.products.division import GroupedProducts
 from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.protocol import LanguageModel
 
@@ -28,14 +30,17 @@ class Loaded:
     """What a runner of particles is made from.
 
     Attributes:
-        resident: The base as the model that becomes particles: by adapters, by all of its weights, or by coefficients
-            of the experts' products. What it takes up is what the runner's candidates are.
+        resident: The base as the model that becomes particles: by adapters, or by all of its weights. What it takes up
+            is what candidates of the experts' form are.
         tokenizer: The base's.
         settings: How candidates are evaluated.
         pool: The experts.
         base: Folder or hub id of the base.
         trust_remote_code: Whether code that comes with the base may run.
         dtype: Data type that models are loaded in.
+        weighed: The products of adapters of which candidates are coefficients; None where they are none.
+        mixture: What mixing numbers multiply; None where nothing is mixed.
+        graphs: How models answer along graphs; None where they answer alone.
     """
 
     resident: ResidentModel
@@ -45,6 +50,9 @@ class Loaded:
     base: str
     trust_remote_code: bool
     dtype: str = "auto"
+    weighed: GroupedProducts | None = None
+    mixture: MixtureKind | None = None
+    graphs: GraphSettings | None = None
 
 
 class Rows(LanguageModel, Protocol):

@@ -1,8 +1,13 @@
-"""Settings of the engine that evaluates particles: they change how fast a search goes, never where it goes."""
+"""Settings of what evaluates particles: of its engine, and of models that answer along graphs.
 
-from dataclasses import dataclass
+Those of the engine change how fast a search goes, never where it goes.
+"""
+
+from dataclasses import dataclass, field
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.systems.messages import Instructions
+from swarm_lightning.swarm.graphs import Decoding
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,19 @@ class EngineSettings:
                 f"Expected engine.tensor_parallel to be 1 with backend: torch, which runs on one device a rank, "
                 f"but got {self.tensor_parallel}. Leave it out, or set model.engine.backend to vllm."
             )
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """How models answer together along a graph.
+
+    Attributes:
+        decoding: How a matrix becomes a graph.
+        instructions: What nodes are told beside the question.
+        any_models: Whether experts may be any causal language models: adapters and whole models alike, of any
+            architecture and vocabulary. Their weights stay as they are, so the optimizer needs `moves: roles`.
+    """
+
+    decoding: Decoding = field(default_factory=Decoding)
+    instructions: Instructions = field(default_factory=Instructions)
+    any_models: bool = False

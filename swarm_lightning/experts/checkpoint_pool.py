@@ -34,7 +34,7 @@ from swarm_lightning.experts.products.division import Division
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.tokenizers.tokenizers import check_same_ids, check_tokenizers
-from swarm_lightning.vectors import windows
+from swarm_lightning.vectors import CHECKPOINT, windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -113,6 +113,11 @@ class CheckpointPool:
     def standings(self) -> tuple[()]:
         """No models that answer as they are: weights are moved."""
         return ()
+
+    @property
+    def form(self) -> str:
+        """The weights of a whole model."""
+        return CHECKPOINT
 
     @property
     def are_differences(self) -> bool:

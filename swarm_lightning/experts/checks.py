@@ -2,11 +2,14 @@
 
 Here are the tensors: names, pairs of A and B, shapes, dtypes, finiteness, and the base's layers behind them. What
 stands in `adapter_config.json` is judged in `settings.py`. Every message names the adapter and what to do.
+
+PEFT saves whole layers of the base beside the A and B matrices of `lm_head`, say. They change nothing where they are
+the base's own, and A and B matrices can't carry them where they are not.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,10 +19,13 @@ from swarm_lightning.doors.peft import means_layer
 from swarm_lightning.doors.transformers_config import features_of, largest_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE, Adapter
+from swarm_lightning.experts.safetensors_files import FLOATS, StoredTensor
 from swarm_lightning.experts.settings import check_adapter_settings, check_alike, lora_config, rank_of
+from swarm_lightning.vectors import windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
 
 PREFIX = "base_model.model."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -254,3 +260,38 @@ def _owner(adapters: Sequence[Adapter], path: str) -> Adapter:
     """Return the first adapter that adapts a layer, as one that holds nothing but zeros there may never have done."""
     holders = [adapter for adapter in adapters if f"{PREFIX}{path}{DOWN}" in adapter.tensors]
     return next((adapter for adapter in holders if adapter.tensors[f"{PREFIX}{path}{DOWN}"].any()), holders[0])
+
+
+def check_copies(name: str, copies: Mapping[str, StoredTensor], base: "PreTrainedModel") -> None:
+    """Check that whole layers in an adapter's file are the base's own, rounded to either one's data type at most.
+
+    Args:
+        name: The adapter.
+        copies: Where each lies, by its name in the file.
+        base: The base as it was loaded.
+
+    Raises:
+        InputError: If the base lacks one, or has other numbers there.
+    """
+    weights = base.state_dict()
+    for stored, copy in copies.items():
+        own = stored.removeprefix(PREFIX).replace(".base_layer.", ".")
+        if own not in weights or not _is_copy(copy, weights[own]):
+            held = f"of shape {list(weights[own].shape)}" if own in weights else "none"
+            raise InputError(
+                f"Expected whole layers in an adapter's file to be copies of the base's, but {name!r} carries "
+                f"{stored!r} of shape {list(copy.shape)}, and the base's {own!r} is another ({held}). A and B matrices "
+                "can't carry a layer that was trained or resized: if it was not, give the base that the adapter was "
+                "trained on, or save the adapter again with save_embedding_layers=False; else leave it out."
+            )
+
+
+def _is_copy(copy: StoredTensor, weight: torch.Tensor) -> bool:
+    if copy.shape != tuple(weight.shape) or copy.kind not in FLOATS:
+        return False
+    flat = weight.detach().reshape(-1)
+    for start, stop in windows(0, copy.numel):
+        theirs, ours = copy.window(start, stop), flat[start:stop].cpu()
+        if not theirs.equal(ours.to(theirs.dtype)) and not theirs.to(ours.dtype).equal(ours):
+            return False
+    return True

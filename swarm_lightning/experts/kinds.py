@@ -45,6 +45,10 @@ class Pool(Protocol):
         """The base where the user names none; None where one has to be named."""
 
     @property
+    def form(self) -> str:
+        """What an expert is as a vector; see `vectors.py`."""
+
+    @property
     def are_differences(self) -> bool:
         """Whether their weights are differences from the base already, as those of adapters are."""
 

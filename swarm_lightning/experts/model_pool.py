@@ -26,6 +26,7 @@ from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.experts.products.division import Division
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.experts.sources import local_folder
+from swarm_lightning.vectors import MIXTURE, MODEL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,6 +82,11 @@ class ModelPool:
     def base(self) -> str:
         """The model that says how prompts are put, where the user names none: that of the first expert."""
         return self.standings[0].source
+
+    @property
+    def form(self) -> str:
+        """Mixing numbers, or where each answers alone, its place."""
+        return MODEL if self.mixture is None else MIXTURE
 
     @property
     def are_differences(self) -> bool:

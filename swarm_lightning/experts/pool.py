@@ -24,6 +24,7 @@ from swarm_lightning.experts.products.products import Granularity, Products
 from swarm_lightning.experts.safetensors_files import StoredTensor
 from swarm_lightning.experts.settings import SCALING, scaling_of
 from swarm_lightning.experts.tokenizers.tokenizers import check_tokenizers
+from swarm_lightning.vectors import ADAPTER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -78,6 +79,11 @@ class ExpertPool:
         return ()
 
     @property
+    def form(self) -> str:
+        """The weights of an adapter."""
+        return ADAPTER
+
+    @property
     def are_differences(self) -> bool:
         """Whether their weights are differences from the base: adapters are."""
         return True
@@ -111,8 +117,7 @@ class ExpertPool:
         Raises:
             InputError: If an expert, or the tokenizer beside it, does not belong to this base.
         """
-        from swarm_lightning.experts.checks import check_base
-        from swarm_lightning.experts.copies import check_copies
+        from swarm_lightning.experts.checks import check_base, check_copies
         from swarm_lightning.experts.resident.adapted import AdaptedModel
 
         check_base(self.adapters(), base)

@@ -1,8 +1,8 @@
 """Multiple choice: by the letter that the model writes, or by the choice that it finds most likely.
 
-How a letter is read from a free reply is in `choice_letters.py`, and the published way in `published_choice.py`. The
-likelihood method needs no generation: it compares how likely each choice is as the continuation of the prompt, as
-lm-evaluation-harness does.
+How a letter is read from a free reply is in `choice_letters.py`, and so is the published way. The likelihood method
+needs no generation: it compares how likely each choice is as the continuation of the prompt, as lm-evaluation-harness
+does.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,15 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.objectives.checks import check_one_of
-from swarm_lightning.objectives.choice_letters import choice_is_settled, read_choice
+from swarm_lightning.objectives.choice_letters import (
+    choice_is_settled,
+    published_choice_is_settled,
+    read_choice,
+    read_published_choice,
+)
 from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.prompts import CHOICES_TEMPLATE
 from swarm_lightning.objectives.protocol import LanguageModel, Likelihood, Objective, Outcome, score_all
-from swarm_lightning.objectives.published_choice import published_choice_is_settled, read_published_choice
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,38 +5,38 @@ the run folder is. What the folder stands for is the particle that was exported.
 """
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 import yaml
 
-from swarm_lightning.doors.lightning import loops_of
 from swarm_lightning.experts.export.exported_file import lasting
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.paths import DEMO_PREFIX
 from swarm_lightning.runs.run_folder import CHECKPOINTS, CONFIG, LAST
-from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.search.settings import SearchSettings
 
 
-def make_testable(folder: Path, module: ModelSwarm, run: Path, particle: int | None) -> None:
+def make_testable(
+    folder: Path, run: Path, settings: SearchSettings, checkpoint: Callable[[], Mapping[str, Any]]
+) -> None:
     """Write config and checkpoint into the folder of a mixture; of any other export, nothing.
 
     Args:
         folder: The exported one.
-        module: The search.
-        run: Its run folder, whose config says what was asked; without one, the data has to be named by the user.
-        particle: Whose personal best was exported; None for the best found expert.
+        run: The run folder, whose config says what was asked; without one, the data has to be named by the user.
+        settings: Of the search.
+        checkpoint: Makes the checkpoint of what was exported; see `ModelSwarm.checkpoint`.
     """
-    if module.settings.mixture is None:
+    if settings.mixture is None:
         return
     path = run / CONFIG
     config: dict[str, Any] = {}
     with storage_errors(folder):
         if path.is_file():
             config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        settings = module.settings
         model = config.setdefault("model", {"mixture": settings.mixture, "particles": settings.particles})
         model |= {"draws": settings.draws, "dtype": settings.dtype}
         model["base"] = None if settings.base is None else lasting(settings.base)
@@ -46,29 +46,7 @@ def make_testable(folder: Path, module: ModelSwarm, run: Path, particle: int | N
             config["data"] = {key: _lasting(value) for key, value in config["data"].items()}
         write_whole(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
         (folder / CHECKPOINTS).mkdir(exist_ok=True)
-        torch.save(_checkpoint(module, particle), folder / CHECKPOINTS / LAST)
-
-
-def _checkpoint(module: ModelSwarm, particle: int | None) -> dict[str, Any]:
-    """Return what `swarm test` reads of a checkpoint; no search goes on from it."""
-    optimizer = module.particle_swarm
-    state = optimizer.state_dict()
-    if particle is not None:
-        utility = optimizer.swarm.personal_best_utilities[particle]
-        chosen = {"choice": torch.tensor(particle), "chosen_utility": utility.clone()}
-        state["state"] = {key: {**memory, **chosen} for key, memory in state["state"].items()}
-    checkpoint: dict[str, Any] = {
-        "pytorch-lightning_version": L.__version__,
-        "epoch": 0,
-        "global_step": 0,
-        "state_dict": module.state_dict(),
-        "optimizer_states": [state],
-        "lr_schedulers": [],
-        "loops": loops_of(module.trainer),
-        "callbacks": {},
-    }
-    module.on_save_checkpoint(checkpoint)
-    return checkpoint
+        torch.save(checkpoint(), folder / CHECKPOINTS / LAST)
 
 
 def _lasting(value: Any) -> Any:

@@ -2,35 +2,33 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
 from swarm_lightning.differences import flatten
+from swarm_lightning.doors.lightning import loops_of
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.checks import DOWN, PREFIX, UP
 from swarm_lightning.experts.export.checkpoint import SHARD
-from swarm_lightning.experts.export.expert import export_expert
-from swarm_lightning.experts.export.model_card import CardFacts, Cut, Share, Utilities, public_name, render_card
+from swarm_lightning.experts.export.model_card import CardFacts, Share, Utilities, public_name
 from swarm_lightning.experts.export.provenance import provenance_of
-from swarm_lightning.experts.export.system import export_system, who_answers
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.products.adapter import ProductAdapter, product_adapter
-from swarm_lightning.experts.products.division import Division, GroupedProducts
+from swarm_lightning.experts.products.adapter import ProductAdapter
+from swarm_lightning.experts.products.division import GroupedProducts
 from swarm_lightning.experts.products.products import Groups, Products
 from swarm_lightning.names import FOUND, INITIAL
-from swarm_lightning.objectives.asking import Asks
 from swarm_lightning.search.asking import AskingSearch
 from swarm_lightning.search.results import ResultRow
 from swarm_lightning.search.state import SearchState
-from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
+from swarm_lightning.search.writers import WRITERS, Export, adapter_of, check_form, check_rank
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.spaces.coefficients import BASE
-from swarm_lightning.vectors import Vector
+from swarm_lightning.vectors import PRODUCTS
 
 ON_THE_CARD = ("particles", "child_span", "start", "draws", "optimizer", "scheduler")
 
@@ -110,44 +108,6 @@ def position_of(optimizer: SearchOptimizer, particle: int | None) -> Tensor:
     return optimizer.found if particle is None else optimizer.swarm.personal_bests[particle]
 
 
-def made_of(found: Vector, division: Division | None, rank: int | None = None) -> Vector | ProductAdapter:
-    """Return the expert that is written: weights as they are, or the one adapter that coefficients of products make.
-
-    Args:
-        found: What is asked of a position.
-        division: What of the experts has a coefficient of its own, where positions are such coefficients.
-        rank: The most that an adapter of products may have in any layer; None for as much as it takes.
-
-    Raises:
-        InputError: If a rank is set where there are no products.
-    """
-    if division is None or division.weighed is None:
-        check_rank(rank, division)
-        return found
-    return product_adapter(*division.weighed, found[:], rank)
-
-
-def check_rank(rank: int | None, division: Division | None) -> None:
-    """Refuse a rank that nothing can be exported with.
-
-    Args:
-        rank: The most that an adapter may have in any layer; None for as much as it takes.
-        division: What of the experts has a coefficient of its own; None where positions are no such coefficients.
-
-    Raises:
-        InputError: If it is below 1, or there are no products that could be cut to it.
-    """
-    if rank is None:
-        return
-    if rank < 1:
-        raise InputError(f"Expected export_rank to be 1 or more, but got {rank}.")
-    if division is None or division.weighed is None:
-        raise InputError(
-            f"Expected export_rank only where adapters' products are searched (model.coefficients), but got {rank}: "
-            "what was found has the form of the experts already. Leave it out."
-        )
-
-
 def products_of(adapter: ProductAdapter) -> GroupedProducts:
     """Return an adapter as the products of one expert, whose one coefficient is 1 for the adapter itself.
 
@@ -211,8 +171,7 @@ class ExportingSearch(AskingSearch):
     @property
     def exportable(self) -> int:
         """Number of particles whose personal bests can be written; 0 where none has one with all that belongs to it."""
-        own = self.particle_swarm.moves_particles and self.settings.graphs is None
-        return self.settings.particles if own else 0
+        return self.settings.particles if self.particle_swarm.keeps_bests else 0
 
     def export(
         self,
@@ -242,31 +201,31 @@ class ExportingSearch(AskingSearch):
             The folder.
 
         Raises:
-            InputError: If there is no such particle, no products that could be cut, or the folder can't be written.
+            InputError: If nothing writes what the search finds, there is no such particle, no products that could be
+                cut, or the folder can't be written.
         """
         swarm = self.particle_swarm
+        check_form(self.form)
+        self.check_rank(rank)
         if particle is not None:
             check_particle(particle, self.exportable)
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
         facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
-        if isinstance(swarm, HeterogeneousSwarm):
-            return self._export_system(swarm, folder, facts, origin["base"], overwrite, max_shard_size)
-        made = self.made(position_of(swarm, particle), rank)
-        if rank is not None and isinstance(made, ProductAdapter):
-            facts = replace(facts, cut=Cut(rank, made.errors, utility_of_cut))
-        return export_expert(
-            folder, made, self.pool, render_card(facts), origin["base"], self.base,
-            self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
+        export = Export(
+            folder, swarm, position_of(swarm, particle), facts, self.pool, self._parts.division, self.settings,
+            self.objective, origin["base"], self.base, self.resident, overwrite, max_shard_size, rank, utility_of_cut,
         )  # fmt: skip
+        return WRITERS[self.form](export)
 
-    def made(self, position: Tensor, rank: int | None = None) -> Vector | ProductAdapter:
-        """Return the expert that a position [D] stands for: its weights, or an adapter of another form than theirs."""
-        return made_of(self.particle_swarm.space.vector(position), self._parts.division, rank)
+    def adapter_at(self, position: Tensor) -> ProductAdapter | None:
+        """Return the one adapter that a position [D] makes, where that has another form than the experts'."""
+        vector = self.particle_swarm.space.vector(position)
+        return adapter_of(vector, self._parts.division) if self.form == PRODUCTS else None
 
     def check_rank(self, rank: int | None) -> None:
-        """Refuse a rank that nothing can be exported with; see `export.check_rank`."""
-        check_rank(rank, self._parts.division)
+        """Refuse a rank that nothing can be exported with; see `writers.check_rank`."""
+        check_rank(rank, self.form)
 
     def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
         """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
@@ -275,38 +234,34 @@ class ExportingSearch(AskingSearch):
             rank: The most that it may have in any layer.
             particle: Whose personal best; None for the best found expert.
         """
-        made = self.made(position_of(self.particle_swarm, particle), rank)
-        assert isinstance(made, ProductAdapter)
+        coefficients = self.particle_swarm.space.vector(position_of(self.particle_swarm, particle))
+        made = adapter_of(coefficients, self._parts.division, rank)
         evaluator = self.products_evaluator(products_of(made))
         examples = next(iter(self.trainer.train_dataloader or ()))
         numbers = [self.particle_swarm.found_particle if particle is None else particle]
         return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 
-    def _export_system(
-        self,
-        swarm: HeterogeneousSwarm,
-        folder: Path,
-        facts: CardFacts,
-        base: str,
-        overwrite: bool,
-        max_shard_size: str,
-    ) -> Path:
-        """Write the best system, and each of the models that stand in it."""
-        assert self.settings.graphs is not None
-        system, objective = swarm.found_asked, self.objective
-        asking = {}
-        if isinstance(objective, Asks):
-            asking = {"template": asdict(objective.template), "settings": asdict(objective.settings)}
+    def checkpoint(self, particle: int | None = None) -> dict[str, Any]:
+        """Return what `swarm test` reads of a checkpoint, of a search that stands for what is exported of it.
 
-        def write_model(place: Path, weights: Vector, name: str) -> None:
-            own = replace(facts, name=place.name, exported=f"a model of {folder.name}, which began as {name}")
-            export_expert(
-                place, weights, self.pool, render_card(replace(own, validation=None, test=None)), base, self.base,
-                self.resident, overwrite, max_shard_size, self.settings.trust_remote_code, self.settings.dtype,
-            )  # fmt: skip
-
-        card = render_card(replace(facts, exported="the best found system", system=who_answers(system, self.pool)))
-        texts = asdict(self.settings.graphs.instructions)
-        return export_system(
-            folder, system, self.pool, write_model, base, self.settings.dtype, texts, asking, card, overwrite
-        )
+        Args:
+            particle: Whose personal best that is; None for the best found expert.
+        """
+        optimizer = self.particle_swarm
+        state = optimizer.state_dict()
+        if particle is not None:
+            utility = optimizer.swarm.personal_best_utilities[particle]
+            chosen = {"choice": torch.tensor(particle), "chosen_utility": utility.clone()}
+            state["state"] = {key: {**memory, **chosen} for key, memory in state["state"].items()}
+        checkpoint: dict[str, Any] = {
+            "pytorch-lightning_version": L.__version__,
+            "epoch": 0,
+            "global_step": 0,
+            "state_dict": self.state_dict(),
+            "optimizer_states": [state],
+            "lr_schedulers": [],
+            "loops": loops_of(self.trainer),
+            "callbacks": {},
+        }
+        self.on_save_checkpoint(checkpoint)
+        return checkpoint

@@ -16,8 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.mixtures.mixture import MixtureKind
-from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.mixed_guide import MixedGuide
@@ -310,9 +309,7 @@ class ModelSwarm(ExportingSearch):
 
     def test_step(self, batch: Sequence[Example], batch_idx: int) -> None:
         """Score the best initial and the best found expert and the ensemble, or references, on the test split."""
-        # Only particles that have moved have personal bests that could vote.
-        votes = self.particle_swarm.moves_particles and self.settings.graphs is None
-        size = self.settings.ensemble_size if votes else 0
+        size = self.settings.ensemble_size if self.particle_swarm.keeps_bests else 0
         self._report("test", self.bests.score(batch, size, win_rates=True, references=True))
 
     def _report(self, split: str, rows: tuple[ResultRow, ...]) -> None:

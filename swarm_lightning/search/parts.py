@@ -16,19 +16,15 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Loaded, Runner
-from swarm_lightning.evaluation.runners import RUNNERS
-from swarm_lightning.evaluation.runners.any_models import AnyModelsRunner
-from swarm_lightning.evaluation.runners.graphs import GraphRunner
-from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
+from swarm_lightning.evaluation.runners import runner_of
 from swarm_lightning.experts.kinds import Pool, load_experts
 from swarm_lightning.experts.model_pool import load_models
 from swarm_lightning.experts.products.division import Division, GroupedProducts
-from swarm_lightning.experts.products.model import ProductModel
-from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.protocol import Objective, RepliesOnly
 from swarm_lightning.search.settings import SearchSettings, check_same_search
-from swarm_lightning.vectors import Vectors
+from swarm_lightning.swarm.spaces import SPACES
+from swarm_lightning.vectors import PRODUCTS, Vectors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -167,6 +163,11 @@ class Parts:
         return self._division
 
     @property
+    def form(self) -> str:
+        """The form of the candidates that the space makes of positions."""
+        return SPACES[self.settings.space].form(self.pool.form)
+
+    @property
     def base(self) -> str:
         """Folder or hub id of the base model: the one that was named, or the first of the full checkpoints.
 
@@ -197,11 +198,9 @@ class Parts:
     def weights_evaluator(self) -> Evaluator:
         """What scores weights [D] of the experts' form, whatever positions are; what it asks counts there too."""
         if self._weights_evaluator is None:
-            evaluator, loaded = self.evaluator, self._loaded
+            evaluator, loaded, own = self.evaluator, self._loaded, self.pool.form
             assert loaded is not None
-            weighs = self.division is not None and self.division.weighed is not None
-            other = weighs or self.settings.graphs is not None
-            self._weights_evaluator = evaluator.on(self._runner(loaded, None)) if other else evaluator
+            self._weights_evaluator = evaluator if self.form == own else evaluator.on(self._runner(own, loaded))
         return self._weights_evaluator
 
     def products_evaluator(self, weighed: GroupedProducts) -> Evaluator:
@@ -211,7 +210,7 @@ class Parts:
             weighed: Of adapters of the base.
         """
         assert self._loaded is not None
-        return self.evaluator.on(self._runner(self._loaded, weighed))
+        return self.evaluator.on(self._runner(PRODUCTS, self._loaded, weighed))
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -250,9 +249,7 @@ class Parts:
         if replies and isinstance(objective, RepliesOnly):
             objective = objective.replies_only()
         weighed = None if self.division is None else self.division.weighed
-        runner, graphs = self._runner(loaded, weighed), self.settings.graphs
-        runner = runner if graphs is None else GraphRunner(runner, graphs.instructions)
-        evaluator = Evaluator(runner, objective, ranks)
+        evaluator = Evaluator(self._runner(self.form, loaded, weighed), objective, ranks)
         for examples in asked:
             evaluator.check_lengths(examples)
         self._loaded, self._evaluator = loaded, evaluator
@@ -288,24 +285,22 @@ class Parts:
                 "for each of model.particles), or search with `swarm fit`, which can keep the swarm on disk."
             )
 
-    def _runner(self, loaded: Resident, weighed: GroupedProducts | None) -> Runner:
-        """Make what runs particles: weighted sums of products, or of the form of the experts where there are none."""
-        settings, resident = self.settings, loaded.adapted
-        if weighed is not None:
-            assert isinstance(resident, AdaptedModel)
-            resident = ProductModel(resident, *weighed)
+    def _runner(self, form: str, loaded: Resident, weighed: GroupedProducts | None = None) -> Runner:
+        """Make what runs candidates of a form; where they are coefficients of products, of those that are given."""
+        settings = self.settings
         made = Loaded(
-            resident,
+            loaded.adapted,
             loaded.tokenizer,
             settings.engine,
             self.pool,
             self.base,
             settings.trust_remote_code,
             settings.dtype,
+            weighed,
+            settings.mixture,
+            settings.graphs,
         )
-        if self.pool.standings:
-            return AnyModelsRunner(made) if settings.mixture is None else TokenSwarmRunner(made, settings.mixture)
-        return RUNNERS[settings.engine.backend](made)
+        return runner_of(form, made)
 
     def _load(self, device: torch.device) -> Resident:
         from swarm_lightning.experts.resident.base_model import base_fingerprint, load_base

@@ -133,6 +133,11 @@ class PreparedSearch(L.LightningModule):
         return self._parts.pool
 
     @property
+    def form(self) -> str:
+        """The form of the candidates that the space makes of positions; see `vectors.py`."""
+        return self._parts.form
+
+    @property
     def evaluator(self) -> Evaluator:
         """What scores what the space makes of positions; there after `setup`."""
         return self._seeded(self._parts.evaluator)

@@ -20,10 +20,9 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import ComparesReplies, Objective, Outcome
 from swarm_lightning.objectives.utility import parts_of, utility_of
-from swarm_lightning.swarm.graphs import FIXED
+from swarm_lightning.swarm.graphs import FIXED, System
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
-from swarm_lightning.swarm.systems import System
 from swarm_lightning.vectors import Vector
 
 if TYPE_CHECKING:

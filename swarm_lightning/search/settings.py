@@ -20,8 +20,7 @@ from swarm_lightning.differences import differences_between, is_plain
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
-from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.population import Start, grow_population

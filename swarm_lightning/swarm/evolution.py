@@ -15,16 +15,17 @@ mean of the last iterates).
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from swarm_lightning.swarm.settings import OptimizerSettings
+
 
 @dataclass(frozen=True)
-class EvolutionSettings:
+class EvolutionSettings(OptimizerSettings):
     """What makes one step of the strategy what it is, and how many there are.
 
     Attributes:
@@ -92,19 +93,6 @@ class EvolutionSettings:
     def pairs_held(self, evaluations: int, examples: int) -> int:
         """Return how many pairs every step can ask, 0 where that is not even one; see `pairs`."""
         return max(evaluations, 0) // (2 * self.steps * min(self.batch, examples))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values by name."""
-        return asdict(self)
-
-    @classmethod
-    def from_group(cls, group: Mapping[str, Any]) -> "EvolutionSettings":
-        """Read them from a parameter group of an optimizer, which holds more than these.
-
-        >>> EvolutionSettings.from_group({"lr": 0.01, **EvolutionSettings(batch=4).to_dict()}).batch
-        4
-        """
-        return cls(**{name: group[name] for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)

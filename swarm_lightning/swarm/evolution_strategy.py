@@ -42,6 +42,7 @@ class EvolutionStrategy(SearchOptimizer):
     """
 
     moves_particles: ClassVar[bool] = False
+    keeps_bests: ClassVar[bool] = False
     shortens_itself: ClassVar[bool] = True
     after_breaking: ClassVar[str] = "Its pair tells nothing about the direction."
 

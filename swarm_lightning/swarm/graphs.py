@@ -1,4 +1,4 @@
-"""Who answers whom: graphs of nodes, and how a matrix of likelihoods is decoded to one.
+"""Who answers whom: graphs of nodes, how a matrix of likelihoods is decoded to one, and systems: graphs of models.
 
 Source: arXiv:2502.04510, section 2 and Algorithm 4 (G-decode); BunsenFeng/heterogeneous_swarm, graph_decode.py, for
 what the text leaves open: softmax makes the weights of every draw, and a draw with top-p 0 takes the likeliest.
@@ -16,6 +16,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from swarm_lightning.vectors import Vectors
 
 Fixed = Literal["chain", "star"]
 
@@ -202,3 +204,54 @@ def _softmax(values: Sequence[float]) -> list[float]:
     highest = max(values)
     powers = [float(value == highest) if math.isinf(highest) else math.exp(value - highest) for value in values]
     return [power / sum(powers) for power in powers]
+
+
+@dataclass(frozen=True)
+class System:
+    """Models that answer together; as one vector, it follows the protocol `Vector`.
+
+    Attributes:
+        graph: Who answers whom.
+        assignment: The model that stands in every node; one may stand in several.
+        weights: Of all models that may be named [n, D], or n vectors; systems may share them.
+
+    >>> pair = System(Graph(((1,), ())), (0, 0), torch.tensor([[0.5, 2.0]]))
+    >>> pair[:].tolist()  # the models of both nodes, four places of the matrix of edges, the model's weights
+    [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.5, 2.0]
+    """
+
+    graph: Graph
+    assignment: tuple[int, ...]
+    weights: Vectors
+
+    def __len__(self) -> int:
+        return len(self._head()) + len(self.weights) * len(self.weights[0])
+
+    def __getitem__(self, numbers: slice, /) -> Tensor:
+        """Return some of the numbers that tell the system from others, float32."""
+        start, stop, _ = numbers.indices(len(self))
+        head = self._head()
+        parts, begin = [head[start:stop]], len(head)
+        for vector in self.weights:
+            size = len(vector)
+            parts.append(vector[max(start - begin, 0) : min(max(stop - begin, 0), size)].float().cpu())
+            begin += size
+        return torch.cat(parts)
+
+    def _head(self) -> Tensor:
+        """Return the assignment and the edges [n + n n]."""
+        readers = self.graph.readers
+        edges = torch.zeros(len(readers), len(readers))
+        for node, others in enumerate(readers):
+            edges[node, list(others)] = 1
+        return torch.cat([torch.tensor(self.assignment, dtype=torch.float32), edges.flatten()])
+
+
+def alone(weights: Vectors, model: int) -> System:
+    """Return the system of one node, in which a model answers by itself.
+
+    Args:
+        weights: Of the models [n, D].
+        model: Which of them.
+    """
+    return System(Graph(((),)), (model,), weights)

@@ -14,7 +14,7 @@ out begin with no utility, and take the first that they get as their personal be
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,12 +22,12 @@ from torch import Tensor
 from swarm_lightning.swarm import ask_tell
 from swarm_lightning.swarm.broken import revive
 from swarm_lightning.swarm.contributions import contributions, draw_assignments
+from swarm_lightning.swarm.graphs import System
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.rules import restart, stagnant
 from swarm_lightning.swarm.settings import SwarmSettings
 from swarm_lightning.swarm.spaces.graphs import GraphSpace
 from swarm_lightning.swarm.state import Swarm
-from swarm_lightning.swarm.systems import System
 
 Moves = Literal["both", "roles", "weights"]
 MODELS, BEST = "models.", "best."
@@ -39,6 +39,8 @@ class HeterogeneousSwarm(ParticleSwarm):
     Call `begin` with the utilities of the first graphs, `begin_models` with those of the experts alone, then `step`
     once per iteration.
     """
+
+    keeps_bests: ClassVar[bool] = False  # the models' weights at that time belong to a personal best of a graph
 
     def __init__(self, params: Iterable[Tensor], assignments: int = 10, moves: Moves = "both", **swarm: Any) -> None:
         """Set the first graphs and the settings of the search, which both swarms share.

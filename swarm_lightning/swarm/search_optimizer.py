@@ -29,11 +29,13 @@ class SearchOptimizer(Optimizer):
     Attributes:
         moves_particles: Whether the particles themselves move, so that restarts, patience and personal bests mean
             something.
+        keeps_bests: Whether it keeps personal bests that are all it takes to ask and to write what they stand for.
         shortens_itself: Whether its steps get shorter by themselves, so that a schedule need not do it.
         after_breaking: What becomes of a candidate whose numbers went wrong, as a sentence.
     """
 
     moves_particles: ClassVar[bool] = True
+    keeps_bests: ClassVar[bool] = True
     shortens_itself: ClassVar[bool] = False
     after_breaking: ClassVar[str] = "It counts as the worst and goes on from its personal best."
 

@@ -2,16 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from swarm_lightning.swarm.population import FirstVelocity
 from swarm_lightning.swarm.rules import Coefficients
 
 Kernel = Literal["auto", "compiled", "plain"]
+Own = TypeVar("Own", bound="OptimizerSettings")
 
 
 @dataclass(frozen=True)
-class SwarmSettings:
+class OptimizerSettings:
+    """Settings that an optimizer keeps in its parameter group, beside others."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_group(cls: type[Own], group: Mapping[str, Any]) -> Own:
+        """Read them from a parameter group of an optimizer, which holds more than these.
+
+        >>> SwarmSettings.from_group({"lr": 0.75, **SwarmSettings(repel=0.0).to_dict()}).repel
+        0.0
+        """
+        return cls(**{name: group[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class SwarmSettings(OptimizerSettings):
     """What makes one iteration of a swarm what it is, beside its step length.
 
     Attributes:
@@ -56,16 +75,3 @@ class SwarmSettings:
     def coefficients(self) -> Coefficients:
         """The weights of the four terms."""
         return Coefficients(self.inertia, self.cognitive, self.social, self.repel)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values by name."""
-        return asdict(self)
-
-    @classmethod
-    def from_group(cls, group: Mapping[str, Any]) -> "SwarmSettings":
-        """Read them from a parameter group of an optimizer, which holds more than these.
-
-        >>> SwarmSettings.from_group({"lr": 0.75, **SwarmSettings(repel=0.0).to_dict()}).repel
-        0.0
-        """
-        return cls(**{name: group[name] for name in cls.__dataclass_fields__})

@@ -105,6 +105,14 @@ class Space(Protocol):
             ValueError: If there is one; the message says what to do.
         """
 
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the name of the form of what `vectors` makes: by it, candidates find what runs and what writes them.
+
+        Args:
+            experts: The form of the experts, which is that of most candidates; see `vectors.py`.
+        """
+
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions of N particles, uninitialised."""
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_lightning.data.cells import is_missing, text_of
 from swarm_lightning.data.json_values import is_broken, parse_json
 from swarm_lightning.data.notices import Notice, name_some
-from swarm_lightning.data.tables import Record, Source, Table
+from swarm_lightning.data.tables import Record, Source, Table, is_missing, text_of
 from swarm_lightning.errors import InputError
 
 PARTS = ("messages", "prompt", "response", "system")

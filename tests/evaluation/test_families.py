@@ -12,7 +12,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine.batches import lay_out
 from swarm_lightning.evaluation.engine.crowd import Crowd
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Decoding, generate_tokens
+from swarm_lightning.evaluation.engine.generation import TokenDecoding, generate_tokens
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.text_rows import TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation
@@ -147,7 +147,9 @@ def test_all_particles_in_one_pass_reply_as_each_does_alone(
     hook = adapted.model.register_forward_pre_hook(
         lambda _, __, arguments: shapes.append(len(arguments["input_ids"])), with_kwargs=True
     )
-    whole = generate_tokens(Crowd(adapted, one.pool.vectors), owners, ids, Decoding(NEW_TOKENS, frozenset([2]), 0, 64))
+    whole = generate_tokens(
+        Crowd(adapted, one.pool.vectors), owners, ids, TokenDecoding(NEW_TOKENS, frozenset([2]), 0, 64)
+    )
     hook.remove()
     assert whole.tokens == expected
     assert shapes[0] == EXPERTS * len(prompts), "all particles should share the first pass"
@@ -250,7 +252,7 @@ def test_a_free_slot_does_not_run_out_of_learned_positions(
     one = family("gpt2")
     ids = [one.plain.ids(prompt) for prompt in many_prompts[:16]]
     owners = [0, *[1] * 15]
-    decoding = Decoding(NEW_TOKENS, frozenset([2]), 0, slots=2)
+    decoding = TokenDecoding(NEW_TOKENS, frozenset([2]), 0, slots=2)
     found = generate_tokens(Crowd(one.adapted(), one.pool.vectors), owners, ids, decoding)
     assert found.tokens == [
         one.plain.reply_ids(particle, each, NEW_TOKENS) for particle, each in zip(owners, ids, strict=True)
@@ -270,7 +272,7 @@ def test_a_prefix_is_shared_where_the_model_allows_it(
     ids = [[*prefix, *one.plain.ids(prompt)[1:]] for prompt in (by_length[0], *by_length[20:23])]
     assert (crowd.shared(ids) > 0) == (name in ("gpt2", "llama"))
     owners = [0, 1, 2, 1]
-    decoding = Decoding(NEW_TOKENS, frozenset([2]), 0, slots=64, skip=crowd.shared(ids))
+    decoding = TokenDecoding(NEW_TOKENS, frozenset([2]), 0, slots=64, skip=crowd.shared(ids))
     assert generate_tokens(crowd, owners, ids, decoding).tokens == [
         one.plain.reply_ids(particle, each, NEW_TOKENS) for particle, each in zip(owners, ids, strict=True)
     ]

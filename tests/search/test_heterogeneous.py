@@ -12,8 +12,7 @@ import torch
 import swarm_lightning
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.settings import EngineSettings
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.graphs import Decoding

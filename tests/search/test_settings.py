@@ -8,7 +8,7 @@ import pytest
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.systems.graph_settings import GraphSettings
+from swarm_lightning.evaluation.settings import GraphSettings
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.population import Population

@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from swarm_lightning.swarm import HeterogeneousSwarm
-from swarm_lightning.swarm.graphs import Decoding, decode
+from swarm_lightning.swarm.graphs import Decoding, System, decode
 from swarm_lightning.swarm.space import Material
 from swarm_lightning.swarm.spaces.graphs import GraphSpace
-from swarm_lightning.swarm.systems import System
 
 EXPERTS = [[0.2, 0.9], [0.7, 0.1], [0.5, 0.6]]
 LENGTH = 0.5

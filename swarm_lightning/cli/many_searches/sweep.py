@@ -192,7 +192,8 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
             if tests is not None:
                 study.keep_tests(row.number, tests)
                 rows = rows_of(study)
-            _copy_expert(folder / BEST_EXPERT, study.folder / BEST_EXPERT)
+            if (folder / BEST_EXPERT).is_dir():  # there is none where nothing writes what is found
+                _copy_expert(folder / BEST_EXPERT, study.folder / BEST_EXPERT)
         first = shared.first_scores.count()
         write_report(study.folder, rows, study.space, number, first)
     if running:
@@ -210,9 +211,9 @@ def _finish(study: SweepStudy, shared: Shared, config: Mapping[str, Any]) -> Non
         show(rows, study.space)
         for line in ("", *told.replace("**", "").split("\n"), ""):
             say(line)
-        if row.here:
+        if row.here and (study.folder / BEST_EXPERT).is_dir():
             say(f"Best expert: {study.folder / BEST_EXPERT}")
-        else:
+        elif not row.here:
             say(f"The best search is on another machine: {row.folder}")
             if row.test is None:
                 say("Run the same command there to score it on the test split.")

@@ -25,7 +25,7 @@ NO_TOKEN = -1  # where the logits are NaN or infinite
 
 
 @dataclass(frozen=True)
-class Decoding:
+class TokenDecoding:
     """How replies are decoded.
 
     Attributes:
@@ -60,7 +60,7 @@ class Slot:
 
 
 @dataclass
-class Replies:
+class TokenReplies:
     """What has been generated.
 
     Attributes:
@@ -76,8 +76,8 @@ class Replies:
 
 @torch.inference_mode()
 def generate_tokens(
-    crowd: Crowd, particles: Sequence[int], prompts: Sequence[Sequence[int]], decoding: Decoding
-) -> Replies:
+    crowd: Crowd, particles: Sequence[int], prompts: Sequence[Sequence[int]], decoding: TokenDecoding
+) -> TokenReplies:
     """Choose tokens after prompts.
 
     Args:
@@ -89,7 +89,7 @@ def generate_tokens(
     Returns:
         For every row the new tokens up to the end of text (without it), or to the one after which it was over.
     """
-    replies = Replies([[] for _ in prompts])
+    replies = TokenReplies([[] for _ in prompts])
     if prompts:
         _Run(crowd, particles, prompts, decoding, replies).finish()
     return replies
@@ -119,8 +119,8 @@ class _Run:
         crowd: Crowd,
         particles: Sequence[int],
         prompts: Sequence[Sequence[int]],
-        decoding: Decoding,
-        replies: Replies,
+        decoding: TokenDecoding,
+        replies: TokenReplies,
     ) -> None:
         from swarm_lightning.evaluation.engine.row_cache import RowCache  # imports transformers
 

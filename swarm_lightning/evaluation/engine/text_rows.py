@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Decoding, Replies
+from swarm_lightning.evaluation.engine.generation import TokenDecoding, TokenReplies
 from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
 from swarm_lightning.evaluation.engine.tokens import Continuation, end_of_text_ids, padding_id
 from swarm_lightning.evaluation.lengths import check_lengths
@@ -24,7 +24,7 @@ from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
 AnyRows = TypeVar("AnyRows", bound="OwnedRows")
 # Given some rows of a call, how many share a forward pass and how many tokens are not fed, says how they are decoded.
-DecodingOf = Callable[[Sequence[int], int, int], Decoding]
+DecodingOf = Callable[[Sequence[int], int, int], TokenDecoding]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class TokenModel(Protocol):
 
     def generate(
         self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
-    ) -> Replies:
+    ) -> TokenReplies:
         """Choose tokens after prompts.
 
         Args:
@@ -231,8 +231,8 @@ class TextRows(OwnedRows):
         keys = self._keys() if settings.sampled else None
         self._turns += 1
 
-        def decoding(places: Sequence[int], slots: int, skip: int) -> Decoding:
-            return Decoding(
+        def decoding(places: Sequence[int], slots: int, skip: int) -> TokenDecoding:
+            return TokenDecoding(
                 limit=settings.max_new_tokens,
                 ends=ends,
                 padding=padding,

@@ -13,7 +13,7 @@ from torch import Tensor
 from swarm_lightning.doors.transformers_output import Places
 from swarm_lightning.evaluation.engine.batches import Batch, lay_out
 from swarm_lightning.evaluation.engine.crowd import Crowd
-from swarm_lightning.evaluation.engine.generation import NO_TOKEN, Decoding, Replies, most_likely
+from swarm_lightning.evaluation.engine.generation import NO_TOKEN, TokenDecoding, TokenReplies, most_likely
 from swarm_lightning.evaluation.engine.tokens import Continuation
 
 # probabilities: the weighted mean of the distributions. logits: the weighted mean of the logits, which is the weighted
@@ -113,8 +113,8 @@ def generate_mixed(
     prompts: Sequence[Sequence[int]],
     weights: Tensor,
     averaged: Averaged,
-    decoding: Decoding,
-) -> Replies:
+    decoding: TokenDecoding,
+) -> TokenReplies:
     """Choose the most likely tokens of a mixture after prompts.
 
     Args:
@@ -128,7 +128,7 @@ def generate_mixed(
     Returns:
         For every row the new tokens up to the end of text (without it), or to the one after which it was over.
     """
-    replies = Replies([[] for _ in prompts])
+    replies = TokenReplies([[] for _ in prompts])
     for batch, rows in _batches(prompts, particles, decoding.slots, decoding.padding, crowd):
         _generate_batch(crowd, batch, rows, prompts, weights, averaged, decoding, replies)
     return replies
@@ -204,8 +204,8 @@ def _generate_batch(
     prompts: Sequence[Sequence[int]],
     weights: Tensor,
     averaged: Averaged,
-    decoding: Decoding,
-    replies: Replies,
+    decoding: TokenDecoding,
+    replies: TokenReplies,
 ) -> None:
     from swarm_lightning.doors.transformers_cache import growing_cache, keep_rows
 
@@ -236,7 +236,9 @@ def _generate_batch(
         lengths = lengths + 1
 
 
-def take_in(running: list[int], chosen: list[int], done: set[int], decoding: Decoding, replies: Replies) -> None:
+def take_in(
+    running: list[int], chosen: list[int], done: set[int], decoding: TokenDecoding, replies: TokenReplies
+) -> None:
     """Write down the new tokens of rows that are not done, and note which are done now."""
     going_on = []
     for row, token in zip(running, chosen, strict=True):

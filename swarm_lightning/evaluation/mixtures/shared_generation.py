@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from swarm_lightning.evaluation.engine.generation import NO_TOKEN, Decoding, Replies, most_likely
+from swarm_lightning.evaluation.engine.generation import NO_TOKEN, TokenDecoding, TokenReplies, most_likely
 from swarm_lightning.evaluation.engine.tokens import padding_id
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, mix_logarithms, take_in
 from swarm_lightning.evaluation.mixtures.model_groups import Shelf
@@ -38,8 +38,8 @@ class Mixed:
 
 @torch.inference_mode()
 def generate_shared(
-    mixed: Mixed, prompts: Sequence[Sequence[int]], weights: Tensor, slots: int, decoding: Decoding
-) -> Replies:
+    mixed: Mixed, prompts: Sequence[Sequence[int]], weights: Tensor, slots: int, decoding: TokenDecoding
+) -> TokenReplies:
     """Choose tokens after prompts.
 
     Args:
@@ -52,7 +52,7 @@ def generate_shared(
     Returns:
         For every row the new tokens up to the end of text (without it), or to the one after which it was over.
     """
-    replies = Replies([[] for _ in prompts])
+    replies = TokenReplies([[] for _ in prompts])
     ends = decoding.ends.union(*(group.ends for group in mixed.shelf.groups))
     for rows in batches_of(prompts, slots):
         _generate(mixed, rows, prompts, weights, replace(decoding, ends=ends), replies)
@@ -90,8 +90,8 @@ def _generate(
     rows: list[int],
     prompts: Sequence[Sequence[int]],
     weights: Tensor,
-    decoding: Decoding,
-    replies: Replies,
+    decoding: TokenDecoding,
+    replies: TokenReplies,
 ) -> None:
     shelf = mixed.shelf
     device = shelf.base.adapted.model.device
@@ -119,7 +119,9 @@ def _generate(
         running = [running[place] for place in alive]
 
 
-def end_step(running: list[int], chosen: list[int], done: set[int], decoding: Decoding, replies: Replies) -> list[int]:
+def end_step(
+    running: list[int], chosen: list[int], done: set[int], decoding: TokenDecoding, replies: TokenReplies
+) -> list[int]:
     """Take in the tokens of a step, tell how many rows it has ended, and return the places of those that go on.
 
     Args:
@@ -142,8 +144,8 @@ def _choose(
     text_of: Sequence[int],
     running: Sequence[int],
     weights: Tensor,
-    decoding: Decoding,
-    replies: Replies,
+    decoding: TokenDecoding,
+    replies: TokenReplies,
 ) -> list[int]:
     """Choose the next token of every running row, from the experts' distributions behind its text."""
     chosen: list[int] = []

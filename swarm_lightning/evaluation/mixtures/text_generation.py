@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.engine.generation import NO_TOKEN, Decoding, Replies, most_likely
+from swarm_lightning.evaluation.engine.generation import NO_TOKEN, TokenDecoding, TokenReplies, most_likely
 from swarm_lightning.evaluation.engine.tokens import padding_id
 from swarm_lightning.evaluation.mixtures.mixture import Averaged, mix_logarithms
 from swarm_lightning.evaluation.mixtures.model_groups import ModelGroup, Shelf
@@ -130,8 +130,8 @@ class MixedTexts:
 
 @torch.inference_mode()
 def generate_texts(
-    mixed: MixedTexts, prompts: Sequence[Sequence[Sequence[int]]], weights: Tensor, slots: int, decoding: Decoding
-) -> Replies:
+    mixed: MixedTexts, prompts: Sequence[Sequence[Sequence[int]]], weights: Tensor, slots: int, decoding: TokenDecoding
+) -> TokenReplies:
     """Choose pieces of text after prompts.
 
     Args:
@@ -144,7 +144,7 @@ def generate_texts(
     Returns:
         For every row the ids of pieces in the vocabulary of texts, up to the end or to the one after which it was over.
     """
-    replies = Replies([[] for _ in prompts])
+    replies = TokenReplies([[] for _ in prompts])
     for rows in batches_of([tuple(row[0]) for row in prompts], slots):
         _generate(mixed, rows, prompts, weights, decoding, replies)
     return replies
@@ -155,8 +155,8 @@ def _generate(
     rows: list[int],
     prompts: Sequence[Sequence[Sequence[int]]],
     weights: Tensor,
-    decoding: Decoding,
-    replies: Replies,
+    decoding: TokenDecoding,
+    replies: TokenReplies,
 ) -> None:
     shelf = mixed.shelf
     readings = [Reading(len(group.places), padding_id(group.tokenizer)) for group in shelf.groups]
@@ -219,7 +219,7 @@ def _candidates(mixed: MixedTexts, said: Sequence[Tensor]) -> tuple[list[bytes],
     return candidates, scores
 
 
-def _choose(scores: Tensor, weights: Tensor, averaged: Averaged, row: int, decoding: Decoding, length: int) -> int:
+def _choose(scores: Tensor, weights: Tensor, averaged: Averaged, row: int, decoding: TokenDecoding, length: int) -> int:
     """Choose a candidate for one row; -1 where an expert gives no numbers."""
     found = mix_logarithms(scores[:, None], weights[None], averaged)
     likely = int(most_likely(found))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Decoding, Replies
+from swarm_lightning.evaluation.engine.generation import TokenDecoding, TokenReplies
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
 from swarm_lightning.evaluation.engine.text_rows import Different, OwnedRows, Sums, Tables
@@ -31,7 +31,7 @@ from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
 # A prompt, the texts that may follow, and whether special tokens are added.
-Asked = tuple[str, tuple[str, ...], bool]
+AskedText = tuple[str, tuple[str, ...], bool]
 
 
 class TextExperts:
@@ -55,9 +55,9 @@ class TextExperts:
         """
         self.shelf, self.averaged = shelf, averaged
         self.spellers = [Speller(group) for group in shelf.groups]
-        self.kept: dict[Asked, tuple[Tensor, Tensor]] = {}
+        self.kept: dict[AskedText, tuple[Tensor, Tensor]] = {}
 
-    def ask(self, asked: Sequence[Asked]) -> None:
+    def ask(self, asked: Sequence[AskedText]) -> None:
         """Ask every expert once what is not known.
 
         Args:
@@ -127,7 +127,7 @@ class TextExperts:
 
         return Tables(mixed.where(mixed.isfinite(), torch.nan), greedy)
 
-    def _ask(self, group: ModelGroup, new: Sequence[Asked]) -> list[tuple[float, bool]]:
+    def _ask(self, group: ModelGroup, new: Sequence[AskedText]) -> list[tuple[float, bool]]:
         """Ask the experts of one model, one after the other about all texts."""
         flat = []
         for special in (True, False):  # as `new` is ordered
@@ -197,8 +197,8 @@ class TextMixtureRows(OwnedRows):
         mixed = MixedTexts(shelf, experts.averaged, experts.spellers, vocabulary)
         weights = self._weights[list(self.owners)]
 
-        def work(slots: int, _: int) -> Replies:
-            decoding = Decoding(
+        def work(slots: int, _: int) -> TokenReplies:
+            decoding = TokenDecoding(
                 limit=settings.max_new_tokens,
                 ends=frozenset([END]),
                 padding=0,

@@ -18,7 +18,7 @@ from swarm_lightning.evaluation.runner import Runner, Session
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.systems.messages import Instructions, Message, opening_of_user
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
-from swarm_lightning.swarm.systems import System
+from swarm_lightning.swarm.graphs import System
 from swarm_lightning.vectors import Vector, Vectors
 
 NODES = 1 << 32  # noise of nodes has numbers that no particle has

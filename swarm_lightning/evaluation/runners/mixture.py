@@ -14,7 +14,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine.crowd import Crowd
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.generation import TokenReplies
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
@@ -172,11 +172,11 @@ class Mixtures:
 
     def generate(
         self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
-    ) -> Replies:
+    ) -> TokenReplies:
         """Choose tokens after prompts; see `TokenModel.generate`."""
         experts, weights = self._experts, self._weights(prompts, tokens)
 
-        def work(slots: int, _: int) -> Replies:
+        def work(slots: int, _: int) -> TokenReplies:
             chosen = decoding(range(len(tokens)), slots, 0)
             return generate_mixed(experts.crowd, experts.count, tokens, weights, self._averaged, chosen)
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine.crowd import Crowd, common_prefix
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Replies, generate_tokens
+from swarm_lightning.evaluation.engine.generation import TokenReplies, generate_tokens
 from swarm_lightning.evaluation.engine.likelihood import loglikelihoods
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation, padding_id
+from swarm_lightning.evaluation.lengths import positions_of
 from swarm_lightning.evaluation.progress import Heard
-from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.vectors import Vectors
@@ -26,6 +26,43 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from swarm_lightning.experts.resident.resident import ResidentModel
+
+
+class EngineRunner:
+    """The part of the protocol `Runner` that an engine answers; its heirs take up candidates.
+
+    Attributes:
+        engine: The base as the model that becomes particles, and how batches are made.
+        tokenizer: The base model's.
+        settings: How candidates are evaluated.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Take the engine.
+
+        Args:
+            engine: Of the base.
+        """
+        self.engine, self.tokenizer, self.settings = engine, engine.tokenizer, engine.settings
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that the base reads at most; None where its config does not say."""
+        return positions_of(self.engine.adapted.model)
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far."""
+        return self.engine.generated
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many tokens every prompt has."""
+        return [len(sequence) for sequence in self.engine.encode(prompts)]
+
+    def rows_at_once(self, tokens: int) -> int:
+        """Return how many rows of this many tokens are run together."""
+        return self.engine.rows(tokens)
+
 
 Result = TypeVar("Result")
 
@@ -131,17 +168,17 @@ class Particles:
 
     def generate(
         self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
-    ) -> Replies:
+    ) -> TokenReplies:
         """Choose tokens after prompts; see `TokenModel.generate`."""
         crowd, owners = self._crowds[prompts.add_special_tokens], prompts.owners
         skip = crowd.shared(tokens)
 
-        def work(places: Sequence[int], slots: int) -> Replies:
+        def work(places: Sequence[int], slots: int) -> TokenReplies:
             some = [tokens[place] for place in places]
             return generate_tokens(crowd, [owners[place] for place in places], some, decoding(places, slots, skip))
 
         longest = max((len(sequence) for sequence in tokens), default=0)
-        replies = Replies([[] for _ in owners])
+        replies = TokenReplies([[] for _ in owners])
         for places, part in self._in_groups(owners, work, longest + limit):
             for place, reply in zip(places, part.tokens, strict=True):
                 replies.tokens[place] = reply

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.generation import TokenReplies
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, Different, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.lengths import check_room
@@ -186,14 +186,14 @@ class TokenMixtures:
 
     def generate(
         self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
-    ) -> Replies:
+    ) -> TokenReplies:
         """Choose tokens after prompts; see `TokenModel.generate`."""
         mixed = self._experts.mixed
         longest = max((len(sequence) for sequence in tokens), default=0) + limit
         for group in mixed.shelf.groups:
             check_room(group.positions, tokens, prompts.texts, limit, group.name)
 
-        def work(slots: int, _: int) -> Replies:
+        def work(slots: int, _: int) -> TokenReplies:
             most = min(slots, mixed.shelf.rows(longest))
             how = decoding(range(len(tokens)), max(len(tokens), 1), 0)
             return generate_shared(mixed, tokens, self._weights[list(prompts.owners)], most, replace(how, slots=most))

@@ -21,12 +21,12 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.doors import vllm as door
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.engine.engine import Engine
-from swarm_lightning.evaluation.engine.generation import Replies
+from swarm_lightning.evaluation.engine.generation import TokenReplies
 from swarm_lightning.evaluation.engine.memory import free_bytes
 from swarm_lightning.evaluation.engine.text_rows import DecodingOf, PromptRows, Sums, TextRows
 from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.runner import Loaded
-from swarm_lightning.evaluation.runners.engine_runner import EngineRunner
+from swarm_lightning.evaluation.runners.resident import EngineRunner
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
 from swarm_lightning.experts.export.adapter import write_adapter
 from swarm_lightning.experts.resident.adapted import AdaptedModel
@@ -183,7 +183,7 @@ class Served:
 
     def generate(
         self, prompts: PromptRows, tokens: Sequence[Sequence[int]], limit: int, decoding: DecodingOf
-    ) -> Replies:
+    ) -> TokenReplies:
         """Choose tokens after prompts; see `TokenModel.generate`."""
         from vllm import SamplingParams
 
@@ -208,7 +208,7 @@ class Served:
             )
             for row in range(len(tokens))
         ]
-        replies = Replies([])
+        replies = TokenReplies([])
         for row, answer in enumerate(self._ask(prompts.owners, tokens, params)):
             (output,) = answer.outputs
             chosen = list(output.token_ids)

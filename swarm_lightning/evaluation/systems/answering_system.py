@@ -21,7 +21,7 @@ from swarm_lightning.experts.model_pool import find_again
 from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives.generation_settings import GenerationSettings
 from swarm_lightning.objectives.prompts import PromptTemplate
-from swarm_lightning.swarm.systems import System
+from swarm_lightning.swarm.graphs import System
 
 
 class AnsweringSystem:

@@ -12,7 +12,7 @@ from swarm_lightning.evaluation.runners.graphs import GraphRows, GraphRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.objectives.protocol import LanguageModel, Objective, RepliesOnly
 from swarm_lightning.objectives.utility import pays
-from swarm_lightning.swarm.systems import System
+from swarm_lightning.swarm.graphs import System
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

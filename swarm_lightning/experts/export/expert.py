@@ -1,22 +1,59 @@
-"""Writes what was found in the form of its pool: a PEFT adapter folder, a full checkpoint, or a mixture of models."""
+"""Writes weights in the form of their pool: as a PEFT adapter folder, a full checkpoint, or a mixture of models."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from swarm_lightning.experts.export.adapter import export_adapter, write_adapter
+from swarm_lightning.experts.export.adapter import export_adapter
 from swarm_lightning.experts.export.checkpoint import SHARD, export_checkpoint
 from swarm_lightning.experts.export.mixture import export_mixture
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.experts.model_pool import ModelPool
-from swarm_lightning.experts.pool import ExpertPool
-from swarm_lightning.experts.products.adapter import ProductAdapter
 from swarm_lightning.experts.resident.resident import ResidentModel
-from swarm_lightning.vectors import Vector
+from swarm_lightning.vectors import ADAPTER, CHECKPOINT, MIXTURE, Vector
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where weights go, and what goes there with them; see `export_expert`."""
+
+    folder: Path
+    card: str
+    base: str
+    source: str
+    resident: Callable[[], ResidentModel]
+    overwrite: bool
+    max_shard_size: str
+    trust_remote_code: bool
+    dtype: str
+
+
+def _adapter(weights: Vector, pool: Any, to: _Place) -> Path:
+    return export_adapter(to.folder, weights[:], pool, to.card, to.overwrite, base=to.base)
+
+
+def _checkpoint(weights: Vector, pool: Any, to: _Place) -> Path:
+    return export_checkpoint(
+        to.folder, weights, to.resident(), to.source, to.card, to.overwrite, to.max_shard_size, to.trust_remote_code
+    )
+
+
+def _mixture(weights: Vector, pool: Any, to: _Place) -> Path:
+    return export_mixture(to.folder, weights[:], pool, pool.mixture, to.source, to.dtype, to.card, to.overwrite)
+
+
+# By the form of the experts: each takes a pool whose experts have it. Models that each answer alone are exported as a
+# system, which names them where they are.
+OF_EXPERTS: dict[str, Callable[[Vector, Any, _Place], Path]] = {
+    ADAPTER: _adapter,
+    CHECKPOINT: _checkpoint,
+    MIXTURE: _mixture,
+}
 
 
 def export_expert(
     folder: Path,
-    weights: Vector | ProductAdapter,
+    weights: Vector,
     pool: Pool,
     card: str,
     base: str,
@@ -31,7 +68,7 @@ def export_expert(
 
     Args:
         folder: Where they go.
-        weights: The weights [D], or an adapter of another form than the experts'.
+        weights: The weights [D], of the form of the experts.
         pool: The experts that they were made of.
         card: Content of README.md.
         base: Folder or hub id of the base that an adapter names.
@@ -49,11 +86,5 @@ def export_expert(
         InputError: If the folder exists and `overwrite` is off, or can't be written; nothing is left behind then.
         ValueError: If the weights are not finite.
     """
-    if isinstance(weights, ProductAdapter):
-        return write_adapter(folder, weights.tensors, weights.config, card, overwrite, base)
-    if isinstance(pool, ModelPool):
-        assert pool.mixture is not None  # models that each answer alone are exported as a system
-        return export_mixture(folder, weights[:], pool, pool.mixture, source, dtype, card, overwrite)
-    if isinstance(pool, ExpertPool):
-        return export_adapter(folder, weights[:], pool, card, overwrite, base=base)
-    return export_checkpoint(folder, weights, resident(), source, card, overwrite, max_shard_size, trust_remote_code)
+    place = _Place(folder, card, base, source, resident, overwrite, max_shard_size, trust_remote_code, dtype)
+    return OF_EXPERTS[pool.form](weights, pool, place)

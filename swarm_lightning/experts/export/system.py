@@ -14,8 +14,7 @@ from swarm_lightning.experts.export.adapter import new_folder
 from swarm_lightning.experts.export.exported_file import GRAPH_FILE, lasting, read_description, write_description
 from swarm_lightning.experts.export.graph_picture import picture
 from swarm_lightning.experts.kinds import Pool
-from swarm_lightning.swarm.graphs import Graph
-from swarm_lightning.swarm.systems import System
+from swarm_lightning.swarm.graphs import Graph, System
 from swarm_lightning.vectors import Vector
 
 PICTURE_FILE, MODELS = "graph.svg", "models"

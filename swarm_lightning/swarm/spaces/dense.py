@@ -37,6 +37,11 @@ class DenseSpace:
     def check(cls, circumstances: Circumstances) -> None:
         """Accept everything: the published method supports all conditions."""
 
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the experts' form: candidates are weights like theirs."""
+        return experts
+
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions."""
         return torch.empty(particles, self.material.size, dtype=self.dtype)
@@ -136,6 +141,30 @@ class TensorSpace(DenseSpace):
             ValueError: If it is wanted.
         """
         refuse_compiled(circumstances, "tensor")
+
+
+class DrawnEach(DenseSpace):
+    """What spaces have in common whose every number has random numbers of its own: stands before what it changes.
+
+    >>> class DrawnSpace(DrawnEach, DenseSpace): ...
+    >>> DrawnSpace(Material(sizes=[2])).groups
+    [1, 1]
+    """
+
+    def __init__(self, material: Material) -> None:
+        """Create the space; see `DenseSpace`."""
+        super().__init__(material)
+        self.groups = [1] * self.empty(0).shape[1]
+
+    @classmethod
+    def check(cls, circumstances: Circumstances) -> None:
+        """Refuse the compiled kernel too.
+
+        Raises:
+            ValueError: If something is wanted that does not go with it.
+        """
+        super().check(circumstances)
+        refuse_compiled(circumstances, "coefficient")
 
 
 def refuse_compiled(circumstances: Circumstances, draws: str) -> None:

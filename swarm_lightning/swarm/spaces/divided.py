@@ -15,8 +15,8 @@ from torch import Tensor
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.space import Circumstances, Material
 from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
-from swarm_lightning.swarm.spaces.dense import refuse_compiled
-from swarm_lightning.vectors import Vector, Vectors
+from swarm_lightning.swarm.spaces.dense import DrawnEach
+from swarm_lightning.vectors import ADAPTER, PRODUCTS, Vector, Vectors
 
 
 class Stretches:
@@ -85,6 +85,11 @@ class DividedSpace(CoefficientSpace):
                 f"{circumstances.start.kind!r}. Leave it out, or set model.coefficients to null."
             )
 
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the form of coefficients of products, or that of whole models."""
+        return PRODUCTS if experts == ADAPTER else experts
+
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions."""
         return torch.empty(particles, len(self.material.experts) * len(self.material.groups), dtype=self.dtype)
@@ -128,23 +133,8 @@ class DividedSpace(CoefficientSpace):
         return held.view(len(self.material.experts), -1)
 
 
-class DrawnDividedSpace(DividedSpace):
+class DrawnDividedSpace(DrawnEach, DividedSpace):
     """The same sums, with separate random numbers for each coefficient."""
-
-    def __init__(self, material: Material) -> None:
-        """Name what is added up; see `DividedSpace`."""
-        super().__init__(material)
-        self.groups = [1] * (len(material.experts) * len(material.groups))
-
-    @classmethod
-    def check(cls, circumstances: Circumstances) -> None:
-        """Refuse the compiled kernel too.
-
-        Raises:
-            ValueError: If something is wanted that does not go with it.
-        """
-        super().check(circumstances)
-        refuse_compiled(circumstances, "coefficient")
 
 
 def _stretches(sizes: Sequence[int], division: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.graphs import Graph
+from swarm_lightning.swarm.graphs import Graph, System, alone
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.space import Circumstances, Material
 from swarm_lightning.swarm.spaces.dense import DenseSpace
-from swarm_lightning.swarm.systems import System, alone
-from swarm_lightning.vectors import Vectors
+from swarm_lightning.vectors import SYSTEM, Vectors
 
 
 class GraphSpace(DenseSpace):
@@ -55,6 +54,11 @@ class GraphSpace(DenseSpace):
                 "Expected model.start.kind to be experts with model.graphs, whose models are the experts, but got "
                 f"{circumstances.start.kind!r}. Leave it out."
             )
+
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the form of systems, whatever the experts are."""
+        return SYSTEM
 
     @property
     def nodes(self) -> int:

@@ -7,8 +7,8 @@ and moves keep the sum of the numbers at 1 if a particle's numbers share their r
 
 from torch import Tensor
 
-from swarm_lightning.swarm.space import Circumstances, Material
-from swarm_lightning.swarm.spaces.dense import DenseSpace, refuse_compiled
+from swarm_lightning.swarm.space import Circumstances
+from swarm_lightning.swarm.spaces.dense import DenseSpace, DrawnEach
 
 
 class MixtureSpace(DenseSpace):
@@ -16,6 +16,7 @@ class MixtureSpace(DenseSpace):
 
     >>> import torch
     >>> from swarm_lightning.swarm.population import Start
+    >>> from swarm_lightning.swarm.space import Material
     >>> space = MixtureSpace(Material(torch.eye(2), sizes=[2]))
     >>> first = space.first_positions(Start(), 3, 2.0, torch.Generator().manual_seed(0))
     >>> first[:2].tolist(), round(float(first[2].sum()), 4)
@@ -40,20 +41,5 @@ class MixtureSpace(DenseSpace):
         return held.unsqueeze(1)
 
 
-class DrawnMixtureSpace(MixtureSpace):
+class DrawnMixtureSpace(DrawnEach, MixtureSpace):
     """The same mixtures, with separate random numbers for each number."""
-
-    def __init__(self, material: Material) -> None:
-        """Create the space; see `DenseSpace`."""
-        super().__init__(material)
-        self.groups = [1] * len(material.experts)
-
-    @classmethod
-    def check(cls, circumstances: Circumstances) -> None:
-        """Refuse the compiled kernel too.
-
-        Raises:
-            ValueError: If something is wanted that does not go with it.
-        """
-        super().check(circumstances)
-        refuse_compiled(circumstances, "coefficient")

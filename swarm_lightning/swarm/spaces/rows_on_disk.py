@@ -84,6 +84,11 @@ class RowSpace:
                 "the last checkpoint only. Leave it out, or set storage to memory."
             )
 
+    @classmethod
+    def form(cls, experts: str) -> str:
+        """Return the experts' form: candidates are weights like theirs."""
+        return experts
+
     def empty(self, particles: int) -> Tensor:
         """Allocate the row numbers of the positions: rows of zeros."""
         return torch.zeros(particles, 1, dtype=self.dtype)

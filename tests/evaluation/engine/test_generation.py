@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from swarm_lightning.evaluation.engine.crowd import Crowd
-from swarm_lightning.evaluation.engine.generation import Decoding, generate_tokens
+from swarm_lightning.evaluation.engine.generation import TokenDecoding, generate_tokens
 from swarm_lightning.evaluation.engine.row_cache import RowCache
 from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.resident.adapted import AdaptedModel
@@ -33,12 +33,12 @@ def ragged_rows(plain: PlainPeft, many_prompts: list[str]) -> list[Row]:
     return rows[::2] + rows[1::2][::-1]
 
 
-def greedy(limit: int, slots: int) -> Decoding:
-    return Decoding(limit, ends=frozenset([2]), padding=0, slots=slots)  # 2 is </s>
+def greedy(limit: int, slots: int) -> TokenDecoding:
+    return TokenDecoding(limit, ends=frozenset([2]), padding=0, slots=slots)  # 2 is </s>
 
 
 def replies(
-    adapted: AdaptedModel, pool: ExpertPool, rows: Sequence[Row], decoding: Decoding, prefix: Sequence[int] = ()
+    adapted: AdaptedModel, pool: ExpertPool, rows: Sequence[Row], decoding: TokenDecoding, prefix: Sequence[int] = ()
 ) -> list[list[int]]:
     crowd = Crowd(adapted, pool.vectors, prefix)
     return generate_tokens(crowd, [particle for particle, _ in rows], [ids for _, ids in rows], decoding).tokens
@@ -268,5 +268,5 @@ def test_a_trained_model_replies_as_generate_does(shared_folder: Path, tmp_path:
     expected = [plain.reply_ids(particle, ids, 8) for particle, ids in rows]
     adapted = AdaptedModel(copy.deepcopy(base), pool)
     for slots in (1, 7, 64):
-        decoding = Decoding(8, frozenset([tokenizer.eos_token_id]), 0, slots)
+        decoding = TokenDecoding(8, frozenset([tokenizer.eos_token_id]), 0, slots)
         assert replies(adapted, pool, rows, decoding) == expected

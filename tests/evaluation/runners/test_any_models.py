@@ -17,8 +17,7 @@ from swarm_lightning.experts.model_pool import load_models
 from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives.protocol import GenerationSettings
 from swarm_lightning.paths import locate
-from swarm_lightning.swarm.graphs import chain
-from swarm_lightning.swarm.systems import System
+from swarm_lightning.swarm.graphs import System, chain
 from tests.evaluation.any_models import plain_model, save_families
 
 PROMPTS = ["Question: Which fox?\nAnswer:", "user: What is 12 plus 7?\nassistant:"]

@@ -19,8 +19,7 @@ from swarm_lightning.experts.pool import ExpertPool
 from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.experts.resident.base_model import load_base
 from swarm_lightning.objectives import ExactMatch, MultipleChoice
-from swarm_lightning.swarm.graphs import Graph, chain, star
-from swarm_lightning.swarm.systems import System, alone
+from swarm_lightning.swarm.graphs import Graph, System, alone, chain, star
 from tests.evaluation.plain_peft import PlainPeft
 from tests.search.tiny_search import GOLD, prompt_of
 
