@@ -48,4 +48,5 @@ def test_models_of_several_shapes_are_pointed_to_what_takes_them(
 ) -> None:
     experts = [str(world.experts / "towns"), "demo:models/almanac"]
     config = world.config(tmp_path / "runs", model={"graphs": {}, "optimizer": ROLES, "experts": experts})
-    assert "model.graphs.any_models, with model.optimizer.moves roles" in message_of(config, tmp_path, capsys)
+    told = message_of(config, tmp_path, capsys)
+    assert "model.graphs.any_models: true, with the optimizer HeterogeneousSwarm and its moves: roles" in told
