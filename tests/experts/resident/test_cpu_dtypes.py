@@ -34,6 +34,7 @@ def test_a_dtype_is_native_where_a_feature_of_the_processor_says_so(
 
 
 def test_a_hint_is_given_for_a_slow_dtype_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_dtypes, "times_as_long", lambda dtype: 0.6)
     monkeypatch.setattr(cpu_dtypes, "CPU_INFO", tmp_path / "cpuinfo")
     assert slow_dtype_hint(torch.bfloat16) is None  # not known
     (tmp_path / "cpuinfo").write_text(OLD)
@@ -41,3 +42,19 @@ def test_a_hint_is_given_for_a_slow_dtype_only(tmp_path: Path, monkeypatch: pyte
     assert slow_dtype_hint(torch.float32) is None
     (tmp_path / "cpuinfo").write_text(NEW)
     assert slow_dtype_hint(torch.bfloat16) is None
+
+
+def test_a_dtype_that_the_processor_knows_and_is_slow_in_is_told_with_the_measured_ratio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx512f avx512_bf16\n")
+    monkeypatch.setattr(cpu_dtypes, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_dtypes, "times_as_long", lambda dtype: 1.83)
+    assert "a product takes 1.8 times as long in bfloat16 as in float32" in str(slow_dtype_hint(torch.bfloat16))
+    monkeypatch.setattr(cpu_dtypes, "times_as_long", lambda dtype: 1.1)
+    assert slow_dtype_hint(torch.bfloat16) is None
+
+
+def test_the_time_of_a_product_is_measured_beside_float32() -> None:
+    assert cpu_dtypes.times_as_long(torch.float32) == 1
+    assert 0.02 < cpu_dtypes.times_as_long(torch.bfloat16) < 1000
