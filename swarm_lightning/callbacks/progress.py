@@ -209,10 +209,7 @@ class EvaluationProgress:
         if self._bar is None:
             if seconds < BAR_AFTER:
                 return
-            self._bar = tqdm(
-                total=standing.due, initial=standing.known, desc=self.what, unit="example", file=sys.stdout,
-                leave=False, **width_of_a_bar(),
-            )  # fmt: skip
+            self._bar = bar_of_examples(self.what, standing.due, standing.known)
         self._bar.total = standing.due
         if standing.tokens:
             self._bar.set_postfix_str(f"{standing.tokens / seconds:.0f} tokens/s", refresh=False)
@@ -278,9 +275,7 @@ class MethodProgress:
         if self._bar is None:
             if seconds < BAR_AFTER:
                 return
-            self._bar = tqdm(
-                total=self._most, desc=self._what, unit="example", file=sys.stdout, leave=False, **width_of_a_bar()
-            )
+            self._bar = bar_of_examples(self._what, self._most)
         self._bar.update(self._done - self._bar.n)
 
 
@@ -307,6 +302,17 @@ def course(standing: Headway, seconds: float) -> str:
     elif new:
         parts.append(f"{duration(seconds / new * (standing.due - standing.done))} left")
     return ", ".join(parts)
+
+
+def bar_of_examples(what: str, most: int | None, known: int = 0) -> tqdm:
+    """Open a bar that counts examples, and goes when it is closed.
+
+    Args:
+        what: What stands before it.
+        most: How many there are at most; None where nobody knows.
+        known: How many are done already.
+    """
+    return tqdm(total=most, initial=known, desc=what, unit="example", file=sys.stdout, leave=False, **width_of_a_bar())
 
 
 def width_of_a_bar() -> dict[str, Any]:

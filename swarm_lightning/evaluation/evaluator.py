@@ -29,7 +29,7 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Rows, Runner, Session
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
-from swarm_lightning.evaluation.whole_tables import KnowsLikelihoods, Part, parts_of, scored_at_once
+from swarm_lightning.evaluation.whole_tables import KnowsLikelihoods, Part, divide, scored_at_once
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
@@ -307,7 +307,7 @@ class Evaluator(Generic[AnyRunner]):
         """Return what is asked of whole tables; that of the examples asked last is remembered."""
         known, places, parts = self._prepared
         if places != lots or not _same(known, examples):
-            parts = parts_of(self.objective, examples, lots, self.runner.tokenizer)
+            parts = divide(self.objective, examples, lots, self.runner.tokenizer)
             self._prepared = (tuple(examples), list(lots), parts)
         return parts
 

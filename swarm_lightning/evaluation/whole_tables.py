@@ -16,6 +16,7 @@ from swarm_lightning.evaluation.objective_call import BROKEN
 from swarm_lightning.objectives.likelihood_scores import ScoresLikelihoods, by_likelihoods
 from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.protocol import HasTasks, Objective
+from swarm_lightning.objectives.utility import each_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -84,11 +85,10 @@ def scored_at_once(objective: Objective, session: object) -> bool:
         objective: What is asked, of one task or of several.
         session: A runner's.
     """
-    parts = objective.tasks.values() if isinstance(objective, HasTasks) else [objective]
-    return isinstance(session, KnowsLikelihoods) and all(by_likelihoods(part) is not None for part in parts)
+    return isinstance(session, KnowsLikelihoods) and all(by_likelihoods(one) is not None for one in each_of(objective))
 
 
-def parts_of(
+def divide(
     objective: Objective,
     examples: Sequence[Example],
     lots: Sequence[Sequence[int]],

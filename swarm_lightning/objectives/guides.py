@@ -19,7 +19,7 @@ from swarm_lightning.objectives.likelihoods import Likelihoods
 from swarm_lightning.objectives.mean_log_likelihood import LOWEST, MeanLogLikelihood, mean_logarithms, mean_scores
 from swarm_lightning.objectives.means import harmonic_mean
 from swarm_lightning.objectives.multi_task import MultiTask
-from swarm_lightning.objectives.multiple_choice import MultipleChoice, all_most_likely
+from swarm_lightning.objectives.multiple_choice import MultipleChoice, all_most_likely, right_place
 from swarm_lightning.objectives.prompts import PromptTemplate
 from swarm_lightning.objectives.protocol import LanguageModel, Objective, Outcome
 from swarm_lightning.objectives.reward_model import RewardModel
@@ -96,12 +96,7 @@ class ChoiceLogShare(_AsksAs[MultipleChoice]):
         """Score the shares of right choices; see `ScoresLikelihoods`."""
         import torch
 
-        letters = [list(example.choices or {}) for example in examples]
-        right = [
-            own.index(example.answer) if example.answer in own else None
-            for own, example in zip(letters, examples, strict=True)
-        ]
-        asked = itertools.cycle(zip(map(len, letters), right, strict=True))
+        asked = itertools.cycle([(len(example.choices or {}), right_place(example)) for example in examples])
         rows = zip(likelihoods.divided(self.objective.normalize).tolist(), asked, strict=False)
         return torch.tensor([log_share(values[:count], gold) for values, (count, gold) in rows], dtype=torch.float64)
 

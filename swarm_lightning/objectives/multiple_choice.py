@@ -31,6 +31,7 @@ SCORED = ("letter", "text")
 NORMALIZE = ("none", "tokens", "characters")
 RULES = ("published",)
 NO_CHOICE = -1  # the place of the most likely choice where none has a likelihood
+NEVER = -2  # the place of the right choice where there is none
 
 
 class MultipleChoice(Asks, Objective):
@@ -175,11 +176,7 @@ class MultipleChoice(Asks, Objective):
         """Score what models find most likely; see `ScoresLikelihoods`."""
         import torch
 
-        letters = [list(_choices(example)) for example in examples]
-        right = [
-            own.index(example.answer) if example.answer in own else NO_CHOICE - 1
-            for own, example in zip(letters, examples, strict=True)
-        ]
+        right = [NEVER if place is None else place for place in map(right_place, examples)]
         chosen = _most_likely(likelihoods, self.normalize).view(-1, len(examples))
         return (chosen == torch.tensor(right)).double().flatten()
 
@@ -190,6 +187,16 @@ class MultipleChoice(Asks, Objective):
         choices = _choices(example)
         texts = choices if self.scored == "letter" else choices.values()
         return tuple(self.template.continued(prompt, text) for text in texts)
+
+
+def right_place(example: Example) -> int | None:
+    """Return the place of the right choice; None where the answer is none of the choices.
+
+    >>> right_place(Example("?", "B", choices={"A": "one", "B": "two"}))
+    1
+    """
+    letters = list(example.choices or {})
+    return letters.index(example.answer) if example.answer in letters else None
 
 
 def most_likely(likelihoods: Sequence[Likelihood], normalize: str) -> int | None:

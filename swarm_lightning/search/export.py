@@ -220,8 +220,9 @@ class ExportingSearch(AskingSearch):
 
     def adapter_at(self, position: Tensor) -> ProductAdapter | None:
         """Return the one adapter that a position [D] makes, where that has another form than the experts'."""
-        vector = self.particle_swarm.space.vector(position)
-        return adapter_of(vector, self._parts.division) if self.form == PRODUCTS else None
+        if self.form != PRODUCTS:
+            return None
+        return adapter_of(self.particle_swarm.space.vector(position), self._parts.division)
 
     def check_rank(self, rank: int | None) -> None:
         """Refuse a rank that nothing can be exported with; see `writers.check_rank`."""

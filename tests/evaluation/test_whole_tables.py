@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.evaluation.evaluator import Evaluator
+from swarm_lightning.evaluation.mixtures.kept_table import KeptTable
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Loaded
 from swarm_lightning.evaluation.runners.token_swarm import TokenSwarmRunner
@@ -144,3 +146,21 @@ def test_an_objective_of_ones_own_is_asked_itself(folder: Path) -> None:
     right = Evaluator(runner, BY_TEXT).evaluate(NUMBERS, EXAMPLES).scores
     wrong = Evaluator(runner, Contrary("likelihood", scored="text", normalize="tokens")).evaluate(NUMBERS, EXAMPLES)
     assert wrong.scores.equal(1 - right)
+
+
+def test_texts_that_were_asked_in_part_only_are_asked_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = Evaluator(runner_of(folder), BY_TEXT)
+    ask, fail = KeptTable._ask, iter([False, True])
+
+    def broken_off(table: KeptTable, continuations: Sequence[Continuation]) -> None:
+        if next(fail):
+            raise KeyboardInterrupt
+        ask(table, continuations)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptTable, "_ask", broken_off)
+        patch.setattr(KeptTable, "_parts", lambda _, wanted: [wanted[:2], wanted[2:]])
+        with pytest.raises(KeyboardInterrupt):
+            evaluator.evaluate(NUMBERS, EXAMPLES)
+    expected = Evaluator(runner_of(folder), BY_TEXT).evaluate(NUMBERS, EXAMPLES)
+    assert evaluator.evaluate(NUMBERS, EXAMPLES).scores.equal(expected.scores)

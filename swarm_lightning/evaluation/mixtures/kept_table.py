@@ -73,7 +73,7 @@ class Wanted:
 
     Attributes:
         continuations: C of them.
-        said: What the experts say of them, part by part, as soon as that is known and as far as it is never forgotten.
+        said: What the experts say of all of them, part by part; nothing before that is known, or where it is forgotten.
     """
 
     continuations: list[Continuation]
@@ -145,7 +145,7 @@ class KeptTable:
         places = torch.tensor([column for row in continuations for column in own[id(row)]], dtype=torch.long)
         return Sums(found.logarithms[mixtures, places], lambda: found.greedy()[mixtures, places])
 
-    def tables(self, weights: Tensor, wanted: "Wanted") -> Tables:
+    def tables(self, weights: Tensor, wanted: Wanted) -> Tables:
         """Sum the log-probabilities that each of some mixtures gives to each of some continuations' tokens.
 
         Args:
@@ -153,25 +153,23 @@ class KeptTable:
             wanted: C continuations.
         """
         if wanted.said:
-            return self._averaged_over(weights, wanted.said)
+            return _beside([self._averaged_over(weights, part) for part in wanted.said])
         none = torch.zeros(len(weights), 0)
-        tables = [Tables(none.double(), none.bool)]
+        tables, spoken = [Tables(none.double(), none.bool)], []
         for some in self._parts(wanted.continuations):
             self._ask([one for one in some if one not in self.kept])
             said = [self.kept[one] for one in some]
             if self._averaged == "logits":
                 tables.append(self._summed(weights, said))
             else:  # all of it is kept for good
-                wanted.said.append(Spoken.of(said))
-                tables.append(self._averaged_over(weights, wanted.said[-1:]))
+                spoken.append(Spoken.of(said))
+                tables.append(self._averaged_over(weights, spoken[-1]))
             self._forget(len(some))
+        wanted.said = spoken  # only now: what was broken off is asked anew
         return _beside(tables)
 
-    def _averaged_over(self, weights: Tensor, said: Sequence["Spoken"]) -> Tables:
+    def _averaged_over(self, weights: Tensor, said: Spoken) -> Tables:
         """Mix probabilities."""
-        return _beside([self._averaged_part(weights, part) for part in said])
-
-    def _averaged_part(self, weights: Tensor, said: "Spoken") -> Tables:
         tokens, lengths = self._mixed(said.tokens, weights), said.lengths
         sums = _segments(tokens, lengths, "sum")
 
