@@ -28,6 +28,10 @@ def open_source(source: str, subset: str | None = None) -> Source:
     Raises:
         InputError: If there is nothing of that name, or it can't be read.
     """
+    if not source.strip():  # as a path, it would be the present folder with all that lies in it
+        raise InputError(
+            "Expected the name of a dataset (data.dataset), but it is empty. Name a file, folder or hub id."
+        )
     if source.startswith(PREFIX):
         from swarm_lightning.data.harness_documents import open_harness
 
