@@ -32,6 +32,7 @@ RECIPE = (
     *("--model.coefficients", "module", "--model.guide", "smooth"),
     *("--model.optimizer", "swarm_lightning.swarm.EvolutionStrategy"),
     *("--restart.patience", "null", "--stop.patience", "null"),
+    *("--replies.validation", "false"),  # they would be asked beside the budget
     *("--trainer.default_root_dir", ROOT),
 )
 USAGE = """swarm adapt --model.base B --model.experts E --data.dataset D --budget N [further settings of swarm fit]

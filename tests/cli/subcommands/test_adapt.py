@@ -65,6 +65,10 @@ def test_a_csv_of_questions_and_answers_is_enough(adapted: Path, world: World) -
     )
 
 
+def test_no_replies_are_asked_for_beside_the_budget(adapted: Path) -> None:
+    assert [path.name for path in (adapted / "replies").iterdir()] == ["test.parquet"]
+
+
 def test_the_verdict_says_what_the_intervals_say(adapted: Path) -> None:
     kept = json.loads((adapted / "verdict.json").read_text())
     summary = json.loads((adapted / "summary.json").read_text())
