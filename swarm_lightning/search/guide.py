@@ -7,7 +7,9 @@ The measure is Kendall's tau of the candidates' utilities by the one and by the 
 examples would give other utilities (bootstrap over the examples, paired), and other candidates other ranks (what tau
 varies by among unrelated ranks). A guide is followed where tau is clearly above 0, or where nothing speaks against it:
 the objective's utilities differ by no more than noise, so that they rank nothing either. It is dropped where tau is
-clearly below 0, and where it is not above 0 although the objective does tell the candidates apart.
+clearly below 0, and where it is not above 0 although the objective does tell the candidates apart. Of two or three
+candidates no order is ever clear, and of four hardly any: there a guide is followed that ranks them rather as the
+objective does than the other way round.
 
 Unless that is asked for (`guide: mixed`), a guide is not mixed with its objective. A sum of both needs a rate of
 exchange between nats and points that nobody knows, for which the spreads among the first candidates stand, and asks
@@ -107,6 +109,11 @@ class GuideCheck:
                 f"Whether the guide {self.guide} ranks as {self.objective} does is unclear ({measured}): the search "
                 f"follows both, {self.share:.0%} and {1 - self.share:.0%}, each in standard deviations among these."
             )
+        if self.followed and self.kendall > 0 and self.spread > MATTERS * self.noise:
+            return (
+                f"The guide {self.guide} ranks rather as {self.objective} does ({measured}): so few can't show it "
+                "clearly, and the search follows the guide."
+            )
         if self.followed:
             return (
                 f"Whether the guide {self.guide} ranks as {self.objective} does can't be told ({measured}), because "
@@ -149,6 +156,7 @@ def check_guide(
     unclear = abs(tau) <= SURE * error
     followed = tau > SURE * error or (unclear and spread <= MATTERS * noise)
     mixed = mixing and unclear and not followed and min(guide_spread, spread) > 0 and mixes(guide, objective)
+    followed |= 0 < tau <= SURE * error and SURE * error >= 1  # not even the same order would be clear
     return GuideCheck(
         type(guide).__name__, type(objective).__name__, count, tau, error, spearman(first, second), spread, noise,
         followed or mixed, HALF if mixed else 1.0, float(second.mean()), float(first.mean()), guide_spread,

@@ -96,6 +96,21 @@ def test_a_guide_without_a_clear_order_is_dropped_where_the_objective_has_one() 
     assert not found.followed
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_of_few_candidates_a_guide_is_followed_that_ranks_them_as_the_objective_does(count: int) -> None:
+    abilities = torch.tensor([0.2, 0.5, 0.8])[:count]
+    found = check(abilities.log(), replies(abilities))
+    assert found.kendall == pytest.approx(1.0)
+    assert 1.645 * found.error > 1, "no order of so few is clear"
+    assert found.spread > 1.5 * found.noise, "the objective tells them apart"
+    assert found.followed
+    assert f"over {count} first candidates): so few can't show it clearly, and the search follows the guide" in str(found)
+    other = check(-abilities, replies(abilities))
+    assert not other.followed
+    assert "is dropped" in str(other)
+    assert check(abilities, replies(abilities), mixing=True).mixed, "what is to be mixed where it is unclear, is"
+
+
 def test_a_guide_is_followed_where_the_objective_tells_nobody_apart() -> None:
     found = check(ABILITIES, replies(torch.full((CANDIDATES,), 0.5)))
     assert found.kendall == 0.0
