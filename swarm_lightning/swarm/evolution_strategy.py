@@ -18,8 +18,9 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on.
-LAST_CENTRE = "last centre"
-CHOICES = ("best expert", "mean of the experts", "start", LAST_CENTRE, "mean of the last centres")
+BEST_EXPERT, START, LAST_CENTRE = "best expert", "start", "last centre"
+SIMPLE = (BEST_EXPERT, "mean of the experts", START)  # what takes no step
+CHOICES = (*SIMPLE, LAST_CENTRE, "mean of the last centres")
 CENTRE = tuple(Centre.__dataclass_fields__)
 BUDGET = 44_000
 

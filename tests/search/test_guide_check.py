@@ -104,7 +104,7 @@ def test_of_few_candidates_a_guide_is_followed_that_ranks_them_as_the_objective_
     assert 1.645 * found.error > 1, "no order of so few is clear"
     assert found.spread > 1.5 * found.noise, "the objective tells them apart"
     assert found.followed
-    assert f"over {count} first candidates): so few can't show it clearly, and the search follows the guide" in str(found)
+    assert f"over {count} first candidates): so few can't show it clearly, and the search follows" in str(found)
     other = check(-abilities, replies(abilities))
     assert not other.followed
     assert "is dropped" in str(other)

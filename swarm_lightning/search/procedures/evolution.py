@@ -211,9 +211,7 @@ def hand_over(
         The utility of everything that was chosen among, by name, and the scores of what was chosen [M]; None where
         nothing was asked, as the budget held the experts alone.
     """
-    own = torch.stack([torch.eye(experts)[initial], torch.full((experts,), 1 / experts)])
-    simple = spread(strategy.space, own).to(strategy.positions)
-    positions = torch.stack([*simple, strategy.beginning, strategy.last_centre, strategy.average])
+    positions = torch.stack([*simple_positions(strategy, experts, initial), strategy.last_centre, strategy.average])
     places = list(range(len(CHOICES))) if strategy.searched else [0, 1, 2] if tried > 1 else [0]
     if places == [0]:
         strategy.choose(0, positions[0], utility)
@@ -225,6 +223,18 @@ def hand_over(
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
     rank_zero_info(f"The search returns: {CHOICES[choice]} (on validation: {shown}).")
     return choices, evaluation.scores[places.index(choice)]
+
+
+def simple_positions(strategy: EvolutionStrategy, experts: int, initial: int) -> Tensor:
+    """Return where what takes no step lies [3, D]: see `SIMPLE`.
+
+    Args:
+        strategy: Whose centre has a place.
+        experts: Number of experts n.
+        initial: Which of them is best.
+    """
+    own = torch.stack([torch.eye(experts)[initial], torch.full((experts,), 1 / experts)])
+    return torch.stack([*spread(strategy.space, own).to(strategy.positions), strategy.beginning])
 
 
 def spread(space: Space, weights: Tensor) -> Tensor:

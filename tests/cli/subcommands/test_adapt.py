@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import swarm_lightning
 from swarm_lightning.cli.main import main
 from swarm_lightning.cli.subcommands.adapt import fit_arguments
 from swarm_lightning.errors import InputError
+from swarm_lightning.objectives import ExactMatch
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from tests.cli.conftest import states_below
 from tests.forked_ranks import ForkedRanks
 from tests.search.killed import kill_before_change
+from tests.search.test_guide import Contrary, use, use_unchecked
 from tests.search.test_resume import assert_same_run
-from tests.search.tiny_search import World, calm_process, content
+from tests.search.tiny_search import NEW_TOKENS, World, calm_process, content
 
 STEPS = ("--model.optimizer.steps", "2", "--model.optimizer.batch", "2", "--trainer.accelerator", "cpu")
 # Four experts, their mean, three rounds of the soup, three scaled sums and the choice among five, 8 examples each;
@@ -96,6 +100,30 @@ def test_minutes_that_hold_nothing_hand_over_the_best_expert_and_say_so(world: W
     assert result.summary["evaluations"] == 2 * 4 * 8, "the experts, by the guide and by the objective"
     assert any(sentence.startswith("The budget was too small for a search") for sentence in result.verdict)
     assert (result.best / "adapter_model.safetensors").is_file()
+
+
+def test_a_search_that_returns_the_best_expert_is_no_better_than_what_needs_no_search(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_unchecked(monkeypatch)
+    use(monkeypatch, Contrary)  # and so the search begins with what the objective finds worst
+    data = swarm_lightning.SwarmData(str(world.dataset), validation_size=8, test_size=8)
+    strategy = partial(EvolutionStrategy, evaluations=BUDGET + 32, steps=2, batch=2, step_length=1e-9)
+    with calm_process():
+        result = swarm_lightning.adapt(
+            str(world.base), str(world.experts), data, BUDGET, objective=ExactMatch(max_new_tokens=NEW_TOKENS),
+            folder=tmp_path / "runs", optimizer=strategy,
+        )  # fmt: skip
+    summary = result.summary
+    expert, choices = summary["test"][0]["detail"], summary["choices"]
+    assert summary["iterations"] == 2
+    assert choices["start"] < choices["best expert"] == max(choices.values())
+    assert result.verdict[0].startswith(f"Within noise of the best expert, {expert}: +0.0000")
+    assert result.verdict[1] == (
+        f"On validation the search found nothing better than what needs no search: best expert {expert}."
+    )
+    kept = json.loads((result.best.parent / "verdict.json").read_text())
+    assert list(kept["gains"]) == [f"the best expert, {expert}"]
 
 
 @pytest.mark.slow
