@@ -59,6 +59,7 @@ _ROOMS = {
     "SwarmProgress": "swarm_lightning.callbacks",
     "Verdict": "swarm_lightning.callbacks",
     "default_callbacks": "swarm_lightning.callbacks",
+    "CmaEs": "swarm_lightning.swarm",
     "EvolutionStrategy": "swarm_lightning.swarm",
     "HeterogeneousSwarm": "swarm_lightning.swarm",
     "SPACES": "swarm_lightning.swarm.spaces",

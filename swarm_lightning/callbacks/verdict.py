@@ -19,7 +19,7 @@ from swarm_lightning.files import write_whole
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.procedures.evolution import simple_positions
 from swarm_lightning.shown import say, with_interval
-from swarm_lightning.swarm.evolution_strategy import BEST_EXPERT, SIMPLE, START, EvolutionStrategy
+from swarm_lightning.swarm.centre_search import BEST_EXPERT, SIMPLE, START, CentreSearch
 
 VERDICT = "verdict.json"
 
@@ -38,7 +38,7 @@ class Verdict(L.Callback):
         """Judge what was found."""
         assert isinstance(pl_module, ModelSwarm)
         strategy, test, state = pl_module.particle_swarm, pl_module.held_back, pl_module.state
-        assert isinstance(strategy, EvolutionStrategy)
+        assert isinstance(strategy, CentreSearch)
         result = pl_module.result(test)
         initial, chosen = pl_module.pool.names[pl_module.best_initial], strategy.found_name
         simple = best_simple(result.choices)

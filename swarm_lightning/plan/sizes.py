@@ -11,7 +11,7 @@ import torch
 from swarm_lightning.evaluation.engine.memory import bytes_of_a_row, free_bytes
 from swarm_lightning.evaluation.mixtures.model_groups import further_bytes
 from swarm_lightning.search.prepared import PreparedSearch
-from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CentreSearch
 from swarm_lightning.swarm.space import Space
 
 FLOAT = 4  # bytes of a weight of a particle
@@ -22,7 +22,7 @@ MOVED = 7
 
 def held_rows(search: PreparedSearch) -> int:
     """Return how many rows a swarm holds: positions, velocities and personal bests, and the global best and worst."""
-    if isinstance(search.movement, EvolutionStrategy):
+    if isinstance(search.movement, CentreSearch):
         return len(search.pool.names) + 5
     return 3 * search.settings.particles + 2
 

@@ -13,7 +13,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.plan.likely import GRADED, RIGHT_OR_WRONG, Rises, ends, left_out
 from swarm_lightning.search.guide import FEW
-from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CHOSEN_AMONG, CentreSearch
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
@@ -73,7 +73,7 @@ class Work:
     def last(self) -> int:
         """Pairs that are asked to choose what is found."""
         if self.budget is not None:
-            return len(CHOICES) * self.examples
+            return CHOSEN_AMONG * self.examples
         return FEW * self.examples if self.guided else 0
 
     def evaluations(self, iterations: int, likely: bool = True) -> float:
@@ -128,9 +128,12 @@ def work_of(
     Raises:
         InputError: If nothing limits the iterations.
     """
-    if isinstance(optimizer, EvolutionStrategy):
-        steps = optimizer.most_steps if most <= 0 else min(most, optimizer.most_steps)
-        return Work(experts, examples, steps, None, 1.0, 0.0, 1, optimizer.budget(per_second), guided, tests)
+    if isinstance(optimizer, CentreSearch):
+        budget, steps = optimizer.budget(per_second), optimizer.most_steps
+        if steps is None:  # as many as it holds beside the first positions and the choice in the end
+            steps = max(1, optimizer.steps_held(budget - (experts + CHOSEN_AMONG) * examples, examples))
+        steps = steps if most <= 0 else min(most, steps)
+        return Work(experts, examples, steps, None, 1.0, 0.0, 1, budget, guided, tests)
     if most <= 0:
         raise InputError(
             f"Expected trainer.max_steps to say how many iterations a search does at most, but it is {most}: an "

@@ -33,7 +33,7 @@ from swarm_lightning.names import OF_BEST, OF_CENTRE
 from swarm_lightning.objectives.means import mean_score
 from swarm_lightning.objectives.mixed_guide import MixedGuide, Scale, mixes
 from swarm_lightning.objectives.protocol import Objective
-from swarm_lightning.swarm.evolution_strategy import LAST_CENTRE, EvolutionStrategy
+from swarm_lightning.swarm.centre_search import LAST_CENTRE, CentreSearch
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -237,7 +237,7 @@ def show(
     """
     iteration = int(optimizer.swarm.iterations)
     due = shown.every > 0 and iteration > 0 and iteration % shown.every == 0
-    if isinstance(optimizer, EvolutionStrategy):
+    if isinstance(optimizer, CentreSearch):
         if optimizer.chosen:
             return choices.get(LAST_CENTRE, math.nan)
         return float(ask(optimizer.last_centre[None], [0]).utilities[0]) if due else math.nan

@@ -18,7 +18,7 @@ from swarm_lightning.errors import InputError
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import Division
 from swarm_lightning.search.settings import SearchSettings, check_evolution, check_heterogeneous
-from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CentreSearch
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Circumstances, Material, Space
 from swarm_lightning.swarm.spaces import SPACES
@@ -54,8 +54,8 @@ class Population:
             self.schedule: LRScheduler = settings.scheduler(self.swarm)
         except ValueError as error:
             raise InputError(str(error)) from error
-        if isinstance(self.swarm, EvolutionStrategy):
-            check_evolution(settings)
+        if isinstance(self.swarm, CentreSearch):
+            check_evolution(settings, type(self.swarm).__name__)
         check_heterogeneous(settings, self.swarm)
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
         of_schedule = {name: value for name, value in state.items() if name[0] != "_" and name != "last_epoch"}

@@ -319,27 +319,31 @@ def warn_of_other_guides(saved: Mapping[str, Any], present: Mapping[str, Any]) -
         rank_zero_warn(f"This is not what guided the search: {difference}.", stacklevel=2)
 
 
-def check_evolution(settings: SearchSettings) -> None:
+def check_evolution(settings: SearchSettings, name: str) -> None:
     """Refuse what an evolution strategy can't move or begin with.
+
+    Args:
+        settings: Of the search.
+        name: What the strategy is called.
 
     Raises:
         InputError: If positions are no coefficients, or the population is to begin with more than the experts.
     """
     others = {"model.mixture": settings.mixture, "model.graphs": settings.graphs}
-    for name, given in others.items():
+    for other, given in others.items():
         if given is not None:
             raise InputError(
-                f"Expected {name} to be null with EvolutionStrategy, which moves coefficients of the experts' weights, "
-                f"but it is set. Leave {name} out, or leave model.optimizer out."
+                f"Expected {other} to be null with {name}, which moves coefficients of the experts' weights, "
+                f"but it is set. Leave {other} out, or leave model.optimizer out."
             )
     if settings.coefficients is None:
         raise InputError(
-            "Expected model.coefficients to be set with EvolutionStrategy, which moves coefficients, but it is null. "
+            f"Expected model.coefficients to be set with {name}, which moves coefficients, but it is null. "
             "Set it to module, or to another of its choices."
         )
     if settings.start.kind != "experts":
         raise InputError(
-            "Expected model.start.kind to be experts with EvolutionStrategy, which starts from the best of a few "
+            f"Expected model.start.kind to be experts with {name}, which starts from the best of a few "
             f"weighted sums of them, but got {settings.start.kind}. Leave it out."
         )
 

@@ -13,19 +13,14 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.swarm import evolution
+from swarm_lightning.swarm.centre_search import BUDGET, LAST_CENTRE, SIMPLE, CentreSearch
 from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
-from swarm_lightning.swarm.search_optimizer import SearchOptimizer
-from swarm_lightning.swarm.state import first_state
 
-# What a search may stand for in the end, from the simplest on.
-BEST_EXPERT, START, LAST_CENTRE = "best expert", "start", "last centre"
-SIMPLE = (BEST_EXPERT, "mean of the experts", START)  # what takes no step
 CHOICES = (*SIMPLE, LAST_CENTRE, "mean of the last centres")
 CENTRE = tuple(Centre.__dataclass_fields__)
-BUDGET = 44_000
 
 
-class EvolutionStrategy(SearchOptimizer):
+class EvolutionStrategy(CentreSearch):
     """Moves a centre towards higher utility by pairs of candidates, each evaluated on a few examples.
 
     Call `begin` with the utilities of the first positions, `start` with the first centre, `step` until the search is
@@ -42,9 +37,7 @@ class EvolutionStrategy(SearchOptimizer):
     True
     """
 
-    moves_particles: ClassVar[bool] = False
-    keeps_bests: ClassVar[bool] = False
-    shortens_itself: ClassVar[bool] = True
+    choices: ClassVar[tuple[str, ...]] = CHOICES
     after_breaking: ClassVar[str] = "Its pair tells nothing about the direction."
 
     def __init__(
@@ -79,14 +72,12 @@ class EvolutionStrategy(SearchOptimizer):
         Raises:
             ValueError: If there is not exactly one tensor [N, D] with N >= 1, or a setting is out of range.
         """
-        if isinstance(evaluations, bool) or not isinstance(evaluations, int) or evaluations < 1:
-            raise ValueError(f"Expected evaluations to be a whole number of 1 or more, but got {evaluations!r}.")
         settings = EvolutionSettings(steps, batch, deviation, momentum=momentum, averaged=averaged).to_dict()
         del settings["step_length"]
         if minutes is not None and not 0 < minutes < math.inf:
             raise ValueError(f"Expected minutes to be above 0 and finite, but got {minutes}.")
         timed = {} if minutes is None else {"minutes": minutes}  # without: the identity of searches by evaluations
-        super().__init__(params, step_length, {"evaluations": evaluations, **settings, **timed})
+        super().__init__(params, step_length, evaluations, {**settings, **timed})
         self._pairs: Pairs | None = None
 
     @property
@@ -95,14 +86,6 @@ class EvolutionStrategy(SearchOptimizer):
         group = self.param_groups[0]
         return EvolutionSettings.from_group({**group, "step_length": group["lr"]})
 
-    def budget(self, per_second: float) -> int:
-        """Return how many (model, example) pairs the whole search may ask.
-
-        Args:
-            per_second: How many of them are asked in a second.
-        """
-        return self.evaluations if self.seconds is None else min(self.evaluations, int(self.seconds * per_second))
-
     @property
     def step_length(self) -> float:
         """How far the next step goes per number of the position."""
@@ -110,30 +93,9 @@ class EvolutionStrategy(SearchOptimizer):
         return evolution.step_length_of(self.settings, done)
 
     @property
-    def started(self) -> bool:
-        """Whether the centre has a place."""
-        return self.begun and "centre.position" in self._memory()
-
-    @property
     def most_steps(self) -> int:
         """How many steps it does: no further one where what it may ask does not hold a pair a step."""
         return self.settings.steps if not self.started or self.pairs else int(self.swarm.iterations)
-
-    @property
-    def searched(self) -> bool:
-        """Whether it has done a step."""
-        return self.begun and int(self.swarm.iterations) > 0
-
-    @property
-    def evaluations(self) -> int:
-        """How many (model, example) pairs the whole search may ask, whatever time that takes."""
-        return int(self.param_groups[0]["evaluations"])
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the search may take; None where nothing but evaluations limits it."""
-        minutes = self.param_groups[0].get("minutes")
-        return None if minutes is None else 60.0 * float(minutes)
 
     @property
     def centre(self) -> Centre:
@@ -157,11 +119,6 @@ class EvolutionStrategy(SearchOptimizer):
         return None if self._pairs is None else self._pairs.wanted
 
     @property
-    def beginning(self) -> Tensor:
-        """Where the centre began [D]."""
-        return self._memory()["beginning"]
-
-    @property
     def last_centre(self) -> Tensor:
         """Where the centre is [D]."""
         return self.centre.position.to(self.positions)
@@ -172,56 +129,20 @@ class EvolutionStrategy(SearchOptimizer):
         return evolution.found(self.centre, self.settings).to(self.positions.device)
 
     @property
-    def found(self) -> Tensor:
-        """The position [D] that the search stands for: what was chosen, or the mean of the last centres until then."""
-        if self.chosen:
-            return self._memory()["chosen"]
-        return self.average if self.started else self.swarm.global_best
+    def planned(self) -> str:
+        """What the steps will ask, in words."""
+        return f"{self.most_steps} steps of {self.pairs} pairs of candidates"
 
-    @property
-    def found_utility(self) -> float:
-        """Its utility; NaN until it has been asked in full."""
-        if self.chosen:
-            return float(self._memory()["chosen_utility"])
-        return math.nan if self.started else float(self.swarm.global_best_utility)
+    def least(self, examples: int) -> int:
+        """Return the fewest (model, example) pairs of the steps: those of one pair of candidates in each."""
+        return 2 * self.settings.steps * min(self.settings.batch, examples)
 
-    @property
-    def found_particle(self) -> int:
-        """Whose noise sampled replies are drawn with: all are, with that of particle 0."""
-        return 0
-
-    @property
-    def found_name(self) -> str:
-        """What it is called in a table."""
-        return CHOICES[int(self._memory()["choice"])] if self.chosen else CHOICES[-1]
-
-    def begin(self, utilities: Tensor, generator: torch.Generator) -> None:
-        """Remember the utilities of the first positions.
-
-        Args:
-            utilities: Utilities of the first positions [N]; higher is better.
-            generator: Source of all random numbers of the search, on the CPU; its state is part of the memory.
-
-        Raises:
-            ValueError: If the shape is wrong, or no utility is finite.
-        """
-        if tuple(utilities.shape) != (len(self.positions),):
-            raise ValueError(f"Expected {len(self.positions)} utilities, but got {tuple(utilities.shape)}.")
-        lost = ~self._space.finite(self.positions)
-        memory = first_state(
-            self.positions, torch.zeros_like(self.positions), utilities.cpu().masked_fill(lost, -torch.inf)
-        ).memory()
-        self.state[self.param_groups[0]["params"][0]] = {**memory, "generator": generator.get_state()}
+    def steps_held(self, evaluations: int, examples: int) -> int:
+        """Return the number of steps, which is set: what they may ask is shared out to pairs of candidates."""
+        return self.settings.steps
 
     def start(self, position: Tensor, examples: int, evaluations: int) -> None:
-        """Put the centre where it begins.
-
-        Args:
-            position: Where [D].
-            examples: Number of examples M.
-            evaluations: (model, example) pairs that all steps together may ask; where they do not hold one pair a
-                step, the search is done at once.
-        """
+        """Put the centre where it begins; see `CentreSearch`."""
         pairs, generator = self.settings.pairs_held(evaluations, examples), self._generator()
         centre = evolution.begin(position, examples, generator)
         self._remember(centre, generator)
@@ -260,19 +181,6 @@ class EvolutionStrategy(SearchOptimizer):
         self._memory()["iterations"] += 1
         self._forget_choice()
         return utilities.clone()
-
-    def choose(self, choice: int, position: Tensor, utility: float) -> None:
-        """Settle what the search stands for.
-
-        Args:
-            choice: Which of `CHOICES`.
-            position: Where it lies [D].
-            utility: Its utility, asked in full.
-        """
-        memory = self._memory()
-        memory["choice"] = torch.tensor(choice)
-        memory["chosen"] = position.detach().to(self.positions).clone()
-        memory["chosen_utility"] = torch.tensor(utility, dtype=torch.float64)
 
     def _remember(self, centre: Centre, generator: torch.Generator) -> None:
         memory = self._memory()

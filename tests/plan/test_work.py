@@ -8,7 +8,7 @@ import torch
 from swarm_lightning.data.examples import Example
 from swarm_lightning.plan.likely import left_out, span_of
 from swarm_lightning.plan.work import RISE, Work, asked_later, distance_of, work_of
-from swarm_lightning.swarm import EvolutionStrategy, ParticleSwarm
+from swarm_lightning.swarm import CmaEs, EvolutionStrategy, ParticleSwarm
 
 MAKE = partial(
     work_of, particles=10, experts=4, examples=20, most=30, patience=5, distance=0.5, chunk=13, guided=False, tests=80,
@@ -42,6 +42,15 @@ def test_an_evolution_strategy_asks_its_budget() -> None:
     assert MAKE(strategy()).chances == {6: 1.0}
     # 3 seconds at 100 a second
     assert MAKE(strategy(minutes=0.05)).evaluations(6) == 300
+
+
+def test_cma_es_does_the_generations_that_its_budget_holds() -> None:
+    strategy = CmaEs([torch.zeros(4, 2)], evaluations=1000, population=3)
+    work = MAKE(strategy, most=-1)
+    # 1000 less 4 experts and 5 to choose among with 20 examples each; a generation asks 60.
+    assert work.most == (1000 - 180) // 60
+    assert work.evaluations(work.most) == pytest.approx(1000)
+    assert MAKE(strategy, most=7).most == 7
 
 
 def test_the_distance_is_a_share_of_the_span_without_the_noise_of_few_examples() -> None:

@@ -8,14 +8,14 @@ from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.procedures.evolution import EvolutionProcedure
 from swarm_lightning.search.procedures.graphs import GraphsProcedure
 from swarm_lightning.search.procedures.particles import Procedure
-from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CentreSearch
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 
 # The first that an optimizer is one of: a class stands before those that it derives from.
 PROCEDURES: dict[type[SearchOptimizer], type[Procedure]] = {
-    EvolutionStrategy: EvolutionProcedure,
+    CentreSearch: EvolutionProcedure,
     HeterogeneousSwarm: GraphsProcedure,
     ParticleSwarm: Procedure,
 }

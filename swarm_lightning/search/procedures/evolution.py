@@ -1,4 +1,4 @@
-"""What a search does before, between and after the steps of an evolution strategy.
+"""What a search does before, between and after the steps that move a centre: those of an evolution strategy, CMA-ES.
 
 It finds where the steps begin, and chooses what the search returns; both ask a few positions all examples. A search
 that follows a guide begins where the guide is highest, and chooses by its objective.
@@ -19,7 +19,8 @@ from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.measures import OF_STEPS, measure_steps
 from swarm_lightning.search.procedures.pacing import Pacing, asked_in_the_end
 from swarm_lightning.search.procedures.particles import Begun, Procedure
-from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CHOSEN_AMONG, SIMPLE, CentreSearch
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.space import Space
 from swarm_lightning.swarm.starts import starts_of
@@ -38,10 +39,10 @@ class EvolutionProcedure(Procedure):
         self._pacing = Pacing()
 
     @property
-    def strategy(self) -> EvolutionStrategy:
+    def strategy(self) -> CentreSearch:
         """What does the steps."""
         strategy = self.search.particle_swarm
-        assert isinstance(strategy, EvolutionStrategy)
+        assert isinstance(strategy, CentreSearch)
         return strategy
 
     def metric_names(self) -> list[str]:
@@ -69,9 +70,10 @@ class EvolutionProcedure(Procedure):
 
     def before_step(self, examples: Sequence[Example]) -> None:
         """Let the next step ask as many pairs as the time that is left holds, where there are minutes."""
-        if not self.strategy.done and self.strategy.seconds is not None:
-            pairs = self._pacing.pairs(self.strategy, self.search.state, *self._clock(examples))
-            self.strategy.pace(self.search.ranks.first(pairs))
+        strategy = self.strategy
+        if isinstance(strategy, EvolutionStrategy) and not strategy.done and strategy.seconds is not None:
+            pairs = self._pacing.pairs(strategy, self.search.state, *self._clock(examples))
+            strategy.pace(self.search.ranks.first(pairs))
 
     def stakes(self) -> Stakes | None:
         """Leave nothing unasked: a pair is compared on a few examples, which are all asked."""
@@ -110,7 +112,7 @@ class EvolutionProcedure(Procedure):
 
 
 def place_start(
-    strategy: EvolutionStrategy,
+    strategy: CentreSearch,
     names: Sequence[str],
     examples: int,
     spent: int,
@@ -136,13 +138,12 @@ def place_start(
     Returns:
         What was tried, and `every` where the budget holds it, else 0.
     """
-    settings, space = strategy.settings, strategy.space
+    space = strategy.space
     left = max(0, budget - spent)
     whole, asked = left // examples, 0
     # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
-    without = whole - len(CHOICES) if whole > len(CHOICES) else max(0, min(1, whole - 3))
-    steps = 2 * settings.steps * min(settings.batch, examples)
-    held = (left - len(CHOICES) * examples - steps) // examples
+    without = whole - CHOSEN_AMONG if whole > CHOSEN_AMONG else max(0, min(1, whole - 3))
+    held = (left - CHOSEN_AMONG * examples - strategy.least(examples)) // examples
     affordable = held if held >= len(names) else without  # the mean and the soup come before a search
 
     def utilities_of(weights: Tensor) -> Tensor:
@@ -153,20 +154,20 @@ def place_start(
     utilities = strategy.swarm.initial_utilities[: len(names)]
     starts = starts_of(names, utilities, utilities_of, affordable)
     best = starts.best
-    left -= asked + len(CHOICES) * examples
-    shown = shown_between(every, settings.steps, examples, left)
+    left -= asked + CHOSEN_AMONG * examples
+    shown = shown_between(every, strategy.steps_held(left, examples), examples, left)
     strategy.start(spread(space, best.weights[None])[0], examples, left - shown)
-    left_out = [*starts.left_out, *([] if strategy.pairs else ["the search"])]
+    left_out = [*starts.left_out, *([] if strategy.most_steps else ["the search"])]
     rank_zero_info(
         f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
-        f"{strategy.most_steps} steps of {strategy.pairs} pairs of candidates."
+        f"{strategy.planned}."
         + (f" The budget of {budget} is too small for: {', '.join(left_out)}." if left_out else "")
     )
     ordered = [best, *(start for start in starts.tried if start is not best)]
     return Begun(every if shown else 0, {start.name: start.utility for start in ordered})
 
 
-def check_budget(strategy: EvolutionStrategy, experts: int, examples: int, turns: int) -> None:
+def check_budget(strategy: CentreSearch, experts: int, examples: int, turns: int) -> None:
     """See that the budget holds the experts, without which nothing is known.
 
     Args:
@@ -188,7 +189,7 @@ def check_budget(strategy: EvolutionStrategy, experts: int, examples: int, turns
 
 
 def hand_over(
-    strategy: EvolutionStrategy,
+    strategy: CentreSearch,
     experts: int,
     initial: int,
     tried: int,
@@ -212,20 +213,20 @@ def hand_over(
         nothing was asked, as the budget held the experts alone.
     """
     positions = torch.stack([*simple_positions(strategy, experts, initial), strategy.last_centre, strategy.average])
-    places = list(range(len(CHOICES))) if strategy.searched else [0, 1, 2] if tried > 1 else [0]
+    places = list(range(CHOSEN_AMONG)) if strategy.searched else list(range(len(SIMPLE))) if tried > 1 else [0]
     if places == [0]:
         strategy.choose(0, positions[0], utility)
-        return {CHOICES[0]: utility}, None
+        return {SIMPLE[0]: utility}, None
     evaluation = ask(positions[places])
     choice = places[best_of(evaluation.utilities)]
     strategy.choose(choice, positions[choice], float(evaluation.utilities[places.index(choice)]))
-    choices = dict(zip([CHOICES[place] for place in places], evaluation.utilities.tolist(), strict=True))
+    choices = dict(zip([strategy.choices[place] for place in places], evaluation.utilities.tolist(), strict=True))
     shown = ", ".join(f"{name} {utility:.4f}" for name, utility in choices.items())
-    rank_zero_info(f"The search returns: {CHOICES[choice]} (on validation: {shown}).")
+    rank_zero_info(f"The search returns: {strategy.choices[choice]} (on validation: {shown}).")
     return choices, evaluation.scores[places.index(choice)]
 
 
-def simple_positions(strategy: EvolutionStrategy, experts: int, initial: int) -> Tensor:
+def simple_positions(strategy: CentreSearch, experts: int, initial: int) -> Tensor:
     """Return where what takes no step lies [3, D]: see `SIMPLE`.
 
     Args:

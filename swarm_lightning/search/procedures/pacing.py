@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 from swarm_lightning.search.state import SearchState
-from swarm_lightning.swarm.evolution_strategy import CHOICES, EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CHOSEN_AMONG, CentreSearch
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 
 
 class Pacing:
@@ -35,7 +36,7 @@ class Pacing:
         """
         return before + self._now() - self._made
 
-    def budget(self, strategy: EvolutionStrategy, state: SearchState, elapsed: float, later: int) -> int:
+    def budget(self, strategy: CentreSearch, state: SearchState, elapsed: float, later: int) -> int:
         """Return how many (model, example) pairs the whole search may ask, the choice in the end counted.
 
         Args:
@@ -53,7 +54,7 @@ class Pacing:
         left = strategy.seconds - elapsed - later * self._per_later
         if left <= 0:
             return state.evaluations
-        held = state.evaluations + len(CHOICES) * state.examples + int(left / max(per_pair, 1e-9))
+        held = state.evaluations + CHOSEN_AMONG * state.examples + int(left / max(per_pair, 1e-9))
         return min(strategy.evaluations, held)
 
     def pairs(self, strategy: EvolutionStrategy, state: SearchState, elapsed: float, later: int) -> int:
@@ -72,7 +73,7 @@ class Pacing:
             done, settings = int(strategy.swarm.iterations), strategy.settings
             steps = settings.steps - done
             shown = 0 if state.shown is None or not state.shown.every else state.shown.every
-            asked = len(CHOICES) + ((settings.steps - 1) // shown - done // shown if shown else 0)
+            asked = CHOSEN_AMONG + ((settings.steps - 1) // shown - done // shown if shown else 0)
             held = strategy.evaluations - state.evaluations - asked * state.examples
             most = held // (2 * min(settings.batch, state.examples) * steps)
             pairs = min(most, pairs_held(left, (elapsed - self._last) / pairs, steps))
@@ -92,7 +93,7 @@ def asked_in_the_end(examples: int, test: int) -> int:
     >>> asked_in_the_end(200, 1000)
     4000
     """
-    return len(CHOICES) * examples + 3 * test
+    return CHOSEN_AMONG * examples + 3 * test
 
 
 def pairs_held(seconds: float, per_pair: float, steps: int) -> int:
