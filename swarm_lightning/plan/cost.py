@@ -287,5 +287,5 @@ def plan_of(
         clock.total(work.most, likely=False),
         {count: Span(*(one.total(each) for each in counts)) for count, one in clocks.items()},
         *sizes, bill_of(work, trial, counts[1], answer, prices),
-        needed_of(trial.scores, difference, work.examples), trial.pairs, trial.seconds,
+        needed_of(trial.reported, difference, work.examples), trial.pairs, trial.seconds,
     )  # fmt: skip

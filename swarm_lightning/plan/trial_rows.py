@@ -63,6 +63,7 @@ class TrialRows:
         longest: Tokens of the longest prompt.
         scores: What came out by what is followed [P, m].
         utilities: The same [P].
+        reported: Scores by the objective [P, m], where that can be asked for nothing; else `scores`.
         paid: Different questions to a paid service for each pair, tokens of a question, and seconds of a call; None
             where nothing is paid.
         prepared: Seconds that the objective took to measure the base.
@@ -79,6 +80,7 @@ class TrialRows:
     longest: int
     scores: Tensor
     utilities: Tensor
+    reported: Tensor
     paid: tuple[float, float, float] | None
     prepared: float
     pairs: int
@@ -131,13 +133,13 @@ def try_rows(search: AskingSearch, space: Space, examples: Sequence[Example], se
     paid = None
     if pays(search.objective):
         paid = trial.paid(search.evaluator)
-    by_objective = followed
+    by_objective, reported = followed, evaluation
     if search.guide is not search.objective and not pays(search.objective):
-        by_objective = _Trial(search.evaluator, trial.candidates, examples, seconds / 2).run()[0]
+        by_objective, reported = _Trial(search.evaluator, trial.candidates, examples, seconds / 2).run()
     whole = trial.whole(search.evaluator)
     return TrialRows(
         followed, whole, by_objective, step, trial.turns, evaluator.runner.rows_at_once(max(trial.lengths)),
-        max(trial.lengths), evaluation.scores, evaluation.utilities, paid, prepared, trial.asked,
+        max(trial.lengths), evaluation.scores, evaluation.utilities, reported.scores, paid, prepared, trial.asked,
         time.perf_counter() - started,
     )  # fmt: skip
 

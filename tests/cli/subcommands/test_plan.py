@@ -37,6 +37,12 @@ def test_what_can_be_known_is_said_exactly(world: World, tmp_path: Path) -> None
     assert plan["needed"]["unpaired"] >= 1
 
 
+def test_a_difference_is_told_from_noise_by_the_objective_whatever_guides(world: World, tmp_path: Path) -> None:
+    plain = plan_of(world.config(tmp_path / "runs"), tmp_path)
+    guided = plan_of(world.config(tmp_path / "runs", model={"guide": "smooth"}), tmp_path)
+    assert guided["needed"] == plain["needed"]
+
+
 def test_a_plan_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
     printed = run_swarm(world.config(tmp_path / "runs"), "plan", tmp_path, "--seconds", "60")
     for word in ("Iterations: ", "Evaluations: ", "Tokens: ", "Time: ", "Memory: ", "Disk: ", "Validation examples: "):
