@@ -7,9 +7,9 @@ The measure is Kendall's tau of the candidates' utilities by the one and by the 
 examples would give other utilities (bootstrap over the examples, paired), and other candidates other ranks (what tau
 varies by among unrelated ranks). A guide is followed where tau is clearly above 0, or where nothing speaks against it:
 the objective's utilities differ by no more than noise, so that they rank nothing either. It is dropped where tau is
-clearly below 0, and where it is not above 0 although the objective does tell the candidates apart. Of two or three
-candidates no order is ever clear, and of four hardly any: there a guide is followed that ranks them rather as the
-objective does than the other way round.
+clearly below 0, and where it is not above 0 although the objective does tell the candidates apart. Of few candidates
+hardly any order is clear, of two or three none: there a guide is followed that ranks them rather as the objective does
+than the other way round.
 
 Unless that is asked for (`guide: mixed`), a guide is not mixed with its objective. A sum of both needs a rate of
 exchange between nats and points that nobody knows, for which the spreads among the first candidates stand, and asks
@@ -43,6 +43,7 @@ SURE = 1.645  # standard errors: 95% on one side
 MATTERS = 1.5  # the spread of utilities over their noise; among equal ones 20 reach 1.26 with a probability of 5%
 # Personal bests that the objective chooses among. Of more, the one that the examples happen to flatter would win.
 FEW = 5
+HARDLY = 2 / 3  # Kendall's tau: where it takes more to be clear, as among 5 candidates or fewer, little ever is
 HALF = 0.5  # the guide's share where it is mixed
 # Of what an evolution strategy's steps may ask, the most that goes to asking the objective between them.
 SHARE_SHOWN = 0.05
@@ -156,7 +157,7 @@ def check_guide(
     unclear = abs(tau) <= SURE * error
     followed = tau > SURE * error or (unclear and spread <= MATTERS * noise)
     mixed = mixing and unclear and not followed and min(guide_spread, spread) > 0 and mixes(guide, objective)
-    followed |= 0 < tau <= SURE * error and SURE * error >= 1  # not even the same order would be clear
+    followed |= 0 < tau <= SURE * error and SURE * error > HARDLY and not mixed
     return GuideCheck(
         type(guide).__name__, type(objective).__name__, count, tau, error, spearman(first, second), spread, noise,
         followed or mixed, HALF if mixed else 1.0, float(second.mean()), float(first.mean()), guide_spread,

@@ -111,6 +111,16 @@ def test_of_few_candidates_a_guide_is_followed_that_ranks_them_as_the_objective_
     assert check(abilities, replies(abilities), mixing=True).mixed, "what is to be mixed where it is unclear, is"
 
 
+def test_of_four_a_guide_is_followed_that_ranks_five_of_six_pairs_as_the_objective_does() -> None:
+    abilities = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    found = check(abilities[[1, 0, 2, 3]], replies(abilities))
+    assert found.kendall == pytest.approx(4 / 6)
+    assert found.kendall < 1.645 * found.error
+    assert found.followed
+    assert not found.mixed
+    assert not check(abilities[[3, 0, 2, 1]], replies(abilities)).followed, "two of six pairs"
+
+
 def test_a_guide_is_followed_where_the_objective_tells_nobody_apart() -> None:
     found = check(ABILITIES, replies(torch.full((CANDIDATES,), 0.5)))
     assert found.kendall == 0.0
