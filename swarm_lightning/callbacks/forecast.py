@@ -16,6 +16,7 @@ from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.plan.likely import Span, ends, graded, span_of
 from swarm_lightning.plan.work import Work, best_to_come, work_of
 from swarm_lightning.search.model_swarm import ModelSwarm
+from swarm_lightning.swarm.centre_search import CentreSearch
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 
@@ -55,6 +56,10 @@ def rest_of(trainer: L.Trainer, search: ModelSwarm) -> Rest | None:
     iterations = span_of(ends(work.most, work.patience, work.particles, done, plateau, work.rises))
 
     def pairs(count: float, likely: bool = True) -> float:
+        if isinstance(optimizer, CentreSearch):  # which knows: what came before its steps varies
+            every = 0 if state.shown is None else state.shown.every
+            shown = (int(count) - 1) // every - done // every if every and count > done else 0
+            return work.last + (count - done) * optimizer.asked_by_step + shown * work.examples
         return work.last + sum(work.asked_in(iteration, likely) for iteration in range(done + 1, int(count) + 1))
 
     left = [pairs(count) for count in (iterations.low, iterations.likely, iterations.high)]

@@ -67,6 +67,11 @@ class CentreSearch(SearchOptimizer):
         """What the steps will ask, in words."""
         raise NotImplementedError
 
+    @property
+    def asked_by_step(self) -> int:
+        """(model, example) pairs that the next step asks, once the centre has a place."""
+        raise NotImplementedError
+
     def least(self, examples: int) -> int:
         """Return the fewest (model, example) pairs that a search asks in its steps.
 

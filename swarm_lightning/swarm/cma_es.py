@@ -111,6 +111,11 @@ class CmaEs(CentreSearch):
         """What the steps will ask, in words."""
         return f"{self.most_steps} generations of {self.population} candidates"
 
+    @property
+    def asked_by_step(self) -> int:
+        """(model, example) pairs of a generation."""
+        return self.least(int(self._memory()["examples"]))
+
     def least(self, examples: int) -> int:
         """Return the (model, example) pairs of one generation."""
         return self.population * examples

@@ -133,6 +133,11 @@ class EvolutionStrategy(CentreSearch):
         """What the steps will ask, in words."""
         return f"{self.most_steps} steps of {self.pairs} pairs of candidates"
 
+    @property
+    def asked_by_step(self) -> int:
+        """(model, example) pairs that the next step asks."""
+        return 2 * self.pairs * min(self.settings.batch, len(self._memory()["centre.order"]))
+
     def least(self, examples: int) -> int:
         """Return the fewest (model, example) pairs of the steps: those of one pair of candidates in each."""
         return 2 * self.settings.steps * min(self.settings.batch, examples)

@@ -1,5 +1,6 @@
 """What a search says of its own length, against how long it is."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import pytest
 
 from swarm_lightning.callbacks import Forecast, StopOnPlateau
 from swarm_lightning.callbacks.forecast import Rest, rest_of
+from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from tests.search.tiny_search import FULL, World, search
+from swarm_lightning.swarm import CmaEs, EvolutionStrategy
+from swarm_lightning.swarm.centre_search import CentreSearch
+from tests.search.test_guide import use_unchecked
+from tests.search.tiny_search import FULL, NEW_TOKENS, World, fitted, search
 
 
 class Listener(L.Callback):
@@ -44,3 +49,28 @@ def test_patience_that_runs_out_shortens_the_forecast(world: World, tmp_path: Pa
     heard = [rest for rest in listener.heard if rest is not None]
     assert heard[0].iterations.low <= heard[0].iterations.likely < 9 == heard[0].most
     assert heard[0].seconds.likely < heard[0].most_seconds
+
+
+@pytest.mark.parametrize("guide", ["objective", "smooth"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        partial(EvolutionStrategy, evaluations=700, steps=5, batch=2),
+        partial(CmaEs, evaluations=700, population=5),
+    ],
+    ids=["evolution", "CMA-ES"],
+)
+def test_a_forecast_of_a_search_by_a_budget_is_exact(
+    world: World, tmp_path: Path, strategy: partial[CentreSearch], guide: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_unchecked(monkeypatch)
+    monkeypatch.setattr("swarm_lightning.search.guide.SHARE_SHOWN", 1.0)
+    listener = Listener()
+    module = ModelSwarm(
+        str(world.base), experts=str(world.experts), objective=ExactMatch(max_new_tokens=NEW_TOKENS),
+        optimizer=strategy, coefficients="expert", guide=guide, objective_every=2,
+    )  # fmt: skip
+    fitted(module, world, tmp_path, -1, 0, listener)
+    assert module.state.guided == (guide == "smooth")
+    assert len(listener.heard) == int(module.swarm.iterations) > 3
+    assert {rest.evaluations.likely for rest in listener.heard if rest is not None} == {module.state.evaluations}
