@@ -3,7 +3,7 @@
 Tested with vllm 0.32.0. Relied on, besides what is documented:
 
 - `LLM.llm_engine` with `add_lora`, `list_loras` and `remove_lora`: an adapter is read at once, so that its folder need
-  not stay, and least recently used ones give way.
+  not stay. Where none is removed, the devices of one engine may forget different ones.
 - `LLM.llm_engine.engine_core.shutdown`: ends the processes of the engine.
 - `lora_target_modules` without `lm_head`: with a wrapped output layer, version 0.32 ends the engine on a CPU when it is
   asked for the log-probabilities of a prompt by an adapter.

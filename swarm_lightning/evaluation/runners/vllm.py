@@ -165,16 +165,27 @@ class Served:
 
         if self._vectors is None:
             return dict.fromkeys(particles)
-        held, found = door.carried(self._llm), {}
-        # Those that are held first: a new one takes the place of the one that was longest not asked.
-        for particle in sorted(particles, key=lambda one: self._numbers[one] not in held):
-            number = self._numbers[particle]
+        wanted = {particle: self._numbers[particle] for particle in particles}
+        held, found = self._made_room(set(wanted.values())), {}
+        for particle, number in wanted.items():
             with tempfile.TemporaryDirectory(prefix="swarm-", dir=RAM if os.access(RAM, os.W_OK) else None) as place:
                 found[particle] = LoRARequest(f"particle-{number}", number, f"{place}/adapter")
                 if number not in held:
                     self._write(Path(place) / "adapter", self._vectors[particle][:])
                 door.take_up(self._llm, found[particle])
         return found
+
+    def _made_room(self, wanted: set[int]) -> set[int]:
+        """Have the engine forget as many particles as the wanted ones need slots; returns the numbers it still holds.
+
+        Left to itself, every device of the engine forgets the one that was longest not asked, and they do not agree
+        which: each notes those of a batch in the order of a set of texts, which differs from process to process.
+        """
+        held = door.carried(self._llm)
+        leaving = sorted(held - wanted)[: max(0, len(held | wanted) - self._slots)]
+        for number in leaving:
+            door.let_go(self._llm, number)
+        return held - set(leaving)
 
     def forget(self) -> None:
         """Have the engine forget the particles."""

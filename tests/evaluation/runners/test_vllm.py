@@ -43,10 +43,11 @@ ROWS = [(particle, prompt) for particle in range(4) for prompt in PROMPTS]
 SAMPLED = GenerationSettings(max_new_tokens=6, temperature=0.8, top_p=0.9, top_k=20)
 
 
-def loaded_of(base: str, experts: str) -> Loaded:
+def loaded_of(base: str, experts: str, devices: int = 1) -> Loaded:
     model, tokenizer = load_base(base, "float32")
     pool = load_pool(experts)
-    settings = EngineSettings(particles=3)  # fewer slots than particles
+    # Fewer slots than particles.
+    settings = EngineSettings(backend="vllm", particles=3, tensor_parallel=devices)
     return Loaded(pool.resident(model, base), tokenizer, settings, pool, base, False)
 
 
@@ -188,6 +189,27 @@ class TestServed:
         runner.close()
         _, alive = psutil.wait_procs(engines, timeout=60)
         assert alive == []
+
+
+class TestSeveralDevices:
+    pytestmark = NEEDS_VLLM
+
+    def test_two_devices_of_one_engine_answer_as_one(self, ours: ResidentRunner) -> None:
+        """They hold the same adapters also after some have given way to others, again and again."""
+        shared = loaded_of("demo:base", "demo:experts", devices=2)
+        runner = VllmRunner(shared)
+        settings = GenerationSettings(max_new_tokens=4)
+        try:
+            for _ in range(2):
+                found, expected = replies(runner, shared, settings), replies(ours, shared, settings)
+                assert sum(one == other for one, other in zip(found, expected, strict=True)) >= 0.9 * len(ROWS)
+            assert door.carried(runner.llm) == set()
+        finally:
+            runner.close()
+
+    def test_heads_that_devices_cannot_share_out_are_refused(self) -> None:
+        with pytest.raises(InputError, match=r"attention heads .* divisible by tensor parallel size"):
+            VllmRunner(loaded_of("demo:base", "demo:experts", devices=3))
 
 
 def test_adapters_of_the_output_layer_are_refused(tiny_base_folder: Path, tmp_path: Path) -> None:
