@@ -25,10 +25,13 @@ from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
+from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.files import write_whole
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm
+
+RUNNING = "running"  # scores of the method that is being made, until its result is there
 
 
 class Comparison:
@@ -123,7 +126,25 @@ class Comparison:
             )
         if name != SWARM:
             self._begun(method.title if seed is None else f"{method.title}, seed {seed}", budget)
-        started = time.perf_counter()
+        # A method asks the same again when it is begun anew: what it knew when it was broken off is known then.
+        kept = KeptScores(self.folder / RUNNING, (self._identity(), name, seed))
+        started = time.perf_counter() - kept.seconds
+        self.module.weights_evaluator.keep(kept)
+        try:
+            result = self._result(name, method, seed, bench, started)
+        except Absent:
+            kept.clear(self.module.ranks)
+            raise
+        except BaseException:
+            if self.module.ranks.index == 0:
+                kept.interrupt(time.perf_counter() - started)
+            raise
+        finally:
+            self.module.weights_evaluator.keep(None)
+        kept.clear(self.module.ranks)
+        return result
+
+    def _result(self, name: str, method: Method, seed: int | None, bench: Bench, started: float) -> Result:
         composition = method.compose(bench)
         seconds, spent = time.perf_counter() - started, bench.spent
         if not all(torch.isfinite(tensor).all() for tensor in composition.weights):

@@ -116,9 +116,9 @@ class SwarmProgress(ProgressBar):
         self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the bar; what is evaluated from now on is the test split."""
+        """Close the bar; what is evaluated from now on is the test split, and the replies that are kept."""
         self._close()
-        self._name("test")
+        self._name("results")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the message does not share its line."""

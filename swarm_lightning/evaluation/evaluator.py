@@ -21,6 +21,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.engine.batches import groups_of
 from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_examples, reach, rule_of
+from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import BROKEN, ask, prompts_of
@@ -68,10 +69,16 @@ class Evaluation:
 
 
 @dataclass
-class Count:
-    """Pairs asked so far, by all ranks."""
+class Common:
+    """What all evaluators of a search have in common.
+
+    Attributes:
+        pairs: Asked so far, by all ranks.
+        kept: Where evaluations without a journal of their own keep their scores; None for nowhere.
+    """
 
     pairs: int = 0
+    kept: KeptScores | None = None
 
 
 class Evaluator(Generic[AnyRunner]):
@@ -98,14 +105,22 @@ class Evaluator(Generic[AnyRunner]):
         self.ranks = Ranks() if ranks is None else ranks
         self.seed = 0
         self.watcher: Watcher | None = None
-        self._count = Count()
+        self._common = Common()
         self._rendered: tuple[tuple[Example, ...], list[str]] = ((), [])
         self._prepared: tuple[tuple[Example, ...], list[list[int]], list[Part]] = ((), [], [])
 
     @property
     def asked(self) -> int:
         """(particle, example) pairs asked so far, by all ranks; a mixture counts each of its particles."""
-        return self._count.pairs
+        return self._common.pairs
+
+    def keep(self, kept: KeptScores | None) -> None:
+        """Keep the scores of evaluations that have no journal of their own; of this and all evaluators made of it.
+
+        Args:
+            kept: Where; None for nowhere any more.
+        """
+        self._common.kept = kept
 
     def on(self, runner: OtherRunner) -> "Evaluator[OtherRunner]":
         """Return what asks the same of other candidates; what it asks counts here too.
@@ -225,7 +240,10 @@ class Evaluator(Generic[AnyRunner]):
         journal: ScoreJournal | None = None,
         wanted: Tensor | None = None,
     ) -> Evaluation:
-        journal, runner = journal or ScoreJournal(), self.runner
+        runner = self.runner
+        if journal is None:
+            kept, how = self._common.kept, (self.seed, type(self.objective).__qualname__, whole_replies)
+            journal = ScoreJournal() if kept is None else kept.journal(candidates, numbers, examples, self.ranks, how)
         table = torch.full((len(numbers), len(examples)), math.nan, dtype=torch.float64)
         outcomes: list[list[Outcome | None]] = [[None] * len(examples) for _ in numbers]
         rule = rule_of(self.objective, examples)
@@ -275,7 +293,7 @@ class Evaluator(Generic[AnyRunner]):
                         outcomes[candidate][place] = outcome
                     running = list(asked)
                 session.forget()
-            self._count.pairs += session.models * int((~table.isnan()).sum())
+            self._common.pairs += session.models * int((~table.isnan()).sum())
         generated = int(self.ranks.sum(torch.tensor(runner.generated - before))) + journal.recalled
         reaches = self._reaches(table, due, stakes, examples, wanted)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)

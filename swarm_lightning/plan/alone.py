@@ -5,6 +5,7 @@ Everything is loaded, checked and asked as in a search. The base is asked as the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,6 +16,7 @@ from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.bootstrap import Resampling, interval
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.objectives.protocol import HasTasks, Objective, Outcome
@@ -22,7 +24,7 @@ from swarm_lightning.objectives.reply_hints import hints_of
 from swarm_lightning.objectives.utility import parts_of
 from swarm_lightning.search.objective import check_tasks, prepare_objective
 from swarm_lightning.search.parts import Parts
-from swarm_lightning.search.settings import SearchSettings
+from swarm_lightning.search.settings import SearchSettings, settings_of
 from swarm_lightning.search.strategy import ranks_of
 
 BASE = "base"
@@ -83,6 +85,8 @@ class ScoreAlone(L.LightningModule):
         self.hints: tuple[str, ...] = ()
         self.ranks = Ranks()
         self._watcher: Watcher | None = None
+        self._kept: Path | None = None
+        self._keeping: KeptScores | None = None
         self._objective = objective
         # Experts are asked as they are, whatever the positions of the search would be.
         self._settings = replace(settings, coefficients=None, draws="particle", storage="memory")
@@ -91,6 +95,15 @@ class ScoreAlone(L.LightningModule):
     def watch(self, watcher: Watcher | None) -> None:
         """Let somebody know how evaluations go on; None for nobody."""
         self._watcher = watcher
+
+    def keep_scores(self, folder: Path) -> None:
+        """Keep what is found in a folder of its own until `forget_scores`, for the same command begun anew."""
+        self._kept = folder
+
+    def forget_scores(self) -> None:
+        """Forget what was kept: it is written down; all ranks call it."""
+        if self._keeping is not None:
+            self._keeping.clear(self.ranks)
 
     def prepare_data(self) -> None:
         """Read the experts and check them against each other, before anything long starts."""
@@ -115,6 +128,9 @@ class ScoreAlone(L.LightningModule):
         """Score everything on the validation split, and on the test split of the data."""
         evaluator, test = self._parts.evaluator, self._splits.test
         evaluator.watcher, evaluator.seed = self._watcher, self.ranks.first(torch.initial_seed())
+        if self._kept is not None:
+            self._keeping = KeptScores(self._kept, self._identity())
+            evaluator.keep(self._keeping)
         prepare_objective(self._objective, evaluator, self.ranks, batch)
         on_validation = self._ask(evaluator, batch)
         on_test = self._ask(evaluator, test) if test else None
@@ -133,6 +149,15 @@ class ScoreAlone(L.LightningModule):
     def _has_base(self) -> bool:
         """Whether there is a base to ask: nothing tells what unnamed full checkpoints started from."""
         return self._settings.base is not None
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what the scores depend on beside models and examples, as plain values."""
+        return {
+            "base": self._parts.fingerprint,
+            "dtype": self._settings.dtype,
+            "backend": self._settings.engine.backend,
+            "objective": settings_of(self._objective),
+        }
 
     def _ask(self, evaluator: Evaluator, examples: Sequence[Example]) -> list[Evaluation]:
         """Ask the base, where there is one, and all experts."""

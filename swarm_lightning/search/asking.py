@@ -17,6 +17,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.evaluation.kept_scores import marks_of
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
@@ -26,12 +27,8 @@ from swarm_lightning.search.parts import Asked
 from swarm_lightning.search.prepared import PreparedSearch
 from swarm_lightning.search.settings import SearchSettings, settings_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
-from swarm_lightning.vectors import Vector, Vectors
+from swarm_lightning.vectors import Vectors
 
-# Weights of a particle that its mark is made of: a move changes nearly all of them, so a few thousand tell positions
-# apart, and reading them costs nothing beside the evaluation however large D is.
-MARKED = 4096
-PIECE = 256
 MEND = (
     "Half precision overflows first: try model.dtype float32. If the objective gives scores that are NaN or infinite, "
     "let it give the lowest score there; if the swarm flies apart, lower model.optimizer.lr."
@@ -185,26 +182,6 @@ def open_journal(
     """
     asked = [(example.identifier, example.question, example.answer) for example in examples]
     journal.begin(digest(dict(identity), state, asked, marks_of(positions)), ranks)
-
-
-def marks_of(positions: Vectors) -> list[str]:
-    """Return a fingerprint of every position.
-
-    Args:
-        positions: Weights of N particles [N, D], or N vectors.
-
-    >>> one, same, other = marks_of(torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]]))
-    >>> one == same, one == other
-    (True, False)
-    """
-    return [digest(_sample(position).cpu().contiguous().view(torch.uint8).numpy().tobytes()) for position in positions]
-
-
-def _sample(position: Vector) -> Tensor:
-    if isinstance(position, Tensor):
-        return position[:: max(1, len(position) // MARKED)]
-    step = max(PIECE, len(position) * PIECE // MARKED)  # on the disk, numbers that lie together cost one reading
-    return torch.cat([position[start : start + PIECE] for start in range(0, len(position), step)])
 
 
 def report_broken(optimizer: SearchOptimizer, evaluation: Evaluation, examples: Sequence[Example]) -> Tensor:

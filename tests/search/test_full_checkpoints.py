@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from swarm_lightning.callbacks import ExportBest, History, RestartStagnant, SwarmCheckpoint
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.kept_scores import marks_of
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.objectives import ExactMatch, LanguageModel, Outcome
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.search.asking import marks_of
 from swarm_lightning.swarm import stored_moves
 from swarm_lightning.swarm.rows import RowStore
 from tests.full_models import (

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from swarm_lightning.cli.printing import without_remarks
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.plan.alone import AloneRow, ScoreAlone, SplitScore, check_asked
 from swarm_lightning.runs.run_folder import SCORES, free_path
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import cell, say, show_table
+
+PART = ".part"  # behind the name of the table: a folder of scores until it is written
 
 
 def run_score(
@@ -46,15 +51,24 @@ def run_score(
     bars = [callback for callback in given if isinstance(callback, ProgressBar)]
     search.trainer, trainer.datamodule = trainer, data  # type: ignore[attr-defined]  # which objective fits, the data say
     module = ScoreAlone(search.settings, search.objective)
-    with without_remarks():
-        own = sibling(Path(trainer.default_root_dir), bars, enable_progress_bar=bool(bars), enable_checkpointing=False)
-        own.validate(module, datamodule=data)
+    module.keep_scores(path.with_name(path.name + PART))
+    try:
+        with without_remarks():
+            own = sibling(
+                Path(trainer.default_root_dir), bars, enable_progress_bar=bool(bars), enable_checkpointing=False
+            )
+            own.validate(module, datamodule=data)
+    except (KeyboardInterrupt, SystemExit, Interrupted, SIGTERMException):  # Lightning makes an exit of Ctrl-C
+        rank_zero_only(say)(f"Interrupted. To resume, run the same command with --out {path}")
+        raise
+    splits = data.splits  # type: ignore[attr-defined]
+    if module.ranks.index == 0:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, as_csv(module.rows, (len(splits.validation), len(splits.test)), splits.name))
+    module.forget_scores()
     if module.ranks.index > 0:
         return
-    splits = data.splits  # type: ignore[attr-defined]
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, as_csv(module.rows, (len(splits.validation), len(splits.test)), splits.name))
     show(module.rows, (len(splits.validation), len(splits.test)))
     for hint in module.hints:
         say(f"Hint: {hint}")

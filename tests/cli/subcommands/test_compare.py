@@ -210,6 +210,28 @@ def test_ctrl_c_keeps_what_is_done(world: World, tmp_path: Path, monkeypatch: py
     assert [row["method"] for row in read_rows(folder / "compare.csv")] == methods
 
 
+@pytest.mark.parametrize("method", ["greedy_soup", "random_search", "genome"])
+def test_a_method_that_was_interrupted_does_not_ask_again_what_it_knew(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    own = {"methods": [method], "seeds": [2], "evaluations": 60}
+    run_swarm(config_of(world, tmp_path / "runs", **own, output=str(tmp_path / "whole")), "compare", tmp_path)
+    begun = asked()
+    config = config_of(world, tmp_path / "runs", **own, output=str(tmp_path / "again"))
+    monkeypatch.setattr(CountingMatch, "interrupted_at", begun + 36)
+    with pytest.raises(SystemExit):
+        run_swarm(config, "compare", tmp_path)
+    monkeypatch.undo()
+    left = tmp_path / "again" / "running"
+    assert {entry.name for entry in left.iterdir()} == {"scores_0.jsonl", "seconds.json"}
+    run_swarm(config, "compare", tmp_path)
+    (path,) = (tmp_path / "whole" / "results").iterdir()
+    whole, again = (json.loads((tmp_path / name / "results" / path.name).read_text()) for name in ("whole", "again"))
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+    assert asked() - begun == whole["evaluations"] + len(whole["test"])
+    assert not left.exists()
+
+
 @pytest.mark.slow
 def test_a_search_that_was_interrupted_goes_on_from_its_checkpoint(world: World, tmp_path: Path) -> None:
     config = config_of(world, tmp_path / "runs", methods=["model_swarm"], seeds=[1], output=str(tmp_path / "here"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.baselines.counting import CountingMatch, asked
 from tests.cli.conftest import LETTERS, states_below
 from tests.cli.refused import message_of
 from tests.search.tiny_search import World, read_rows, run_swarm
@@ -87,6 +88,45 @@ def test_without_an_objective_what_fits_the_data_is_asked(world: World, tmp_path
     del config["model"]["objective"]
     run_swarm(without_experts(config), "score", tmp_path, "--out", str(tmp_path / "base.csv"))
     assert [row["name"] for row in read_rows(tmp_path / "base.csv")] == ["base"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_scores_that_were_found_before_an_interruption_are_not_asked_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    objective = {"class_path": "tests.baselines.counting.CountingMatch"}
+    config = world.config(tmp_path / "runs", model={"objective": objective})
+    run_swarm(config, "score", tmp_path, "--out", str(tmp_path / "whole.csv"))
+    path = tmp_path / "new" / "again.csv" if named else tmp_path / "runs" / "version_0" / "scores.csv"
+    part = path.with_name(f"{path.name}.part")
+    # The base is asked 8 examples, the experts 4 x 8; then the base 12 more.
+    monkeypatch.setattr(CountingMatch, "interrupted_at", asked() + 40)
+    with pytest.raises(SystemExit) as ended:
+        run_swarm(config, "score", tmp_path, *(["--out", str(path)] if named else []))
+    monkeypatch.undo()
+    assert ended.value.code == 130
+    assert not path.exists()
+    assert [entry.name for entry in part.iterdir()] == ["scores_0.jsonl"]
+    before = asked()
+    run_swarm(config, "score", tmp_path, "--out", str(path))
+    assert asked() - before == 12 * 5
+    assert path.read_text() == (tmp_path / "whole.csv").read_text()
+    assert not part.exists()
+
+
+def test_scores_of_other_models_or_settings_are_not_taken(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = {"class_path": "tests.baselines.counting.CountingMatch"}
+    config = world.config(tmp_path / "runs", model={"objective": objective})
+    monkeypatch.setattr(CountingMatch, "interrupted_at", asked() + 8)
+    with pytest.raises(SystemExit):
+        run_swarm(config, "score", tmp_path, "--out", str(tmp_path / "all.csv"))
+    monkeypatch.undo()
+    before = asked()
+    other = ["--model.objective.rule", "exact", "--out", str(tmp_path / "all.csv")]
+    run_swarm(config, "score", tmp_path, *other)
+    assert asked() - before == 20 * 5
 
 
 def test_a_single_expert_is_enough(world: World, tmp_path: Path) -> None:
