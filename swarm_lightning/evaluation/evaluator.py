@@ -24,7 +24,7 @@ from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_exam
 from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
-from swarm_lightning.evaluation.objective_call import BROKEN, ask, prompts_of
+from swarm_lightning.evaluation.objective_call import BROKEN, ask_until, prompts_of
 from swarm_lightning.evaluation.progress import Course, Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.runner import Rows, Runner, Session
@@ -34,7 +34,7 @@ from swarm_lightning.evaluation.whole_tables import KnowsLikelihoods, Part, divi
 from swarm_lightning.objectives.protocol import Objective, Outcome
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
-# What is lost at a kill, and what a signal to end waits for, is a lot: with a large model no more than so many passes.
+# What is lost at a kill is a lot: with a large model no more than so many passes.
 MOST_PASSES = 8
 AnyRunner = TypeVar("AnyRunner", bound=Runner)
 OtherRunner = TypeVar("OtherRunner", bound=Runner)
@@ -282,9 +282,10 @@ class Evaluator(Generic[AnyRunner]):
                             for lot in share:
                                 tokens = runner.generated
                                 with course.lot(len(lot)):
-                                    answers = self._ask(session, lot, examples, numbers, whole_replies)
-                                journal.keep(lot, answers, runner.generated - tokens)
-                                found.extend(zip(lot, answers, strict=True))
+                                    answered = self._ask(session, lot, examples, numbers, whole_replies)
+                                pairs, news = [pair for pair, _ in answered], [outcome for _, outcome in answered]
+                                journal.keep(pairs, news, runner.generated - tokens)
+                                found.extend(answered)
                                 interruption.check()
                             if len(set(tasks)) > 1:  # the next task needs the memory
                                 session.forget()
@@ -378,12 +379,15 @@ class Evaluator(Generic[AnyRunner]):
         examples: Sequence[Example],
         numbers: Sequence[int],
         whole_replies: bool,
-    ) -> list[Outcome]:
+    ) -> list[tuple[Pair, Outcome]]:
+        """Return what came of a lot: of all its pairs, or of some if the run was asked to end meanwhile."""
         candidates = [candidate for candidate, _ in lot]
         asked = [examples[place] for _, place in lot]
         noise = RowNoise(self.seed, tuple(numbers[candidate] for candidate in candidates), tuple(asked))
         with torch.inference_mode():
-            return ask(self.objective, asked, candidates, session.rows(candidates, asked, noise, whole_replies))
+            rows = session.rows(candidates, asked, noise, whole_replies)
+            answered = ask_until(interruption.asked, self.objective, asked, candidates, rows)
+        return [(lot[row], outcome) for row, outcome in answered]
 
     def _reaches(
         self,

@@ -1,7 +1,8 @@
-"""Signals that ask a run to end, and the places where it does so: between two lots of questions.
+"""Signals that ask a run to end, and the places where it does so: between two lots of questions, or inside of one.
 
 What was found until then lies in the journal of scores, so nothing is lost, and nobody has to wait for the end of an
-iteration. A second signal changes nothing; SIGKILL loses no more than the running lot.
+iteration. Models that run pass by pass leave a lot between two passes; see `told_rows.py`. A second signal changes
+nothing; SIGKILL loses no more than the running lot.
 """
 
 import signal
@@ -43,6 +44,11 @@ def check() -> None:
     """
     if _asked is not None:
         raise Interrupted(_asked)
+
+
+def asked() -> bool:
+    """Tell whether a signal has come since `in_order` began."""
+    return _asked is not None
 
 
 def listen(signals: Iterable[int] = SIGNALS) -> None:

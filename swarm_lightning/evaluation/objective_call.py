@@ -6,7 +6,7 @@ finite score out of the objective's bounds, and an exception, are the objective'
 
 import math
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.ranks import RESUME
 from swarm_lightning.evaluation.runner import Rows
+from swarm_lightning.evaluation.told_rows import LeavesCalls, LeftOff, ToldRows
 from swarm_lightning.objectives.protocol import Objective, Outcome
 from swarm_lightning.objectives.utility import bounds_of
 
@@ -59,6 +60,40 @@ def ask(
         raise _blame(error, objective, examples, particles, model) from error
     _check(objective, examples, outcomes)
     return [_settled(outcome, row in model.broken) for row, outcome in enumerate(outcomes)]
+
+
+def ask_until(
+    leave: Callable[[], bool],
+    objective: Objective,
+    examples: Sequence[Example],
+    particles: Sequence[int],
+    model: Rows,
+) -> list[tuple[int, Outcome]]:
+    """Ask each particle its example, or as many as are answered when the model is to be left; see `ask`.
+
+    Args:
+        leave: Asked between two passes whether to end now, where the model can be left there.
+        objective: What is asked, and how it is scored.
+        examples: One for each row.
+        particles: The particle of every row.
+        model: Answers, row by row.
+
+    Returns:
+        Rows with their outcomes, in order; of a call that was left, see `told_rows.py`.
+    """
+    if isinstance(model, LeavesCalls):
+        model.may_leave(leave)
+    try:
+        return list(enumerate(ask(objective, examples, particles, model)))
+    except LeftOff as left:
+        rows, said = left.answered(range(len(examples))), left.said
+    told = ToldRows(model.tokenizer, model.device, said, rows, model.broken)
+    try:
+        outcomes = ask(objective, [examples[row] for row in rows], [particles[row] for row in rows], told)
+    except LeftOff:  # the objective would have asked them more
+        return []
+    exact = all(outcome.score == BROKEN or float(outcome.score).is_integer() for outcome in outcomes)
+    return list(zip(rows, outcomes, strict=True)) if exact else []
 
 
 def prompts_of(objective: Objective, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> list[str]:

@@ -38,6 +38,7 @@ class TokenDecoding:
         choose: Chooses tokens; the most likely ones where not given.
         stop: Strings that end a reply, which `over` looks for: for an engine that looks by itself.
         heard: Told after every pass how many rows are over, and how many tokens were read.
+        leave: Asked before every pass whether to end now, with rows that stay open.
     """
 
     limit: int
@@ -49,6 +50,7 @@ class TokenDecoding:
     choose: Choose | None = None
     stop: Sequence[str] = ()
     heard: Heard | None = None
+    leave: Callable[[], bool] | None = None
 
 
 @dataclass
@@ -67,11 +69,13 @@ class TokenReplies:
         tokens: The new tokens of every row, without the one that ends the text.
         generated: Number of tokens that were computed for rows, those that end a text included.
         broken: Rows that ended because the model gave NaN or infinity.
+        open: Rows that were left before they were over; their tokens mean nothing.
     """
 
     tokens: list[list[int]]
     generated: int = field(default=0)
     broken: set[int] = field(default_factory=set)
+    open: set[int] = field(default_factory=set)
 
 
 @torch.inference_mode()
@@ -145,8 +149,12 @@ class _Run:
         self.mask = torch.zeros(count, longest + room, dtype=torch.long, device=device)
 
     def finish(self) -> None:
-        """Run until every row is done."""
+        """Run until every row is done, or is left."""
         while True:
+            if self.decoding.leave is not None and self.decoding.leave():
+                running = {slot.row for slot in self.slots if slot.row is not None}
+                self.replies.open.update(running, *self.queues.values())
+                return
             running = sum(slot.row is not None for slot in self.slots)
             if 2 * running <= len(self.slots) and (free := self._free_slots()):
                 self._fill(free)

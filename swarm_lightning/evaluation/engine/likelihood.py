@@ -6,7 +6,7 @@ one token each (letters, mostly) need nothing but the prompt. Equal continuation
 computed for the continuations' tokens only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,7 @@ def loglikelihoods(
     padding: int,
     skip: int = 0,
     heard: Heard | None = None,
+    leave: Callable[[], bool] | None = None,
 ) -> list[tuple[float, bool]]:
     """Sum the log-probabilities of continuations' tokens, in float32.
 
@@ -67,13 +68,15 @@ def loglikelihoods(
         padding: Id that fills short rows.
         skip: Tokens at the beginning of all rows that are the crowd's prefix and are not fed; 0 for none.
         heard: Told after every pass how many continuations were summed up, and how many tokens were read for them.
+        leave: Asked before every pass whether to end now.
 
     Returns:
-        For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place.
+        For every continuation its natural logarithm, and whether each of its tokens is the likeliest at its place; NaN
+        for one that was left before it was summed up.
     """
     shortest = skip + SHORTEST_PREFIX if crowd.can_share else None
     rows = rows_of(particles, continuations, shortest)
-    reader = Reader(crowd, continuations, padding, heard)
+    reader = Reader(crowd, continuations, padding, heard, leave)
     reader.read_all(rows, skip, slots)
     return list(zip(reader.sums.tolist(), (reader.surprises == 0).tolist(), strict=True))
 
@@ -152,15 +155,22 @@ class Reader:
     """
 
     def __init__(
-        self, crowd: Crowd, continuations: Sequence[Continuation], padding: int, heard: Heard | None = None
+        self,
+        crowd: Crowd,
+        continuations: Sequence[Continuation],
+        padding: int,
+        heard: Heard | None = None,
+        leave: Callable[[], bool] | None = None,
     ) -> None:
         """Begin with nothing read; see `loglikelihoods`."""
         self.sums = torch.zeros(len(continuations), dtype=torch.float64)
         self.surprises = torch.zeros(len(continuations), dtype=torch.long)
         self._crowd, self._continuations, self._padding, self._heard = crowd, continuations, padding, heard
+        self._leave = leave
+        self._settled: set[int] = set()  # continuations that are summed up
 
     def read_all(self, rows: Sequence[Row], skip: int, slots: int) -> None:
-        """Read all rows and their tails.
+        """Read all rows and their tails, or as many as there is time for.
 
         Args:
             rows: What `rows_of` returned.
@@ -168,7 +178,15 @@ class Reader:
             slots: Rows of a pass at most.
         """
         for picked in _batches(rows, slots):
+            if self._is_left():
+                break
             self._read(rows, picked, skip, slots)
+        if self._is_left():
+            left = set(range(len(self.sums))) - self._settled
+            self.sums[list(left)] = torch.nan
+
+    def _is_left(self) -> bool:
+        return self._leave is not None and self._leave()
 
     def take(self, logits: Tensor, found: Sequence[tuple[Row, int, Sequence[int]]]) -> None:
         """Add what some places say to the sums.
@@ -222,6 +240,8 @@ class Reader:
         tails = [(tail, parent) for parent, row in enumerate(parents) for tail in row.tails]
         masks, prompts = mask[keep], cache.kept()
         for some in _batches([tail for tail, _ in tails], slots):
+            if self._is_left():
+                return
             part = lay_out(
                 some,
                 [tail.ids for tail, _ in tails],
@@ -254,10 +274,12 @@ class Reader:
         ):
             self.take(logits, [read[place] for place in wanted.tolist()])
             del logits  # before the next ones are made
-        if self._heard is not None:
+        if self._heard is not None or self._leave is not None:
             real = [place for place, picked in enumerate(batch.rows) if picked is not None]
-            settled = sum(len(_settled_in(rows[picked])) for picked in batch.rows if picked is not None)
-            self._heard(settled, int(batch.mask[real].sum()))
+            settled = [number for picked in batch.rows if picked is not None for number in _settled_in(rows[picked])]
+            self._settled.update(settled)
+            if self._heard is not None:
+                self._heard(len(settled), int(batch.mask[real].sum()))
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:

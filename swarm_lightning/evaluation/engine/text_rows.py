@@ -5,9 +5,9 @@ of what broke. How rows of token ids run, by single particles or by mixtures, is
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from swarm_lightning.evaluation.engine.row_stops import StopCheck, cut
 from swarm_lightning.evaluation.engine.tokens import Continuation, end_of_text_ids, padding_id
 from swarm_lightning.evaluation.lengths import check_lengths
 from swarm_lightning.evaluation.sampling import RowNoise, Sampler
+from swarm_lightning.evaluation.told_rows import LeftOff, Said
 from swarm_lightning.objectives.likelihoods import Likelihoods, places_of_runs
 from swarm_lightning.objectives.protocol import GenerationSettings, RowDecided
 
@@ -35,11 +36,13 @@ class PromptRows:
         owners: The candidate of every row.
         texts: The prompt of every row.
         add_special_tokens: Whether the tokenizer adds its special tokens to prompts.
+        leave: Asked between passes whether to end now, with rows unanswered; None where all must be answered.
     """
 
     owners: tuple[int, ...]
     texts: Sequence[str]
     add_special_tokens: bool
+    leave: Callable[[], bool] | None = None
 
 
 class Sums(NamedTuple):
@@ -160,6 +163,7 @@ class OwnedRows:
         self._row_stops = engine.settings.row_stops and not whole_replies
         self._noise = noise
         self._turns = turns
+        self._leave: Callable[[], bool] | None = None
 
     def select(self: AnyRows, places: Sequence[int]) -> AnyRows:
         """Return the same candidates for some of the rows; see `LanguageModel.select`.
@@ -178,7 +182,7 @@ class OwnedRows:
                 f"Expected one prompt for each of the {len(self.owners)} examples of the call, but the objective "
                 f"gave {len(prompts)}. Prompt i must be that of example i."
             )
-        return PromptRows(self.owners, prompts, add_special_tokens)
+        return PromptRows(self.owners, prompts, add_special_tokens, self._leave)
 
     def _keys(self) -> Tensor:
         """Return the streams of random numbers for the next turn [rows]."""
@@ -214,6 +218,11 @@ class TextRows(OwnedRows):
         """
         super().__init__(engine, owners, whole_replies, noise, turns)
         self._model = model
+        self._said: list[Said] = []
+
+    def may_leave(self, leave: Callable[[], bool]) -> None:
+        """Let calls end between two passes; see `LeavesCalls`."""
+        self._leave = leave
 
     def generate(
         self,
@@ -247,8 +256,10 @@ class TextRows(OwnedRows):
         replies = self._model.generate(rows, sequences, settings.max_new_tokens, decoding)
         self.broken.update(self._rows[row] for row in replies.broken)
         self._engine.generated += replies.generated
-        texts = self.tokenizer.batch_decode(replies.tokens, skip_special_tokens=True) if replies.tokens else []
-        return [cut(text, settings.stop) for text in texts]
+        decoded = self.tokenizer.batch_decode(replies.tokens, skip_special_tokens=True) if replies.tokens else []
+        texts = [cut(text, settings.stop) for text in decoded]
+        self._note(texts, replies.open)
+        return texts
 
     def loglikelihood(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]], add_special_tokens: bool = True
@@ -260,8 +271,20 @@ class TextRows(OwnedRows):
         check_lengths(self._engine.adapted.model, [one.ids[:-1] for row in encoded for one in row], texts, room=0)
         sums = self._model.loglikelihoods(rows, [encoded[number] for number in asked.numbers])
         found = asked.likelihoods(encoded, sums)
-        self.broken.update(self._rows[row] for row in found.broken())
+        unknown = found.broken()
+        left = self._leave is not None and self._leave()  # then they may have no number because nobody was asked
+        if not left:
+            self.broken.update(self._rows[row] for row in unknown)
+        self._note(found, unknown if left else ())
         return found
+
+    def _note(self, answers: Sequence[Any], unanswered: Collection[int]) -> None:
+        """Note what a call has answered, where calls may be left, and end it here if this one was."""
+        exact = self._engine.adapted.model.dtype in (torch.float32, torch.float64)
+        if self._leave is not None and exact:
+            self._said.append(Said(self._rows, answers, frozenset(unanswered)))
+        if unanswered:
+            raise LeftOff(self._said)
 
 
 class Different:

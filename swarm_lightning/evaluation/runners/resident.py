@@ -5,6 +5,7 @@ Which of the two it is, the resident model says: how many particles share a forw
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
@@ -175,7 +176,8 @@ class Particles:
 
         def work(places: Sequence[int], slots: int) -> TokenReplies:
             some = [tokens[place] for place in places]
-            return generate_tokens(crowd, [owners[place] for place in places], some, decoding(places, slots, skip))
+            how = replace(decoding(places, slots, skip), leave=prompts.leave)
+            return generate_tokens(crowd, [owners[place] for place in places], some, how)
 
         longest = max((len(sequence) for sequence in tokens), default=0)
         replies = TokenReplies([[] for _ in owners])
@@ -184,6 +186,7 @@ class Particles:
                 replies.tokens[place] = reply
             replies.generated += part.generated
             replies.broken.update(places[row] for row in part.broken)
+            replies.open.update(places[row] for row in part.open)
         return replies
 
     def loglikelihoods(self, prompts: PromptRows, continuations: Sequence[Sequence[Continuation]]) -> Sums:
@@ -196,7 +199,7 @@ class Particles:
             flat = [one for place in places for one in continuations[place]]
             asked = [owners[place] for place in places for _ in continuations[place]]
             heard = _by_row(self._engine.meter.count, len(places) / max(len(flat), 1))
-            values = iter(loglikelihoods(crowd, asked, flat, slots, padding, skip, heard))
+            values = iter(loglikelihoods(crowd, asked, flat, slots, padding, skip, heard, prompts.leave))
             return [[next(values) for _ in continuations[place]] for place in places]
 
         longest = max((len(one.ids) for row in continuations for one in row), default=0)
