@@ -14,7 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.bootstrap import interval_of
 from swarm_lightning.objectives.protocol import Outcome
+from swarm_lightning.objectives.reply_hints import hints_of_choices
 from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import for_terminal, written_out
@@ -57,9 +59,18 @@ class FirstLook(L.Callback):
             if trainer.is_global_zero and outcome is not None:
                 _print(describe_reply(pl_module.pool.names[best], example, outcome, bounds))
         evaluation = pl_module.state.evaluation
-        said = None if evaluation is None else all_alike(evaluation.scores)
-        if trainer.is_global_zero and said is not None:
+        if not trainer.is_global_zero or evaluation is None:
+            return
+        said = all_alike(evaluation.scores)
+        if said is not None:
             _print(said)
+        chosen = [outcome for outcome in evaluation.outcomes[best] if outcome is not None]
+        # Ranks know their own outcomes; a guide has others.
+        if pl_module.followed is pl_module.objective and FEWEST <= len(batch) == len(chosen):
+            sure = interval_of(pl_module.objective, evaluation.scores[best], batch)
+            name = f"The best initial expert, {pl_module.pool.names[best]},"
+            for hint in hints_of_choices(name, pl_module.objective, batch, chosen, sure, pl_module.tokenizer):
+                _print(f"Hint: {hint}")
 
     def _show_prompts(self, trainer: L.Trainer, module: ModelSwarm, examples: Sequence[Example]) -> None:
         self._prompt_due = False

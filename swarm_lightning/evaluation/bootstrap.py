@@ -90,6 +90,19 @@ class Resampling:
         return torch.cat(parts, dim=1)
 
 
+def interval_of(objective: Objective, scores: Tensor, examples: Sequence[Example]) -> tuple[float, float]:
+    """Return the ends of the 95% interval of the utility of one model; those of a broken one are -inf.
+
+    Args:
+        objective: What was asked.
+        scores: What came of it [M].
+        examples: What it was asked, M of them.
+    """
+    if not scores.isfinite().all():
+        return -math.inf, -math.inf
+    return interval(Resampling.of(objective, examples).utilities(scores.unsqueeze(0))[0])
+
+
 def interval(means: Tensor) -> tuple[float, float]:
     """Return the ends of the middle 95% of resampled means [B].
 

@@ -13,8 +13,22 @@ from pathlib import Path
 from swarm_lightning.errors import InputError
 from swarm_lightning.paths import locate
 
+GGUF = ".gguf"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def convert_gguf(path: Path) -> str:
+    """Say how a model in a GGUF file becomes a folder.
+
+    Args:
+        path: The file.
+    """
+    return (
+        f"GGUF is a format of other programs: let transformers convert it once (with the package gguf), by "
+        f"AutoModelForCausalLM.from_pretrained({str(path.parent)!r}, gguf_file={path.name!r}).save_pretrained(FOLDER) "
+        "and AutoTokenizer alike, and name that folder."
+    )
 
 
 def local_folder(source: str, what: str, bare_names: bool = False) -> Path | None:
@@ -34,6 +48,8 @@ def local_folder(source: str, what: str, bare_names: bool = False) -> Path | Non
     path = Path(located).expanduser()
     if path.is_dir():
         return path
+    if path.suffix.lower() == GGUF and path.exists():
+        raise InputError(f"Expected a folder with {what}, but {source!r} is a file. {convert_gguf(path)}")
     if path.exists():
         raise InputError(f"Expected a folder with {what}, but {source!r} is a file. Name the folder it lies in.")
     reads_as_hub_id = HUB_ID.fullmatch(located) or (bare_names and HUB_NAME.fullmatch(located))

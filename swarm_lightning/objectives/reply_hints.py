@@ -44,43 +44,81 @@ def hints_of(
     """
     if not isinstance(objective, Asks):
         return []
+    cut = _cut_off(name, objective, outcomes, tokenizer)  # says more than that there is no choice
+    of_choices = hints_of_choices(name, objective, examples, outcomes, interval, tokenizer, cut is None)
+    found = [_empty(name, objective, outcomes, tokenizer), cut]
+    return [*of_choices, *(hint for hint in found if hint is not None)]
+
+
+def hints_of_choices(
+    name: str,
+    objective: Objective,
+    examples: Sequence[Example],
+    outcomes: Sequence[Outcome],
+    interval: tuple[float, float],
+    tokenizer: "PreTrainedTokenizerBase",
+    with_missing: bool = True,
+) -> list[str]:
+    """Say what is striking about the choices that are made; replies may have ended as soon as one was. See `hints_of`.
+
+    Args:
+        name: Whose replies they are.
+        objective: What was asked.
+        examples: What it was asked, M of them.
+        outcomes: Replies, answers and scores [M].
+        interval: The ends of the 95% interval of the utility.
+        tokenizer: The base's.
+        with_missing: Whether to say that there are none.
+    """
+    if not isinstance(objective, MultipleChoice):
+        return []
     found = [
         _at_chance(name, objective, examples, interval, tokenizer),
         _same_letter(name, objective, examples, outcomes, tokenizer),
-        _empty(name, objective, outcomes, tokenizer),
-        _cut_off(name, objective, outcomes, tokenizer),
+        _no_choice(name, objective, outcomes, tokenizer) if with_missing else None,
     ]
     return [hint for hint in found if hint is not None]
 
 
 def _at_chance(
     name: str,
-    objective: Asks,
+    objective: MultipleChoice,
     examples: Sequence[Example],
     interval: tuple[float, float],
     tokenizer: "PreTrainedTokenizerBase",
 ) -> str | None:
-    if not isinstance(objective, MultipleChoice):
-        return None
     chance = sum(1 / len(example.choices or {}) for example in examples) / len(examples)
     low, high = interval
-    if not low <= chance <= high:
+    if low > chance:
+        return None
+    where, how = ("at", "holds") if chance <= high else ("below", "is below")
+    return (
+        f"{name} is {where} chance: its 95% interval on validation, [{low:.4f}, {high:.4f}], {how} {chance:.4f}, what "
+        f"guessing gives. A search finds little where no expert does better. {_other_ways(objective, tokenizer)}"
+    )
+
+
+def _no_choice(
+    name: str, objective: MultipleChoice, outcomes: Sequence[Outcome], tokenizer: "PreTrainedTokenizerBase"
+) -> str | None:
+    none = sum(outcome.answer is None and bool(outcome.reply.strip()) for outcome in outcomes)
+    if none <= MOST * len(outcomes):
         return None
     return (
-        f"{name} is at chance: its 95% interval on validation, [{low:.4f}, {high:.4f}], holds {chance:.4f}, what "
-        f"guessing gives. A search finds little where no expert does better. {_other_ways(objective, tokenizer)}"
+        f"The replies of {name} name no choice in {none / len(outcomes):.0%} of cases. "
+        f"{_other_ways(objective, tokenizer)}"
     )
 
 
 def _same_letter(
     name: str,
-    objective: Asks,
+    objective: MultipleChoice,
     examples: Sequence[Example],
     outcomes: Sequence[Outcome],
     tokenizer: "PreTrainedTokenizerBase",
 ) -> str | None:
     letters = Counter(outcome.answer for outcome in outcomes if outcome.answer is not None)
-    if not isinstance(objective, MultipleChoice) or len(outcomes) < FEWEST or not letters:
+    if len(outcomes) < FEWEST or not letters:
         return None
     letter, count = letters.most_common(1)[0]
     right = sum(example.answer == letter for example in examples) / len(examples)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.bootstrap import Resampling, interval
+from swarm_lightning.evaluation.bootstrap import interval_of
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.progress import Watcher
@@ -173,7 +173,7 @@ class ScoreAlone(L.LightningModule):
         table = torch.cat([evaluation.scores for evaluation in asked])
         utilities = torch.cat([evaluation.utilities for evaluation in asked]).tolist()
         return [
-            SplitScore(utility, *_interval(self._objective, scores, examples), self._of_tasks(scores, examples))
+            SplitScore(utility, *interval_of(self._objective, scores, examples), self._of_tasks(scores, examples))
             for utility, scores in zip(utilities, table, strict=True)
         ]
 
@@ -194,7 +194,7 @@ class ScoreAlone(L.LightningModule):
             of_task = [examples[index] for index in places]
             if some:
                 scores = torch.tensor([outcome.score for outcome in some], dtype=torch.float64)
-                sure = _interval(objective, scores, of_task)
+                sure = interval_of(objective, scores, of_task)
                 told = hints_of(names[place], objective, of_task, some, sure, self._parts.tokenizer)
                 found += [f"{task}: {hint}" if task else hint for hint in told]
         return found
@@ -214,10 +214,3 @@ def check_asked(settings: SearchSettings) -> None:
             "Expected model.base, model.experts or both to be scored, but neither is set. Name the folder or hub id of "
             "the base, and a folder of experts."
         )
-
-
-def _interval(objective: Objective, scores: Tensor, examples: Sequence[Example]) -> tuple[float, float]:
-    """Return the 95% interval of the utility of scores [M]; that of a broken model is its utility."""
-    if not scores.isfinite().all():
-        return float("-inf"), float("-inf")
-    return interval(Resampling.of(objective, examples).utilities(scores.unsqueeze(0))[0])

@@ -62,6 +62,25 @@ def test_with_a_progress_bar_every_line_stands_alone(
     assert any("search: 100%" in line for line in lines)
 
 
+def test_a_search_that_begins_at_chance_says_so_and_what_to_try(tmp_path: Path) -> None:
+    objective = {
+        "class_path": "swarm_lightning.objectives.MultipleChoice",
+        "init_args": {"max_new_tokens": 3, "template": "{question}"},  # without the choices, which it knows nothing of
+    }
+    config = {
+        "model": {"base": "demo:base", "experts": "demo:experts", "particles": 10, "objective": objective},
+        "data": {"dataset": "demo:tasks/neighbours.json", "validation_size": 24, "test_size": 4},
+        "trainer": {"max_steps": 1, "default_root_dir": str(tmp_path / "runs"), "enable_progress_bar": False},
+    }
+    printed = run_swarm(config, "fit", tmp_path)
+    (first,) = [line for line in printed.splitlines() if "chance" in line]
+    assert re.match(r"Hint: The best initial expert, \w+, is (at|below) chance: ", first)
+    assert "likelihood of the texts" in first
+    config["model"]["objective"]["init_args"].pop("template")  # type: ignore[index]
+    config["data"]["validation_size"] = 100
+    assert "Hint:" not in run_swarm(config, "fit", tmp_path)
+
+
 @pytest.mark.slow
 def test_a_resumed_search_and_the_other_commands_show_nothing(world: World, tmp_path: Path) -> None:
     config = world.config(tmp_path / "runs", trainer={"max_steps": 1})

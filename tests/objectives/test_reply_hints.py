@@ -44,6 +44,18 @@ def test_chance_is_one_in_as_many_choices(
     assert [f"[{low:.4f}, {high:.4f}], holds 0.2500" in hint for hint in found] == [True] * told
 
 
+def test_a_model_below_chance_is_told_too(tokenizer: "PreTrainedTokenizerBase") -> None:
+    (hint,) = hints(tokenizer, mixed(), interval=(0.02, 0.07))
+    assert "base is below chance: its 95% interval on validation, [0.0200, 0.0700], is below 0.2500" in hint
+
+
+def test_replies_that_name_no_choice_are_told(tokenizer: "PreTrainedTokenizerBase") -> None:
+    replies = mixed()
+    assert hints(tokenizer, [" well then"] * 12 + replies[12:]) == []
+    (hint,) = hints(tokenizer, [" well then"] * 13 + replies[13:])
+    assert hint.startswith("The replies of base name no choice in 54% of cases. To try: likelihood of the texts")
+
+
 def test_chance_is_a_mean_where_numbers_of_choices_differ(tokenizer: "PreTrainedTokenizerBase") -> None:
     two = [Example("Yes?", "A", {"A": "yes", "B": "no"})] * 12
     found = hints(tokenizer, mixed(), interval=(0.37, 0.38), examples=[*EXAMPLES[:12], *two])
@@ -90,7 +102,8 @@ def test_replies_that_end_at_the_limit_are_told_where_they_have_not_come_to_a_ri
     objective: Objective = MultipleChoice(max_new_tokens=limit)
     (hint,) = hints(tokenizer, [long] * 13 + [" B"] * 11, objective)
     assert hint.startswith(f"The replies of base are cut off at max_new_tokens ({limit}) without a right answer in 54%")
-    assert hints(tokenizer, [long] * 13 + [" B"] * 11, MultipleChoice(max_new_tokens=limit + 1)) == []
+    (hint,) = hints(tokenizer, [long] * 13 + [" B"] * 11, MultipleChoice(max_new_tokens=limit + 1))
+    assert hint.startswith("The replies of base name no choice in 54% of cases.")
     right = [f" {example.answer}. {long}" for example in EXAMPLES]
     assert hints(tokenizer, right, objective) == []
 

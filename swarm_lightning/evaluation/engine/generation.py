@@ -152,8 +152,8 @@ class _Run:
         """Run until every row is done, or is left."""
         while True:
             if self.decoding.leave is not None and self.decoding.leave():
-                running = {slot.row for slot in self.slots if slot.row is not None}
-                self.replies.open.update(running, *self.queues.values())
+                begun = {slot.row for slot in self.slots if slot.row is not None}
+                self.replies.open.update(begun, *self.queues.values())
                 return
             running = sum(slot.row is not None for slot in self.slots)
             if 2 * running <= len(self.slots) and (free := self._free_slots()):

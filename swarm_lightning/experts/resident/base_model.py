@@ -15,7 +15,7 @@ from swarm_lightning.doors.transformers_config import loaded_from_an_adapter
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.adapters import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from swarm_lightning.experts.resident.cpu_dtypes import slow_dtype_hint
-from swarm_lightning.experts.sources import hub_message, local_folder
+from swarm_lightning.experts.sources import GGUF, convert_gguf, hub_message, local_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -99,6 +99,10 @@ def check_model_folder(folder: Path, what: str, trust_remote_code: bool) -> None
         raise InputError(
             f"Expected {what} in {str(folder)!r}, but it holds an adapter ({ADAPTER_CONFIG_FILE}). {advice}"
         )
+    gguf = sorted(name for name in names if name.lower().endswith(GGUF))
+    if "config.json" not in names and gguf:
+        advice = convert_gguf(folder / gguf[0])
+        raise InputError(f"Expected {what} in {str(folder)!r}, but it holds {gguf[0]}. {advice}")
     if "config.json" not in names:
         seen = ", ".join(sorted(names)[:8]) or "nothing"
         raise InputError(

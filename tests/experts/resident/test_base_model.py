@@ -67,6 +67,12 @@ def test_a_wrong_path_is_answered_with_the_nearest_name(folder: Path) -> None:
         load_base(str(folder.parent / "bsae"))
 
 
+def test_of_a_gguf_file_it_is_said_how_it_becomes_a_folder(folder: Path) -> None:
+    (folder / "small.gguf").write_bytes(b"GGUF")
+    with pytest.raises(InputError, match=r"small.gguf' is a file. .*, gguf_file='small.gguf'\)"):
+        load_base(str(folder / "small.gguf"))
+
+
 def test_an_unknown_dtype_is_refused() -> None:
     with pytest.raises(InputError, match="auto, float32, bfloat16, float16, but got 'int4'"):
         load_base("anything", "int4")
@@ -80,6 +86,7 @@ def test_an_unknown_dtype_is_refused() -> None:
         ("model.safetensors", "pytorch_model.bin", "pickled pytorch_model.bin, which can run code"),
         ("token*", None, "Expected a tokenizer in"),
         ("", "adapter_config.json", "give this folder as an expert"),
+        ("config.json", "small.Q4.gguf", r"it holds small.Q4.gguf. .* gguf_file='small.Q4.gguf'\)"),
     ],
 )
 def test_a_folder_that_is_not_a_whole_model_is_refused(
