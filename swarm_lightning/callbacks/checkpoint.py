@@ -99,6 +99,7 @@ class SwarmCheckpoint(ModelCheckpoint):
         """Leave no scores behind: a search that was killed when they were saved and not yet gone has no further one."""
         assert isinstance(pl_module, ModelSwarm)
         pl_module.journal.clear()
+        pl_module.forget_results()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Let others have the folder."""

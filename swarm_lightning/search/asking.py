@@ -5,7 +5,8 @@ What the running iteration has found is kept in a journal until a checkpoint hol
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.evaluation.kept_scores import marks_of
+from swarm_lightning.evaluation.kept_scores import KeptScores, marks_of
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.objectives.protocol import Objective
@@ -29,6 +30,7 @@ from swarm_lightning.search.settings import SearchSettings, settings_of
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.vectors import Vectors
 
+RESULTS = "results"  # among the checkpoints, while the result is asked for
 MEND = (
     "Half precision overflows first: try model.dtype float32. If the objective gives scores that are NaN or infinite, "
     "let it give the lowest score there; if the swarm flies apart, lower model.optimizer.lr."
@@ -46,10 +48,32 @@ class AskingSearch(PreparedSearch):
         """Take the settings; see `PreparedSearch`."""
         super().__init__(settings, objective)
         self.journal = ScoreJournal()
+        self._results: Path | None = None
+        self._kept: KeptScores | None = None
 
     def keep_running_scores(self, folder: Path) -> None:
-        """Keep the scores of the running iteration in a folder until a checkpoint holds them."""
+        """Keep the scores of the running iteration in a folder until a checkpoint holds them, and those of results."""
         self.journal = ScoreJournal(folder)
+        self._results = folder / RESULTS
+
+    @contextmanager
+    def results_kept(self) -> Iterator[None]:
+        """Keep what is asked for the length of a `with` block, once the search has ended, until `forget_results`."""
+        if self._results is None:
+            yield
+            return
+        self._kept = KeptScores(self._results, (self.identity, self.state.seed, int(self.swarm.iterations)))
+        self.evaluator.keep(self._kept)
+        try:
+            yield
+        finally:
+            self.evaluator.keep(None)
+
+    def forget_results(self) -> None:
+        """Forget what was kept of the results: they are written down; all ranks call it."""
+        if self._kept is not None:
+            self._kept.clear(self.ranks)
+            self._kept = None
 
     def first_scores(self, examples: Sequence[Example], objective: Objective) -> Evaluation:
         """Ask the first positions everything, as far as no other search has.

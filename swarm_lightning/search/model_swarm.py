@@ -298,7 +298,8 @@ class ModelSwarm(ExportingSearch):
         if self.state.result is None:
             rows: tuple[ResultRow, ...] = ()
             if test:
-                self.state.tested = self.bests.ask(test)
+                with self.results_kept():
+                    self.state.tested = self.bests.ask(test)
                 rows = self.bests.score(test, asked=self.state.tested)
             self.state.result = self.state.sum_up(self.particle_swarm, self.best_initial, self.pool.names, rows)
         return self.state.result

@@ -1,5 +1,6 @@
 """When the swarm is saved."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from swarm_lightning.callbacks import SwarmCheckpoint
 from swarm_lightning.errors import InputError
-from tests.search.tiny_search import World, load_checkpoint, search
+from tests.baselines.counting import CountingMatch, asked
+from tests.search.tiny_search import World, load_checkpoint, run_swarm, search
 
 
 class Crash(L.Callback):
@@ -73,3 +75,28 @@ def test_a_search_goes_on_in_silence_where_its_folder_goes_by_another_name(
     search(world, tmp_path / "moved", callbacks=[SwarmCheckpoint()], iterations=3, ckpt_path=str(last))
     assert saved_iteration(tmp_path / "moved") == 3
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_search_has_asked_of_the_test_split_when_it_is_ended_is_not_asked_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = {"class_path": "tests.baselines.counting.CountingMatch"}
+    model = {"objective": objective, "engine": {"rows": 2, "exact_stop": False}}
+    replies = {"validation": False}
+    whole = world.config(tmp_path / "whole", model=model, replies=replies, trainer={"max_steps": 1})
+    begun = asked()
+    run_swarm(whole, "fit", tmp_path)
+    needed = asked() - begun
+    begun = asked()
+    config = world.config(tmp_path / "ended", model=model, replies=replies, trainer={"max_steps": 1})
+    monkeypatch.setattr(CountingMatch, "interrupted_at", begun + needed - 12)  # half of the test split is asked then
+    with pytest.raises(SystemExit):
+        run_swarm(config, "fit", tmp_path)
+    monkeypatch.undo()
+    folder = tmp_path / "ended" / "version_0"
+    assert [path.name for path in (folder / "checkpoints" / "results").iterdir()] == ["scores_0.jsonl"]
+    run_swarm(config, "fit", tmp_path, "--ckpt_path", "last")
+    assert asked() - begun == needed
+    summaries = [json.loads((path / "summary.json").read_text()) for path in (folder, tmp_path / "whole" / "version_0")]
+    assert summaries[0]["test"] == summaries[1]["test"]
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
