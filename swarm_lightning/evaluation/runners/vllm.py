@@ -282,6 +282,11 @@ def _served(loaded: Loaded) -> AdaptedModel:
             f"{type(resident).__name__}: vLLM serves neither full checkpoints nor weighted sums of products "
             "(model.coefficients). Set model.engine.backend to torch."
         )
+    if not resident.layers:
+        raise InputError(
+            "Expected experts with model.engine.backend vllm, which is started for their adapters, but there are none. "
+            "Name model.experts, or score the base alone with model.engine.backend torch."
+        )
     if resident.model.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise InputError(
             f"Expected a base in float32, float16 or bfloat16 with model.engine.backend vllm, but got "

@@ -23,6 +23,7 @@ from swarm_lightning.evaluation.runners.vllm import RAM, VllmRunner
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.settings import EngineSettings
 from swarm_lightning.experts.checkpoint_pool import load_checkpoints
+from swarm_lightning.experts.kinds import load_experts
 from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.products.products import Groups, Products
@@ -227,6 +228,13 @@ def test_weighted_sums_of_products_are_refused(tiny_base_folder: Path, tiny_expe
     weighed = ProductModel(plain.resident, products, Groups.of(products, "expert"))
     with pytest.raises(InputError, match=r"got ProductModel: vLLM serves .* \(model.coefficients\)"):
         VllmRunner(replace(plain, resident=weighed))
+
+
+def test_a_base_without_experts_is_refused(tiny_base_folder: Path) -> None:
+    plain, pool = load_base(str(tiny_base_folder), "float32"), load_experts([], least=0)
+    alone = pool.resident(plain[0], str(tiny_base_folder))
+    with pytest.raises(InputError, match="score the base alone with model.engine.backend torch"):
+        VllmRunner(Loaded(alone, plain[1], EngineSettings(), pool, str(tiny_base_folder), False))
 
 
 def test_full_checkpoints_are_refused(tiny_base_folder: Path, tmp_path: Path) -> None:
