@@ -4,7 +4,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from swarm_lightning.report.figures import BLUE, GREEN, Figure, records, spec_of
+from swarm_lightning.report.figure import BLUE, GREEN, Figure, records, spec_of
 from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 
