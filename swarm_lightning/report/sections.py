@@ -139,8 +139,12 @@ def diamonds(runs: Sequence[Run]) -> str:
         scores = [row["utility"] for row in test[:2]] if len(test) > 1 else [None, None]
         rank = drawn(rank_at_start, run) if run.kind == "search" else None
         rows.append([run.name, *scores, run.summary.get("iterations"), run.summary.get("evaluations"), rank])
+    ranks = [(rank, int(run.history.particle.nunique())) for run, (*_, rank) in zip(runs, rows, strict=True) if rank]
+    low = sum(rank > particles / 2 for rank, particles in ranks)
+    told = f"Of {counted(len(ranks), 'winner')}, {low} began in the lower half of its search's particles, "
+    told += f"{sum(rank == 1 for rank, _ in ranks)} as the best of them."
     names = ["run", "best initial on test", "best found on test", "iterations", "evaluations", "winner's rank at start"]
-    return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}"
+    return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}" + (f"\n<p>{told}</p>" if ranks else "")
 
 
 def comparison_table(run: Run) -> str:
@@ -263,9 +267,9 @@ def _state(run: Run) -> str:
     }.get(state, "")
     swarm = run.swarm
     attributes = ""
-    if state == "running" and len(swarm) > 1:
+    if state in ("running", "testing") and len(swarm):
         each = float(swarm.evaluation_seconds.mean())
-        if most:
+        if most and state == "running":
             text += f" At most {duration(each * max(0, most - done))} more."
         attributes = _heard(float(record.get("updated", time.time())), each)
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from swarm_lightning.report.run import Run, open_run
+from swarm_lightning.report.sections import diamonds
 from swarm_lightning.report.so_far import methods_so_far, rise_of, runs_so_far
 
 COLUMNS = "iteration,global_best,evaluations,evaluation_seconds"
@@ -72,3 +73,18 @@ def test_runs_are_drawn_together_where_two_have_something_to_draw(tmp_path: Path
     assert figure.data.utility.tolist() == [0.1, 0.2, 0.1, 0.2]
     assert figure.data.evaluations.tolist() == [100, 150, 100, 150]
     assert runs_so_far([first]) is None
+
+
+def test_several_runs_say_how_many_winners_began_low(tmp_path: Path) -> None:
+    runs = []
+    for name, starts in (("one", [0.4, 0.3, 0.2, 0.1]), ("two", [0.1, 0.2, 0.3, 0.4])):
+        folder = tmp_path / name
+        folder.mkdir()
+        ends = [0.5, *starts[1:]]  # the first particle wins
+        head = "iteration,global_best,evaluations,evaluation_seconds," + ",".join(
+            f"utility/particle_{place:02d}" for place in range(4)
+        )
+        rows = [f"{k},{max(own)},4,1.0," + ",".join(map(str, own)) for k, own in enumerate((starts, ends))]
+        (folder / "history.csv").write_text("\n".join([head, *rows, ""]))
+        runs.append(Run(folder, "search"))
+    assert "Of 2 winners, 1 began in the lower half of its search's particles, 1 as the best of them." in diamonds(runs)
