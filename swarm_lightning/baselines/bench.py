@@ -35,6 +35,7 @@ class Bench:
         generator: Source of random numbers, on the CPU.
         seed: What the generator was seeded with.
         search: Runs the ordinary search on `module` with this seed.
+        climb: How the best validation utility has risen: pairs asked by then, and the utility.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Bench:
         self.seed = seed
         self.search = search
         self.generator = torch.Generator().manual_seed(seed)
+        self.climb: list[tuple[int, float]] = []
         self._before = self.evaluator.asked
 
     @property
@@ -166,7 +168,7 @@ class Bench:
         Args:
             vectors: Weights [P, D], or P vectors.
         """
-        return self.evaluator.evaluate(self._laid_out(vectors), self.examples, numbers=[0] * len(vectors))
+        return self._noted(self.evaluator.evaluate(self._laid_out(vectors), self.examples, numbers=[0] * len(vectors)))
 
     def utilities(self, vectors: "Vectors") -> Tensor:
         """Return the validation utility of every vector.
@@ -202,7 +204,7 @@ class Bench:
             known=torch.full((count,), math.nan, dtype=torch.float64),
         )
         laid_out = self._laid_out(vectors)
-        return self.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count)
+        return self._noted(self.evaluator.evaluate(laid_out, self.examples, stakes=stakes, numbers=[0] * count))
 
     def mixture(self, weigh: Weigh, averaged: Averaged) -> Callable[[Sequence[Example]], Tensor]:
         """Return what scores the experts mixed token by token; every example costs as many pairs as there are experts.
@@ -225,6 +227,14 @@ class Bench:
     def worth(self, scores: Tensor) -> float:
         """Return the utility that these scores of the validation examples [M] make."""
         return utility_of(self.module.objective, scores.tolist(), self.examples)
+
+    def _noted(self, evaluation: Evaluation) -> Evaluation:
+        """Note the best utility so far where it has risen."""
+        known = evaluation.utilities[evaluation.utilities.isfinite()]
+        best = float(known.max()) if len(known) else -math.inf
+        if best > (self.climb[-1][1] if self.climb else -math.inf):
+            self.climb.append((self.spent, best))
+        return evaluation
 
     def _laid_out(self, vectors: "Vectors") -> "Vectors":
         """Stack what shares a forward pass: it would be stacked anew for every batch."""

@@ -163,6 +163,7 @@ class Comparison:
             seconds=seconds if composition.seconds is None else composition.seconds,
             detail=composition.detail,
             adapter="/".join(parts) if exported else None,
+            climb=bench.climb if method.kind == "search" else [],
         )
         with self.module.ranks.together():
             if self.module.ranks.index == 0:

@@ -5,16 +5,14 @@ A file is written whole or not at all. Methods that are absent leave none: the n
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from swarm_lightning.differences import differences_between
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import storage_errors, write_whole
-from swarm_lightning.runs.run_folder import COMPARISON
-
-RESULTS = "results"
+from swarm_lightning.runs.run_folder import COMPARISON, RESULTS
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class Result:
         detail: What was chosen or found.
         adapter: Folder of its adapter or full checkpoint, from that of the comparison; None where it is neither, or
             none was wanted.
+        climb: Of a method that searches by the objective: pairs asked, and the best validation utility by then,
+            wherever it rose; empty for others.
     """
 
     method: str
@@ -41,6 +41,7 @@ class Result:
     seconds: float
     detail: str
     adapter: str | None = None
+    climb: list[tuple[int, float]] = field(default_factory=list)
 
 
 def place_of(folder: Path, method: str, seed: int | None) -> Path:

@@ -8,9 +8,9 @@ open) and `reach` [N, 2], the lowest and the highest they can be. For an evoluti
 the spread of its candidates' utilities, and candidates take the place of particles.
 
 `history.parquet` has the same in long form; see `runs/long_history.py`. `sketches/iteration_<k>.safetensors` holds a
-few numbers of every position, `positions` [N, S], and of the global best, `found` [S] (`swarm/space.py`: `sketch_of`),
-and where positions are coefficients of the experts, those of the global best, `coefficients` [n, G]. Whatever is
-reported later is made from these files.
+few numbers of every position, `positions` [N, S], where particles move, and of the best found, `found` [S]
+(`swarm/space.py`: `sketch_of`), and where positions are coefficients of the experts, those of the best found,
+`coefficients` [n, G]. Whatever is reported later is made from these files.
 """
 
 import csv
@@ -109,6 +109,15 @@ class History(L.Callback):
         assert isinstance(pl_module, ModelSwarm)
         self._record(trainer, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Sketch the best found anew where it was chosen after the last iteration had been written down."""
+        assert isinstance(pl_module, ModelSwarm)
+        if trainer.is_global_zero and self._written and pl_module.particle_swarm.chosen and self._sketches(pl_module):
+            self._save_sketches(pl_module, int(pl_module.swarm.iterations))
+
+    def _sketches(self, module: ModelSwarm) -> bool:
+        return module.settings.storage == "memory" if self.sketches is None else self.sketches
+
     def _record(self, trainer: L.Trainer, module: ModelSwarm) -> None:
         if not trainer.is_global_zero:
             return
@@ -131,9 +140,8 @@ class History(L.Callback):
         self._written = True
         if module.particle_swarm.moves_particles:
             self._add_long(module, iteration)
-            memory = module.settings.storage == "memory"
-            if memory if self.sketches is None else self.sketches:
-                self._save_sketches(module, iteration)
+        if self._sketches(module):
+            self._save_sketches(module, iteration)
         if self.score_tables:
             self._save_table(module, iteration)
 
@@ -154,7 +162,9 @@ class History(L.Callback):
     def _save_sketches(self, module: ModelSwarm, iteration: int) -> None:
         optimizer = module.particle_swarm
         space, found = optimizer.space, optimizer.found
-        numbers = {"positions": space.sketch(optimizer.positions), "found": space.sketch(found[None])[0]}
+        numbers = {"found": space.sketch(found[None])[0]}
+        if optimizer.moves_particles:
+            numbers["positions"] = space.sketch(optimizer.positions)
         coefficients = space.coefficients(found)
         if coefficients.numel():
             numbers["coefficients"] = coefficients.double().cpu().contiguous()

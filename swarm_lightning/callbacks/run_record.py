@@ -1,7 +1,8 @@
-"""Keeps `run.json`: what a run is, its versions, its progress, and why it ended.
+"""Keeps `run.json`: what a run is, its versions, its progress, what it costs, and why it ended.
 
 The file is replaced atomically after every iteration, so the folder always shows the state of the run. A killed run
-still says `running`; `runs/run_record.py` tells the two apart.
+still says `running`; `runs/run_record.py` tells the two apart. Of costs it has what no other file tells: the seconds of
+loading (without Python's imports) and of the test, each of the latest start, and the most memory of the first rank.
 """
 
 import json
@@ -23,6 +24,7 @@ from swarm_lightning import __version__
 from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.callbacks.summary import why_it_ended
 from swarm_lightning.errors import StorageError
+from swarm_lightning.evaluation.engine.memory import peak_bytes
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.run_folder import RECORD
@@ -37,6 +39,12 @@ class RunRecord(L.Callback):
     def __init__(self) -> None:
         self._record: dict[str, Any] = {}
         self._path = Path(RECORD)
+        self._loaded_since = time.time()
+        self._tested_since: float | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin to time what comes before the search."""
+        self._loaded_since = time.time()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write down what the search is, once everything of it is there."""
@@ -54,6 +62,7 @@ class RunRecord(L.Callback):
             "started": _before(self._path).get("started", now),
             "updated": now,
             "iterations": int(pl_module.swarm.iterations) if pl_module.particle_swarm.begun else 0,
+            "loading_seconds": now - self._loaded_since,
             **_facts(trainer, pl_module),
         }
         self._write()
@@ -67,6 +76,7 @@ class RunRecord(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say that the test split is next."""
+        self._tested_since = time.time()
         self._say(state="testing")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -77,7 +87,10 @@ class RunRecord(L.Callback):
             self._path = Path(trainer.default_root_dir) / RECORD
             now = time.time()
             self._record = {"format": 1, "started": now, **_before(self._path), **_facts(trainer, pl_module)}
-        self._say(state="ended", why=why_it_ended(trainer, done), iterations=done)
+        costs: dict[str, float] = {"peak_memory": peak_bytes(trainer.strategy.root_device)}
+        if self._tested_since is not None:
+            costs["test_seconds"] = time.time() - self._tested_since
+        self._say(state="ended", why=why_it_ended(trainer, done), iterations=done, **costs)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say what stopped it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.export.hub import push_folder
 from swarm_lightning.files import write_whole
-from swarm_lightning.report.figures import climb
+from swarm_lightning.report.climb import climb
 from swarm_lightning.report.notebook import ShownRun, read_run
 from swarm_lightning.report.vega import png, require, svg
 from swarm_lightning.runs.run_folder import BEST_EXPERT, SUMMARY

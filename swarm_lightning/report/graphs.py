@@ -9,7 +9,7 @@ from swarm_lightning.experts.export.exported_file import GRAPH_FILE
 from swarm_lightning.experts.export.graph_picture import picture
 from swarm_lightning.experts.export.system import SystemFile, named, read_system
 from swarm_lightning.report.examples import asked, filters
-from swarm_lightning.report.figures import BLUE, Figure, lines_of, records, spec_of
+from swarm_lightning.report.figure import BLUE, Figure, lines_of, records, spec_of
 from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, shortened, table_of, text_cell

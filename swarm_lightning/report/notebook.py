@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from swarm_lightning.report.figures import climb
+from swarm_lightning.report.climb import climb
 from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.page import render
 from swarm_lightning.report.run import Run, open_run

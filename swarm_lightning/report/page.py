@@ -11,7 +11,8 @@ from typing import Any
 
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.examples import tasks_table, wins
-from swarm_lightning.report.figures import Figure, figures_of
+from swarm_lightning.report.figure import Figure
+from swarm_lightning.report.figures import figures_of
 from swarm_lightning.report.graphs import changed_replies, figures_of_graphs, who_answers_whom
 from swarm_lightning.report.lacking import shown
 from swarm_lightning.report.run import Run
@@ -26,6 +27,7 @@ from swarm_lightning.report.sections import (
     sweep_table,
     under_way,
 )
+from swarm_lightning.report.so_far import figures_so_far, runs_so_far
 from swarm_lightning.report.sweep_figures import figures_of_sweep
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
@@ -56,7 +58,10 @@ def render(runs: Sequence[Run], folder: Path, going_on: bool = False) -> str:
         placed = {figure.name: _placed(figure, ids[figure.name]) for figure in figures}
         bodies.append(_body(run, placed, room - used, folder, going_on))
     if len(runs) > 1:
-        bodies.insert(0, diamonds(runs))
+        together = runs_so_far(runs)
+        specs |= {} if together is None else {together.name: together.spec}
+        drawn = "" if together is None else _placed(together, together.name)
+        bodies.insert(0, f"{diamonds(runs)}\n{drawn}")
     lives = going_on or any(run.record.get("state") in ("running", "testing") for run in runs)
     parts = {
         "title": html.escape(", ".join(run.name for run in runs)),
@@ -104,19 +109,22 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     require()
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    together = runs_so_far(runs) if len(runs) > 1 else None
+    named = {} if together is None else {together.name: together}
     for place, run in enumerate(runs):
-        for figure in _figures(run):
-            name = figure.name if len(runs) == 1 else f"{figure.name}_{place}"
-            contents = {".svg": svg(figure.spec), ".png": png(figure.spec), ".csv": figure.data.to_csv(index=False)}
-            for suffix, content in contents.items():
-                written.append(folder / f"{name}{suffix}")
-                write_whole(written[-1], content)
+        named |= {figure.name if len(runs) == 1 else f"{figure.name}_{place}": figure for figure in _figures(run)}
+    written = []
+    for name, figure in named.items():
+        contents = {".svg": svg(figure.spec), ".png": png(figure.spec), ".csv": figure.data.to_csv(index=False)}
+        for suffix, content in contents.items():
+            written.append(folder / f"{name}{suffix}")
+            write_whole(written[-1], content)
     return written
 
 
 def _figures(run: Run) -> list[Figure]:
-    return [*figures_of(run), *figures_of_scores(run), *figures_of_graphs(run), *figures_of_sweep(run)]
+    makers = (figures_of, figures_so_far, figures_of_scores, figures_of_graphs, figures_of_sweep)
+    return [figure for make in makers for figure in make(run)]
 
 
 def _body(run: Run, figures: dict[str, str], room: int, folder: Path, going_on: bool) -> str:
@@ -126,23 +134,26 @@ def _body(run: Run, figures: dict[str, str], room: int, folder: Path, going_on: 
         shown(lead, run),
         shown(under_way, run) if going_on else "",
         figures.get("forest", ""),
+        figures.get("so_far", ""),
         shown(comparison_table, run),
         shown(comparison_of_tasks, run, folder),
         *(figures.get(name, "") for name in ("by_setting", "times", "trials", "importance", "settings")),
         shown(sweep_table, run, folder),
         figures.get("climb", ""),
+        figures.get("by_objective", ""),
         figures.get("tasks", ""),
         shown(tasks_table, run),
-        figures.get("scores", ""),
-        figures.get("distribution", ""),
-        shown(wins, run),
+        figures.get("map", ""),
+        figures.get("diversity", ""),
+        figures.get("made_of", ""),
         shown(who_answers_whom, run),
         figures.get("contributions", ""),
         figures.get("on_the_way", ""),
         shown(changed_replies, run, room // 4),
         shown(emerging, run, room - room // 4),
-        figures.get("map", ""),
-        figures.get("made_of", ""),
+        figures.get("distribution", ""),
+        shown(wins, run),
+        figures.get("scores", ""),
         shown(files_and_commands, run),
     ]
     return "\n".join(part for part in parts if part)

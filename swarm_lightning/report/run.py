@@ -7,7 +7,7 @@ far as they have the files.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,6 +22,7 @@ from swarm_lightning.runs.run_folder import (
     NODES,
     RECORD,
     REPLIES,
+    RESULTS,
     SCORE_TABLES,
     SKETCHES,
     SUMMARY,
@@ -59,7 +60,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What `summary.json` says; empty where the search has not ended."""
         path = self.folder / SUMMARY
-        found = _read(path, lambda: json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        found = _read(path, partial(_json, path)) if path.is_file() else {}
         return found if isinstance(found, dict) else {}
 
     @cached_property
@@ -140,9 +141,18 @@ class Run:
         """The table of a comparison, titles with their signs; empty for other runs."""
         table = self._table(COMPARISON)
         if "sign" in table:
-            table["sign"] = table.sign.fillna("")
+            table["sign"] = table.sign.astype(object).fillna("")
             table["title"] = (table.title + " " + table.sign).str.rstrip()
         return table
+
+    @cached_property
+    def results(self) -> list[dict[str, Any]]:
+        """What every method of a comparison has come to with every seed, by method and seed; none for other runs."""
+        names, found = ("method", "seed", "evaluations", "climb"), []
+        for path in (self.folder / RESULTS).glob("*.json") if self.kind == "comparison" else ():
+            result = _read(path, partial(_json, path))
+            found.append({"climb": [], **{name: result[name] for name in names if name in result}})
+        return sorted(found, key=lambda result: (result["method"], result["seed"] or 0))
 
     @cached_property
     def sweep(self) -> "pandas.DataFrame":
@@ -240,6 +250,10 @@ def open_run(folder: str | Path) -> Run:
         else "Give a run folder, as `swarm runs` lists them."
     )
     raise InputError(f"Expected a run folder, but {str(path)!r} contains no files of a run. {advice}")
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _frame(path: Path, reader: "Callable[[Path], pandas.DataFrame]") -> "pandas.DataFrame":

@@ -4,7 +4,7 @@ from typing import Any
 
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.report.examples import pairs_of
-from swarm_lightning.report.figures import AMBER, GREEN, Figure, lines_of, records, spec_of
+from swarm_lightning.report.figure import AMBER, GREEN, Figure, lines_of, records, spec_of
 from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 

@@ -139,17 +139,38 @@ def diamonds(runs: Sequence[Run]) -> str:
         scores = [row["utility"] for row in test[:2]] if len(test) > 1 else [None, None]
         rank = drawn(rank_at_start, run) if run.kind == "search" else None
         rows.append([run.name, *scores, run.summary.get("iterations"), run.summary.get("evaluations"), rank])
+    ranks = [(rank, int(run.history.particle.nunique())) for run, (*_, rank) in zip(runs, rows, strict=True) if rank]
+    low = sum(rank > particles / 2 for rank, particles in ranks)
+    told = f"Of {counted(len(ranks), 'winner')}, {low} began in the lower half of its search's particles, "
+    told += f"{sum(rank == 1 for rank, _ in ranks)} as the best of them."
     names = ["run", "best initial on test", "best found on test", "iterations", "evaluations", "winner's rank at start"]
-    return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}"
+    return f"<h1>{len(runs)} runs</h1>\n{table_of(names, rows)}" + (f"\n<p>{told}</p>" if ranks else "")
 
 
 def comparison_table(run: Run) -> str:
     """Return the table of a comparison, and what its signs mean."""
     table = run.comparison
-    names = ("title", "validation", "test", "difference", "within_noise", "evaluations", "seconds", "detail", "absent")
+    if table.empty:
+        return ""
+    tested = {"test", "difference"} <= set(table.columns)
+    own = table[table.test.notna() & table.difference.isna()] if tested else table[:0]
+    heads = {
+        "title": "method",
+        "validation": "validation",
+        "test": "test",
+        "difference": f"less {own.title.iloc[0]}" if len(own) == 1 else "difference",
+        "within_noise": "within noise",
+        "evaluations": "evaluations",
+        "seconds": "seconds",
+        "detail": "what was found, or why it is absent",
+    }
+    told = table.assign(detail=table.detail.fillna(table.absent)) if "absent" in table else table
+    if "within_noise" in told:
+        told = told.assign(within_noise=told.within_noise.map({True: "yes", False: ""}))
+    told = told[[name for name in heads if name in told]].rename(columns=heads)
     signs = table[table.sign != ""].drop_duplicates("sign") if "sign_means" in table else table[:0]
     legend = "".join(f'<p class="note">{row.sign} {html.escape(row.sign_means)}.</p>' for row in signs.itertuples())
-    return table_of_frame(table, [name for name in names if name in table]) + legend
+    return table_of_frame(told, list(told.columns)) + legend
 
 
 def comparison_of_tasks(run: Run, folder: Path) -> str:
@@ -181,28 +202,48 @@ def files_and_commands(run: Run) -> str:
     """Return costs, settings, versions and the commands that go on from here."""
     config = run.folder / "config.yaml"
     place = shlex.quote(str(run.folder))
-    parts = []
-    swarm = run.swarm
-    if not swarm.empty and "evaluations" in swarm:
-        asked, particles = float(swarm.evaluations.sum()), run.history.particle.nunique() if len(run.history) else 0
-        whole = particles * run.record.get("examples", {}).get("validation", 0) * len(swarm)
-        left = f", {1 - asked / whole:.0%} of all were left out" if 0.99 * whole > asked > 0 else ""
-        parts.append(
-            f"<p>{asked:,.0f} evaluations{left}; {float(swarm.generated_tokens.sum()):,.0f} generated tokens; "
-            f"{duration(float(swarm.evaluation_seconds.sum()))} of evaluation.</p>"
-        )
+    parts = [shown(_costs, run)]
     if config.is_file() and run.kind == "search":
         begin = f"--config {shlex.quote(str(config))} --ckpt_path {place}"
         lines = [f"swarm {command} {begin}" for command in ("fit", "test", "export")]
         parts.append(f"<p>Go on, test, export:</p><pre>{html.escape(chr(10).join(lines))}</pre>")
     if run.record:
-        shown = {name: value for name, value in run.record.items() if name not in ("notices", "started", "updated")}
-        text = json.dumps(shown, indent=1, ensure_ascii=False)
+        facts = {name: value for name, value in run.record.items() if name not in ("notices", "started", "updated")}
+        text = json.dumps(facts, indent=1, ensure_ascii=False)
         parts.append(f"<details><summary>The run and its versions</summary><pre>{html.escape(text)}</pre></details>")
     if config.is_file():
         text = config.read_text(encoding="utf-8", errors="replace")
         parts.append(f"<details><summary>config.yaml</summary><pre>{html.escape(text)}</pre></details>")
+    parts = [part for part in parts if part]
     return "<h2>Costs, settings, commands</h2>\n" + "\n".join(parts) if parts else ""
+
+
+def _costs(run: Run) -> str:
+    """Return the evaluations, tokens, seconds by part and memory of a search."""
+    swarm, summary, record = run.swarm, run.summary, run.record
+    if swarm.empty or "evaluations" not in swarm:
+        return ""
+    asked, particles = float(swarm.evaluations.sum()), run.history.particle.nunique() if len(run.history) else 0
+    whole = particles * record.get("examples", {}).get("validation", 0) * len(swarm)
+    text = f"{asked:,.0f} evaluations in the iterations"
+    if 0.99 * whole > asked > 0:
+        text += f", {1 - asked / whole:.0%} of all were left out"
+    beside = summary.get("evaluations", asked) - asked
+    text += f"; {beside:,.0f} more beside them, by the objective" if beside > 0 else ""
+    text += f"; {summary.get('generated_tokens', float(swarm.generated_tokens.sum())):,.0f} generated tokens."
+    first, others = float(swarm.evaluation_seconds.iloc[0]), float(swarm.evaluation_seconds.iloc[1:].sum())
+    rest = max(0.0, summary["seconds"] - first - others) if "seconds" in summary else None
+    seconds = {
+        "loading": record.get("loading_seconds"),
+        "evaluation of the first positions": first,
+        "evaluation in the iterations": others,
+        "moves and the rest of the search": rest,
+        "test and export": record.get("test_seconds"),
+    }
+    rows = [[f"seconds: {name}", round(float(value), 1)] for name, value in seconds.items() if value is not None]
+    if record.get("peak_memory"):
+        rows.append([f"most memory used, MB ({record.get('device', '')})", round(record["peak_memory"] / 1e6, 1)])
+    return f"<p>{text}</p>{table_of(['cost', 'amount'], rows)}"
 
 
 def _beginning(run: Run, winner: int | None) -> str:
@@ -226,9 +267,9 @@ def _state(run: Run) -> str:
     }.get(state, "")
     swarm = run.swarm
     attributes = ""
-    if state == "running" and len(swarm) > 1:
+    if state in ("running", "testing") and len(swarm):
         each = float(swarm.evaluation_seconds.mean())
-        if most:
+        if most and state == "running":
             text += f" At most {duration(each * max(0, most - done))} more."
         attributes = _heard(float(record.get("updated", time.time())), each)
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'

@@ -4,7 +4,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from swarm_lightning.report.figures import BLUE, GREEN, Figure, records, spec_of
+from swarm_lightning.report.figure import AMBER, BLUE, GREEN, Figure, records, spec_of
 from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 VALIDATION, TEST, SEED = "validation_utility", "test_utility", "seed_everything"
 SECONDS = "seconds"
+INITIAL_TEST = "initial_test_utility"  # of the best expert of a search's pool
 BINS = 4  # of a setting that takes many values, for its importance
 
 
@@ -118,6 +119,8 @@ def by_setting(run: Run) -> Figure | None:
     table = _scored(run)
     score = TEST if TEST in table and table[TEST].notna().sum() > 1 else VALIDATION
     note = "A dot is a search with one seed, the green line the mean of a setting over its seeds."
+    if score == TEST and INITIAL_TEST in table:
+        note += " The amber line is the mean of what the best expert of its pool scores on test."
     return _seeds_together(run, score, "by_setting", "By setting", note)
 
 
@@ -170,7 +173,7 @@ def _seeds_together(run: Run, score: str, called: str, title: str, note: str) ->
         for row in table[keys].astype(str).to_numpy().tolist()
     ]
     data = table.assign(setting=labels)
-    also = [name for name in ("initial_test_utility", "evaluations", SECONDS) if name in data and name != score]
+    also = [name for name in (INITIAL_TEST, "evaluations", SECONDS) if name in data and name != score]
     shown = data[["trial", "setting", score, SEED, *also]]
     mean = shown.groupby("setting", sort=False)[score].mean().reset_index()
     y = {
@@ -194,6 +197,13 @@ def _seeds_together(run: Run, score: str, called: str, title: str, note: str) ->
             "encoding": {"x": x, "y": y, "tooltip": [{"field": "setting"}, {"field": score, "format": ".4f"}]},
         },
     ]
+    if score == TEST and INITIAL_TEST in shown:
+        before = shown.groupby("setting", sort=False)[INITIAL_TEST].mean().reset_index()
+        experts = {
+            "data": {"values": records(before.rename(columns={INITIAL_TEST: score}))},
+            "mark": {"type": "tick", "thickness": 2, "size": 18, "color": AMBER},
+        }
+        layers.append({**layers[1], **experts})
     return Figure(called, title, note, shown, spec_of(layer=layers, height=26 * len(mean) + 20))
 
 

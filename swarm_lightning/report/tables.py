@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import pandas
 
 LONGEST = 600  # characters of a text in a table
+LONG = 30  # from here on a text wants more than the width of a word
 
 
 def table_of_frame(frame: "pandas.DataFrame", names: Sequence[str]) -> str:
@@ -69,4 +70,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float | int) and not isinstance(value, bool):
         shown = f"{value:.4f}" if isinstance(value, float) and value != int(value) else f"{value:,.0f}"
         return f'<td class="number" data-value="{value}">{shown}</td>'
-    return f"<td>{shortened(value)}</td>"
+    kind = ' class="long"' if len(str(value)) > LONG else ""
+    return f"<td{kind}>{shortened(value)}</td>"

@@ -160,6 +160,14 @@ def test_a_budget_without_a_first_generation_is_a_reason_to_be_absent(opened: Mo
         method(name).compose(Bench(opened, examples_of(opened), budget=32))
 
 
+def test_a_bench_notes_how_the_best_rises(opened: ModelSwarm) -> None:
+    examples = examples_of(opened)
+    bench = Bench(opened, examples)
+    utilities = [bench.utility(expert) for expert in bench.experts]
+    rises = [place for place, utility in enumerate(utilities) if utility > max(utilities[:place], default=-1.0)]
+    assert bench.climb == [((place + 1) * len(examples), utilities[place]) for place in rises]
+
+
 def test_an_early_stop_tells_the_same_best_as_asking_everything(opened: ModelSwarm) -> None:
     examples = examples_of(opened)
     bench = Bench(opened, examples)

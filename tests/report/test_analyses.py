@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from swarm_lightning.report.analyses import best_scores, composition, emergence, heat, places, rank_at_start, winner_of
-from swarm_lightning.report.figures import climb, made_of
+from swarm_lightning.report.climb import climb
+from swarm_lightning.report.figures import made_of
 from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.run import Run
 

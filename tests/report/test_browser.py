@@ -70,7 +70,7 @@ def test_a_page_draws_everything_asks_nobody_and_complains_of_nothing(
     page = tmp_path / "page.html"
     write_page([read_run(finished)], page)
     open_page(browser, page)
-    assert len(browser.execute_script(DRAWN)) == 4
+    assert len(browser.execute_script(DRAWN)) == 5
     assert browser.get_log("browser") == []
     assert requests_of(browser) == [page.as_uri()]
 

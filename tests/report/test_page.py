@@ -8,16 +8,17 @@ from pathlib import Path
 import pandas
 import pytest
 
-from swarm_lightning.callbacks import History, RunRecord
+from swarm_lightning.callbacks import History, RunRecord, Summary
 from swarm_lightning.cli import main
 from swarm_lightning.report.figures import figures_of
 from swarm_lightning.report.live import LivePage, Renewal, renew
 from swarm_lightning.report.notebook import read_run
-from swarm_lightning.report.page import LARGEST
+from swarm_lightning.report.page import LARGEST, render
 from swarm_lightning.report.sections import sentence
 from tests.search.tiny_search import World, search
 
 pytest.importorskip("vl_convert")
+LONG = ' class="long"'
 
 
 def test_the_command_writes_a_page_figures_and_the_numbers_behind_them(
@@ -29,12 +30,16 @@ def test_the_command_writes_a_page_figures_and_the_numbers_behind_them(
     assert len(page.encode()) < LARGEST
     assert "<script>document.title" not in page
     assert "http-equiv" not in page, "a run that has ended is not read again"
-    names = {"climb", "scores", "map", "made_of"}
+    names = {"climb", "scores", "map", "made_of", "diversity"}
     files = {path.name for path in (tmp_path / "figures").iterdir()}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
     with (tmp_path / "figures" / "climb.csv").open(newline="") as file:
-        best = [float(row["personal_best"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    best = [float(row["personal_best"]) for row in rows]
     assert best == pandas.read_parquet(finished / "history.parquet").personal_best.tolist()
+    assert float(rows[-1]["best_so_far"]) == max(best)
+    tests = [row["utility"] for row in json.loads((finished / "summary.json").read_text())["test"]]
+    assert [float(rows[0][f"best_{kind}_expert_on_test"]) for kind in ("initial", "found")] == tests
     gain = json.loads((finished / "summary.json").read_text())["test"][1]["gain"]
     assert f"{100 * gain['difference']:+.1f} points on test (95%: {100 * gain['low']:+.1f} to" in page
 
@@ -46,6 +51,25 @@ def test_runs_stand_side_by_side(finished: Path, tmp_path: Path) -> None:
     assert "2 runs" in page
     assert 'id="climb_0"' in page
     assert 'id="climb_1"' in page
+    assert 'id="together"' in page
+
+
+def test_what_a_search_costs_is_told_by_part(world: World, tmp_path: Path) -> None:
+    search(world, tmp_path, callbacks=[History(), Summary(), RunRecord()], iterations=2)
+    record, summary = (json.loads((tmp_path / name).read_text()) for name in ("run.json", "summary.json"))
+    seconds = pandas.read_csv(tmp_path / "history.csv").evaluation_seconds
+    page = render([read_run(tmp_path)], tmp_path)
+    expected = {
+        "loading": record["loading_seconds"],
+        "evaluation of the first positions": seconds[0],
+        "evaluation in the iterations": seconds[1:].sum(),
+        "moves and the rest of the search": summary["seconds"] - seconds.sum(),
+        "test and export": record["test_seconds"],
+    }
+    for name, value in expected.items():
+        assert f'<td>seconds: {name}</td><td class="number" data-value="{round(value, 1)}">' in page.replace(LONG, "")
+    assert record["peak_memory"] > 1e7
+    assert f'data-value="{round(record["peak_memory"] / 1e6, 1)}"' in page
 
 
 @pytest.mark.parametrize("name", ["history.csv", "run.json", "summary.json", "score_tables", "sketches", "replies"])
@@ -68,6 +92,10 @@ def test_what_is_by_a_guide_and_what_by_the_objective_is_named_and_drawn_apart(f
     assert "validation utility by the guide" in json.dumps(climb.spec)
     assert objective.data.utility.tolist() == [0.25, 0.5, 0.625]
     assert json.dumps(objective.spec).count("expert on test") == 2
+    page = render([read_run(folder)], tmp_path)
+    figures = json.loads(page.split('id="figures">')[1].split("</script>")[0])
+    assert "by_objective_0" in figures
+    assert all(f'<div class="figure" id="{name}">' in page for name in figures), "a figure without a place is an error"
     (folder / "summary.json").unlink()
     assert "That is the guide's; the objective said 0.2500 at the start and has said 0.6250 since." in sentence(
         read_run(folder)

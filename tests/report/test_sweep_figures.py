@@ -52,9 +52,10 @@ def test_searches_are_drawn_in_their_order_without_those_that_failed(run: Run) -
 def test_seeds_of_a_setting_lie_on_one_line_with_their_mean(run: Run) -> None:
     figure = by_setting(run)
     assert figure is not None
-    dots, means = (layer["data"]["values"] for layer in figure.spec["layer"])
+    dots, means, experts = (layer["data"]["values"] for layer in figure.spec["layer"])
     assert len(dots) == 4
     assert [row["test_utility"] for row in means] == [0.625, 0.5]  # (0.5 + 0.75) / 2, (0.25 + 0.75) / 2
+    assert [row["test_utility"] for row in experts] == [0.375, 0.375]  # of the best experts: (0.25 + 0.5) / 2 each
 
 
 def test_times_lie_on_one_line_with_their_mean_too(tmp_path: Path) -> None:

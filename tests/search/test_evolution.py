@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from swarm_lightning.report.analyses import composition
+from swarm_lightning.report.notebook import read_run
 from swarm_lightning.swarm.evolution_strategy import CHOICES
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.killed import copy_before_changes, kill_before_change, some_of
@@ -47,6 +50,17 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     root = tmp_path_factory.mktemp("whole") / "runs"
     printed = run_swarm(config_of(world, root), "fit", root.parent)
     return root / "version_0", printed
+
+
+def test_what_the_found_expert_is_made_of_is_kept_at_every_step(whole: tuple[Path, str]) -> None:
+    run = read_run(whole[0])
+    assert run.coefficients is not None
+    assert run.coefficients.shape[0] == len(run.experts) == EXPERTS
+    search = torch.load(whole[0] / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["state"][0]
+    assert run.coefficients.flatten().float().equal(search["chosen"].flatten().float())
+    shares, outside = composition(run)
+    assert outside == 0.0
+    assert shares.coefficient.tolist() == pytest.approx(run.coefficients.mean(dim=1).tolist())
 
 
 def test_a_fit_spends_its_budget_and_says_what_it_began_with_and_chose_among(whole: tuple[Path, str]) -> None:

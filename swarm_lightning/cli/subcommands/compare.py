@@ -17,7 +17,6 @@ from rich.table import Table
 
 from swarm_lightning.baselines.comparison import Comparison
 from swarm_lightning.baselines.registry import chosen_methods
-from swarm_lightning.baselines.results import COMPARISON
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, legend_of, reference_of
 from swarm_lightning.callbacks import (
@@ -35,11 +34,9 @@ from swarm_lightning.cli.save_config import SaveConfig
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.interruption import Interrupted
 from swarm_lightning.report.live import Renewal, renew
-from swarm_lightning.runs.run_folder import CHECKPOINTS, LAST
+from swarm_lightning.runs.run_folder import CHECKPOINTS, COMPARISON, LAST, SEARCHES
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.shown import say, show_table
-
-SEARCHES = "model_swarm"
 
 
 def comparison_folder(output: str | None, root: str, mark: str = COMPARISON) -> Path | None:

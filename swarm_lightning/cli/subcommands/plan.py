@@ -126,7 +126,8 @@ def told(plan: Plan, trial: TrialRows) -> list[str]:
             f"Time with {count} ranks, each as fast as this one: {duration(total.likely)} ({duration(total.low)} to "
             f"{duration(total.high)})."
         )
-    lines += [_sized("Memory", plan.memory, plan.free_memory), _sized("Disk", plan.disk, plan.free_disk)]
+    lines.append(_sized("Memory", plan.memory, plan.free_memory, " beside Python and its libraries"))
+    lines.append(_sized("Disk", plan.disk, plan.free_disk))
     if plan.bill is not None:
         bill = plan.bill
         cost = "" if bill.price is None else f": {bill.price:,.2f}, {bill.most_price:,.2f} at most, by the prices given"
@@ -192,11 +193,11 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _sized(what: str, parts: dict[str, int], free: int) -> str:
+def _sized(what: str, parts: dict[str, int], free: int, beside: str = "") -> str:
     total = sum(parts.values())
     named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count >= 1e5)
     short = " THAT IS MORE THAN THERE IS." if total > free else ""
-    return f"{what}: {size(total)}, and {size(free)} are free ({named}).{short}"
+    return f"{what}: {size(total)}{beside}, and {size(free)} are free ({named}).{short}"
 
 
 def _check(ranks: int | None, points: float, seconds: float, prices: tuple[float | None, float | None]) -> None:
