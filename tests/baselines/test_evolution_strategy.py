@@ -2,14 +2,21 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow, Start
 from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.baselines.soups import soup_of
 from swarm_lightning.data.examples import Example
+from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
+from swarm_lightning.swarm.evolution import Centre, Pairs
+from swarm_lightning.swarm.rules import best_of
+from swarm_lightning.swarm.soups import greedy_soup
+from tests.baselines.counting import asked
 from tests.search.tiny_search import NEW_TOKENS
 
 EXPERTS, EXAMPLES = 4, 8
@@ -58,6 +65,67 @@ def test_the_same_seed_makes_the_same_composition(guided: ModelSwarm) -> None:
 def test_a_budget_that_holds_no_pair_is_a_reason_to_be_absent(guided: ModelSwarm) -> None:
     with pytest.raises(Absent, match=f"Expected {PAIR} evaluations or more .* but there are {PAIR - 1}"):
         EvolutionStrategyRow().compose(bench(guided, START + PAIR + EXAMPLES - 1))
+
+
+BEFORE: dict[Start, int] = {"greedy_soup": START, "product_mean": 0, "best_expert": EXPERTS * EXAMPLES}
+
+
+class Watched(EvolutionStrategyRow):
+    """The row, with a note of where its centre stood before every step."""
+
+    def ask(self, centre: Centre, pairs: int, generator: torch.Generator) -> tuple[Centre, Pairs]:
+        self.positions = [*getattr(self, "positions", []), centre.position]
+        return super().ask(centre, pairs, generator)
+
+
+def weights_of(start: Start, products: ProductBench) -> Tensor:
+    """The weights of the experts that a start stands for, asked anew."""
+    alone = torch.eye(EXPERTS)
+    if start == "product_mean":
+        return alone.mean(dim=0)
+
+    def utilities(weights: Tensor) -> Tensor:
+        return products.utilities(products.groups.spread(weights))
+
+    if start == "best_expert":
+        return alone[best_of(utilities(alone))]
+    chosen, _ = greedy_soup(alone, utilities(alone), lambda soup: float(utilities(soup[None])[0]))
+    return soup_of(alone, chosen)
+
+
+@pytest.mark.parametrize("start", list(BEFORE))
+def test_it_begins_at_its_start_and_pays_for_no_other(guided: ModelSwarm, start: Start) -> None:
+    place, row = bench(guided, BEFORE[start] + PAIR + EXAMPLES), Watched(start=start)
+    row.compose(place)
+    assert place.spent == BEFORE[start] + PAIR + EXAMPLES
+    products = ProductBench(bench(guided), granularity="module", guided=True)
+    assert row.positions[0].equal(products.groups.spread(weights_of(start, products)).double())
+    with pytest.raises(Absent, match=f"too small for the {start.replace('_', ' ')} and the strategy"):
+        row.compose(bench(guided, BEFORE[start] + PAIR + EXAMPLES - 1))
+
+
+@pytest.mark.parametrize("granularity", ["expert", "layer", "module", "component"])
+def test_the_centre_has_as_many_numbers_as_the_granularity_says(guided: ModelSwarm, granularity: Granularity) -> None:
+    row = Watched(granularity=granularity)
+    row.compose(bench(guided))
+    products = guided.pool.products()
+    assert products is not None
+    parts = {
+        "expert": 1,
+        "layer": len({layer.partition(".layers.")[2][0] for layer in products.layers}),
+        "module": len(products.layers),
+        "component": sum(products.ranks),
+    }
+    assert {len(position) for position in row.positions} == {EXPERTS * parts[granularity]}
+
+
+def test_without_a_guide_it_begins_by_the_objective_and_asks_nothing_else(opened: ModelSwarm) -> None:
+    place, row = bench(opened), Watched(start="best_expert", guided=False)
+    before = asked()
+    row.compose(place)
+    assert asked() - before == place.spent  # the objective keeps count; a guide would be asked past it
+    products = ProductBench(bench(opened), granularity="module")
+    assert row.positions[0].equal(products.groups.spread(weights_of("best_expert", products)).double())
 
 
 def test_an_objective_without_a_guide_is_a_reason_to_be_absent(opened: ModelSwarm) -> None:
