@@ -13,8 +13,6 @@ change allows it. The interval is a bootstrap over the pairs of task and seed: i
 
 import argparse
 import json
-import random
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +25,8 @@ import torch
 from torch import Tensor
 
 from demo_gain import TASKS, compare_on
-from measuring import flag, machine, report, table
+from measuring import flag, machine, report
+from option_tables import read, summarise, text_of
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind, Method
@@ -208,88 +207,21 @@ def _variant(name: str, settings: CompareSettings) -> Method:
     return VARIANTS[name]
 
 
-def run(task: str, names: Sequence[str], chosen: argparse.Namespace, folder: Path, overrides: Sequence[str]) -> None:
-    """Run the variants on a task, or what is missing of them.
+def run(
+    task: str, names: Sequence[str], evaluations: int, seeds: Sequence[int], folder: Path, overrides: Sequence[str]
+) -> None:
+    """Run variants on a task, or what is missing of them.
 
     Args:
         task: Name of a demo task.
         names: Of the variants.
-        chosen: The benchmark's settings.
+        evaluations: Pairs that each may ask.
+        seeds: Of the searches.
         folder: Of the comparison.
         overrides: Further flags of `swarm compare`.
     """
-    pairs = PARTICLES * (1 + chosen.iterations) * VALIDATION
-    limits = ("--compare.evaluations", str(pairs), "--compare.seeds", str(list(range(chosen.seeds))))
+    limits = ("--compare.evaluations", str(evaluations), "--compare.seeds", str(list(seeds)))
     compare_on(task, folder, ["--compare.methods", json.dumps(list(names)), *limits, *overrides])
-
-
-def read(folder: Path, name: str, seed: int) -> dict[str, float]:
-    """Return validation utility and test score of a variant in points, and what it asked."""
-    kept = json.loads((folder / "results" / f"{name}_seed_{seed}.json").read_text(encoding="utf-8"))
-    scores = kept["test"]
-    return {
-        "validation": 100 * kept["validation"],
-        "test": 100 * statistics.mean(scores) if scores else float("nan"),
-        "evaluations": kept["evaluations"],
-    }
-
-
-def summarise(found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> dict[str, Any]:
-    """Return means and paired differences to the published search.
-
-    Args:
-        found: Task -> variant -> what `read` returned, by seed.
-
-    Returns:
-        Variant -> `test` (task -> mean in points), `mean`, `validation` (mean over all), `evaluations` (mean), and,
-        for all but the published search, `gain` (mean difference of the test score), `low` and `high` (its 95%
-        bootstrap interval over tasks and seeds), `tasks_better` and `tasks`.
-    """
-    summary: dict[str, Any] = {}
-    for name in next(iter(found.values())):
-        tests = {task: [one["test"] for one in variants[name]] for task, variants in found.items()}
-        every = [one for variants in found.values() for one in variants[name]]
-        summary[name] = {
-            "test": {task: statistics.mean(scores) for task, scores in tests.items()},
-            "mean": statistics.mean(one["test"] for one in every),
-            "validation": statistics.mean(one["validation"] for one in every),
-            "evaluations": statistics.mean(one["evaluations"] for one in every),
-        }
-        if name == PUBLISHED:
-            continue
-        gains = {
-            task: [one - other["test"] for one, other in zip(tests[task], found[task][PUBLISHED], strict=True)]
-            for task in tests
-        }
-        pairs = [gain for task in gains.values() for gain in task]
-        generator = random.Random(0)
-        means = sorted(statistics.mean(generator.choices(pairs, k=len(pairs))) for _ in range(10_000))
-        summary[name] |= {
-            "gain": statistics.mean(pairs),
-            "low": means[250],
-            "high": means[-250],
-            "tasks_better": sum(statistics.mean(task) > 0 for task in gains.values()),
-            "tasks": len(gains),
-        }
-    return summary
-
-
-def text_of(summary: Mapping[str, Any]) -> str:
-    """Return the table.
-
-    Args:
-        summary: What `summarise` returned.
-    """
-    tasks = list(next(iter(summary.values()))["test"])
-    rows = []
-    for name, row in summary.items():
-        gains = ["", "", ""]
-        if name != PUBLISHED:
-            gains = [f"{row['gain']:+.2f}", f"{row['low']:+.2f} to {row['high']:+.2f}"]
-            gains.append(f"{row['tasks_better']} of {row['tasks']}")
-        scores = [f"{row['test'][task]:.1f}" for task in tasks]
-        rows.append([VARIANTS[name].title, *scores, f"{row['mean']:.2f}", *gains, f"{row['validation']:.1f}"])
-    return table(["variant", *tasks, "mean", "gain", "95% interval", "tasks better", "validation"], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -312,15 +244,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = chosen.runs or Path(temporary)
         for task in chosen.tasks:
-            run(task, names, chosen, root / task, overrides)
+            pairs = PARTICLES * (1 + chosen.iterations) * VALIDATION
+            run(task, names, pairs, range(chosen.seeds), root / task, overrides)
         found = {
             task: {name: [read(root / task, name, seed) for seed in range(chosen.seeds)] for name in names}
             for task in chosen.tasks
         }
-    summary = summarise(found)
+    summary = summarise(found, PUBLISHED)
+    titles = {name: VARIANTS[name].title for name in names}
     text = (
         f"Test scores in points, means of {chosen.seeds} seeds; {PARTICLES * (1 + chosen.iterations)} positions of "
-        f"each search\n\n{text_of(summary)}"
+        f"each search\n\n{text_of(summary, titles, PUBLISHED)}"
     )
     if chosen.output is not None:
         command = f"python benchmarks/search_options.py --seeds {chosen.seeds} --iterations {chosen.iterations}"

@@ -96,13 +96,21 @@ def paired(one: Mapping[Any, Search], other: Mapping[Any, Search]) -> dict[str, 
         other: The same of the method that is taken off.
     """
     differences = [one[cell].test - other[cell].test for cell in one if cell in other]
-    if not differences:
-        return {"cells": 0}
+    return {"cells": len(differences), **(gain_of(differences) if differences else {})}
+
+
+def gain_of(differences: Sequence[float]) -> dict[str, float]:
+    """Return the mean of differences, `gain`, and its 95% bootstrap interval, `low` and `high`.
+
+    Args:
+        differences: One or more, of pairs that the bootstrap draws from.
+
+    >>> gain_of([2.0, 2.0])
+    {'gain': 2.0, 'low': 2.0, 'high': 2.0}
+    """
     generator = random.Random(0)
     means = sorted(statistics.mean(generator.choices(differences, k=len(differences))) for _ in range(10_000))
-    return {
-        "cells": len(differences), "gain": statistics.mean(differences), "low": means[250], "high": means[-250],
-    }  # fmt: skip
+    return {"gain": statistics.mean(differences), "low": means[250], "high": means[-250]}
 
 
 def summarise(cells: Mapping[str, Mapping[tuple[str, int], Search]], tasks: Sequence[str]) -> dict[str, Any]:
