@@ -1,0 +1,151 @@
+"""Which choices of the recommended search matter at equal evaluations: the evolution strategy with one of them changed.
+
+    python benchmarks/strategy_options.py --runs runs/strategy --output benchmarks/results/strategy_options.md
+
+What limits it is arithmetic: every variant asks `--evaluations` (model, example) pairs, on every demo task with every
+seed; starts that cost less leave more of them to the steps, and other batches make other numbers of pairs of
+candidates. The published swarm, which has all choices at once, stops where what is left holds no iteration of the whole
+swarm: the table says what was asked. Settings were chosen on neighbours and atlas; a second table keeps these apart
+from lists and kinds, which confirm them or do not.
+
+`--runs` keeps every finished search; what is there is not run again. Seeds come first, then tasks, so that what an
+interrupted study has is whole seeds: `--seeds` with their number makes its tables. Differences are to the recommended
+search with the same task and seed. The interval is a bootstrap over the pairs of task and seed: it knows nothing of
+other tasks.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import search_options
+from demo_gain import TASKS
+from measuring import flag, machine, report, table
+from option_tables import read, summarise, text_of
+from search_options import PUBLISHED, run
+from swarm_lightning.baselines import registry
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow
+from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.swarm import evolution
+from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
+
+RECOMMENDED = "evolution_strategy"
+SETTINGS = EvolutionSettings()
+ROLES = {"chosen on": ("neighbours", "atlas"), "confirmed on": ("lists", "kinds")}
+
+
+class ApartRow(EvolutionStrategyRow):
+    """The two of a pair are asked different examples, which no option does."""
+
+    def ask(self, centre: Centre, pairs: int, generator: torch.Generator) -> tuple[Centre, Pairs]:
+        """Give every candidate the next examples of the queue, as if it were a pair of its own."""
+        centre, drawn = evolution.ask(centre, self.settings, 2 * pairs, generator)
+        return centre, Pairs(drawn.directions[:pairs], drawn.candidates[: 2 * pairs], drawn.wanted[::2])
+
+
+def _changed(title: str, **settings: Any) -> EvolutionStrategyRow:
+    return EvolutionStrategyRow(title, settings=replace(SETTINGS, **settings))
+
+
+VARIANTS: dict[str, Method] = {
+    RECOMMENDED: EvolutionStrategyRow("evolution strategy as recommended"),
+    "per_expert": EvolutionStrategyRow("one coefficient per expert", "expert"),
+    "per_layer": EvolutionStrategyRow("one per expert and layer", "layer"),
+    "per_half_block": EvolutionStrategyRow("one per expert and half block", "half_block"),
+    "per_component": EvolutionStrategyRow("one per rank component", "component"),
+    "from_mean": EvolutionStrategyRow("from the mean of the products", start="product_mean"),
+    "from_expert": EvolutionStrategyRow("from the best single expert", start="best_expert"),
+    "by_objective": EvolutionStrategyRow("guided by the objective itself", guided=False),
+    "last_centre": _changed("last centre handed over", averaged=1 / SETTINGS.steps),
+    "no_momentum": _changed("no momentum", momentum=0.0),
+    "batch_4": _changed("4 examples a pair", batch=4),
+    "batch_16": _changed("16 examples a pair", batch=16),
+    "apart": ApartRow("other examples for the two of a pair"),
+    "narrow": _changed("half the deviation", deviation=SETTINGS.deviation / 2),
+    "wide": _changed("twice the deviation", deviation=2 * SETTINGS.deviation),
+    "short": _changed("half the length of a step", step_length=SETTINGS.step_length / 2),
+    "long": _changed("twice the length of a step", step_length=2 * SETTINGS.step_length),
+    PUBLISHED: search_options.VARIANTS[PUBLISHED],
+}
+TITLES = {name: variant.title for name, variant in VARIANTS.items()}
+
+
+def _variant(name: str, settings: CompareSettings) -> Method:
+    return VARIANTS[name]
+
+
+def roles_text(roles: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Any]) -> str:
+    """Return means and gains by what the tasks were for, and what was asked.
+
+    Args:
+        roles: What the tasks were for -> what `summarise` returned of them.
+        whole: The same of all tasks.
+    """
+    rows = []
+    for name, row in whole.items():
+        cells = []
+        for summary in roles.values():
+            one = summary[name]
+            gain = "" if name == RECOMMENDED else f"{one['gain']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+            cells += [f"{one['mean']:.2f}", gain, f"{one['validation']:.1f}"]
+        rows.append([TITLES[name], *cells, f"{row['evaluations']:.0f}"])
+    columns = [
+        (f"{role} {', '.join(summary[RECOMMENDED]['test'])}", "gain", "validation") for role, summary in roles.items()
+    ]
+    return table(["variant", *(cell for column in columns for cell in column), "evaluations"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the variants, print the tables, and keep them where it is asked for; further arguments go to `swarm compare`.
+
+    Args:
+        arguments: Command line without the program's name; None reads `sys.argv`.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, counted from 0")
+    parser.add_argument("--evaluations", type=int, default=11_750, help="pairs that a search may ask")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--runs", type=Path, help="folder of the runs, to go on in; a temporary one if left out")
+    parser.add_argument("--output", type=Path, help="file for the tables (Markdown)")
+    chosen, overrides = parser.parse_known_args(arguments)
+    sys.argv = sys.argv[:1]  # the comparisons get their own arguments
+    names = [name for name in VARIANTS if name in {RECOMMENDED, *chosen.variants}]
+    registry.METHODS = {**registry.METHODS, **{name: partial(_variant, name) for name in names}}
+    # Intervals of single comparisons, which come after every search, are not read here.
+    limits = ["--compare.export", "false", "--compare.resamples", "100", *overrides]
+    with tempfile.TemporaryDirectory() as temporary:
+        root = chosen.runs or Path(temporary)
+        for seed in range(chosen.seeds):
+            for task in chosen.tasks:
+                run(task, names, chosen.evaluations, [seed], root / task, limits)
+        found = {
+            task: {name: [read(root / task, name, seed) for seed in range(chosen.seeds)] for name in names}
+            for task in chosen.tasks
+        }
+    summary = summarise(found, RECOMMENDED)
+    parts = {role: {task: found[task] for task in tasks if task in found} for role, tasks in ROLES.items()}
+    roles = {role: summarise(part, RECOMMENDED) for role, part in parts.items() if part}
+    text = (
+        f"Test scores in points, means of {chosen.seeds} seeds at {chosen.evaluations} evaluations\n\n"
+        f"{text_of(summary, TITLES, RECOMMENDED)}\n\n{roles_text(roles, summary)}"
+    )
+    if chosen.output is not None:
+        command = f"python benchmarks/strategy_options.py --seeds {chosen.seeds} --evaluations {chosen.evaluations}"
+        command += flag("tasks", chosen.tasks, TASKS) + flag("variants", chosen.variants, VARIANTS)
+        head = f"# One choice of the recommended search changed\n\n`{command}` on {machine()}"
+        chosen.output.write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+    numbers = {"seeds": chosen.seeds, "evaluations": chosen.evaluations, "variants": summary, "roles": roles}
+    report("strategy_options", text, numbers)
+
+
+if __name__ == "__main__":
+    main()
