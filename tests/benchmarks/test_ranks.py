@@ -44,3 +44,10 @@ def test_a_small_run_measures_a_real_search(
     assert len(numbers["seconds"]["1"]) == 1
     assert numbers["speed_up"] == {"1": 1.0}
     assert "| 1 |" in (tmp_path / "ranks.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_shape_of_a_real_model_is_searched_too(ranks: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    ranks.main(["--regime", "real", "--size", "tiny", "--ranks", "2", "--turns", "1", "--iterations", "2"])
+    printed = capsys.readouterr().out.splitlines()
+    assert len(json.loads(printed[-1])["seconds"]["2"]) == 1
