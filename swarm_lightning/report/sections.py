@@ -20,6 +20,11 @@ from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
 
+BY_OBJECTIVE = (
+    "On the validation split, by the objective, which was asked about the experts before the search and the winner "
+    "after it. What others answer at the end is not known: the search followed a guide."
+)
+
 
 def lead(run: Run) -> str:
     """Say what was found, how the run stands, and what to beware of."""
@@ -120,7 +125,8 @@ def emerging(run: Run, room: int) -> str:
         rows = "".join(
             f'<tr><td>{name}</td><td class="number">{count}</td></tr>' for name, count in found.counts.items()
         )
-        parts.append(f'<p class="note">On the validation split:</p><table>{rows}</table>')
+        told = "On the validation split:" if found.particles is not None else BY_OBJECTIVE
+        parts.append(f'<p class="note">{told}</p><table>{rows}</table>')
     rank, winner = rank_at_start(run), winner_of(run)
     if rank is not None:
         particles = int(run.history.particle.nunique())
