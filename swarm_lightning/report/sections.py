@@ -214,7 +214,9 @@ def files_and_commands(run: Run) -> str:
         lines = [f"swarm {command} {begin}" for command in ("fit", "test", "export")]
         parts.append(f"<p>Go on, test, export:</p><pre>{html.escape(chr(10).join(lines))}</pre>")
     if run.record:
-        facts = {name: value for name, value in run.record.items() if name not in ("notices", "started", "updated")}
+        facts = {
+            name: value for name, value in run.record.items() if name not in ("notices", "started", "updated", "left")
+        }
         text = json.dumps(facts, indent=1, ensure_ascii=False)
         parts.append(f"<details><summary>The run and its versions</summary><pre>{html.escape(text)}</pre></details>")
     if config.is_file():
@@ -275,7 +277,11 @@ def _state(run: Run) -> str:
     attributes = ""
     if state in ("running", "testing") and len(swarm):
         each = float(swarm.evaluation_seconds.mean())
-        if most and state == "running":
+        left = record.get("left")
+        if left and state == "running":
+            text += f" Likely {duration(left['seconds'])} more, to iteration {left['iterations']:.0f}; "
+            text += f"at most {duration(left['at_most'])} more."
+        elif most and state == "running":  # a record of an earlier version
             text += f" At most {duration(each * max(0, most - done))} more."
         attributes = _heard(float(record.get("updated", time.time())), each)
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'
