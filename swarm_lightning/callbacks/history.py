@@ -5,7 +5,9 @@ A utility that was left open, because it could not matter, is an empty cell; `at
 for a broken particle all three are -inf. `score_tables/iteration_<k>.safetensors` holds `scores` [N, M] (NaN where
 nothing was asked, -inf where a particle broke), M in the order of the validation split, `utilities` [N] (NaN where left
 open) and `reach` [N, 2], the lowest and the highest they can be. For an evolution strategy, a row has the mean and
-the spread of its candidates' utilities, and candidates take the place of particles.
+the spread of its candidates' utilities, and candidates take the place of particles. All these are by the guide where
+one is followed; `score_tables/by_objective.safetensors` then holds what the objective says: `experts` [n, M] before the
+search and, once it has ended, `found` [M] of what it has found.
 
 `history.parquet` has the same in long form; see `runs/long_history.py`. `sketches/iteration_<k>.safetensors` holds a
 few numbers of every position, `positions` [N, S], where particles move, and of the best found, `found` [S]
@@ -27,6 +29,7 @@ from swarm_lightning.errors import InputError, StorageError
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.runs.long_history import LongHistory
 from swarm_lightning.runs.run_folder import (
+    BY_OBJECTIVE,
     HISTORY,
     LONG_HISTORY,
     SCORE_TABLES,
@@ -78,6 +81,7 @@ class History(L.Callback):
             self._restarts = pl_module.swarm.restarts.tolist()
         if not trainer.is_global_zero or not self._path.exists():
             return
+        self._save_by_objective(pl_module)
         with storage_errors(self._path):
             if not pl_module.particle_swarm.begun:
                 self._path.unlink()
@@ -110,8 +114,13 @@ class History(L.Callback):
         self._record(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Sketch the best found anew where it was chosen after the last iteration had been written down."""
+        """Sketch the best found anew where it was chosen after the last iteration had been written down.
+
+        What the objective says of it is written down too.
+        """
         assert isinstance(pl_module, ModelSwarm)
+        if trainer.is_global_zero:
+            self._save_by_objective(pl_module)
         if trainer.is_global_zero and self._written and pl_module.particle_swarm.chosen and self._sketches(pl_module):
             self._save_sketches(pl_module, int(pl_module.swarm.iterations))
 
@@ -144,6 +153,8 @@ class History(L.Callback):
             self._save_sketches(module, iteration)
         if self.score_tables:
             self._save_table(module, iteration)
+        if iteration == 0:
+            self._save_by_objective(module)
 
     def _add_long(self, module: ModelSwarm, iteration: int) -> None:
         swarm, reach = module.swarm, module.state.scores.reach
@@ -168,7 +179,7 @@ class History(L.Callback):
         coefficients = space.coefficients(found)
         if coefficients.numel():
             numbers["coefficients"] = coefficients.double().cpu().contiguous()
-        self._save_tensors(SKETCHES, iteration, numbers)
+        self._save_iteration(SKETCHES, iteration, numbers)
 
     def _save_table(self, module: ModelSwarm, iteration: int) -> None:
         state, optimizer = module.state, module.particle_swarm
@@ -180,15 +191,30 @@ class History(L.Callback):
             "utilities": (state.evaluation.utilities if own else optimizer.swarm.utilities).clone(),
             "reach": (state.evaluation.reach if own else state.scores.reach).clone(),
         }
-        self._save_tensors(SCORE_TABLES, iteration, tables)
+        self._save_iteration(SCORE_TABLES, iteration, tables)
 
-    def _save_tensors(self, kind: str, iteration: int, tensors: dict[str, Tensor]) -> None:
-        from safetensors.torch import save
+    def _save_by_objective(self, module: ModelSwarm) -> None:
+        """Write down what the objective says of the experts and of what was found, where the tables are by a guide."""
+        state, path = module.state, self._path.parent / SCORE_TABLES / BY_OBJECTIVE
+        if not self.score_tables or not state.guided or not state.reported_scores.numel():
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+            return
+        tables = {"experts": state.reported_scores[: len(module.pool.names)].clone()}
+        if module.particle_swarm.chosen and state.found_scores.numel():
+            tables["found"] = state.found_scores
+        _save_tensors(path, tables)
 
-        path = of_iteration(self._path.parent, kind, iteration)
-        with storage_errors(path):
-            path.parent.mkdir(exist_ok=True)
-        write_whole(path, save(tensors, metadata={"iteration": str(iteration)}))
+    def _save_iteration(self, kind: str, iteration: int, tensors: dict[str, Tensor]) -> None:
+        _save_tensors(of_iteration(self._path.parent, kind, iteration), tensors, {"iteration": str(iteration)})
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    from safetensors.torch import save
+
+    with storage_errors(path):
+        path.parent.mkdir(exist_ok=True)
+    write_whole(path, save(tensors, metadata=metadata))
 
 
 def _lines(rows: list[list[Any]]) -> str:

@@ -3,6 +3,8 @@
 The file is replaced atomically after every iteration, so the folder always shows the state of the run. A killed run
 still says `running`; `runs/run_record.py` tells the two apart. Of costs it has what no other file tells: the seconds of
 loading (without Python's imports) and of the test, each of the latest start, and the most memory of the first rank.
+While a search runs, `left` says how many `iterations` it likely has in all, and how many `seconds` are left of it,
+likely and `at_most`, when that was `updated`; null where nothing limits it, and once it has ended.
 """
 
 import json
@@ -21,6 +23,7 @@ import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from swarm_lightning import __version__
+from swarm_lightning.callbacks.forecast import rest_of
 from swarm_lightning.callbacks.patience import patience_of
 from swarm_lightning.callbacks.summary import why_it_ended
 from swarm_lightning.errors import StorageError
@@ -67,17 +70,26 @@ class RunRecord(L.Callback):
         }
         self._write()
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Say how long it will take, as soon as that can be said."""
+        assert isinstance(pl_module, ModelSwarm)
+        if self._record and "left" not in self._record:
+            self._say(left=_left(trainer, pl_module))
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Show that the search lives."""
         assert isinstance(pl_module, ModelSwarm)
-        self._say(iterations=int(pl_module.swarm.iterations))
+        if self._record:
+            self._say(iterations=int(pl_module.swarm.iterations), left=_left(trainer, pl_module))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say that the test split is next."""
         self._tested_since = time.time()
-        self._say(state="testing")
+        self._say(state="testing", left=None)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say why the search ended."""
@@ -108,6 +120,13 @@ class RunRecord(L.Callback):
 
     def _write(self) -> None:
         write_whole(self._path, json.dumps(self._record, indent=2, default=str) + "\n")
+
+
+def _left(trainer: L.Trainer, module: ModelSwarm) -> dict[str, float] | None:
+    rest = rest_of(trainer, module)
+    if rest is None:
+        return None
+    return {"iterations": rest.iterations.likely, "seconds": rest.seconds.likely, "at_most": rest.most_seconds}
 
 
 def _before(path: Path) -> dict[str, Any]:

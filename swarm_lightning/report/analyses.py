@@ -25,22 +25,29 @@ class Emergence:
 
     Attributes:
         experts: Whether each expert answers right before the search [n, M] bool.
-        particles: Whether the personal best of each particle does after it [N, M] bool.
-        winner: The particle whose personal best is the best found expert.
+        winner: Whether the best found expert does after it [M] bool.
+        particles: Whether the personal best of each particle does after it [N, M] bool; None where that is not known,
+            because the search followed a guide.
     """
 
     experts: Tensor
-    particles: Tensor
-    winner: int
+    winner: Tensor
+    particles: Tensor | None
 
     @property
     def counts(self) -> dict[str, int]:
         """How many examples emerged, were lost, and stayed, each by a name that says it."""
-        before, after, winner = self.experts.any(dim=0), self.particles.any(dim=0), self.particles[self.winner]
-        return {
+        before = self.experts.any(dim=0)
+        known = {
             "examples": before.numel(),
             "right by no expert before": int((~before).sum()),
-            "of these right by the winner now": int((~before & winner).sum()),
+            "of these right by the winner now": int((~before & self.winner).sum()),
+        }
+        if self.particles is None:
+            return {**known, "right by some expert before, not by the winner now": int((before & ~self.winner).sum())}
+        after = self.particles.any(dim=0)
+        return {
+            **known,
             "of these right by any particle now": int((~before & after).sum()),
             "right by some expert before, by no particle now": int((before & ~after).sum()),
         }
@@ -66,14 +73,20 @@ def best_scores(run: Run) -> Tensor:
 
 def emergence(run: Run) -> Emergence | None:
     """Say which examples are answered right before and after; None where scores are not simply right or wrong."""
+    if {"experts", "found"} <= run.by_objective.keys():  # a guide's scores say nothing of right and wrong
+        experts, found = run.by_objective["experts"], run.by_objective["found"]
+        return Emergence(experts == 1, found == 1, None) if _right_or_wrong(experts, found) else None
     tables, count, best = run.scores, len(run.starts), best_scores(run)
     if not count or not best.numel() or 0 not in tables:
         return None
-    first = tables[0][:count]
-    if any(not set(scores[scores.isfinite()].tolist()) <= {0.0, 1.0} for scores in (first, best)):
+    first, winner = tables[0][:count], winner_of(run)
+    if winner is None or not _right_or_wrong(first, best):
         return None
-    winner = winner_of(run)
-    return None if winner is None else Emergence(first == 1, best == 1, winner)
+    return Emergence(first == 1, best[winner] == 1, best == 1)
+
+
+def _right_or_wrong(*tables: Tensor) -> bool:
+    return all(set(scores[scores.isfinite()].tolist()) <= {0.0, 1.0} for scores in tables)
 
 
 def winner_of(run: Run) -> int | None:

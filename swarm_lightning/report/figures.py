@@ -3,7 +3,6 @@
 from swarm_lightning.report.analyses import composition, heat, mixture_of, places, winner_of
 from swarm_lightning.report.climb import by_objective, climb
 from swarm_lightning.report.figure import AMBER, BLUE, POINTS, RED, Figure, records, spec_of
-from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 
 
@@ -174,7 +173,5 @@ def forest(run: Run) -> Figure | None:
     return Figure("forest", "The comparison", note, data, spec)
 
 
-def figures_of(run: Run) -> list[Figure]:
-    """Return every figure that can be drawn of a search or a comparison; those of a sweep are in `sweep_figures.py`."""
-    found = (drawn(make, run) for make in (climb, by_objective, map_of, diversity, made_of, heat_map, forest))
-    return [figure for figure in found if figure is not None]
+# What makes the figures of a search or a comparison; those of a sweep are in `sweep_figures.py`.
+OF_RUN = (climb, by_objective, map_of, diversity, made_of, heat_map, forest)

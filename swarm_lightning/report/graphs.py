@@ -10,7 +10,6 @@ from swarm_lightning.experts.export.graph_picture import picture
 from swarm_lightning.experts.export.system import SystemFile, named, read_system
 from swarm_lightning.report.examples import asked, filters
 from swarm_lightning.report.figure import BLUE, Figure, lines_of, records, spec_of
-from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, shortened, table_of, text_cell
 
@@ -128,10 +127,7 @@ def changed_replies(run: Run, room: int) -> str:
     )
 
 
-def figures_of_graphs(run: Run) -> list[Figure]:
-    """Return every figure of models that answer together that can be drawn."""
-    found = (drawn(make, run) for make in (contributions, on_the_way))
-    return [figure for figure in found if figure is not None]
+OF_GRAPHS = (contributions, on_the_way)
 
 
 def _kind(own: "pandas.DataFrame") -> str:

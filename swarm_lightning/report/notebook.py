@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from swarm_lightning.report.climb import climb
-from swarm_lightning.report.lacking import drawn
+from swarm_lightning.report.lacking import all_drawn, note
 from swarm_lightning.report.page import render
 from swarm_lightning.report.run import Run, open_run
 from swarm_lightning.report.sections import lead
@@ -45,10 +45,9 @@ class ShownRun(Run):
 
     def _repr_html_(self) -> str:
         """Return the outcome and the climb as HTML."""
-        figure = drawn(climb, self)
-        if figure is None:
-            return lead(self)
-        return f"{lead(self)}\n{svg(figure.spec) if installed() else f'<p>{HINT} to see the climb.</p>'}"
+        figures, left_out = all_drawn([climb], self)
+        shown = [svg(figure.spec) if installed() else f"<p>{HINT} to see the climb.</p>" for figure in figures]
+        return "\n".join([lead(self), *(note(text) for text in left_out), *shown])
 
 
 def read_run(folder: str | Path) -> ShownRun:

@@ -12,11 +12,11 @@ from typing import Any
 from swarm_lightning.files import storage_errors, write_whole
 from swarm_lightning.report.examples import tasks_table, wins
 from swarm_lightning.report.figure import Figure
-from swarm_lightning.report.figures import figures_of
-from swarm_lightning.report.graphs import changed_replies, figures_of_graphs, who_answers_whom
-from swarm_lightning.report.lacking import shown
+from swarm_lightning.report.figures import OF_RUN
+from swarm_lightning.report.graphs import OF_GRAPHS, changed_replies, who_answers_whom
+from swarm_lightning.report.lacking import all_drawn, note, shown
 from swarm_lightning.report.run import Run
-from swarm_lightning.report.score_figures import figures_of_scores
+from swarm_lightning.report.score_figures import OF_SCORES
 from swarm_lightning.report.sections import (
     comparison_of_tasks,
     comparison_table,
@@ -27,12 +27,13 @@ from swarm_lightning.report.sections import (
     sweep_table,
     under_way,
 )
-from swarm_lightning.report.so_far import figures_so_far, runs_so_far
-from swarm_lightning.report.sweep_figures import figures_of_sweep
+from swarm_lightning.report.so_far import methods_so_far, runs_so_far
+from swarm_lightning.report.sweep_figures import OF_SWEEP
 from swarm_lightning.report.vega import embedded, png, require, script, svg
 
 LARGEST = 3_000_000
 REFRESH = 10  # seconds between two looks of an open page at a run that lives
+MAKERS = (*OF_RUN, methods_so_far, *OF_SCORES, *OF_GRAPHS, *OF_SWEEP)
 
 
 def render(runs: Sequence[Run], folder: Path, going_on: bool = False) -> str:
@@ -51,12 +52,12 @@ def render(runs: Sequence[Run], folder: Path, going_on: bool = False) -> str:
     specs: dict[str, Any] = {}
     room = (LARGEST - 1_200_000) // max(1, len(runs))  # without the script
     for place, run in enumerate(runs):
-        figures = _figures(run)
+        figures, left_out = all_drawn(MAKERS, run)
         ids = {figure.name: f"{figure.name}_{place}" for figure in figures}
         specs |= {ids[figure.name]: figure.spec for figure in figures}
         used = len(embedded({figure.name: figure.spec for figure in figures}))
         placed = {figure.name: _placed(figure, ids[figure.name]) for figure in figures}
-        bodies.append(_body(run, placed, room - used, folder, going_on))
+        bodies.append(_body(run, placed, left_out, room - used, folder, going_on))
     if len(runs) > 1:
         together = runs_so_far(runs)
         specs |= {} if together is None else {together.name: together.spec}
@@ -112,7 +113,8 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     together = runs_so_far(runs) if len(runs) > 1 else None
     named = {} if together is None else {together.name: together}
     for place, run in enumerate(runs):
-        named |= {figure.name if len(runs) == 1 else f"{figure.name}_{place}": figure for figure in _figures(run)}
+        figures, _ = all_drawn(MAKERS, run)
+        named |= {figure.name if len(runs) == 1 else f"{figure.name}_{place}": figure for figure in figures}
     written = []
     for name, figure in named.items():
         contents = {".svg": svg(figure.spec), ".png": png(figure.spec), ".csv": figure.data.to_csv(index=False)}
@@ -122,17 +124,13 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     return written
 
 
-def _figures(run: Run) -> list[Figure]:
-    makers = (figures_of, figures_so_far, figures_of_scores, figures_of_graphs, figures_of_sweep)
-    return [figure for make in makers for figure in make(run)]
-
-
-def _body(run: Run, figures: dict[str, str], room: int, folder: Path, going_on: bool) -> str:
+def _body(run: Run, figures: dict[str, str], left_out: Sequence[str], room: int, folder: Path, going_on: bool) -> str:
     """Return what the page says of one run, the most important first."""
     parts = [
         f"<h1>{html.escape(run.name)}</h1>",
         shown(lead, run),
         shown(under_way, run) if going_on else "",
+        *(note(text) for text in left_out),
         figures.get("forest", ""),
         figures.get("so_far", ""),
         shown(comparison_table, run),

@@ -16,6 +16,7 @@ from swarm_lightning.names import SYSTEM
 from swarm_lightning.runs.long_history import rows_of_wide
 from swarm_lightning.runs.run_folder import (
     BEST_EXPERT,
+    BY_OBJECTIVE,
     CONFIG,
     HISTORY,
     LONG_HISTORY,
@@ -88,6 +89,17 @@ class Run:
     def scores(self) -> "dict[int, Tensor]":
         """The score table [N, M] of every iteration, by its number; NaN where nothing was asked."""
         return self._tensors(SCORE_TABLES, "scores")
+
+    @cached_property
+    def by_objective(self) -> "dict[str, Tensor]":
+        """What the objective says where `scores` are by a guide: of the `experts` [n, M], and of what was `found` [M].
+
+        Empty where no guide was followed, and of earlier versions; without `found` where the search has not ended.
+        """
+        from safetensors.torch import load_file
+
+        path = self.folder / SCORE_TABLES / BY_OBJECTIVE
+        return _read(path, lambda: load_file(path)) if path.is_file() else {}
 
     @cached_property
     def sketches(self) -> "dict[int, Tensor]":

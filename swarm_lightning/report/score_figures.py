@@ -5,7 +5,6 @@ from typing import Any
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.report.examples import pairs_of
 from swarm_lightning.report.figure import AMBER, GREEN, Figure, lines_of, records, spec_of
-from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 
 TASK = "best/"  # what the columns of the best one's utilities by task begin with
@@ -73,7 +72,4 @@ def distribution(run: Run) -> Figure | None:
     return Figure("distribution", "How replies are scored", note, data, spec)
 
 
-def figures_of_scores(run: Run) -> list[Figure]:
-    """Return every one of these figures that can be drawn."""
-    found = (drawn(make, run) for make in (tasks, distribution))
-    return [figure for figure in found if figure is not None]
+OF_SCORES = (tasks, distribution)

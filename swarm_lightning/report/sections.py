@@ -20,6 +20,11 @@ from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
 
+BY_OBJECTIVE = (
+    "On the validation split, by the objective, which was asked about the experts before the search and the winner "
+    "after it. What others answer at the end is not known: the search followed a guide."
+)
+
 
 def lead(run: Run) -> str:
     """Say what was found, how the run stands, and what to beware of."""
@@ -120,7 +125,8 @@ def emerging(run: Run, room: int) -> str:
         rows = "".join(
             f'<tr><td>{name}</td><td class="number">{count}</td></tr>' for name, count in found.counts.items()
         )
-        parts.append(f'<p class="note">On the validation split:</p><table>{rows}</table>')
+        told = "On the validation split:" if found.particles is not None else BY_OBJECTIVE
+        parts.append(f'<p class="note">{told}</p><table>{rows}</table>')
     rank, winner = rank_at_start(run), winner_of(run)
     if rank is not None:
         particles = int(run.history.particle.nunique())
@@ -208,7 +214,9 @@ def files_and_commands(run: Run) -> str:
         lines = [f"swarm {command} {begin}" for command in ("fit", "test", "export")]
         parts.append(f"<p>Go on, test, export:</p><pre>{html.escape(chr(10).join(lines))}</pre>")
     if run.record:
-        facts = {name: value for name, value in run.record.items() if name not in ("notices", "started", "updated")}
+        facts = {
+            name: value for name, value in run.record.items() if name not in ("notices", "started", "updated", "left")
+        }
         text = json.dumps(facts, indent=1, ensure_ascii=False)
         parts.append(f"<details><summary>The run and its versions</summary><pre>{html.escape(text)}</pre></details>")
     if config.is_file():
@@ -269,7 +277,11 @@ def _state(run: Run) -> str:
     attributes = ""
     if state in ("running", "testing") and len(swarm):
         each = float(swarm.evaluation_seconds.mean())
-        if most and state == "running":
+        left = record.get("left")
+        if left and state == "running":
+            text += f" Likely {duration(left['seconds'])} more, to iteration {left['iterations']:.0f}; "
+            text += f"at most {duration(left['at_most'])} more."
+        elif most and state == "running":  # a record of an earlier version
             text += f" At most {duration(each * max(0, most - done))} more."
         attributes = _heard(float(record.get("updated", time.time())), each)
     return f'<p class="state"{attributes}>{html.escape(text)}</p>'

@@ -121,9 +121,3 @@ def _spec(data: "pandas.DataFrame", each: str, ends: "pandas.DataFrame") -> dict
         },
     ]
     return spec_of(layer=layers, height=300)
-
-
-def figures_so_far(run: Run) -> list[Figure]:
-    """Return the figure of a comparison's searches, if it can be drawn."""
-    figure = drawn(methods_so_far, run)
-    return [] if figure is None else [figure]

@@ -5,7 +5,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from swarm_lightning.report.figure import AMBER, BLUE, GREEN, Figure, records, spec_of
-from swarm_lightning.report.lacking import drawn
 from swarm_lightning.report.run import Run
 
 if TYPE_CHECKING:
@@ -130,10 +129,7 @@ def times(run: Run) -> Figure | None:
     return _seeds_together(run, SECONDS, "times", "Time by setting", note)
 
 
-def figures_of_sweep(run: Run) -> list[Figure]:
-    """Return every figure that can be drawn of a sweep."""
-    found = (drawn(make, run) for make in (by_setting, times, trials, importance, parallel))
-    return [figure for figure in found if figure is not None]
+OF_SWEEP = (by_setting, times, trials, importance, parallel)
 
 
 def explained(values: "pandas.Series", scores: "pandas.Series") -> float:

@@ -19,6 +19,7 @@ CONFIG = "config.yaml"
 HISTORY = "history.csv"
 LONG_HISTORY = "history.parquet"
 SCORE_TABLES = "score_tables"
+BY_OBJECTIVE = "by_objective.safetensors"  # among the score tables, where they are by a guide
 SKETCHES = "sketches"
 REPLIES = "replies"
 NODES = "nodes.parquet"  # among the replies

@@ -203,6 +203,7 @@ class ModelSwarm(ExportingSearch):
         started = time.perf_counter()
         self._tidy()
         self.optimizers().step(closure=lambda: self.score(batch))  # type: ignore[union-attr]
+        self.state.found_scores = self.state.found_scores.new_zeros(0)  # what was chosen before it is so no more
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         schedule.step()
@@ -242,6 +243,8 @@ class ModelSwarm(ExportingSearch):
             state.choices, scores = self._procedure.choose(examples)
             parts = state.parts.get(INITIAL, {}) if scores is None else parts_in(self.objective, scores, examples)
             state.parts = {**state.parts, FOUND: parts} if parts else state.parts
+            if state.guided:  # where nothing was asked, the best expert was all that there was to choose
+                state.found_scores = (state.reported_scores[self.best_initial] if scores is None else scores).clone()
         self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:

@@ -122,6 +122,8 @@ class SearchState:
         shown: What the objective is asked while a guide is followed; None where none is.
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
         reported_scores: The scores that these are made of [N, M] float64; empty in runs of earlier versions.
+        found_scores: Those of what was chosen in the end by the objective [M] float64 where a guide was followed; empty
+            before that, and in runs of earlier versions.
         evaluation: The latest evaluation of the swarm, with its score table; None where nothing was scored since the
             search was made or resumed.
         besides: The evaluation of what the latest iteration has asked beside its particles; None where it has not.
@@ -149,6 +151,7 @@ class SearchState:
     shown: Shown | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     reported_scores: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
+    found_scores: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     evaluation: Evaluation | None = None
     besides: Evaluation | None = None
     scoring_seconds: float = 0.0
@@ -169,6 +172,7 @@ class SearchState:
         self.generator.manual_seed(seed)
         self.earlier, self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0.0, 0, 0, None
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
+        self.found_scores = self.found_scores.new_zeros(0)
         self.evaluation, self.besides, self.origin, self.check, self.shown = None, None, None, None, None
 
     @property
@@ -291,6 +295,7 @@ class SearchState:
         if self.check is not None:
             guided = {"check": asdict(self.check), "reported": self.reported}
             guided["reported_scores"] = self.reported_scores
+            guided["found_scores"] = self.found_scores
         if self.shown is not None:
             guided["shown"] = asdict(self.shown)
         return {**counts, "scores": self.scores.state_dict(), **kept, **guided}
@@ -309,6 +314,7 @@ class SearchState:
         self.check = GuideCheck(**record["check"]) if "check" in record else None
         self.reported = record.get("reported", self.reported)
         self.reported_scores = record.get("reported_scores", self.reported_scores)
+        self.found_scores = record.get("found_scores", self.found_scores)
         self.shown = Shown(**record["shown"]) if "shown" in record else None  # the history of older runs has no room
 
 

@@ -9,10 +9,15 @@ from typing import Any
 import lightning as L
 import pytest
 
-from swarm_lightning.callbacks import RunRecord, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.callbacks import History, RunRecord, StopOnPlateau, SwarmCheckpoint
+from swarm_lightning.callbacks.forecast import Rest, rest_of
 from swarm_lightning.errors import InputError
+from swarm_lightning.report.run import open_run
+from swarm_lightning.report.sections import lead
+from swarm_lightning.report.tables import duration
 from swarm_lightning.runs.run_lock import hold_run
 from swarm_lightning.runs.run_record import read_record
+from swarm_lightning.search import ModelSwarm
 from tests.search.tiny_search import World, search
 
 
@@ -39,6 +44,32 @@ def test_the_record_says_what_a_run_is_how_far_it_is_and_why_it_ended(world: Wor
     assert after["examples"] == {"validation": 8, "test": 8}
     assert after["started"] <= during["updated"] <= after["updated"]
     assert {"python", "torch", "transformers", "swarm-lightning"} <= after["versions"].keys()
+
+
+def test_while_a_search_runs_its_record_and_its_page_say_what_is_left_likely_and_at_most(
+    world: World, tmp_path: Path
+) -> None:
+    seen: list[tuple[dict[str, Any], str, Rest | None]] = []
+
+    class Look(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+            assert isinstance(module, ModelSwarm)
+            seen.append((read_record(tmp_path), lead(open_run(tmp_path)), rest_of(trainer, module)))
+
+    lock = hold_run(tmp_path)
+    callbacks = [StopOnPlateau(2), History(), RunRecord(), Look()]
+    search(world, tmp_path, callbacks=callbacks, iterations=9, particles=4)
+    lock.release()
+    assert len(seen) > 1
+    for record, page, rest in seen:
+        assert rest is not None
+        likely, most = rest.seconds.likely, rest.most_seconds
+        assert record["left"] == {"iterations": rest.iterations.likely, "seconds": likely, "at_most": most}
+        assert f"Likely {duration(likely)} more, to iteration {rest.iterations.likely:.0f}" in page
+        assert f"at most {duration(most)} more." in page
+    assert seen[0][2].seconds.likely < seen[0][2].most_seconds  # type: ignore[union-attr]
+    assert read_record(tmp_path)["left"] is None
+    assert "more" not in lead(open_run(tmp_path))
 
 
 def test_a_run_that_is_resumed_keeps_when_it_was_started(world: World, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from swarm_lightning.report.climb import climb
 from swarm_lightning.report.figures import made_of
 from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.run import Run
+from swarm_lightning.report.sections import emerging
 
 # Two experts and a child, three examples. The child ends best; it alone answers the third example.
 FIRST = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
@@ -55,6 +56,30 @@ def test_examples_that_nobody_answered_before_emerge_and_others_are_lost(run: Ru
         "of these right by any particle now": 1,
         "right by some expert before, by no particle now": 0,
     }
+
+
+def test_of_a_guided_search_the_objective_says_what_emerged_and_what_was_lost(run: Run) -> None:
+    logarithms = {"scores": torch.full((3, 3), -0.5, dtype=torch.float64)}
+    for iteration in (0, 1):
+        save_file(logarithms, run.folder / "score_tables" / f"iteration_{iteration:04d}.safetensors")
+    assert emergence(read_run(run.folder)) is None, "a guide's scores are not right or wrong"
+    asked = {"experts": FIRST[:2].clone()}
+    save_file(asked, run.folder / "score_tables" / "by_objective.safetensors")
+    assert emergence(read_run(run.folder)) is None, "the search has not ended"
+    save_file({**asked, "found": LAST[2].clone()}, run.folder / "score_tables" / "by_objective.safetensors")
+    ended = read_run(run.folder)
+    found = emergence(ended)
+    assert found is not None
+    # Of three examples the experts answer the first and the second, what was found the second and the third.
+    assert found.counts == {
+        "examples": 3,
+        "right by no expert before": 1,
+        "of these right by the winner now": 1,
+        "right by some expert before, not by the winner now": 1,
+    }
+    assert "What others answer at the end is not known" in emerging(ended, 0)
+    (run.folder / "history.parquet").unlink()  # as that of an evolution strategy, which moves no particles
+    assert emergence(read_run(run.folder)) is not None
 
 
 def test_the_winner_was_last_at_the_start(run: Run) -> None:

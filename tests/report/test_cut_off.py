@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from datetime import date
+from html import unescape
 from pathlib import Path
 
 import pandas
@@ -143,7 +144,17 @@ def test_the_page_says_what_is_left_out(finished: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"The part 'climb' is left out: .* have no 'evaluations'"):
         page = render([open_run(folder)], folder)
     assert "The part &#x27;found&#x27; is left out" in page
+    assert "The part &#x27;climb&#x27; is left out: the files of" in page, "a figure as well as a text"
     assert 'id="scores_0"' in page
+
+
+def test_the_page_names_every_column_that_a_figure_of_a_sweep_lacks(tmp_path: Path) -> None:
+    (tmp_path / "sweep.csv").write_text("trial,state,validation_utility,folder\n0,ended,0.5,a\n1,ended,0.75,b\n")
+    with pytest.warns(UserWarning, match="is left out"):
+        page = render([open_run(tmp_path)], tmp_path)
+    assert f"The part 'trials' is left out: the files of {open_run(tmp_path).name} have no 'test_utility'." in unescape(
+        page
+    )
 
 
 @pytest.mark.slow

@@ -11,12 +11,13 @@ import pytest
 from swarm_lightning.errors import InputError
 from swarm_lightning.report.analyses import composition, emergence
 from swarm_lightning.report.graphs import (
+    OF_GRAPHS,
     changed_replies,
     contributions,
-    figures_of_graphs,
     on_the_way,
     who_answers_whom,
 )
+from swarm_lightning.report.lacking import all_drawn
 from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.page import render
 from swarm_lightning.report.run import Run
@@ -110,7 +111,7 @@ def test_the_page_has_it_all_and_a_search_of_earlier_versions_what_it_has(run: R
     page = render([read_run(run.folder)], run.folder)
     assert [head for head in heads if f"<h2>{head}</h2>" in page] == heads[1:2]
     (run.folder / "history.csv").unlink()
-    assert figures_of_graphs(read_run(run.folder)) == []
+    assert all_drawn(OF_GRAPHS, read_run(run.folder)) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["best_expert/graph.json", "replies/nodes.parquet"])

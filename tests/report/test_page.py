@@ -10,7 +10,8 @@ import pytest
 
 from swarm_lightning.callbacks import History, RunRecord, Summary
 from swarm_lightning.cli import main
-from swarm_lightning.report.figures import figures_of
+from swarm_lightning.report.figures import OF_RUN
+from swarm_lightning.report.lacking import all_drawn
 from swarm_lightning.report.live import LivePage, Renewal, renew
 from swarm_lightning.report.notebook import read_run
 from swarm_lightning.report.page import LARGEST, render
@@ -85,9 +86,11 @@ def test_what_is_by_a_guide_and_what_by_the_objective_is_named_and_drawn_apart(f
     history = pandas.read_csv(folder / "history.csv")
     history["global_best_by_objective"] = [0.25, None, 0.5, None, 0.625]
     history.to_csv(folder / "history.csv", index=False)
-    plain, guided = (dict.fromkeys(figure.name for figure in figures_of(read_run(one))) for one in (finished, folder))
+    plain, guided = (
+        dict.fromkeys(figure.name for figure in all_drawn(OF_RUN, read_run(one))[0]) for one in (finished, folder)
+    )
     assert list(guided) == ["climb", "by_objective", *list(plain)[1:]]
-    climb, objective, *_ = figures_of(read_run(folder))
+    climb, objective, *_ = all_drawn(OF_RUN, read_run(folder))[0]
     assert "on test" not in json.dumps(climb.spec), "test scores are no values of a guide"
     assert "validation utility by the guide" in json.dumps(climb.spec)
     assert objective.data.utility.tolist() == [0.25, 0.5, 0.625]

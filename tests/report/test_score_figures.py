@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from swarm_lightning.report.examples import FOUND, INITIAL
+from swarm_lightning.report.lacking import all_drawn
 from swarm_lightning.report.run import Run
-from swarm_lightning.report.score_figures import distribution, figures_of_scores, tasks
+from swarm_lightning.report.score_figures import OF_SCORES, distribution, tasks
 from tests.report.test_examples import run_of
 
 
@@ -27,4 +28,4 @@ def test_scores_are_counted_in_even_steps_from_the_lowest_to_the_highest(tmp_pat
 
 def test_a_search_of_one_task_with_right_and_wrong_replies_has_neither(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("iteration,global_best\n0,0.5\n")
-    assert figures_of_scores(run_of(tmp_path, [0, 1], [1, 1])) == []
+    assert all_drawn(OF_SCORES, run_of(tmp_path, [0, 1], [1, 1])) == ([], [])

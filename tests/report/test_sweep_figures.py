@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas
 import pytest
 
+from swarm_lightning.report.lacking import all_drawn
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.sections import sweep_table
 from swarm_lightning.report.sweep_figures import (
+    OF_SWEEP,
     by_setting,
     explained,
-    figures_of_sweep,
     importance,
     parallel,
     times,
@@ -87,8 +88,8 @@ def test_a_setting_of_many_values_accounts_by_its_quarters_and_not_by_every_valu
 
 def test_every_figure_has_a_name_of_its_own_and_no_sweep_has_none(run: Run, tmp_path: Path) -> None:
     names = ["by_setting", "times", "trials", "importance", "settings"]
-    assert [figure.name for figure in figures_of_sweep(run)] == names
-    assert figures_of_sweep(Run(tmp_path / "elsewhere", "search")) == []
+    assert [figure.name for figure in all_drawn(OF_SWEEP, run)[0]] == names
+    assert all_drawn(OF_SWEEP, Run(tmp_path / "elsewhere", "search")) == ([], [])
 
 
 def test_searches_are_linked_where_the_page_lies_beside_theirs_and_names_stay_text(run: Run, tmp_path: Path) -> None:

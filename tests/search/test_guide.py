@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from swarm_lightning.callbacks import ExportBest, History, StopOnPlateau, Summary, SwarmCheckpoint
 from swarm_lightning.data.examples import Example
@@ -16,6 +17,8 @@ from swarm_lightning.data.module import SwarmData
 from swarm_lightning.errors import InputError
 from swarm_lightning.objectives import Abstention, ExactMatch, LanguageModel, MeanLogLikelihood, Outcome, guides
 from swarm_lightning.objectives.guides import GoldLikelihood
+from swarm_lightning.report.analyses import emergence
+from swarm_lightning.report.notebook import read_run
 from swarm_lightning.search import ModelSwarm
 from tests.forked_ranks import COMMAND, ForkedRanks, torchrun_environments
 from tests.search.killed import WATCHED
@@ -80,6 +83,10 @@ def test_a_search_follows_its_guide_and_the_objective_reports_and_chooses(
     assert result.validation[0].utility == float(experts.utilities.max())
     exported = world.replies(world.load(tmp_path / "best_expert"), "dev")
     assert sum(world.score(exported, "dev")) / len(examples) == result.validation[1].utility
+    kept = load_file(tmp_path / "score_tables" / "by_objective.safetensors")
+    assert kept["found"].tolist() == world.score(exported, "dev")
+    names = [world.replies(world.load(world.experts / name), "dev") for name in module.pool.names]
+    assert kept["experts"].tolist() == [world.score(replies, "dev") for replies in names]
     guide = json.loads((tmp_path / "summary.json").read_text())["guide"]
     assert guide["after"] == float(swarm.personal_best_utilities[found])
     assert "## Guide" in (tmp_path / "best_expert" / "README.md").read_text()
@@ -105,8 +112,11 @@ def test_a_guide_that_ranks_the_other_way_round_is_dropped_for_the_objective(
     plain = search(world, tmp_path / "plain", particles=8, callbacks=[ExportBest()])
     use(monkeypatch, Contrary)
     module = search(
-        world, tmp_path / "run", particles=8, guide="smooth", callbacks=[ExportBest(), Summary()]
+        world, tmp_path / "run", particles=8, guide="smooth", callbacks=[History(), ExportBest(), Summary()]
     )  # fmt: skip
+    assert not (tmp_path / "run" / "score_tables" / "by_objective.safetensors").exists(), (
+        "all tables are by the objective"
+    )
     assert module.state.check is not None
     assert module.state.check.kendall == -1.0
     assert not module.state.check.followed
@@ -170,6 +180,23 @@ def test_a_search_from_before_there_were_guides_is_the_same_search(world: World,
     module = search(world, tmp_path)
     assert module.identity["guide"] is None
     assert "check" not in module.state.record()
+
+
+def test_what_a_longer_search_has_found_replaces_what_the_shorter_one_had(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_unchecked(monkeypatch)
+    kept = tmp_path / "score_tables" / "by_objective.safetensors"
+    callbacks = [History(), SwarmCheckpoint()]
+    search(world, tmp_path, guide="smooth", iterations=1, callbacks=callbacks)
+    first = load_file(kept)
+    kept.unlink()  # as a process leaves it that was killed behind its last checkpoint
+    search(world, tmp_path, guide="smooth", iterations=1, callbacks=callbacks, ckpt_path=str(tmp_path / LAST))
+    assert {name: table.tolist() for name, table in load_file(kept).items()} == {
+        name: table.tolist() for name, table in first.items()
+    }
+    module = search(world, tmp_path, guide="smooth", iterations=3, callbacks=callbacks, ckpt_path=str(tmp_path / LAST))
+    assert load_file(kept)["found"].mean().item() == module.result().validation[1].utility
 
 
 def test_what_patience_ends_is_chosen_before_the_last_checkpoint(
@@ -294,6 +321,18 @@ def test_an_evolution_strategy_begins_and_steps_by_the_guide_and_chooses_by_the_
     assert all(utility >= 0 for utility in summary["choices"].values())
     assert summary["validation"][1]["utility"] == max(summary["choices"].values())
     assert summary["guide"]["followed"]
+    kept = load_file(tmp_path / "runs" / "version_0" / "score_tables" / "by_objective.safetensors")
+    before, after = (row["utility"] for row in summary["validation"])
+    assert kept["experts"].shape == (4, 8)
+    assert kept["experts"].mean(dim=1).max().item() == before
+    assert kept["found"].mean().item() == after
+    found = emergence(read_run(tmp_path / "runs" / "version_0"))
+    assert found is not None
+    emerged = [
+        not any(column[:-1]) and column[-1]
+        for column in zip(*kept["experts"].tolist(), kept["found"].tolist(), strict=True)
+    ]
+    assert found.counts["of these right by the winner now"] == sum(emerged)
 
 
 @pytest.mark.slow
