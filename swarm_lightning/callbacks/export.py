@@ -19,7 +19,7 @@ from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.runs.run_folder import name_of_export
 from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.search.writers import said_of_form
+from swarm_lightning.search.writers import said_of_cut, said_of_form
 from swarm_lightning.shown import say
 
 
@@ -100,7 +100,7 @@ class ExportBest(L.Callback):
         if self.log_artifact:
             log_folder(trainer.loggers, path)
         if rank is not None:
-            say(f"Cut to rank {rank}: utility on validation {whole:.4f} before, {cut[None]:.4f} after.")
+            say(said_of_cut(rank, whole, cut[None]))
         if self.tells:
             say(f"Best expert: {path}")
 

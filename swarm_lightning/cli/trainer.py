@@ -17,8 +17,10 @@ from swarm_lightning.experts.export.checkpoint import SHARD
 from swarm_lightning.experts.export.hub import check_name, push_folder
 from swarm_lightning.runs.mixture_folder import make_testable
 from swarm_lightning.runs.run_folder import name_of_export
+from swarm_lightning.search.export import check_particle
 from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.search.strategy import SwarmStrategy, external_launch
+from swarm_lightning.search.writers import said_of_cut
 from swarm_lightning.shown import say
 
 
@@ -177,12 +179,12 @@ class SwarmTrainer(L.Trainer):
             model: The search that the checkpoint belongs to.
             ckpt_path: `last` (the newest run in trainer.default_root_dir), a run folder, or a checkpoint file.
                 `swarm export RUN` also takes the settings from the run.
-            datamodule: The data; only its name goes onto the card.
+            datamodule: The data. Its name goes onto the card, and with export_rank the validation split is scored.
             particle: Particle whose personal best is written, counted from 0; null for the best expert found.
             output: The new folder; null for `best_expert` or `particle_<i>` in the run folder.
             max_shard_size: Maximum size of a weight file of a full checkpoint, such as `2GB`.
             export_rank: Rank to which a sum of products (model.coefficients) is reduced by truncated SVD; null for its
-                full rank. The card gives the loss of each layer.
+                full rank. The card gives the loss of each layer and the utility on validation.
             push_to_hub: Repository on the Hugging Face hub (owner/name) to upload to. An export that is already in the
                 run folder is uploaded unchanged. A new repository is private.
             public: Whether a new repository is public.
@@ -216,8 +218,19 @@ class SwarmTrainer(L.Trainer):
         model.restore(checkpoint)
         if folder.exists():
             raise InputError(f"Expected a new folder, but {str(folder)!r} exists. Choose another one with --output.")
-        exported = model.export(folder, particle, max_shard_size=max_shard_size, rank=rank)
+        model.check_rank(rank)
+        cut = None
+        if rank is not None and model.splits is not None:
+            if particle is not None:
+                check_particle(particle, model.exportable)
+            model.load("validate")
+            examples = model.splits.validation
+            whole, cut = (model.utility_of_cut(most, particle, examples) for most in (None, rank))
+        exported = model.export(folder, particle, max_shard_size=max_shard_size, rank=rank, utility_of_cut=cut)
         make_testable(exported, Path(self.default_root_dir), model.settings, partial(model.checkpoint, particle))
+        if rank is not None:
+            untold = f"Cut to rank {rank}: score it with `swarm test {exported}`, where there are data."
+            say(untold if cut is None else said_of_cut(rank, whole, cut))
         say(f"Exported: {exported}")
 
     def compare(

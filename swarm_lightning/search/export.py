@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from swarm_lightning.data.examples import Example
 from swarm_lightning.differences import flatten
 from swarm_lightning.doors.lightning import loops_of
 from swarm_lightning.errors import InputError
@@ -228,17 +229,20 @@ class ExportingSearch(AskingSearch):
         """Refuse a rank that nothing can be exported with; see `writers.check_rank`."""
         check_rank(rank, self.form)
 
-    def utility_of_cut(self, rank: int, particle: int | None = None) -> float:
-        """Ask on the validation split what an export that is cut to a rank is worth by the objective; on all ranks.
+    def utility_of_cut(
+        self, rank: int | None, particle: int | None = None, examples: Sequence[Example] | None = None
+    ) -> float:
+        """Ask what an export that is cut to a rank is worth by the objective; on all ranks.
 
         Args:
-            rank: The most that it may have in any layer.
+            rank: The most that it may have in any layer; None for as much as it takes.
             particle: Whose personal best; None for the best found expert.
+            examples: What to ask; None for the validation split of a search that the trainer has just done.
         """
         coefficients = self.particle_swarm.space.vector(position_of(self.particle_swarm, particle))
         made = adapter_of(coefficients, self._parts.division, rank)
         evaluator = self.products_evaluator(products_of(made))
-        examples = next(iter(self.trainer.train_dataloader or ()))
+        examples = next(iter(self.trainer.train_dataloader or ())) if examples is None else examples
         numbers = [self.particle_swarm.found_particle if particle is None else particle]
         return float(evaluator.evaluate(torch.ones(1, 1), examples, numbers=numbers).utilities[0])
 

@@ -155,6 +155,20 @@ def check_form(form: str) -> None:
         )
 
 
+def said_of_cut(rank: int, before: float, after: float) -> str:
+    """Say what cutting an adapter has cost.
+
+    Args:
+        rank: What it was cut to.
+        before: Its utility on the validation split as it was found.
+        after: As it is exported.
+
+    >>> said_of_cut(6, 0.75, 0.7)
+    'Cut to rank 6: utility on validation 0.7500 before, 0.7000 after.'
+    """
+    return f"Cut to rank {rank}: utility on validation {before:.4f} before, {after:.4f} after."
+
+
 def check_rank(rank: int | None, form: str) -> None:
     """Refuse a rank that nothing can be exported with.
 

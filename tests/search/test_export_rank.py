@@ -97,13 +97,18 @@ def test_the_card_gives_its_utility_on_validation(world: World, searched: tuple[
 
 
 def test_the_command_cuts_as_the_callback_does(world: World, searched: tuple[ModelSwarm, Path], tmp_path: Path) -> None:
-    _, root = searched
+    module, root = searched
     assert load_checkpoint(root)
     config = world.config(tmp_path, model={"particles": 6, **OF_PRODUCTS})
     last = ("--ckpt_path", str(root), "--output", str(tmp_path / "cut"))
-    run_swarm(config, "export", tmp_path, *last, "--export_rank", str(RANK))
+    printed = run_swarm(config, "export", tmp_path, *last, "--export_rank", str(RANK))
     cut, other = load_file(tmp_path / "cut" / WEIGHTS), load_file(root / "best_expert" / WEIGHTS)
     assert all(cut[name].equal(tensor) for name, tensor in other.items())
+    cards = [(folder / "README.md").read_text() for folder in (tmp_path / "cut", root / "best_expert")]
+    told = [re.findall(r"On validation the adapter of this rank has (\d\.\d{4})\.", card) for card in cards]
+    assert told[0] == told[1] != []
+    whole = module.result().validation[1].utility
+    assert f"Cut to rank {RANK}: utility on validation {whole:.4f} before, {told[0][0]} after." in printed
 
 
 @pytest.mark.parametrize(
