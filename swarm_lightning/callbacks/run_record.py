@@ -142,6 +142,7 @@ def _facts(trainer: L.Trainer, module: ModelSwarm) -> dict[str, Any]:
     splits = module.splits
     notices = getattr(getattr(trainer, "datamodule", None), "notices", [])
     optimizer = module.particle_swarm
+    limits = [most for most in (optimizer.most_steps, trainer.max_steps) if most is not None and most >= 0]
     return {
         "command": shlex.join(["swarm", *sys.argv[1:]]),
         "versions": {"swarm-lightning": __version__, "python": platform.python_version(), **_versions()},
@@ -160,7 +161,7 @@ def _facts(trainer: L.Trainer, module: ModelSwarm) -> dict[str, Any]:
         "draws": module.settings.draws,
         "coefficients": module.settings.coefficients,
         "start": module.settings.start.kind,
-        "iterations_at_most": optimizer.most_steps or (trainer.max_steps if trainer.max_steps > 0 else None),
+        "iterations_at_most": min(limits, default=None),
         "patience": patience_of(callbacks),
         "examples": {} if splits is None else {"validation": len(splits.validation), "test": len(splits.test)},
         "notices": [{"severity": notice.severity, "message": notice.message} for notice in notices],

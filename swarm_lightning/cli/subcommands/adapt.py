@@ -27,12 +27,13 @@ from swarm_lightning.search.model_swarm import ModelSwarm
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 
 ROOT = "runs/adapt"
-UNLIMITED = 10**9  # evaluations, where minutes are the limit
+UNLIMITED = 10**9  # evaluations, where minutes are the limit; and iterations, which the strategy itself limits
 RECIPE = (
     *("--model.coefficients", "module", "--model.guide", "smooth"),
     *("--model.optimizer", "swarm_lightning.swarm.EvolutionStrategy"),
     *("--restart.patience", "null", "--stop.patience", "null"),
     *("--replies.validation", "false"),  # they would be asked beside the budget
+    *("--trainer.max_steps", str(UNLIMITED)),  # with -1, Lightning would end after 1000 epochs
     *("--trainer.default_root_dir", ROOT),
 )
 USAGE = """swarm adapt --model.base B --model.experts E --data.dataset D --budget N [further settings of swarm fit]
@@ -163,7 +164,7 @@ def adapt(
     verdict, run = Verdict(), next_run_folder(folder)
     callbacks = [OrderlyEnd(), SwarmCheckpoint(), History(), Summary(), verdict, ExportBest()]
     trainer = SwarmTrainer(
-        max_steps=-1, default_root_dir=run, callbacks=callbacks, logger=False,
+        max_steps=UNLIMITED, default_root_dir=run, callbacks=callbacks, logger=False,
         enable_model_summary=False, enable_progress_bar=False, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(search, SwarmData(data) if isinstance(data, str) else data)

@@ -90,6 +90,21 @@ def test_the_verdict_says_what_the_intervals_say(adapted: Path) -> None:
     assert any("Routing" in sentence for sentence in kept["sentences"])
 
 
+def test_as_many_steps_as_are_asked_for_are_done(
+    world: World, adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ("--model.optimizer.steps", "52", "--model.optimizer.batch", "1")  # `swarm fit` ends after 50 by default
+    budget = ("--model.optimizer.evaluations", str(BUDGET + 400))
+    with calm_process():
+        main(arguments_of(world, adapted.parents[2] / "qa.csv", *more, *budget, "--trainer.log_every_n_steps", "52"))
+    folder = tmp_path / "runs" / "adapt" / "version_0"
+    assert json.loads((folder / "summary.json").read_text())["iterations"] == 52
+    assert json.loads((folder / "run.json").read_text())["iterations_at_most"] == 52
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["trainer"]["max_steps"] > 52, "so that a resumed run goes on too"
+
+
 def test_minutes_that_hold_nothing_hand_over_the_best_expert_and_say_so(world: World, tmp_path: Path) -> None:
     data = swarm_lightning.SwarmData(str(world.dataset), validation_size=8, test_size=8)
     with calm_process():
