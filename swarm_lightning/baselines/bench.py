@@ -13,6 +13,7 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.candidates import LazyCandidates
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.counts import less
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.mixtures.mixture import Averaged
@@ -62,7 +63,7 @@ class Bench:
         self.search = search
         self.generator = torch.Generator().manual_seed(seed)
         self.climb: list[tuple[int, float]] = []
-        self._before = self.evaluator.asked
+        self._before, self._passes_before = self.evaluator.asked, self.evaluator.forward_passes
 
     @property
     def evaluator(self) -> Evaluator:
@@ -98,6 +99,11 @@ class Bench:
     def spent(self) -> int:
         """How many (particle, example) pairs have been asked since the bench was set up, by the engine's counter."""
         return self.evaluator.asked - self._before
+
+    @property
+    def forward_passes(self) -> int | None:
+        """How many forward passes that took; None where nobody can count them."""
+        return less(self.evaluator.forward_passes, self._passes_before)
 
     @property
     def affordable(self) -> int:

@@ -146,7 +146,7 @@ class Comparison:
 
     def _result(self, name: str, method: Method, seed: int | None, bench: Bench, started: float) -> Result:
         composition = method.compose(bench)
-        seconds, spent = time.perf_counter() - started, bench.spent
+        seconds, spent, passes = time.perf_counter() - started, bench.spent, bench.forward_passes
         if not all(torch.isfinite(tensor).all() for tensor in composition.weights):
             raise Absent("what it made of the experts has weights that are not finite")
         test = self._score(composition)
@@ -164,6 +164,7 @@ class Comparison:
             detail=composition.detail,
             adapter="/".join(parts) if exported else None,
             climb=bench.climb if method.kind == "search" else [],
+            forward_passes=passes if composition.evaluations is None else composition.forward_passes,
         )
         with self.module.ranks.together():
             if self.module.ranks.index == 0:

@@ -20,6 +20,7 @@ from swarm_lightning.baselines.gradient_descent import EPOCHS, GradientDescent
 from swarm_lightning.baselines.low_rank import factor_pairs, refactor
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.right_answers import RightAnswer, logarithms_of, right_answers
+from swarm_lightning.evaluation.counts import plus
 from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.experts.resident.adapted import AdaptedModel
@@ -61,7 +62,8 @@ class FineTuning:
             resident.unload()
         utility = bench.utility(found)
         detail = f"{epochs} of at most {EPOCHS} epochs from {name}"
-        return Composition(utility, detail, found, evaluations=bench.spent + read)
+        passes = plus(bench.forward_passes, descent.meter.passes)
+        return Composition(utility, detail, found, evaluations=bench.spent + read, forward_passes=passes)
 
     def _start(self, bench: Bench) -> tuple[Tensor, str]:
         layout = bench.module.pool.layout

@@ -7,7 +7,7 @@ An answer of any length goes through; what shares a forward pass is bounded by i
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.right_answers import RightAnswer
 from swarm_lightning.evaluation import interruption
+from swarm_lightning.evaluation.progress import Meter
 from swarm_lightning.tuning.batches import batch_of
 
 EPOCHS = 15
@@ -35,6 +36,7 @@ class GradientDescent:
         rows: The lengths of the rows that an answer puts into a forward pass.
         rate: Learning rate.
         seed: Of the order in which answers are read.
+        meter: Counts the forward passes; a gradient costs about two more.
     """
 
     answers: Sequence[RightAnswer]
@@ -43,6 +45,7 @@ class GradientDescent:
     rows: Callable[[RightAnswer], Sequence[int]]
     rate: float
     seed: int
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def evaluations(self) -> int:
@@ -114,9 +117,12 @@ class GradientDescent:
         for answer in answers:
             rows = [length for one in (*part, answer) for length in self.rows(one)]
             if part and len(rows) * max(rows) > TOKENS:
-                interruption.check()
-                yield self.losses(weights, part).sum() / total
+                yield self._loss(weights, part) / total
                 part = []
             part.append(answer)
+        yield self._loss(weights, part) / total
+
+    def _loss(self, weights: Tensor, part: Sequence[RightAnswer]) -> Tensor:
         interruption.check()
-        yield self.losses(weights, part).sum() / total
+        self.meter.passes += 1
+        return self.losses(weights, part).sum()

@@ -17,6 +17,7 @@ from swarm_lightning.baselines.gradient_descent import EPOCHS, GradientDescent
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.right_answers import RightAnswer, guide_losses, right_answers
+from swarm_lightning.evaluation.counts import plus
 from swarm_lightning.experts.products.model import ProductModel
 
 LEARNING_RATE = 0.01
@@ -47,7 +48,8 @@ class LearnedCoefficients:
             resident.unload()
         detail = f"{epochs} of at most {EPOCHS} epochs, {len(found)} coefficients from the mean"
         made = products.composition(found, products.worth(found), detail)
-        return replace(made, evaluations=bench.spent + read)
+        passes = plus(bench.forward_passes, descent.meter.passes)
+        return replace(made, evaluations=bench.spent + read, forward_passes=passes)
 
 
 def descent_on(resident: ProductModel, answers: Sequence[RightAnswer], seed: int) -> GradientDescent:

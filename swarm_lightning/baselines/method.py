@@ -26,6 +26,7 @@ class Composition:
         scores: Scores given examples [M], float64, where it is not.
         adapter: The adapter that it is, where that has another form than the experts', beside `scores`.
         evaluations: (particle, example) pairs that it was asked, where others than those of the bench count.
+        forward_passes: Forward passes that these took; None where nobody can count them.
         seconds: Time that it took, where another than that of the call counts.
     """
 
@@ -35,6 +36,7 @@ class Composition:
     scores: Callable[[Sequence[Example]], Tensor] | None = None
     adapter: ProductAdapter | None = None
     evaluations: int | None = None
+    forward_passes: int | None = None
     seconds: float | None = None
 
     @property

@@ -31,6 +31,8 @@ class Result:
             none was wanted.
         climb: Of a method that searches by the objective: pairs asked, and the best validation utility by then,
             wherever it rose; empty for others.
+        forward_passes: Calls of a model that the evaluations took, whatever the batch; None where nobody can count
+            them, and in results of earlier versions.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Result:
     detail: str
     adapter: str | None = None
     climb: list[tuple[int, float]] = field(default_factory=list)
+    forward_passes: int | None = None
 
 
 def place_of(folder: Path, method: str, seed: int | None) -> Path:

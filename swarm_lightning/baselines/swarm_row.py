@@ -28,12 +28,13 @@ class SwarmRow:
         if len(shares):
             detail += f": {coefficients_text(module.pool.names, shares.mean(dim=1))}"
         utility = module.result().validation[1].utility
-        evaluations, seconds = module.state.evaluations, module.state.seconds
+        # A search that was interrupted and resumed has counted and timed its earlier parts too.
+        state = module.state
+        evaluations, passes, seconds = state.evaluations, state.forward_passes, state.seconds
         if module.form == module.pool.form:
             vector = space.vector(found)[:].detach().cpu().clone()
             module.release_swarm()
-            # A search that was interrupted and resumed has counted and timed its earlier parts too.
-            return Composition(utility, detail, vector, evaluations=evaluations, seconds=seconds)
+            return Composition(utility, detail, vector, evaluations=evaluations, forward_passes=passes, seconds=seconds)
         asked, adapter = optimizer.found_asked, module.adapter_at(found)
         candidate = asked.clone() if isinstance(asked, Tensor) else asked
         module.release_swarm()
@@ -41,4 +42,12 @@ class SwarmRow:
         def scores(examples: Sequence[Example]) -> Tensor:
             return module.evaluator.evaluate([candidate], examples, whole_replies=True).scores[0]
 
-        return Composition(utility, detail, scores=scores, adapter=adapter, evaluations=evaluations, seconds=seconds)
+        return Composition(
+            utility,
+            detail,
+            scores=scores,
+            adapter=adapter,
+            evaluations=evaluations,
+            forward_passes=passes,
+            seconds=seconds,
+        )

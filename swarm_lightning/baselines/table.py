@@ -13,6 +13,7 @@ from swarm_lightning.baselines.method import Method
 from swarm_lightning.baselines.registry import LEGEND, SIGNS
 from swarm_lightning.baselines.results import Result
 from swarm_lightning.evaluation.bootstrap import Resampling, interval
+from swarm_lightning.evaluation.counts import plus
 from swarm_lightning.files import write_whole
 from swarm_lightning.shown import in_markdown, with_interval
 
@@ -35,6 +36,7 @@ class TableRow:
         difference_high: Upper end.
         within_noise: Whether that interval holds 0.
         evaluations: (particle, example) pairs asked of the validation split, mean over the seeds.
+        forward_passes: Calls of a model that they took, mean over the seeds; None where one run does not know.
         seconds: Time, mean over the seeds.
         detail: What was chosen or found; of several runs, in the best on validation.
         adapters: Folders of the adapters or full checkpoints, from that of the comparison.
@@ -56,6 +58,7 @@ class TableRow:
     difference_high: float | None = None
     within_noise: bool | None = None
     evaluations: int | None = None
+    forward_passes: int | None = None
     seconds: float | None = None
     detail: str = ""
     adapters: str = ""
@@ -125,6 +128,7 @@ def make_rows(
                 len(runs),
                 _mean(runs, "validation"),
                 evaluations=round(_mean(runs, "evaluations")),
+                forward_passes=_passes(runs),
                 seconds=_mean(runs, "seconds"),
                 detail=_detail(runs),
                 adapters=" ".join(run.adapter for run in runs if run.adapter is not None),
@@ -152,23 +156,25 @@ def markdown(rows: Sequence[TableRow], examples: tuple[int, int]) -> str:
     name = "the reference" if reference is None else reference.title
     splits = f"validation ({examples[0]}) | test ({examples[1]})"
     lines = [
-        f"| method | {splits} | less {name} | evaluations | seconds | runs | |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        f"| method | {splits} | less {name} | evaluations | forward passes | seconds | runs | |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
         if row.absent:
-            lines.append(f"| {row.signed} | | | | | | | absent: {_cell(row.absent)} |")
+            lines.append(f"| {row.signed} | | | | | | | | absent: {_cell(row.absent)} |")
             continue
         spread = "" if row.spread is None else f", ± {row.spread:.4f} over the seeds"
         test = "" if row.test is None else f"{with_interval(row.test, row.test_low, row.test_high)}{spread}"
         cells = [row.signed, f"{row.validation:.4f}", test, difference_of(row)]
-        cells += [str(row.evaluations), f"{row.seconds:.1f}", str(row.runs), _cell(row.detail)]
+        cells += [str(row.evaluations), passes_of(row), f"{row.seconds:.1f}", str(row.runs), _cell(row.detail)]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "In brackets: 95% intervals by the bootstrap over test examples, of differences with the same examples for "
         "both. A difference whose interval holds 0 is within noise; what other seeds would find is in none of them. "
-        "Evaluations are (particle, example) pairs asked of the validation split. Numbers of several runs are means.",
+        "Evaluations are (particle, example) pairs asked of the validation split; forward passes are the calls of a "
+        "model that they took, whatever the batch, and blank where they are not known. Numbers of several runs are "
+        "means.",
         *(f"\n{line}" for line in legend_of(rows)),
     ]
     return "\n".join(lines)
@@ -186,6 +192,11 @@ def difference_of(row: TableRow) -> str:
         return ""
     noise = " within noise" if row.within_noise else ""
     return f"{with_interval(row.difference, row.difference_low, row.difference_high, '+')}{noise}"
+
+
+def passes_of(row: TableRow) -> str:
+    """Say how many forward passes a row took; nothing where they are not known."""
+    return "" if row.forward_passes is None else str(row.forward_passes)
 
 
 def write_csv(rows: Sequence[TableRow], path: Path) -> None:
@@ -206,6 +217,11 @@ def _detail(runs: Sequence[Result]) -> str:
     """Return what the best run on validation chose or found, and which run that is."""
     best = max(runs, key=lambda run: run.validation)
     return best.detail if len(runs) == 1 else f"seed {best.seed}: {best.detail}"
+
+
+def _passes(runs: Sequence[Result]) -> int | None:
+    total = plus(*(run.forward_passes for run in runs))
+    return None if total is None else round(total / len(runs))
 
 
 def _cell(text: str) -> str:

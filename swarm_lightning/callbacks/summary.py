@@ -117,9 +117,10 @@ def _print_result(result: SearchResult, folder: Path, why: str) -> None:
     splits = {"validation": result.validation, **({"test": result.test} if result.test else {})}
     show_table(_table(splits))
     say_gains(result.test)
+    passes = "" if result.forward_passes is None else f" ({result.forward_passes} forward passes)"
     say(
         f"{result.iterations} iterations ({why}), {result.restarts} restarts, "
-        f"{result.evaluations} evaluations in {result.seconds:.0f} s."
+        f"{result.evaluations} evaluations{passes} in {result.seconds:.0f} s."
     )
     if result.guide:
         say(_of_guide(result.guide))

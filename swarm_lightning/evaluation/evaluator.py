@@ -19,6 +19,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
+from swarm_lightning.evaluation.counts import less, plus
 from swarm_lightning.evaluation.engine.batches import groups_of
 from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_examples, reach, rule_of
 from swarm_lightning.evaluation.kept_scores import KeptScores
@@ -27,7 +28,7 @@ from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import BROKEN, ask_until, prompts_of
 from swarm_lightning.evaluation.progress import Course, Watcher
 from swarm_lightning.evaluation.ranks import Ranks
-from swarm_lightning.evaluation.runner import Rows, Runner, Session
+from swarm_lightning.evaluation.runner import Rows, Runner, Session, passes_of
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.whole_tables import KnowsLikelihoods, Part, divide, scored_at_once
@@ -54,6 +55,8 @@ class Evaluation:
         reach: The lowest and the highest utility that every candidate can have [P, 2], float64; equal where it is
             known, NaN where nothing was asked.
         generated: Number of tokens that were generated.
+        forward_passes: Calls of a model that it took, whatever the batch; None where nobody can count them. A model
+            that belongs to the objective, such as a judge, is not counted.
     """
 
     scores: Tensor
@@ -61,6 +64,7 @@ class Evaluation:
     utilities: Tensor
     reach: Tensor
     generated: int = 0
+    forward_passes: int | None = None
 
     @property
     def evaluated(self) -> int:
@@ -74,10 +78,12 @@ class Common:
 
     Attributes:
         pairs: Asked so far, by all ranks.
+        passes: Forward passes that they took; None where nobody can count them.
         kept: Where evaluations without a journal of their own keep their scores; None for nowhere.
     """
 
     pairs: int = 0
+    passes: int | None = 0
     kept: KeptScores | None = None
 
 
@@ -121,6 +127,11 @@ class Evaluator(Generic[AnyRunner]):
             kept: Where; None for nowhere any more.
         """
         self._common.kept = kept
+
+    @property
+    def forward_passes(self) -> int | None:
+        """Forward passes that this took, by all ranks; None where nobody can count them."""
+        return self._common.passes
 
     def on(self, runner: OtherRunner) -> "Evaluator[OtherRunner]":
         """Return what asks the same of other candidates; what it asks counts here too.
@@ -254,7 +265,7 @@ class Evaluator(Generic[AnyRunner]):
         waiting = [candidate for candidate in due if stakes is None or math.isnan(stakes.known[candidate])]
         # The first rank says how large lots are: free memory may differ between them.
         rows = self.ranks.first(runner.rows_at_once(max(lengths, default=1)))
-        before = runner.generated
+        generated_before, passes_before = runner.generated, passes_of(runner)
         course = Course(self.watcher, runner, self.ranks.count)
         with course.followed(), runner.session(candidates, _by_task(tasks, prompts)) as session:
             if not whole_replies and wanted is None and scored_at_once(self.objective, session):
@@ -280,11 +291,12 @@ class Evaluator(Generic[AnyRunner]):
                         course.round(int((~table.isnan()).sum()), len(known), sum(map(len, lots)), left)
                         for _, share in groupby(self.ranks.share(lots), key=lambda lot: tasks[lot[0][1]]):
                             for lot in share:
-                                tokens = runner.generated
+                                tokens, passes = runner.generated, passes_of(runner)
                                 with course.lot(len(lot)):
                                     answered = self._ask(session, lot, examples, numbers, whole_replies)
                                 pairs, news = [pair for pair, _ in answered], [outcome for _, outcome in answered]
-                                journal.keep(pairs, news, runner.generated - tokens)
+                                took = less(passes_of(runner), passes)
+                                journal.keep(pairs, news, runner.generated - tokens, took)
                                 found.extend(answered)
                                 interruption.check()
                             if len(set(tasks)) > 1:  # the next task needs the memory
@@ -295,10 +307,14 @@ class Evaluator(Generic[AnyRunner]):
                     running = list(asked)
                 session.forget()
             self._common.pairs += session.models * int((~table.isnan()).sum())
-        generated = int(self.ranks.sum(torch.tensor(runner.generated - before))) + journal.recalled
+        passes = less(passes_of(runner), passes_before)
+        spent = self.ranks.sum(torch.tensor([runner.generated - generated_before, passes or 0]))
+        generated = int(spent[0]) + journal.recalled
+        passes = None if passes is None else plus(int(spent[1]), journal.recalled_passes)
+        self._common.passes = plus(self._common.passes, passes)
         reaches = self._reaches(table, due, stakes, examples, wanted)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
-        return Evaluation(table, outcomes, utilities, reaches, generated)
+        return Evaluation(table, outcomes, utilities, reaches, generated, passes)
 
     def _at_once(
         self,

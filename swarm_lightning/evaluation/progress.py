@@ -49,12 +49,14 @@ class Meter:
     Attributes:
         rows: Rows answered so far; parts of one where a row has several continuations.
         tokens: Tokens read so far.
+        passes: Forward passes so far: calls of a model, whatever the batch.
         tell: Called whenever these have changed; None where nobody listens.
     """
 
     def __init__(self) -> None:
         self.rows = 0.0
         self.tokens = 0
+        self.passes = 0
         self.tell: Callable[[], None] | None = None
 
     def count(self, rows: float, tokens: int) -> None:

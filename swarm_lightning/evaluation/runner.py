@@ -8,7 +8,7 @@ exact stop, lots, ranks and sampling work with any runner. Those of this package
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
@@ -144,6 +144,21 @@ class Runner(Protocol):
             ValueError: If these are no candidates.
         """
         ...
+
+
+@runtime_checkable
+class CountsPasses(Protocol):
+    """A runner that counts how often its models are called; optional."""
+
+    @property
+    def passes(self) -> int | None:
+        """Forward passes so far, each a call of a model, whatever the batch; None where nobody can count them."""
+        ...
+
+
+def passes_of(runner: Runner) -> int | None:
+    """Return the forward passes that a runner's models have done so far; None where nobody can count them."""
+    return runner.passes if isinstance(runner, CountsPasses) else None
 
 
 @contextmanager

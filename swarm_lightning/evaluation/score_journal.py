@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from swarm_lightning.evaluation.counts import plus
 from swarm_lightning.evaluation.lots import Pair
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.files import storage_errors
@@ -29,11 +30,13 @@ class Line:
         lot: Pairs of a particle and an example.
         outcomes: One for each.
         generated: Tokens that were generated for them.
+        passes: Forward passes that they took; None where nobody has counted them.
     """
 
     lot: list[Pair]
     outcomes: list[Outcome]
     generated: int
+    passes: int | None = None
 
 
 class ScoreJournal:
@@ -41,6 +44,7 @@ class ScoreJournal:
 
     Attributes:
         recalled: Tokens that were generated for what `recall` has returned since `begin`.
+        recalled_passes: Forward passes that it took; None where nobody has counted them.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -50,6 +54,7 @@ class ScoreJournal:
             folder: Of the files; None keeps nothing.
         """
         self.recalled = 0
+        self.recalled_passes: int | None = 0
         self._folder = folder
         self._ranks = Ranks()
         self._file: IO[bytes] | None = None
@@ -57,6 +62,7 @@ class ScoreJournal:
         self._key = ""
         self._known: dict[Pair, Outcome] = {}
         self._tokens = 0
+        self._passes: int | None = 0
         # What an earlier process has left, by key; read once.
         self._left: dict[str, list[Line]] | None = None
 
@@ -74,12 +80,13 @@ class ScoreJournal:
         """
         if self._folder is None:
             return
-        self._ranks, self._key, self.recalled = ranks, key, 0
+        self._ranks, self._key, self.recalled, self.recalled_passes = ranks, key, 0, 0
         if self._left is None:
             self._left = ranks.first(_read(self._folder) if ranks.index == 0 else {})
         lines = self._left.pop(key, [])
         self._known = {pair: outcome for line in lines for pair, outcome in zip(line.lot, line.outcomes, strict=True)}
         self._tokens = sum(line.generated for line in lines)
+        self._passes = plus(*(line.passes for line in lines))
 
     def recall(self, lots: Sequence[Sequence[Pair]]) -> tuple[list[tuple[Pair, Outcome]], list[list[Pair]]]:
         """Part what is known of the lots from what is left to ask.
@@ -94,24 +101,25 @@ class ScoreJournal:
         """
         known = [(pair, self._known[pair]) for lot in lots for pair in lot if pair in self._known]
         if known:
-            self.recalled = self._tokens
+            self.recalled, self.recalled_passes = self._tokens, self._passes
         left = [[pair for pair in lot if pair not in self._known] for lot in lots]
         return known, [lot for lot in left if lot]
 
-    def keep(self, lot: Sequence[Pair], outcomes: Sequence[Outcome], generated: int) -> None:
+    def keep(self, lot: Sequence[Pair], outcomes: Sequence[Outcome], generated: int, passes: int | None = None) -> None:
         """Write down what a lot has given. Outcomes that are no plain values are asked again after a kill.
 
         Args:
             lot: Pairs of a particle and an example.
             outcomes: One for each.
             generated: Tokens that were generated for them.
+            passes: Forward passes that they took; None where nobody can count them.
 
         Raises:
             StorageError: If it can't be written.
         """
         if self._folder is None:
             return
-        line = encode_line(self._key, lot, outcomes, generated)
+        line = encode_line(self._key, Line(list(lot), list(outcomes), generated, passes))
         if line is None:
             return
         path = self._path(self._ranks.index)
@@ -143,22 +151,20 @@ class ScoreJournal:
         return self._folder / f"{PREFIX}{rank}{SUFFIX}"
 
 
-def encode_line(key: str, lot: Sequence[Pair], outcomes: Sequence[Outcome], generated: int) -> bytes | None:
+def encode_line(key: str, line: Line) -> bytes | None:
     r"""Return a line of the journal; None where an outcome holds more than plain values.
 
     Args:
         key: Of the evaluation.
-        lot: Pairs of a particle and an example.
-        outcomes: One for each.
-        generated: Tokens that were generated for them.
+        line: What it holds.
 
-    >>> encode_line("k", [(0, 3)], [Outcome("a", None, 0.5)], 2)
-    b'a4921b0a ["k", [[0, 3]], [["a", null, 0.5]], 2]\n'
+    >>> encode_line("k", Line([(0, 3)], [Outcome("a", None, 0.5)], 2, 1))
+    b'7da8ce70 ["k", [[0, 3]], [["a", null, 0.5]], 2, 1]\n'
     """
-    values = [list(vars(outcome).values()) for outcome in outcomes if type(outcome) is Outcome]
-    if len(values) < len(outcomes) or not all(type(value) in PLAIN for row in values for value in row):
+    values = [list(vars(outcome).values()) for outcome in line.outcomes if type(outcome) is Outcome]
+    if len(values) < len(line.outcomes) or not all(type(value) in PLAIN for row in values for value in row):
         return None
-    text = json.dumps([key, [list(pair) for pair in lot], values, generated]).encode()
+    text = json.dumps([key, [list(pair) for pair in line.lot], values, line.generated, line.passes]).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -176,8 +182,8 @@ def decode_line(line: bytes) -> tuple[str, Line] | None:
     checksum, _, text = line.strip().partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text) or not text:
         return None
-    key, lot, values, generated = json.loads(text)
-    return key, Line([(particle, place) for particle, place in lot], [Outcome(*value) for value in values], generated)
+    key, lot, values, *counts = json.loads(text)  # earlier versions have counted no passes
+    return key, Line([(particle, place) for particle, place in lot], [Outcome(*value) for value in values], *counts)
 
 
 def _read(folder: Path) -> dict[str, list[Line]]:

@@ -76,8 +76,10 @@ def sentence(run: Run) -> str:
             told += f" That is the guide's; the objective said {float(shown.iloc[0]):.4f} at the start"
             told += f" and has said {float(shown.iloc[-1]):.4f} since."
         return told
+    passes = summary.get("forward_passes")  # unknown of older runs
+    counted_passes = "" if passes is None else f"{passes:,} forward passes, "
     cost = (
-        f"in {counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, "
+        f"in {counted(summary['iterations'], 'iteration')}, {summary['evaluations']:,} evaluations, {counted_passes}"
         f"{duration(summary['seconds'])}"
     )
     rows = summary.get("test", [])
@@ -167,6 +169,7 @@ def comparison_table(run: Run) -> str:
         "difference": f"less {own.title.iloc[0]}" if len(own) == 1 else "difference",
         "within_noise": "within noise",
         "evaluations": "evaluations",
+        "forward_passes": "forward passes",
         "seconds": "seconds",
         "detail": "what was found, or why it is absent",
     }
@@ -227,7 +230,7 @@ def files_and_commands(run: Run) -> str:
 
 
 def _costs(run: Run) -> str:
-    """Return the evaluations, tokens, seconds by part and memory of a search."""
+    """Return the evaluations, forward passes, tokens, seconds by part and memory of a search."""
     swarm, summary, record = run.swarm, run.summary, run.record
     if swarm.empty or "evaluations" not in swarm:
         return ""
@@ -238,6 +241,9 @@ def _costs(run: Run) -> str:
         text += f", {1 - asked / whole:.0%} of all were left out"
     beside = summary.get("evaluations", asked) - asked
     text += f"; {beside:,.0f} more beside them, by the objective" if beside > 0 else ""
+    counted_passes = float(swarm.forward_passes.sum()) if "forward_passes" in swarm else None  # not of older runs
+    passes = summary.get("forward_passes", counted_passes)
+    text += "" if passes is None else f"; {passes:,.0f} forward passes"
     text += f"; {summary.get('generated_tokens', float(swarm.generated_tokens.sum())):,.0f} generated tokens."
     first, others = float(swarm.evaluation_seconds.iloc[0]), float(swarm.evaluation_seconds.iloc[1:].sum())
     rest = max(0.0, summary["seconds"] - first - others) if "seconds" in summary else None

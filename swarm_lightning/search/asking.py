@@ -16,6 +16,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.counts import less
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.kept_scores import KeptScores, marks_of
@@ -150,13 +151,16 @@ class AskingSearch(PreparedSearch):
         state, metrics = self.state, self.state.metrics
         if state.shown is None:
             return
-        before = state.evaluations, state.generated_tokens
+        before = state.evaluations, state.generated_tokens, state.forward_passes
         metrics[name_shown(self.particle_swarm)] = show(
             state.shown, self.particle_swarm, state.reported, state.choices,
             lambda positions, numbers: self.ask_in_full(positions, examples, self.objective, numbers),
         )  # fmt: skip
         metrics["evaluations"] += state.evaluations - before[0]
         metrics["generated_tokens"] += state.generated_tokens - before[1]
+        new = less(state.forward_passes, before[2])
+        if new is not None:
+            metrics["forward_passes"] += new
 
     def open_journal(self, examples: Sequence[Example], vectors: Vectors, objective: Objective) -> None:
         """Find what an earlier process has found of an evaluation, and keep what this one finds.

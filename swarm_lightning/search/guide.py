@@ -175,7 +175,8 @@ def mixture_of(mixed: MixedGuide, by_guide: Evaluation, by_objective: Evaluation
     scores = mixed.share * (by_guide.scores - mixed.of_guide.mean) / mixed.of_guide.spread
     scores = scores + (1 - mixed.share) * (by_objective.scores - mixed.of_objective.mean) / mixed.of_objective.spread
     utilities = torch.tensor([mean_score(row) for row in scores.tolist()], dtype=torch.float64)
-    return Evaluation(scores, by_objective.outcomes, utilities, utilities[:, None].expand(-1, 2).clone())
+    reach, passes = utilities[:, None].expand(-1, 2).clone(), by_guide.forward_passes
+    return Evaluation(scores, by_objective.outcomes, utilities, reach, forward_passes=passes)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.counts import plus
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.names import ASSIGNMENTS, FOUND, INITIAL, SYSTEM
 from swarm_lightning.objectives.protocol import HasTasks, Objective
@@ -27,12 +28,12 @@ from swarm_lightning.swarm.state import Swarm
 # What is measured of a search whose particles stay: see `measure_steps`.
 OF_STEPS = (
     "step", "start", "candidate_mean", "candidate_spread", "step_length", "broken", "evaluations", "generated_tokens",
-    "evaluation_seconds", "examples_per_second",
+    "forward_passes", "evaluation_seconds", "examples_per_second",
 )  # fmt: skip
 # What is measured of every swarm; `best/<task>` and the particles' own come to these.
 NAMES = (
     "step", "global_best", "global_worst", "personal_best_mean", "step_length", "restarts", "broken", "diversity",
-    "evaluations", "generated_tokens", "evaluation_seconds", "examples_per_second",
+    "evaluations", "generated_tokens", "forward_passes", "evaluation_seconds", "examples_per_second",
 )  # fmt: skip
 OF_TIME = {"evaluation_seconds", "examples_per_second"}
 # What stands before the names under which loggers get these numbers; Lightning takes `step` for its own axis.
@@ -65,11 +66,13 @@ def measure(
         besides: What was evaluated beside the positions; it counts too.
 
     Returns:
-        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+        Numbers by name, always the same names in the same order; no `forward_passes` where nobody can count them. All
+        are unitless but the seconds.
     """
     swarm = optimizer.swarm
     evaluated = evaluation.evaluated + (0 if besides is None else besides.evaluated)
     generated = evaluation.generated + (0 if besides is None else besides.generated)
+    passes = plus(evaluation.forward_passes, 0 if besides is None else besides.forward_passes)
     bests = swarm.personal_best_utilities
     of_particles = [*swarm.utilities.tolist(), *reach[:, 0].tolist(), *reach[:, 1].tolist()]
     return {
@@ -84,6 +87,7 @@ def measure(
         "diversity": optimizer.diversity(),
         "evaluations": float(evaluated),
         "generated_tokens": float(generated),
+        **({} if passes is None else {"forward_passes": float(passes)}),
         "evaluation_seconds": seconds,
         "examples_per_second": evaluated / max(seconds, 1e-9),
         **dict(zip(names_of_particles(len(bests)), of_particles, strict=True)),
@@ -106,15 +110,16 @@ def measure_steps(
         start: The utility of where it began.
 
     Returns:
-        Numbers by name, always the same names in the same order. All are unitless but the seconds.
+        Numbers by name, as `measure` does.
     """
     utilities = evaluation.utilities[evaluation.utilities.isfinite()]
+    passes = evaluation.forward_passes
     numbers = (
         float(optimizer.swarm.iterations), start, float(utilities.mean()), float(utilities.std(correction=0)),
-        optimizer.step_length, float(broken.sum()), float(evaluation.evaluated), float(evaluation.generated), seconds,
-        evaluation.evaluated / max(seconds, 1e-9),
+        optimizer.step_length, float(broken.sum()), float(evaluation.evaluated), float(evaluation.generated),
+        None if passes is None else float(passes), seconds, evaluation.evaluated / max(seconds, 1e-9),
     )  # fmt: skip
-    return dict(zip(OF_STEPS, numbers, strict=True))
+    return {name: number for name, number in zip(OF_STEPS, numbers, strict=True) if number is not None}
 
 
 def names_of_metrics(particles: int, tasks: Iterable[str] = ()) -> list[str]:

@@ -235,6 +235,8 @@ class ModelSwarm(ExportingSearch):
         """Keep what can be said of the iteration that has just ended."""
         self.state.parts = self._procedure.parts(examples)
         self.state.metrics = self._procedure.measure(examples)
+        if self.state.forward_passes is None:  # the history of older runs has no room
+            self.state.metrics.pop("forward_passes", None)
 
     def _end(self, examples: Sequence[Example]) -> None:
         """Settle what the search stands for, where that is not known by its last step."""

@@ -73,6 +73,8 @@ class SearchResult:
         seconds: Time of the search in seconds, over all of its resumed parts, without loading and the test split.
         evaluations: (particle, example) evaluations of the search, over all of its resumed parts.
         generated_tokens: Tokens that were generated for them.
+        forward_passes: Calls of a model that they took, whatever the batch; None where nobody can count them, or where
+            a part of the search was done by a version that did not.
         starts: The utility of everything that an evolution strategy could have begun with, by name, and its beginning
             first; empty for a swarm.
         choices: The utility on the validation split of everything that was chosen among in the end, by name; empty
@@ -90,6 +92,7 @@ class SearchResult:
     seconds: float
     evaluations: int
     generated_tokens: int
+    forward_passes: int | None = None
     starts: Mapping[str, float] = field(default_factory=dict)
     choices: Mapping[str, float] = field(default_factory=dict)
     guide: Mapping[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.counts import plus
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes, expected_scores
 from swarm_lightning.names import FOUND, INITIAL
@@ -26,7 +27,8 @@ from swarm_lightning.swarm.state import Swarm
 
 KEY = "swarm_lightning"
 FORMAT = 2
-COUNTS = ("seconds", "evaluations", "generated_tokens", "examples", "seed")
+COUNTS = ("seconds", "evaluations", "generated_tokens", "forward_passes", "examples", "seed")
+LATER = {"forward_passes"}  # which checkpoints of earlier versions lack
 
 
 def _nothing() -> Tensor:
@@ -112,6 +114,7 @@ class SearchState:
         earlier: That of the parts before the present one.
         evaluations: (particle, example) pairs that were asked.
         generated_tokens: Tokens that were generated for them.
+        forward_passes: Forward passes that they took; None where nobody can count them, or has counted them all.
         examples: Number of examples M that guide the search.
         parts: The utility of every task, of the best initial and the best found expert; empty where there are no tasks.
         starts: The utility of everything that an evolution strategy could begin with, by name, its beginning first.
@@ -141,6 +144,7 @@ class SearchState:
     earlier: float = 0.0
     evaluations: int = 0
     generated_tokens: int = 0
+    forward_passes: int | None = 0
     examples: int = 0
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
     starts: dict[str, float] = field(default_factory=dict)
@@ -170,7 +174,8 @@ class SearchState:
         """
         self.seed = seed
         self.generator.manual_seed(seed)
-        self.earlier, self.seconds, self.evaluations, self.generated_tokens, self.result = 0.0, 0.0, 0, 0, None
+        self.earlier, self.seconds, self.result = 0.0, 0.0, None
+        self.evaluations, self.generated_tokens, self.forward_passes = 0, 0, 0
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
         self.found_scores = self.found_scores.new_zeros(0)
         self.evaluation, self.besides, self.origin, self.check, self.shown = None, None, None, None, None
@@ -256,6 +261,7 @@ class SearchState:
         self.seconds += seconds
         self.evaluations += evaluation.evaluated
         self.generated_tokens += evaluation.generated
+        self.forward_passes = plus(self.forward_passes, evaluation.forward_passes)
 
     def sum_up(
         self, optimizer: SearchOptimizer, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]
@@ -282,6 +288,7 @@ class SearchState:
             seconds=self.seconds,
             evaluations=self.evaluations,
             generated_tokens=self.generated_tokens,
+            forward_passes=self.forward_passes,
             starts=self.starts,
             choices=self.choices,
             guide=self.guidance(optimizer, initial),
@@ -307,7 +314,7 @@ class SearchState:
             record: What a checkpoint says.
         """
         for name in COUNTS:
-            setattr(self, name, record[name])
+            setattr(self, name, record.get(name) if name in LATER else record[name])
         self.earlier = self.seconds
         self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])

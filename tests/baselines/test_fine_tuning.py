@@ -10,6 +10,7 @@ from swarm_lightning.experts.checks import DOWN, UP
 from swarm_lightning.experts.layout import Layout
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
+from tests.evaluation.calls_of_models import calls_of
 from tests.search.tiny_search import NEW_TOKENS
 
 
@@ -22,7 +23,9 @@ def bench(opened: ModelSwarm, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 @pytest.mark.parametrize("beginning", ["zero", "expert", "mean"])
 def test_what_is_handed_over_has_the_reported_utility(bench: Bench, beginning: Beginning) -> None:
-    found = FineTuning(beginning).compose(bench)
+    with calls_of([bench.resident.engine.adapted.model]) as calls:
+        found = FineTuning(beginning).compose(bench)
+    assert found.forward_passes == len(calls) > 0
     assert found.vector is not None
     assert found.vector.shape == bench.experts[0].shape
     assert bench.utility(found.vector) == found.utility

@@ -10,6 +10,7 @@ from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.right_answers import right_answers
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
+from tests.evaluation.calls_of_models import calls_of
 from tests.search.tiny_search import NEW_TOKENS
 
 
@@ -37,7 +38,10 @@ def test_every_coefficient_has_its_slope_of_the_loss(bench: Bench) -> None:
 
 
 def test_what_is_handed_over_has_the_reported_utility_and_the_seed_decides(bench: Bench) -> None:
-    found, same = (LearnedCoefficients().compose(Bench(bench.module, bench.examples, seed=3)) for _ in range(2))
+    with calls_of([bench.resident.engine.adapted.model]) as calls:
+        found, same = (LearnedCoefficients().compose(Bench(bench.module, bench.examples, seed=3)) for _ in range(2))
+    assert found.forward_passes == same.forward_passes
+    assert 2 * (found.forward_passes or 0) == len(calls) > 0
     assert found.scores is not None
     assert float(found.scores(bench.examples).mean()) == found.utility
     assert found.adapter is not None

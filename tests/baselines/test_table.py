@@ -1,6 +1,7 @@
 """The table of results that were written by hand."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -28,12 +29,13 @@ def run(method: str, test: list[float], seed: int | None = None, **changes: floa
 
 @pytest.fixture
 def rows() -> list[TableRow]:
+    halves = [1.0] * 20 + [0.0] * 20
     results = {
         "base_model": [run("base_model", [0.0] * 10 + [1.0] * 30)],
         "uniform_soup": [run("uniform_soup", [1.0] * 10 + [0.0] * 30)],
         "model_swarm": [
-            run("model_swarm", [1.0] * 40, 0, validation=0.75, evaluations=90, seconds=1.0),
-            run("model_swarm", [1.0] * 20 + [0.0] * 20, 1, validation=0.25, evaluations=110, seconds=4.0),
+            run("model_swarm", [1.0] * 40, 0, validation=0.75, evaluations=90, seconds=1.0, forward_passes=11),
+            run("model_swarm", halves, 1, validation=0.25, evaluations=110, seconds=4.0, forward_passes=21),
         ],
     }
     return make_rows(
@@ -47,6 +49,23 @@ def test_runs_of_several_seeds_are_means(rows: list[TableRow]) -> None:
     # Test scores 1 and 0.5 of the two seeds: standard deviation 0.5 / sqrt 2. The better one on validation is seed 0.
     assert (swarm.spread, swarm.detail) == (pytest.approx(math.sqrt(0.125)), "seed 0: d0")
     assert swarm.difference is None
+
+
+def test_forward_passes_are_means_too_and_blank_where_a_run_does_not_know(rows: list[TableRow], tmp_path: Path) -> None:
+    assert [row.forward_passes for row in rows] == [None, None, None, 16]
+    lines = markdown(rows, (8, 40)).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")][5:8] == ["evaluations", "forward passes", "seconds"]
+    assert [lines[line].split("|")[6].strip() for line in (2, 5)] == ["", "16"]
+    unknown = run("model_swarm", [1.0] * 40, 2)
+    some = make_rows(methods(), {"model_swarm": [run("model_swarm", [1.0] * 40, 1, forward_passes=9), unknown]}, {},
+                     Resampling(100, [""] * 40), "model_swarm")  # fmt: skip
+    assert some[0].forward_passes is None
+    write_result(tmp_path, unknown)
+    path = tmp_path / "results" / "model_swarm_seed_2.json"
+    kept = json.loads(path.read_text())
+    del kept["forward_passes"]  # as earlier versions have written it
+    path.write_text(json.dumps(kept))
+    assert read_results(tmp_path) == {"model_swarm": [unknown]}
 
 
 def test_differences_are_of_the_same_examples_and_say_what_is_noise(rows: list[TableRow]) -> None:
@@ -64,7 +83,7 @@ def test_differences_are_of_the_same_examples_and_say_what_is_noise(rows: list[T
 def test_an_absent_method_has_its_reason_and_no_numbers(rows: list[TableRow]) -> None:
     random = rows[2]
     assert (random.runs, random.test, random.absent) == (0, None, "it needs | luck")
-    assert "| random search | | | | | | | absent: it needs \\| luck |" in markdown(rows, (8, 40))
+    assert "| random search | | | | | | | | absent: it needs \\| luck |" in markdown(rows, (8, 40))
 
 
 def test_markdown_has_a_line_for_every_method(rows: list[TableRow]) -> None:
@@ -77,7 +96,7 @@ def test_markdown_has_a_line_for_every_method(rows: list[TableRow]) -> None:
         "| random search",
         "| model swarm",
     ]
-    assert all(line.replace("\\|", "").count("|") == 9 for line in lines)
+    assert all(line.replace("\\|", "").count("|") == 10 for line in lines)
     assert "within noise" in lines[0]
     assert "within noise" not in lines[1]
 

@@ -28,6 +28,7 @@ def test_the_summary_agrees_with_the_history_the_printed_table_and_plain_peft(
     assert summary["restarts"] == float(rows[-1]["restarts"])
     assert summary["evaluations"] == sum(float(row["evaluations"]) for row in rows) <= 4 * 5 * 8
     assert summary["generated_tokens"] == sum(float(row["generated_tokens"]) for row in rows)
+    assert summary["forward_passes"] == sum(float(row["forward_passes"]) for row in rows) > 0
 
     for row, adapter in zip(summary["test"], (world.experts / initial, tmp_path / "best_expert"), strict=True):
         scores = world.score(world.replies(world.load(adapter), "test"), "test")
@@ -52,7 +53,8 @@ def test_the_summary_agrees_with_the_history_the_printed_table_and_plain_peft(
     for line, before, after in zip(lines, summary["validation"], summary["test"], strict=True):
         cells = [cell.strip() for cell in line.strip("│").split("│")]
         assert cells == [before["name"], before["detail"], f"{before['utility']:.4f}", f"{after['utility']:.4f}"]
-    assert f"3 iterations (all done), {summary['restarts']} restarts" in printed
+    asked = f"{summary['evaluations']} evaluations ({summary['forward_passes']} forward passes) in "
+    assert f"3 iterations (all done), {summary['restarts']} restarts, {asked}" in printed
     assert f"Run folder: {tmp_path}" in printed
     assert f"Best expert: {tmp_path / 'best_expert'}" in printed
 

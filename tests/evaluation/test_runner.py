@@ -47,6 +47,7 @@ def test_every_candidate_is_asked_every_example_and_counts_as_many_models_as_ans
     assert found.outcomes[1][4] == Outcome("yes", "yes", 1.0)
     assert sorted(runner.asked) == sorted((row, example.identifier) for row in range(3) for example in EXAMPLES)
     assert (found.generated, asking.asked) == (24, 3 * 24)
+    assert (found.forward_passes, asking.forward_passes) == (None, None), "this runner can't count them"
     assert asking.evaluate_base(EXAMPLES).utilities.tolist() == [0.0]
 
 
@@ -116,17 +117,24 @@ from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.objectives import ExactMatch
 from tests.evaluation.table_runner import EXAMPLES, TABLE, TableRunner, candidates_of
 
-runner = TableRunner()
-found = Evaluator(runner, ExactMatch(), Ranks.join(2)).evaluate(candidates_of(TABLE), EXAMPLES)
-print(json.dumps([runner.asked, found.scores.tolist(), found.generated]))
+class CountingRunner(TableRunner):
+    @property
+    def passes(self):
+        return 2 * len(self.asked)
+
+runner = CountingRunner()
+evaluator = Evaluator(runner, ExactMatch(), Ranks.join(2))
+found = evaluator.evaluate(candidates_of(TABLE), EXAMPLES)
+assert evaluator.forward_passes == found.forward_passes
+print(json.dumps([runner.asked, found.scores.tolist(), found.generated, found.forward_passes]))
 """
     ended = forked_ranks.run(torchrun_environments(2), program)
     assert [rank.code for rank in ended] == [0, 0], ended
     results = [json.loads(rank.out.splitlines()[-1]) for rank in ended]
-    asked = [tuple(pair) for pairs, _, _ in results for pair in pairs]
+    asked = [tuple(pair) for pairs, *_ in results for pair in pairs]
     assert len(asked) == len(set(asked)) == 24
-    assert all(pairs for pairs, _, _ in results)
-    assert [(scores, generated) for _, scores, generated in results] == [(TABLE, 24)] * 2
+    assert all(pairs for pairs, *_ in results)
+    assert [tuple(found) for _, *found in results] == [(TABLE, 24, 48)] * 2
 
 
 def test_candidates_that_do_not_share_a_pass_take_turns() -> None:

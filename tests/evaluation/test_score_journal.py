@@ -1,5 +1,7 @@
 """Scores on disk as soon as they are found, whatever a kill does to the last line."""
 
+import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ def written(folder: Path, lots: int = 2, key: str = "key") -> Path:
     journal.begin(key, Ranks())
     for lot, outcomes in list(zip(LOTS, OUTCOMES, strict=True))[:lots]:
         assert journal.recall([lot]) == ([], [lot])
-        journal.keep(lot, outcomes, generated=5)
+        journal.keep(lot, outcomes, generated=5, passes=3)
     return folder / "scores_0.jsonl"
 
 
@@ -31,11 +33,21 @@ def read(folder: Path, key: str = "key") -> ScoreJournal:
 def test_what_was_kept_is_recalled_to_the_last_bit_by_another_process(tmp_path: Path) -> None:
     written(tmp_path)
     journal = read(tmp_path)
-    assert journal.recalled == 0, "nothing has been asked for"
+    assert (journal.recalled, journal.recalled_passes) == (0, 0), "nothing has been asked for"
     known, left = journal.recall(LOTS)
     assert known == [pair for lot, found in zip(LOTS, OUTCOMES, strict=True) for pair in zip(lot, found, strict=True)]
     assert left == []
-    assert journal.recalled == 10
+    assert (journal.recalled, journal.recalled_passes) == (10, 6)
+
+
+def test_lines_of_an_earlier_version_are_recalled_and_leave_the_passes_unknown(tmp_path: Path) -> None:
+    path = written(tmp_path, lots=1)
+    text = json.dumps(json.loads(path.read_bytes().strip().partition(b" ")[2])[:4]).encode()
+    path.write_bytes(b"%08x %s\n" % (zlib.crc32(text), text))
+    journal = read(tmp_path)
+    known, left = journal.recall(LOTS)
+    assert (len(known), left) == (2, LOTS[1:])
+    assert (journal.recalled, journal.recalled_passes) == (5, None)
 
 
 def test_lots_that_are_cut_in_another_way_leave_what_is_not_known(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def scored() -> tuple[SearchState, ParticleSwarm]:
     table = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, math.nan]], dtype=torch.float64)
     utilities = torch.tensor([0.5, 1.0, math.nan], dtype=torch.float64)
     reach = torch.tensor([[0.5, 0.5], [1.0, 1.0], [0.0, 0.5]], dtype=torch.float64)
-    state.take_scores(Evaluation(table, [], utilities, reach, 11), torch.zeros(3, dtype=torch.bool), swarm)
+    state.take_scores(Evaluation(table, [], utilities, reach, 11, 3), torch.zeros(3, dtype=torch.bool), swarm)
     state.count(2.0, 2)
     return state, swarm
 
@@ -33,6 +33,7 @@ def test_a_resumed_state_is_what_was_saved() -> None:
         "seconds": 2.0,
         "evaluations": 5,  # one of six pairs was left open
         "generated_tokens": 11,
+        "forward_passes": 3,
         "examples": 2,
         "seed": 7,
     }
@@ -41,10 +42,22 @@ def test_a_resumed_state_is_what_was_saved() -> None:
         assert tensor.equal(resumed.scores.state_dict()[name])
 
 
+def test_what_an_earlier_version_has_counted_leaves_the_passes_unknown_from_then_on() -> None:
+    state, swarm = scored()
+    record = state.record()
+    del record["forward_passes"]
+    state.resume(record)
+    assert state.forward_passes is None
+    assert state.evaluation is not None
+    state.add(state.evaluation, 1.0)
+    assert (state.evaluations, state.generated_tokens, state.forward_passes) == (10, 22, None)
+
+
 def test_a_new_search_counts_from_nothing_and_draws_by_its_seed() -> None:
     state, _ = scored()
     state.start(8)
     assert (state.seconds, state.evaluations, state.generated_tokens, state.parts) == (0.0, 0, 0, {})
+    assert state.forward_passes == 0
     assert (state.evaluation, state.result, state.origin, state.metrics) == (None, None, None, {})
     expected = torch.Generator().manual_seed(8)
     assert torch.rand(3, generator=state.generator).equal(torch.rand(3, generator=expected))

@@ -18,7 +18,7 @@ from rich.table import Table
 from swarm_lightning.baselines.comparison import Comparison
 from swarm_lightning.baselines.registry import chosen_methods
 from swarm_lightning.baselines.settings import CompareSettings
-from swarm_lightning.baselines.table import TableRow, legend_of, reference_of
+from swarm_lightning.baselines.table import TableRow, legend_of, passes_of, reference_of
 from swarm_lightning.callbacks import (
     ExportBest,
     History,
@@ -145,10 +145,10 @@ def show(rows: list[TableRow], folder: Path) -> None:
         folder: Where it was written to.
     """
     reference = reference_of(rows)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # fits 80 columns
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)  # narrow
     name = "reference" if reference is None else reference.title.replace(" ", "\n")
     table.add_column("", no_wrap=True)
-    for column in ("validation", "test", "95% interval", f"less\n{name}", "asked", "s"):
+    for column in ("validation", "test", "95% interval", f"less\n{name}", "asked", "passes", "s"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         if not row.runs:
@@ -157,7 +157,8 @@ def show(rows: list[TableRow], folder: Path) -> None:
         if row.test is not None:
             less = "" if row.difference is None else f"{row.difference:+.3f} {'~' if row.within_noise else ' '}"
             test = [f"{row.test:.3f}", f"{row.test_low:.3f}, {row.test_high:.3f}", less]
-        table.add_row(row.signed, f"{row.validation:.3f}", *test, str(row.evaluations), f"{row.seconds:.1f}")
+        cost = [str(row.evaluations), passes_of(row), f"{row.seconds:.1f}"]
+        table.add_row(row.signed, f"{row.validation:.3f}", *test, *cost)
     show_table(table)
     if any(row.within_noise for row in rows):
         say("~ within noise: the 95% interval of the paired difference contains 0.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from swarm_lightning.doors.transformers_config import looks_back_over_a_window
 from swarm_lightning.doors.transformers_output import Places
+from swarm_lightning.evaluation.progress import Meter
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -31,7 +32,13 @@ class Crowd:
         prefix: Token ids that prompts may begin with, which are computed once; empty where nothing is shared.
     """
 
-    def __init__(self, adapted: "ResidentModel", vectors: "Vectors | None", prefix: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        adapted: "ResidentModel",
+        vectors: "Vectors | None",
+        prefix: Sequence[int] = (),
+        meter: Meter | None = None,
+    ) -> None:
         """Take particles and what their prompts have in common.
 
         Args:
@@ -39,9 +46,11 @@ class Crowd:
             vectors: Weights of the particles [P, D], or P vectors; None for the plain base, as one particle.
             prefix: Token ids that prompts are expected to begin with; ignored where they are few, or where the model
                 can't make use of them.
+            meter: Counts the forward passes, where that is another's too.
         """
         self._adapted = adapted
         self._vectors = vectors
+        self._meter = Meter() if meter is None else meter
         adapted.carried = None  # what it holds may have moved since
         self._prefixes: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self.device = adapted.model.device
@@ -72,6 +81,7 @@ class Crowd:
             Logits of the last column [B, vocabulary].
         """
         self._carry(particles, tokens)
+        self._meter.passes += 1
         return self._adapted.forward(tokens, mask, positions, cache)
 
     def logits_at(
@@ -99,6 +109,7 @@ class Crowd:
             Which of the wanted places these are [w], and their logits [w, vocabulary].
         """
         self._carry(particles, tokens)
+        self._meter.passes += 1
         yield from self._adapted.forward.at(places, tokens, mask, positions, cache, together)
 
     def shared(self, sequences: Sequence[Sequence[int]]) -> int:

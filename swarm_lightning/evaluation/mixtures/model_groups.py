@@ -67,7 +67,7 @@ class ModelGroup:
         Args:
             engine: The model in memory.
         """
-        self.engine, self.crowd = engine, Crowd(engine.adapted, self._vectors())
+        self.engine, self.crowd = engine, Crowd(engine.adapted, self._vectors(), meter=engine.meter)
         self.positions = positions_of(engine.adapted.model)
         self.size = ids_of(engine.adapted.model)
         ends = end_of_text_ids(engine.adapted.model, self.tokenizer)

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.runner import Runner, Session
+from swarm_lightning.evaluation.runner import Runner, Session, passes_of
 from swarm_lightning.evaluation.sampling import RowNoise
 from swarm_lightning.evaluation.systems.messages import Instructions, Message, opening_of_user
 from swarm_lightning.objectives.protocol import GenerationSettings, Likelihood, RowDecided
@@ -60,6 +60,11 @@ class GraphRunner:
     def generated(self) -> int:
         """Tokens generated so far, by all nodes."""
         return self._models.generated
+
+    @property
+    def passes(self) -> int | None:
+        """Forward passes so far, of all models; None where what runs them can't count."""
+        return passes_of(self._models)
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """Return how many tokens every prompt has with the longest instruction, before any replies."""

@@ -40,7 +40,8 @@ class MixedExperts:
             engine: How batches are made.
             vectors: Weights of the experts [n, D].
         """
-        self.engine, self.crowd, self.count = engine, Crowd(engine.adapted, vectors), len(vectors)
+        self.engine, self.count = engine, len(vectors)
+        self.crowd = Crowd(engine.adapted, vectors, meter=engine.meter)
 
     def mean_loglikelihoods(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Return how likely every expert by itself finds texts, per token.
@@ -113,6 +114,11 @@ class MixtureRunner:
     def generated(self) -> int:
         """Tokens generated so far, by the experts alone too."""
         return self._resident.generated
+
+    @property
+    def passes(self) -> int:
+        """Forward passes so far, by the experts alone too."""
+        return self._resident.passes
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """Return how many tokens every prompt has."""

@@ -97,6 +97,11 @@ class ResidentRunner(EngineRunner):
         self.meter = self.engine.meter
 
     @property
+    def passes(self) -> int:
+        """Forward passes so far."""
+        return self.meter.passes
+
+    @property
     def at_once(self) -> int | None:
         """How many particles share a forward pass; None for any number."""
         return self.engine.adapted.most_particles
@@ -149,7 +154,8 @@ class ResidentSession:
         """Make the particles' model for prompts of one task: objectives ask with special tokens or without."""
         both = (True, False) if prompts and self._engine.settings.shared_prefix else ()
         prefixes = [common_prefix(self._engine.encode(prompts, special)) for special in both] or [(), ()]
-        return Particles(self._engine, *(Crowd(self._engine.adapted, self._vectors, prefix) for prefix in prefixes))
+        engine = self._engine
+        return Particles(engine, *(Crowd(engine.adapted, self._vectors, prefix, engine.meter) for prefix in prefixes))
 
 
 class Particles:

@@ -75,6 +75,11 @@ class ShelfRunner(ABC):
         """Tokens generated so far."""
         return self.base.generated
 
+    @property
+    def passes(self) -> int:
+        """Forward passes so far, of all models."""
+        return self.meter.passes
+
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """Return how many tokens every prompt has: of several tokenizers, so many that the least room is right."""
         found = self.base.lengths(prompts)

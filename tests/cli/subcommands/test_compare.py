@@ -92,6 +92,8 @@ def test_searches_get_what_the_swarm_asked_with_the_same_seed(compared: Compared
         history = read_rows(compared.folder / "model_swarm" / f"seed_{seed}" / "history.csv")
         swarm = compared.result(f"model_swarm_seed_{seed}")["evaluations"]
         assert swarm == sum(float(row["evaluations"]) for row in history)
+        passes = compared.result(f"model_swarm_seed_{seed}")["forward_passes"]
+        assert passes == sum(float(row["forward_passes"]) for row in history) > 0
         for name in ("random_search", "genome"):
             spent = compared.result(f"{name}_seed_{seed}")["evaluations"]
             assert swarm - 8 < spent <= swarm
@@ -103,6 +105,16 @@ def test_all_evaluations_are_accounted_for(compared: Compared, world: World) -> 
     voters = 4  # prediction merge asks all experts
     tests = sum(test * (voters if result["method"] == "prediction_merge" else 1) for result in results)
     assert compared.asked == sum(result["evaluations"] for result in results) + tests
+
+
+def test_forward_passes_stand_in_the_table_its_csv_and_the_page(compared: Compared) -> None:
+    rows = [row for row in compared.rows.values() if row["runs"] != "0"]
+    assert all(int(row["forward_passes"]) > 0 for row in rows)
+    table = (compared.folder / "compare.md").read_text()
+    assert "| evaluations | forward passes | seconds |" in table
+    assert all(f"| {row['evaluations']} | {row['forward_passes']} | " in table for row in rows)
+    assert "passes" in compared.printed
+    assert "forward passes" in (compared.folder / "report.html").read_text()
 
 
 EXPORTED = ["best_expert", "greedy_soup", "product_soup", "random_search_seed_5", "model_swarm_seed_0"]
