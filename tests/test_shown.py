@@ -89,7 +89,7 @@ def test_the_first_look_shows_experts_and_tasks_literally(name: str) -> None:
 def test_a_markdown_cell_holds_no_mark_of_its_users(name: str) -> None:
     table = markdown([TableRow("m", "method", 1, 0.5, evaluations=1, seconds=1.0, detail=name)], (8, 8))
     line = table.splitlines()[2]
-    assert len(re.findall(r"(?<!\\)\|", line)) == 9
+    assert len(re.findall(r"(?<!\\)\|", line)) == 10
     last = line.split("| 1 | ")[-1].removesuffix(" |")
     assert re.search(r"(?<!\\)[\[\]`*#<>!.]", last) is None
     card = render_card(CardFacts(name, name, [name], name, best_initial_expert=name, objective={name: name}))
