@@ -55,7 +55,7 @@ def write_real(folder: Path, size: str) -> list[str]:
     random_tokenizer(SIZES[size].vocabulary).save_pretrained(folder / "base")
     for place, tensors in enumerate(random_adapters(base, 8, RANK, seed=0)):
         adapter = folder / "experts" / f"expert_{place}"
-        lora_settings(RANK).save_pretrained(adapter)
+        lora_settings(RANK).save_pretrained(str(adapter))
         save_file(tensors, adapter / "adapter_model.safetensors")
     prompts = random_prompts(EXAMPLES + TESTS, 50, 120, SIZES[size].vocabulary, seed=0)
     records = [{"question": prompt, "answer": prompt.split()[0]} for prompt in prompts]

@@ -9,23 +9,11 @@ import ctypes
 from contextlib import suppress
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # the numbers of these options in malloc.h
-LARGE = 30_000_000  # weights of a base from which on clearing pages is little beside the arithmetic
 
 
-def keep_freed_memory(weights: int) -> None:
-    """Have freed memory kept for what is needed next, for the rest of the process.
-
-    Passes of many lengths leave gaps in the heap. For a small base they are some megabytes. At SmolLM2-135M's size they
-    were a third of the peak on top of the model: 735 MB for 8 particles' replies to 64 prompts and 671 MB for their
-    likelihoods, 521 and 480 MB where only blocks of up to 4 MiB lie in the heap and larger ones go back to the system.
-
-    Args:
-        weights: Number of weights of the base that is evaluated.
-    """
-    if weights < LARGE:
-        _set(largest=32 << 20, kept=256 << 20)  # no larger blocks are allowed in the heap
-    else:
-        _set(largest=4 << 20, kept=64 << 20)
+def keep_freed_memory() -> None:
+    """Have up to 256 MiB of freed memory kept for what is needed next, for the rest of the process."""
+    _set(largest=32 << 20, kept=256 << 20)  # no larger blocks are allowed in the heap
 
 
 def return_freed_memory() -> None:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 # More rows did not pay on two cores: 128 to 256 were best, 1024 slower (they leave the caches).
 MOST_ROWS_ON_CPU = 256
 MOST_ROWS_ON_GPU = 4096
-# Beyond, a pass is no faster: at SmolLM2's shape in float32 these are 32 rows of 128 tokens.
-LARGEST_PASS_ON_CPU = 400e6
+# Beyond, a pass is hardly faster: at SmolLM2's shape in float32 these are 16 rows of 128 tokens. Passes of many lengths
+# leave gaps in the heap, so that an evaluation there takes up to twice as much on top of the model.
+LARGEST_PASS_ON_CPU = 300e6
 FIRST_SHARE = 0.15  # of the free memory, before anything is measured: an estimate four times too low still fits
 SHARE = 0.6  # of the free memory: allocators keep some, and rows in flight are counted roughly
 

@@ -81,7 +81,7 @@ class AdaptedModel:
         if has_adapters(base) or any(isinstance(module, StackedLinear) for module in base.modules()):
             raise ValueError("Expected a base without adapters, but it has some already. Load it again.")
         check_base(pool.adapters()[:1], base)  # all experts have the same names and shapes
-        keep_freed_memory(base.num_parameters())
+        keep_freed_memory()
         self.model = base
         self.layout = pool.layout
         self.batch = BatchShape(flat_rows=not routes_tokens(base.config.get_text_config()))
