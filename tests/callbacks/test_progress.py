@@ -88,7 +88,7 @@ def test_every_command_that_evaluates_tells_a_log_how_far_it_is(world: World, tm
     }
     # 5 particles and 8 examples; the best initial and the best found expert on 8 examples of the test split.
     expected = {
-        "fit": {"first positions": 40, "iteration 1": 40, "test": 16},
+        "fit": {"first positions": 40, "iteration 1": 40, "results": 16},
         "validate": {"validation": 16},
         "predict": {"prompts": 2},
     }

@@ -35,13 +35,15 @@ WITH_DROPS: dict[str, Any] = {
         }
     },
 }
-# What no two runs have in common: where they lie and how long they took.
-OF_THE_RUN = ("dirpath", "best_model_path", "last_model_path", "seconds")
+# What no two runs have in common: where they lie, how long they took, and in how many passes; those of a graph hang on
+# how ranks share its questions out.
+OF_THE_RUN = ("dirpath", "best_model_path", "last_model_path", "seconds", "forward_passes")
+COSTS = TIMINGS | {"forward_passes"}
 
 
 def rows_without_timings(folder: Path) -> list[dict[str, str]]:
     rows = read_rows(folder / "history.csv")
-    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+    return [{name: value for name, value in row.items() if name not in COSTS} for row in rows]
 
 
 def exported(folder: Path) -> dict[str, bytes]:
