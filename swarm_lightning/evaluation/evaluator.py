@@ -21,13 +21,14 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.counts import less, plus
 from swarm_lightning.evaluation.engine.batches import groups_of
-from swarm_lightning.evaluation.exact_stop import Stakes, UtilityRule, next_examples, reach, rule_of
+from swarm_lightning.evaluation.exact_stop import Stakes, rule_of
 from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
-from swarm_lightning.evaluation.objective_call import BROKEN, ask_until, prompts_of
+from swarm_lightning.evaluation.objective_call import ask_until, prompts_of
 from swarm_lightning.evaluation.progress import Course, Watcher
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.rounds import next_round, reaches_of
 from swarm_lightning.evaluation.runner import Rows, Runner, Session, passes_of
 from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
@@ -279,7 +280,7 @@ class Evaluator(Generic[AnyRunner]):
             later = list(waiting)
             for running in groups_of(waiting, runner.at_once):
                 later = later[len(running) :]
-                while asked := self._next(table, running, stakes, rule, wanted):
+                while asked := next_round(table, running, stakes, rule, wanted, runner.settings.chunk):
                     with self.ranks.together():
                         interruption.check()
                         known, lots = journal.recall(
@@ -312,7 +313,7 @@ class Evaluator(Generic[AnyRunner]):
         generated = int(spent[0]) + journal.recalled
         passes = None if passes is None else plus(int(spent[1]), journal.recalled_passes)
         self._common.passes = plus(self._common.passes, passes)
-        reaches = self._reaches(table, due, stakes, examples, wanted)
+        reaches = reaches_of(self.objective, table, due, stakes, examples, wanted)
         utilities = torch.where(reaches[:, 0] == reaches[:, 1], reaches[:, 0], math.nan)
         return Evaluation(table, outcomes, utilities, reaches, generated, passes)
 
@@ -362,32 +363,6 @@ class Evaluator(Generic[AnyRunner]):
             news[candidates, places] = torch.tensor([outcome.score for _, outcome in found], dtype=news.dtype)
         return torch.where(table.isnan(), self.ranks.gather_scores(news), table)
 
-    def _next(
-        self,
-        table: Tensor,
-        running: Sequence[int],
-        stakes: Stakes | None,
-        rule: UtilityRule,
-        wanted: Tensor | None,
-    ) -> dict[int, list[int]]:
-        """Return what to ask of whom in the next round; nothing when all is decided."""
-        asked: dict[int, list[int]] = {}
-        # Rounds of a few rows would take longer than the questions that they save.
-        chunk = self.runner.settings.chunk or math.ceil(2 * LEAST_PAIRS / max(len(running), 1))
-        rows = table.tolist()
-        expected, bests = (None, None) if stakes is None else (stakes.expected.tolist(), stakes.personal_bests.tolist())
-        for candidate in running:
-            scores = rows[candidate]
-            if BROKEN in scores:
-                continue
-            if stakes is None or expected is None or bests is None:
-                places = [one for one in _wanted(wanted, candidate, len(scores)) if math.isnan(scores[one])]
-            else:
-                places = next_examples(scores, expected[candidate], bests[candidate], stakes.floor, rule, chunk)
-            if places:
-                asked[candidate] = places
-        return asked
-
     def _ask(
         self,
         session: Session,
@@ -405,31 +380,6 @@ class Evaluator(Generic[AnyRunner]):
             answered = ask_until(interruption.asked, self.objective, asked, candidates, rows)
         return [(lot[row], outcome) for row, outcome in answered]
 
-    def _reaches(
-        self,
-        table: Tensor,
-        due: Sequence[int],
-        stakes: Stakes | None,
-        examples: Sequence[Example],
-        wanted: Tensor | None,
-    ) -> Tensor:
-        reaches, rows = [(math.nan, math.nan)] * len(table), table.tolist()
-        known = [math.nan] * len(table) if stakes is None else stakes.known.tolist()
-        rules: dict[tuple[int, ...], UtilityRule] = {}  # candidates may share what they are asked
-        for candidate in due:
-            places = tuple(_wanted(wanted, candidate, len(examples)))
-            if not places:
-                continue
-            if BROKEN in rows[candidate]:
-                reaches[candidate] = (BROKEN, BROKEN)
-            elif not math.isnan(known[candidate]):
-                reaches[candidate] = (known[candidate], known[candidate])
-            else:
-                if places not in rules:
-                    rules[places] = rule_of(self.objective, [examples[place] for place in places])
-                reaches[candidate] = reach([rows[candidate][place] for place in places], rules[places])
-        return torch.tensor(reaches, dtype=torch.float64)
-
     def _prompts(self, examples: Sequence[Example]) -> list[str]:
         """Return the prompts; those of the examples asked last are remembered."""
         known, prompts = self._rendered
@@ -442,11 +392,6 @@ class Evaluator(Generic[AnyRunner]):
 def _same(known: Sequence[Example], examples: Sequence[Example]) -> bool:
     """Tell whether examples are the very same."""
     return len(known) == len(examples) and all(one is other for one, other in zip(known, examples, strict=True))
-
-
-def _wanted(wanted: Tensor | None, candidate: int, count: int) -> list[int]:
-    """Return the places of the examples that a candidate is to be asked, of so many."""
-    return list(range(count)) if wanted is None else wanted[candidate].nonzero().flatten().tolist()
 
 
 def _by_task(tasks: Sequence[str], prompts: Sequence[str]) -> Mapping[str, list[str]]:

@@ -24,8 +24,6 @@ from swarm_lightning.vectors import Vector, Vectors
 # apart, and reading them costs nothing beside the evaluation however large D is.
 MARKED = 4096
 PIECE = 256
-
-
 SECONDS = "seconds.json"
 
 
