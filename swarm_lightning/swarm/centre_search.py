@@ -178,6 +178,15 @@ class CentreSearch(SearchOptimizer):
         ).memory()
         self.state[self.param_groups[0]["params"][0]] = {**memory, "generator": generator.get_state()}
 
+    def _check_started(self) -> None:
+        """See that a step can be done.
+
+        Raises:
+            RuntimeError: If the centre has no place yet.
+        """
+        if not self.started:
+            raise RuntimeError("Expected `start` to be called before the first step.")
+
     def choose(self, choice: int, position: Tensor, utility: float) -> None:
         """Settle what the search stands for.
 

@@ -153,8 +153,7 @@ class CmaEs(CentreSearch):
             RuntimeError: If the centre has no place yet.
             ValueError: If the closure returns another shape.
         """
-        if not self.started:
-            raise RuntimeError("Expected `start` to be called before the first step.")
+        self._check_started()
         distribution, memory = self._distribution(), self._memory()
         self._live = None  # it has drawn: where nothing is told, another one is told all that was
         drawn = torch.tensor(distribution.ask(), dtype=torch.float64)

@@ -177,8 +177,7 @@ class EvolutionStrategy(CentreSearch):
             RuntimeError: If the centre has no place yet.
             ValueError: If the closure returns another shape.
         """
-        if not self.started:
-            raise RuntimeError("Expected `start` to be called before the first step.")
+        self._check_started()
         settings, length, generator = self.settings, self.step_length, self._generator()
         centre, self._pairs = evolution.ask(self.centre, settings, self.pairs, generator)
         utilities = closure()
