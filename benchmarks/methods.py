@@ -25,9 +25,10 @@ from typing import Any
 from demo_gain import TASKS, compare_on
 from expert_pools import diversity, diversity_text, weak_text, weak_to_strong
 from measuring import flag, machine, report, table
+from swarm_lightning.names import SWARM
 
 EXPERTS = Path(__file__).parents[1] / "configs" / "experts.yaml"
-SWARM, TRAINED = "model_swarm", "data_merge"
+TRAINED = "data_merge"
 DOMAIN_TEXTS = 500  # of every expert
 LESSONS_OF_MERGE: int | None = None  # of every expert; None: all
 PARTS = ("methods", "weak", "diversity")

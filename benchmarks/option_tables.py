@@ -6,11 +6,15 @@ What runs them is in `search_options.py` and `strategy_options.py`. Nothing here
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from measuring import table
 from study_tables import gain_of
+from swarm_lightning.baselines import registry
+from swarm_lightning.baselines.method import Method
+from swarm_lightning.baselines.settings import CompareSettings
 
 
 def read(folder: Path, name: str, seed: int) -> dict[str, float]:
@@ -22,6 +26,29 @@ def read(folder: Path, name: str, seed: int) -> dict[str, float]:
         "test": 100 * statistics.mean(scores) if scores else float("nan"),
         "evaluations": kept["evaluations"],
     }
+
+
+def read_all(
+    root: Path, tasks: Sequence[str], names: Sequence[str], seeds: int
+) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Return what `read` says of every variant, by task, variant and seed.
+
+    Args:
+        root: Folder of the comparisons, one of each task.
+        tasks: Their names.
+        names: Of the variants.
+        seeds: Number of seeds, counted from 0.
+    """
+    return {task: {name: [read(root / task, name, seed) for seed in range(seeds)] for name in names} for task in tasks}
+
+
+def offer(methods: Mapping[str, Method]) -> None:
+    """Let `swarm compare` run methods of a benchmark's own in this process, by their names."""
+    registry.METHODS = {**registry.METHODS, **{name: partial(_own, method) for name, method in methods.items()}}
+
+
+def _own(method: Method, settings: CompareSettings) -> Method:
+    return method
 
 
 def summarise(found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], reference: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +25,10 @@ from torch import Tensor
 
 from demo_gain import TASKS, compare_on
 from measuring import flag, machine, report
-from option_tables import read, summarise, text_of
-from swarm_lightning.baselines import registry
+from option_tables import offer, read_all, summarise, text_of
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.method import Composition, Kind, Method
+from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
-from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.swarm.optimizer import ParticleSwarm
@@ -203,10 +200,6 @@ VARIANTS = {
 }
 
 
-def _variant(name: str, settings: CompareSettings) -> Method:
-    return VARIANTS[name]
-
-
 def run(
     task: str, names: Sequence[str], evaluations: int, seeds: Sequence[int], folder: Path, overrides: Sequence[str]
 ) -> None:
@@ -240,16 +233,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen, overrides = parser.parse_known_args(arguments)
     sys.argv = sys.argv[:1]  # the comparisons get their own arguments
     names = [PUBLISHED, *(name for name in chosen.variants if name != PUBLISHED)]
-    registry.METHODS = {**registry.METHODS, **{name: partial(_variant, name) for name in names}}
+    offer({name: VARIANTS[name] for name in names})
     with tempfile.TemporaryDirectory() as temporary:
         root = chosen.runs or Path(temporary)
         for task in chosen.tasks:
             pairs = PARTICLES * (1 + chosen.iterations) * VALIDATION
             run(task, names, pairs, range(chosen.seeds), root / task, overrides)
-        found = {
-            task: {name: [read(root / task, name, seed) for seed in range(chosen.seeds)] for name in names}
-            for task in chosen.tasks
-        }
+        found = read_all(root, chosen.tasks, names, chosen.seeds)
     summary = summarise(found, PUBLISHED)
     titles = {name: VARIANTS[name].title for name in names}
     text = (

@@ -34,7 +34,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +41,9 @@ from torch import Tensor
 
 from demo_gain import TASKS, compare_on
 from measuring import flag, machine, report
+from option_tables import offer
 from search_options import PUBLISHED, VARIANTS
-from study_tables import SWARM, Search, cells_of, curve_text, read_kept, summarise, text_of
+from study_tables import Search, cells_of, curve_text, read_kept, summarise, text_of
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.evolmerge import evolve
@@ -52,6 +52,7 @@ from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.results import read_results
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.demo import TASKS as DEMO_TASKS
+from swarm_lightning.names import SWARM
 
 DEMO = "demo"
 DRAWN_FROM = 400  # the validation split and the first examples of the test split
@@ -116,11 +117,6 @@ class Point(NamedTuple):
 
     evaluations: int
     examples: int | None
-
-
-def own(name: str, settings: CompareSettings) -> Method:
-    """Return a method of this file."""
-    return OWN[name]
 
 
 def run(
@@ -232,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", action="store_true", help="run nothing: only the tables of what is kept")
     chosen, overrides = parser.parse_known_args(arguments)
     sys.argv = sys.argv[:1]  # the comparisons get their own arguments
-    registry.METHODS = {**registry.METHODS, **{name: partial(own, name) for name in OWN}}
+    offer(OWN)
     world = DEMO if chosen.world is None else chosen.world.name
     with tempfile.TemporaryDirectory() as temporary:
         for seed in [] if chosen.report else range(chosen.seeds):

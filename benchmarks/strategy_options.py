@@ -19,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,10 @@ import torch
 import search_options
 from demo_gain import TASKS
 from measuring import flag, machine, report, table
-from option_tables import read, summarise, text_of
+from option_tables import offer, read_all, summarise, text_of
 from search_options import PUBLISHED, run
-from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow
 from swarm_lightning.baselines.method import Method
-from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
 
@@ -78,10 +75,6 @@ VARIANTS: dict[str, Method] = {
 TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 
 
-def _variant(name: str, settings: CompareSettings) -> Method:
-    return VARIANTS[name]
-
-
 def roles_text(roles: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Any]) -> str:
     """Return means and gains by what the tasks were for, and what was asked.
 
@@ -119,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen, overrides = parser.parse_known_args(arguments)
     sys.argv = sys.argv[:1]  # the comparisons get their own arguments
     names = [name for name in VARIANTS if name in {RECOMMENDED, *chosen.variants}]
-    registry.METHODS = {**registry.METHODS, **{name: partial(_variant, name) for name in names}}
+    offer({name: VARIANTS[name] for name in names})
     # Intervals of single comparisons, which come after every search, are not read here.
     limits = ["--compare.export", "false", "--compare.resamples", "100", *overrides]
     with tempfile.TemporaryDirectory() as temporary:
@@ -127,10 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in range(chosen.seeds):
             for task in chosen.tasks:
                 run(task, names, chosen.evaluations, [seed], root / task, limits)
-        found = {
-            task: {name: [read(root / task, name, seed) for seed in range(chosen.seeds)] for name in names}
-            for task in chosen.tasks
-        }
+        found = read_all(root, chosen.tasks, names, chosen.seeds)
     summary = summarise(found, RECOMMENDED)
     parts = {role: {task: found[task] for task in tasks if task in found} for role, tasks in ROLES.items()}
     roles = {role: summarise(part, RECOMMENDED) for role, part in parts.items() if part}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from measuring import table
+from swarm_lightning.names import SWARM
 
-SWARM = "model_swarm"
 Over = Literal["evaluations", "examples"]
 
 

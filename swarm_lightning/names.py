@@ -1,5 +1,7 @@
 """Names in what a search leaves that both the search and the page of a run know, without loading torch."""
 
+# The method of a comparison that is the ordinary search.
+SWARM = "model_swarm"
 # Rows of the tables of scores.
 INITIAL, FOUND = "best initial expert", "best found expert"
 # Columns of the history. Beside a guide's numbers: what the objective says of the best so far, or of the centre of an

@@ -19,7 +19,7 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.composition_export import export_composition, folder_name
 from swarm_lightning.baselines.method import Composition, Method
 from swarm_lightning.baselines.picture import draw
-from swarm_lightning.baselines.registry import SWARM, chosen_methods, make_methods
+from swarm_lightning.baselines.registry import chosen_methods, make_methods
 from swarm_lightning.baselines.results import Result, agree, place_of, read_results, write_result
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.table import TableRow, make_rows, markdown, write_csv
@@ -27,6 +27,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
 from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.files import write_whole
+from swarm_lightning.names import SWARM
 
 if TYPE_CHECKING:
     from swarm_lightning.search.model_swarm import ModelSwarm

@@ -31,8 +31,7 @@ from swarm_lightning.baselines.swarm_row import SwarmRow
 from swarm_lightning.baselines.task_arithmetic import TaskArithmetic
 from swarm_lightning.baselines.ties import dare_ties, ties
 from swarm_lightning.errors import InputError
-
-SWARM = "model_swarm"
+from swarm_lightning.names import SWARM
 
 METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "base_model": lambda settings: BaseModel(),

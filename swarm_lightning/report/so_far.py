@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from swarm_lightning.names import SWARM
 from swarm_lightning.report.climb import shown_column
 from swarm_lightning.report.figure import Figure, records, spec_of
 from swarm_lightning.report.lacking import drawn
@@ -11,8 +12,6 @@ from swarm_lightning.runs.run_folder import SEARCHES
 
 if TYPE_CHECKING:
     import pandas
-
-SWARM = "model_swarm"  # the method whose searches have histories of their own
 
 
 def methods_so_far(run: Run) -> Figure | None:

@@ -17,11 +17,12 @@ from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.data_merge import DataMerge, read_merge
 from swarm_lightning.baselines.method import Composition, Method
 from swarm_lightning.baselines.prediction_merge import PredictionMerge
-from swarm_lightning.baselines.registry import METHODS, SWARM
+from swarm_lightning.baselines.registry import METHODS
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.experts.pool import ExpertPool, load_pool
+from swarm_lightning.names import SWARM
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.vectors import Vectors

@@ -7,6 +7,7 @@ import torch
 
 import search_options
 from search_options import VARIANTS, WeightSpace
+from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.callbacks import RestartStagnant
 from swarm_lightning.objectives import ExactMatch
@@ -89,7 +90,7 @@ def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--iterations", "1"]
     with calm_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_options, "VALIDATION", 6)
-        patch.setattr("swarm_lightning.baselines.registry.METHODS", search_options.registry.METHODS)  # put back later
+        patch.setattr("swarm_lightning.baselines.registry.METHODS", registry.METHODS)  # put back later
         search_options.main(
             ["--tasks", "kinds", "--variants", "polish", "--output", str(tmp_path / "options.md"), *tiny]
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import search_study
-from study_tables import SWARM, Search, cells_of, curve_text, paired, read_kept, summarise
+from study_tables import Search, cells_of, curve_text, paired, read_kept, summarise
 from swarm_lightning.baselines import registry
+from swarm_lightning.names import SWARM
 from tests.benchmarks.last_line import last_line
 from tests.search.tiny_search import calm_process
 

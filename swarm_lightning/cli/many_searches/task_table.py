@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from swarm_lightning.baselines.registry import METHODS, SWARM
+from swarm_lightning.baselines.registry import METHODS
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.errors import InputError
 from swarm_lightning.files import write_whole
-from swarm_lightning.names import FOUND, INITIAL
+from swarm_lightning.names import FOUND, INITIAL, SWARM
 from swarm_lightning.report.run import COMPARISON, SWEEP, TASKS
 from swarm_lightning.runs.run_folder import SUMMARY
 from swarm_lightning.shown import in_markdown, with_interval
