@@ -6,6 +6,7 @@ iterations and what the exact stop skips; `swarm plan` gives a fuller forecast b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -39,6 +40,10 @@ class Rest:
     most_seconds: float
 
 
+# What was said of every search at last, and when in it.
+_LATEST: "WeakKeyDictionary[ModelSwarm, tuple[tuple[float, ...], Rest]]" = WeakKeyDictionary()
+
+
 def rest_of(trainer: L.Trainer, search: ModelSwarm) -> Rest | None:
     """Say what is left of a search whose first positions are scored; None where nothing limits it.
 
@@ -50,8 +55,18 @@ def rest_of(trainer: L.Trainer, search: ModelSwarm) -> Rest | None:
     most = trainer.max_steps
     if (most <= 0 and optimizer.most_steps is None) or search.splits is None or not state.evaluations:
         return None
+    # The bar and the record ask alike in every iteration, which may take a few milliseconds in all.
+    when = int(search.swarm.iterations), state.evaluations, state.seconds, most
+    known = _LATEST.get(search)
+    if known is None or known[0] != when:
+        known = _LATEST[search] = when, _rest(trainer, search, search.splits.validation)
+    return known[1]
+
+
+def _rest(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example]) -> Rest:
+    optimizer, state = search.particle_swarm, search.state
     per_pair = state.seconds / state.evaluations
-    work = _work(trainer, search, search.splits.validation, 1 / per_pair)
+    work = _work(trainer, search, examples, 1 / per_pair)
     done, plateau = int(search.swarm.iterations), int(search.swarm.plateau) if optimizer.moves_particles else 1
     iterations = span_of(ends(work.most, work.patience, work.particles, done, plateau, work.rises))
 
