@@ -10,8 +10,8 @@ from lists and kinds, which confirm them or do not.
 
 `--runs` keeps every finished search; what is there is not run again. Seeds come first, then tasks, so that what an
 interrupted study has is whole seeds: `--seeds` with their number makes its tables. Differences are to the recommended
-search with the same task and seed. The interval is a bootstrap over the pairs of task and seed: it knows nothing of
-other tasks.
+search with the same task and seed, which hands over what its steps found; that of `swarm compare` is `chosen`. The
+interval is a bootstrap over the pairs of task and seed: it knows nothing of other tasks.
 """
 
 import argparse
@@ -49,23 +49,26 @@ class ApartRow(EvolutionStrategyRow):
 
 
 def _changed(title: str, **settings: Any) -> EvolutionStrategyRow:
-    return EvolutionStrategyRow(title, settings=replace(SETTINGS, **settings))
+    return replace(BASE, title=title, settings=replace(SETTINGS, **settings))
 
 
+# What its steps found is handed over whatever its validation score, so that searches are compared and not choices.
+BASE = EvolutionStrategyRow("evolution strategy as recommended", chooses=False)
 VARIANTS: dict[str, Method] = {
-    RECOMMENDED: EvolutionStrategyRow("evolution strategy as recommended"),
-    "per_expert": EvolutionStrategyRow("one coefficient per expert", "expert"),
-    "per_layer": EvolutionStrategyRow("one per expert and layer", "layer"),
-    "per_half_block": EvolutionStrategyRow("one per expert and half block", "half_block"),
-    "per_component": EvolutionStrategyRow("one per rank component", "component"),
-    "from_mean": EvolutionStrategyRow("from the mean of the products", start="product_mean"),
-    "from_expert": EvolutionStrategyRow("from the best single expert", start="best_expert"),
-    "by_objective": EvolutionStrategyRow("guided by the objective itself", guided=False),
+    RECOMMENDED: BASE,
+    "per_expert": replace(BASE, title="one coefficient per expert", granularity="expert"),
+    "per_layer": replace(BASE, title="one per expert and layer", granularity="layer"),
+    "per_half_block": replace(BASE, title="one per expert and half block", granularity="half_block"),
+    "per_component": replace(BASE, title="one per rank component", granularity="component"),
+    "from_mean": replace(BASE, title="from the mean of the products", start="product_mean"),
+    "from_expert": replace(BASE, title="from the best single expert", start="best_expert"),
+    "by_objective": replace(BASE, title="guided by the objective itself", guided=False),
+    "chosen": replace(BASE, title="chosen by validation in the end", chooses=True),
     "last_centre": _changed("last centre handed over", averaged=1 / SETTINGS.steps),
     "no_momentum": _changed("no momentum", momentum=0.0),
     "batch_4": _changed("4 examples a pair", batch=4),
     "batch_16": _changed("16 examples a pair", batch=16),
-    "apart": ApartRow("other examples for the two of a pair"),
+    "apart": ApartRow("other examples for the two of a pair", chooses=False),
     "narrow": _changed("half the deviation", deviation=SETTINGS.deviation / 2),
     "wide": _changed("twice the deviation", deviation=2 * SETTINGS.deviation),
     "short": _changed("half the length of a step", step_length=SETTINGS.step_length / 2),

@@ -1,13 +1,14 @@
 """Merging followed by an evolution strategy: greedy soup of products, then one coefficient per expert and module.
 
 Start and strategy follow the objective's smooth guide. The soup takes n + (n - 1) whole evaluations; what is left of
-the budget is shared out to pairs of candidates that are asked a few examples each (`swarm/evolution.py`). Absent for
-full checkpoints, and where the objective has no such guide. Related: merging followed by evolution,
-arXiv:2606.28373.
+the budget is shared out to pairs of candidates that are asked a few examples each (`swarm/evolution.py`). In the end
+the objective chooses among what the steps have found and what takes none, as `swarm fit` does. Absent for full
+checkpoints, and where the objective has no such guide. Related: merging followed by evolution, arXiv:2606.28373.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,10 +20,28 @@ from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.swarm import evolution
+from swarm_lightning.swarm.centre_search import BEST_EXPERT, LAST_CENTRE, MEAN, START
 from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
+from swarm_lightning.swarm.evolution_strategy import AVERAGE, CHOICES
 from swarm_lightning.swarm.rules import best_of
 
 Start = Literal["greedy_soup", "product_mean", "best_expert"]
+# What is chosen among, from what matters most on: a small budget holds the first ones only.
+BY_WORTH = (AVERAGE, START, BEST_EXPERT, MEAN, LAST_CENTRE)
+
+
+class Beginning(NamedTuple):
+    """Where the centre begins.
+
+    Attributes:
+        weights: How much of each expert [n].
+        name: What that is.
+        best: Place of the best single expert; None where the experts were not asked.
+    """
+
+    weights: Tensor
+    name: str
+    best: int | None
 
 
 @dataclass
@@ -35,6 +54,9 @@ class EvolutionStrategyRow:
         start: Where the centre begins: at the greedy soup of the products, their mean, or the best single expert. What
             is asked to find it counts.
         guided: Whether start and steps follow the objective's smooth guide, and not the objective itself.
+        chooses: Whether the objective chooses in the end among the mean of the last centres, the start, the best
+            expert, the mean of the experts and the last centre, as many of them as the budget holds beside a pair a
+            step; the first is handed over else.
         settings: Of the strategy.
     """
 
@@ -42,6 +64,7 @@ class EvolutionStrategyRow:
     granularity: Granularity = "module"
     start: Start = "greedy_soup"
     guided: bool = True
+    chooses: bool = True
     settings: EvolutionSettings = EvolutionSettings()
     kind: Kind = "search"
     least: int = 2
@@ -57,23 +80,27 @@ class EvolutionStrategyRow:
         settings = self.settings
         products = ProductBench(bench, "greedy soup", self.granularity, guided=self.guided)
         examples = len(bench.examples)
-        before = self.evaluations_before(len(bench.names)) * examples
-        # One whole evaluation by the objective is kept for what is found.
+        left = bench.budget - self.evaluations_before(len(bench.names)) * examples
+        # Whole evaluations by the objective that are kept for the choice; one of what is found in any case.
+        held = (left - settings.least(examples)) // examples if self.chooses else 1
+        kept = max(1, min(held, len(BY_WORTH)))
         try:
-            pairs = settings.pairs(bench.budget - before - examples, examples)
+            pairs = settings.pairs(left - kept * examples, examples)
         except ValueError as error:
             start = self.start.replace("_", " ")
             raise Absent(f"the budget is too small for the {start} and the strategy: {error}") from error
-        weights, name = self._beginning(bench, products)
-        centre = evolution.begin(products.groups.spread(weights), examples, bench.generator)
+        beginning = self._beginning(bench, products)
+        centre = evolution.begin(products.groups.spread(beginning.weights), examples, bench.generator)
         for step in range(settings.steps):
             centre, asked = self.ask(centre, pairs, bench.generator)
             utilities = products.utilities(asked.candidates, asked.wanted)
             length = evolution.step_length_of(settings, step)
             centre = evolution.tell(centre, settings, length, asked, utilities)
-        found = evolution.found(centre, settings)
-        detail = f"{settings.steps} steps of {pairs} pairs from {name}"
-        return products.composition(found, products.worth(found), detail)
+        candidates = self._candidates(products, beginning, centre)
+        chosen, utility = choose(products, {name: candidates[name] for name in BY_WORTH[:kept] if name in candidates})
+        detail = f"{settings.steps} steps of {pairs} pairs from {beginning.name}"
+        detail += "" if chosen == AVERAGE else f"; chosen: {chosen}"
+        return products.composition(candidates[chosen], utility, detail)
 
     def evaluations_before(self, experts: int) -> int:
         """Return how many whole evaluations the start takes.
@@ -96,19 +123,42 @@ class EvolutionStrategyRow:
         """
         return evolution.ask(centre, self.settings, pairs, generator)
 
-    def _beginning(self, bench: Bench, products: ProductBench) -> tuple[Tensor, str]:
+    def _beginning(self, bench: Bench, products: ProductBench) -> Beginning:
         names = bench.names
         if self.start == "product_mean":
-            return torch.full((len(names),), 1 / len(names)), "the mean of all products"
+            return Beginning(torch.full((len(names),), 1 / len(names)), "the mean of all products", None)
         alone = torch.eye(len(names))
 
         def utility_of(soup: Tensor) -> float:
             return float(products.utilities(products.groups.spread(soup[None]))[0])
 
         utilities = products.utilities(products.groups.spread(alone))
+        best = best_of(utilities)
         if self.start == "best_expert":
-            best = best_of(utilities)
-            return alone[best], names[best]
+            return Beginning(alone[best], names[best], best)
         chosen, _ = greedy_soup(alone, utilities, utility_of)
         mixed = ", ".join(names[place] for place in chosen)
-        return soup_of(alone, chosen), f"the mean of the products of {mixed}"
+        return Beginning(soup_of(alone, chosen), f"the mean of the products of {mixed}", best)
+
+    def _candidates(self, products: ProductBench, beginning: Beginning, centre: Centre) -> dict[str, Tensor]:
+        """Return what may be handed over, by name [C]."""
+        count = len(beginning.weights)
+        simple = {MEAN: torch.full((count,), 1 / count), START: beginning.weights}
+        if beginning.best is not None:
+            simple[BEST_EXPERT] = torch.eye(count)[beginning.best]
+        spread = {name: products.groups.spread(weights) for name, weights in simple.items()}
+        found = {LAST_CENTRE: centre.position.float(), AVERAGE: evolution.found(centre, self.settings)}
+        return {**spread, **found}
+
+
+def choose(products: ProductBench, candidates: Mapping[str, Tensor]) -> tuple[str, float]:
+    """Return the name and utility of what the objective holds highest on the validation split, the simplest of equals.
+
+    Args:
+        products: Asks them.
+        candidates: Coefficients by name [C], names of `CHOICES`.
+    """
+    names = [name for name in CHOICES if name in candidates]
+    utilities = products.worths(torch.stack([candidates[name] for name in names]))
+    best = best_of(utilities)
+    return names[best], float(utilities[best])

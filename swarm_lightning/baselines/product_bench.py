@@ -79,7 +79,15 @@ class ProductBench:
         Args:
             coefficients: Of the experts' products [C].
         """
-        return float(self.evaluator.evaluate(coefficients.float().unsqueeze(0), self._examples).utilities[0])
+        return float(self.worths(coefficients.unsqueeze(0))[0])
+
+    def worths(self, coefficients: Tensor) -> Tensor:
+        """Return the utilities of mixtures on the validation examples by the objective [P] float64; see `worth`.
+
+        Args:
+            coefficients: Of the experts' products [P, C].
+        """
+        return self.evaluator.evaluate(coefficients.float(), self._examples).utilities
 
     def composition(self, coefficients: Tensor, utility: float, detail: str) -> Composition:
         """Return a mixture as what a method has made.

@@ -16,8 +16,8 @@ from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.state import first_state
 
 # What a search may stand for in the end, from the simplest on; two things that its steps have found come to these.
-BEST_EXPERT, START, LAST_CENTRE = "best expert", "start", "last centre"
-SIMPLE = (BEST_EXPERT, "mean of the experts", START)  # what takes no step
+BEST_EXPERT, MEAN, START, LAST_CENTRE = "best expert", "mean of the experts", "start", "last centre"
+SIMPLE = (BEST_EXPERT, MEAN, START)  # what takes no step
 CHOSEN_AMONG = len(SIMPLE) + 2
 BUDGET = 44_000
 

@@ -82,17 +82,27 @@ class EvolutionSettings(OptimizerSettings):
         """
         held = self.pairs_held(evaluations, examples)
         if held == 0:
-            of_a_pair = 2 * self.steps * min(self.batch, examples)
             raise ValueError(
-                f"Expected {of_a_pair} evaluations or more for {self.steps} steps of one pair of candidates with "
-                f"{min(self.batch, examples)} examples each, but there are {max(evaluations, 0)}. Raise the budget, or "
-                "lower the number of steps."
+                f"Expected {self.least(examples)} evaluations or more for {self.steps} steps of one pair of candidates "
+                f"with {min(self.batch, examples)} examples each, but there are {max(evaluations, 0)}. Raise the "
+                "budget, or lower the number of steps."
             )
         return held
 
     def pairs_held(self, evaluations: int, examples: int) -> int:
         """Return how many pairs every step can ask, 0 where that is not even one; see `pairs`."""
-        return max(evaluations, 0) // (2 * self.steps * min(self.batch, examples))
+        return max(evaluations, 0) // self.least(examples)
+
+    def least(self, examples: int) -> int:
+        """Return what all steps together ask at least, one pair each: (candidate, example) pairs.
+
+        Args:
+            examples: Number of examples M.
+
+        >>> EvolutionSettings(steps=24, batch=8).least(200)
+        384
+        """
+        return 2 * self.steps * min(self.batch, examples)
 
 
 @dataclass(frozen=True)

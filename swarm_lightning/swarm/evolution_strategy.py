@@ -16,7 +16,8 @@ from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.centre_search import BUDGET, LAST_CENTRE, SIMPLE, CentreSearch
 from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
 
-CHOICES = (*SIMPLE, LAST_CENTRE, "mean of the last centres")
+AVERAGE = "mean of the last centres"
+CHOICES = (*SIMPLE, LAST_CENTRE, AVERAGE)
 CENTRE = tuple(Centre.__dataclass_fields__)
 
 
@@ -140,7 +141,7 @@ class EvolutionStrategy(CentreSearch):
 
     def least(self, examples: int) -> int:
         """Return the fewest (model, example) pairs of the steps: those of one pair of candidates in each."""
-        return 2 * self.settings.steps * min(self.settings.batch, examples)
+        return self.settings.least(examples)
 
     def steps_held(self, evaluations: int, examples: int) -> int:
         """Return the number of steps, which is set: what they may ask is shared out to pairs of candidates."""

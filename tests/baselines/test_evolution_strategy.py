@@ -6,14 +6,16 @@ from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow, Start
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow, Start, choose
 from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.soups import soup_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.swarm.evolution import Centre, Pairs
+from swarm_lightning.swarm.centre_search import BEST_EXPERT, LAST_CENTRE, MEAN
+from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
+from swarm_lightning.swarm.evolution_strategy import AVERAGE
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.soups import greedy_soup
 from tests.baselines.counting import asked
@@ -38,12 +40,44 @@ def bench(module: ModelSwarm, budget: int = START + PAIR + EXAMPLES, seed: int =
     return Bench(module, examples_of(module), seed=seed, budget=budget)
 
 
-@pytest.mark.parametrize(("left", "pairs"), [(0, 1), (PAIR - 1, 1), (PAIR, 2)])
-def test_it_spends_what_holds_whole_pairs_and_no_more(guided: ModelSwarm, left: int, pairs: int) -> None:
+@pytest.mark.parametrize(("left", "pairs", "asked"), [
+    (0, 1, 1), (2 * EXAMPLES, 1, 3), (PAIR - 1, 1, 5), (PAIR, 1, 5), (PAIR + 4 * EXAMPLES, 2, 5)
+])  # fmt: skip
+def test_it_spends_what_holds_whole_pairs_and_no_more(guided: ModelSwarm, left: int, pairs: int, asked: int) -> None:
     place = bench(guided, START + PAIR + EXAMPLES + left)
     composition = EvolutionStrategyRow().compose(place)
-    assert place.spent == START + pairs * PAIR + EXAMPLES
+    assert place.spent == START + pairs * PAIR + asked * EXAMPLES
     assert f"24 steps of {pairs} pairs" in composition.detail
+    place = bench(guided, START + PAIR + EXAMPLES + PAIR)
+    EvolutionStrategyRow(chooses=False).compose(place)
+    assert place.spent == START + 2 * PAIR + EXAMPLES
+
+
+def test_the_objective_chooses_the_simplest_of_the_best_that_the_budget_holds(guided: ModelSwarm) -> None:
+    products = ProductBench(bench(guided), granularity="module", guided=True)
+    weights = torch.cat([torch.eye(EXPERTS), torch.full((1, EXPERTS), 1 / EXPERTS)])
+    alone = products.groups.spread(weights)
+    worths = [products.worth(one) for one in alone]
+    best, mean = worths.index(max(worths[:EXPERTS])), EXPERTS
+    worst = worths.index(min(worths))
+    assert worths[worst] < worths[best]
+    # What the steps have found is worth the least; the last centre no more than the expert, which is simpler.
+    candidates = {AVERAGE: alone[worst], LAST_CENTRE: alone[best], BEST_EXPERT: alone[best]}
+    assert choose(products, candidates) == (BEST_EXPERT, worths[best])
+    assert choose(products, {AVERAGE: alone[worst], MEAN: alone[mean]})[1] == max(worths[worst], worths[mean])
+    assert choose(products, {AVERAGE: alone[worst]}) == (AVERAGE, worths[worst])
+
+
+def test_what_the_steps_have_spoilt_is_not_handed_over(guided: ModelSwarm) -> None:
+    # Steps of this length leave all sums that make sense.
+    far = EvolutionSettings(step_length=1e3)
+    place = bench(guided, START + PAIR + 5 * EXAMPLES)
+    composition = EvolutionStrategyRow(settings=far).compose(place)
+    unasked = EvolutionStrategyRow(settings=far, chooses=False).compose(bench(guided))
+    assert composition.utility > unasked.utility
+    assert composition.detail.endswith(("chosen: best expert", "chosen: start", "chosen: mean of the experts"))
+    assert composition.scores is not None
+    assert float(composition.scores(examples_of(guided)).mean()) == composition.utility
 
 
 def test_the_reported_utility_is_the_objectives_of_what_is_handed_over(guided: ModelSwarm) -> None:
