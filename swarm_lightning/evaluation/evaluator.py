@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Generic, TypeVar, cast
 
@@ -71,6 +71,19 @@ class Evaluation:
     def evaluated(self) -> int:
         """Number of pairs of a candidate and an example that were asked."""
         return int((~self.scores.isnan()).sum())
+
+    def with_row(self, place: int, one: "Evaluation", row: int = 0) -> "Evaluation":
+        """Return this with what another candidate made of the same examples in the place of one.
+
+        Args:
+            place: Of the candidate that is left out.
+            one: An evaluation of the other.
+            row: Its place there.
+        """
+        scores, utilities, reach = self.scores.clone(), self.utilities.clone(), self.reach.clone()
+        scores[place], utilities[place], reach[place] = one.scores[row], one.utilities[row], one.reach[row]
+        outcomes = [*self.outcomes[:place], one.outcomes[row], *self.outcomes[place + 1 :]]
+        return replace(self, scores=scores, outcomes=outcomes, utilities=utilities, reach=reach)
 
 
 @dataclass

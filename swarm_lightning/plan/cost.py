@@ -146,9 +146,9 @@ class Clock:
     @property
     def first(self) -> float:
         """Seconds of the first positions."""
-        whole, guided = self.work.particles * self.work.examples, self.work.first
-        seconds = self.asking(self.trial.followed, whole)
-        return seconds + (self.asking(self.trial.objective, guided - whole) if guided > whole else 0.0)
+        followed, besides = self.work.asked_first
+        seconds = self.asking(self.trial.followed, followed)
+        return seconds + (self.asking(self.trial.objective, besides) if besides else 0.0)
 
     def iterations(self, count: int, likely: bool = True) -> float:
         """Return the seconds of so many iterations."""

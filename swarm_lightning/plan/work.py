@@ -38,6 +38,7 @@ class Work:
         shown_every: Iterations from one time that the objective is asked about the best by the guide to the next, at
             most; 0 for none.
         graded: Whether scores have many values; see `likely.py`.
+        soups: Sums of the experts that are asked everything before the first move, to find their greedy soup.
     """
 
     particles: int
@@ -52,6 +53,7 @@ class Work:
     tests: int = 0
     shown_every: int = 0
     graded: bool = False
+    soups: int = 0
 
     def asked_in(self, iteration: int, likely: bool = True) -> float:
         """Return the pairs of an iteration, likely ones or at most."""
@@ -66,8 +68,15 @@ class Work:
 
     @property
     def first(self) -> int:
-        """Pairs that the first positions are asked."""
-        return self.particles * self.examples * (2 if self.guided and self.budget is None else 1)
+        """Pairs that are asked before the first move."""
+        return sum(self.asked_first)
+
+    @property
+    def asked_first(self) -> tuple[int, int]:
+        """How many of these are asked by what is followed, and how many by the objective beside it."""
+        checked = self.guided and self.budget is None
+        besides = self.particles + min(self.soups, 1) if checked else 0
+        return (self.particles + self.soups) * self.examples, besides * self.examples
 
     @property
     def last(self) -> int:
@@ -107,6 +116,7 @@ def work_of(
     per_second: float,
     shown_every: int = 0,
     graded: bool = False,
+    soup: bool = False,
 ) -> Work:
     """Say what is to be searched.
 
@@ -124,6 +134,7 @@ def work_of(
         per_second: Pairs that are asked in a second.
         shown_every: See `Work`.
         graded: See `Work`.
+        soup: Whether the greedy soup of the experts is among the first positions.
 
     Raises:
         InputError: If nothing limits the iterations.
@@ -142,7 +153,10 @@ def work_of(
     due = 1.0
     if isinstance(optimizer, ParticleSwarm):
         due = (1 - optimizer.settings.drop_iteration) * (1 - optimizer.settings.drop_particle)
-    return Work(particles, examples, most, patience, due, distance, chunk, None, guided, tests, shown_every, graded)
+    soups = experts - 1 if soup else 0
+    return Work(
+        particles, examples, most, patience, due, distance, chunk, None, guided, tests, shown_every, graded, soups
+    )
 
 
 def distance_of(utilities: Tensor, scores: Tensor, bounds: tuple[float, float], examples: int, repels: bool) -> float:

@@ -19,6 +19,7 @@ from swarm_lightning.report.lacking import drawn, shown
 from swarm_lightning.report.run import Run
 from swarm_lightning.report.tables import counted, duration, table_of, table_of_frame
 from swarm_lightning.runs.run_folder import PAGE
+from swarm_lightning.swarm.population import Start
 
 BY_OBJECTIVE = (
     "On the validation split, by the objective, which was asked about the experts before the search and the winner "
@@ -264,7 +265,8 @@ def _beginning(run: Run, winner: int | None) -> str:
     """Say as what a particle began, where experts stand for the first particles."""
     if not run.starts or winner is None:
         return ""
-    return f"as {run.starts[winner] if winner < len(run.starts) else 'a child of two experts'}, "
+    start = Start(run.record.get("start", "experts"))  # the records of earlier versions know no other
+    return f"as {start.names(run.starts, int(run.history.particle.nunique()))[winner]}, "
 
 
 def _state(run: Run) -> str:

@@ -81,7 +81,8 @@ class ModelSwarm(ExportingSearch):
             particles: Number of particles N, >= 2; children of two random experts fill up the population.
             child_span: A child is t a + (1 - t) b with t ~ U(0, child_span): 2 is half interpolation and half
                 extrapolation (the authors' code), 1 is interpolation only (the paper's text).
-            start: The initial population: the experts (published), or also the base and sparsified experts.
+            start: The initial population: the experts (published), or also the base, sparsified experts, or sums of the
+                experts (their mean, scaled means, and their greedy soup).
             coefficients: null: a particle is the A and B matrices of an adapter (published), or the weights of a whole
                 model. Otherwise a particle is coefficients of a weighted sum of the experts' updates, which are the
                 products B A of adapters or the differences of full checkpoints from the base: one coefficient per
@@ -147,6 +148,7 @@ class ModelSwarm(ExportingSearch):
         utilities = self.score(examples)
         if self.guide is not self.objective:
             utilities = self._check_guide(utilities, examples)
+        utilities = self._procedure.complete(examples, utilities)
         self.particle_swarm.begin(utilities, self.state.generator)
         begun = self._procedure.begin(examples, lambda: self.score(examples))
         self.state.starts = dict(begun.starts)

@@ -162,6 +162,12 @@ class SearchSettings:
             return
         try:
             points = self.start.points(torch.zeros(experts, 1), torch.Generator())
+            if self.start.soup and self.particles <= len(points):
+                raise ValueError(
+                    f"Expected particles to be {len(points) + 1} or more with model.start.kind {self.start.kind} and "
+                    f"{experts} experts, for these, {len(points) - experts} sums of them and their greedy soup, but "
+                    f"got {self.particles}."
+                )
             grow_population(points, self.particles, self.child_span, torch.Generator())
         except ValueError as error:
             raise InputError(str(error)) from error

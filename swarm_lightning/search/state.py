@@ -237,6 +237,23 @@ class SearchState:
         else:
             self.scores.begin(evaluation)
 
+    def replace_first(self, place: int, told: Evaluation, row: int, reported: Evaluation | None) -> None:
+        """Take in what stands in the place of a first position, before the swarm begins.
+
+        Args:
+            place: Of the particle.
+            told: An evaluation of it by what is followed.
+            row: Its place there.
+            reported: An evaluation of it alone by the objective, where a guide is followed; else None.
+        """
+        assert self.evaluation is not None
+        self.evaluation = self.evaluation.with_row(place, told, row)
+        self.scores.begin(self.evaluation)
+        self.broken[place] = False
+        if reported is not None:
+            self.reported, self.reported_scores = self.reported.clone(), self.reported_scores.clone()
+            self.reported[place], self.reported_scores[place] = reported.utilities[0], reported.scores[0]
+
     def count(self, seconds: float, examples: int, besides: bool = False) -> None:
         """Count the evaluation that was taken in.
 

@@ -1,9 +1,12 @@
 """How a search begins: from n experts to N particles, and their first velocities.
 
+What is asked for the greedy soup, which takes the place of the last child, comes later: see `search/procedures`.
+
 Source: arXiv:2410.11163, section 2, and the authors' code for the range of the interpolation; arXiv:2508.19839
 (PSO-Merging) for a start from the base and sparsified experts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,9 +14,10 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.swarm.rules import best_of, blocks_of
+from swarm_lightning.swarm.starts import SCALES
 
 FirstVelocity = Literal["random", "zero", "best"]
-StartKind = Literal["experts", "experts_and_base", "base_and_sparsified"]
+StartKind = Literal["experts", "experts_and_base", "experts_and_sums", "base_and_sparsified"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Start:
 
     Attributes:
         kind: `experts`: the n experts. `experts_and_base`: they and the base model, n + 1 in all.
+            `experts_and_sums`: they, the mean of what they add to the base, and 0.5, 1.5 and 2 times that, n + 4 in
+            all; the greedy soup of the experts, of n - 1 further evaluations, takes the place of the last child.
             `base_and_sparsified`: they, the base model, and a sparsified copy of each, 2 n + 1 in all.
         density: Share of a sparsified expert's differences from the base that is kept and divided by this share, in
             (0, 1].
@@ -39,7 +45,7 @@ class Start:
             base: Weights of the base [D]; zeros where not given, as of an adapter that changes nothing.
 
         Returns:
-            Positions [n, D], the experts themselves, [n + 1, D] or [2 n + 1, D], dtype of the experts.
+            Positions [n, D], the experts themselves, [n + 1, D], [n + 4, D] or [2 n + 1, D], dtype of the experts.
 
         Raises:
             ValueError: If there is no such kind, or the density out of range.
@@ -56,11 +62,41 @@ class Start:
         base = torch.zeros_like(experts[0]) if base is None else base
         if self.kind == "experts_and_base":
             return torch.cat([experts, base.unsqueeze(0)])
+        if self.kind == "experts_and_sums":
+            mean = experts.mean(dim=0) - base
+            return torch.cat([experts, torch.stack([base + scale * mean for scale in (1.0, *SCALES)])])
         sparse = torch.empty_like(experts)
         for row, expert in zip(sparse, experts, strict=True):
             kept = torch.rand(expert.shape, generator=generator, dtype=torch.float32) < self.density
             row.copy_(base + (expert - base) * kept.to(expert) / self.density)
         return torch.cat([experts, base.unsqueeze(0), sparse])
+
+    @property
+    def soup(self) -> bool:
+        """Whether the greedy soup of the experts takes the place of the last particle, before the first move."""
+        return self.kind == "experts_and_sums"
+
+    def names(self, experts: Sequence[str], particles: int) -> list[str]:
+        """Return what every first position is, in words.
+
+        Args:
+            experts: Names of the n experts.
+            particles: Number of particles N.
+
+        >>> Start("experts_and_sums").names(["a", "b"], 8)[2:]
+        ['the mean of 2', '0.5 times it', '1.5 times it', '2 times it', 'a child of two experts', 'the greedy soup']
+        >>> Start("base_and_sparsified").names(["a"], 3)
+        ['a', 'the base', 'a, sparsified']
+        """
+        more = {
+            "experts": [],
+            "experts_and_base": ["the base"],
+            "experts_and_sums": [f"the mean of {len(experts)}", *(f"{scale:g} times it" for scale in SCALES)],
+            "base_and_sparsified": ["the base", *(f"{name}, sparsified" for name in experts)],
+        }[self.kind]
+        named = [*experts, *more]
+        named += ["a child of two experts"] * (particles - len(named))
+        return [*named[:-1], "the greedy soup"] if self.soup else named
 
 
 def grow_population(

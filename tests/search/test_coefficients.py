@@ -177,7 +177,10 @@ def test_what_whole_models_can_not_be_divided_into_is_refused_before_anything_is
         ({"draws": "tensor"}, "memory and particle or memory and coefficient with model.coefficients"),
         ({"coefficients": "row"}, "null or one of expert, layer, half_block, module, component, but got 'row'"),
         ({"engine": EngineSettings(backend="abacus")}, "engine.backend to be one of torch, vllm, but got 'abacus'"),
-        ({"start": Start("base_and_sparsified"), "particles": 9}, "experts_and_base with model.coefficients"),
+        (
+            {"start": Start("base_and_sparsified"), "particles": 9},
+            "or experts_and_sums with model.coefficients",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(

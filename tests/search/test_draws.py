@@ -269,7 +269,10 @@ def test_a_comparison_exports_the_combination_and_says_which(world: World, tmp_p
     [
         ({"storage": "disk"}, "model.storage to be memory with draws: coefficient"),
         ({"draws": "tensor", "storage": "disk"}, "model.storage to be memory with draws: tensor"),
-        ({"start": Start("base_and_sparsified"), "particles": 9}, "model.start.kind to be experts or experts_and_base"),
+        (
+            {"start": Start("base_and_sparsified"), "particles": 9},
+            "experts_and_base or experts_and_sums with draws",
+        ),
         ({"draws": "weight"}, "Expected draws to be one of particle, tensor, coefficient, but got 'weight'"),
         ({"kernel": "compiled"}, "kernel to be auto or plain with draws: coefficient"),
     ],

@@ -1,12 +1,12 @@
 import math
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.population import Start, first_velocities, grow_population, other_than
+from swarm_lightning.swarm.population import Start, StartKind, first_velocities, grow_population, other_than
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -228,6 +228,25 @@ def test_a_start_adds_the_base_alone(experts: Tensor) -> None:
     assert Start("experts_and_base").points(experts, generator, base).equal(torch.cat([experts, base[None]]))
     assert not Start("experts_and_base").points(experts, generator)[-1].any()
     assert generator.get_state().equal(seeded(2).get_state())
+
+
+def test_a_start_adds_sums_of_what_the_experts_add_to_the_base() -> None:
+    # The experts add (2, -1) and (4, 3) to the base (1, 5): on average (3, 1).
+    experts, base = torch.tensor([[3.0, 4.0], [5.0, 8.0]]), torch.tensor([1.0, 5.0])
+    points = Start("experts_and_sums").points(experts, seeded(4), base)
+    assert points.tolist() == [[3.0, 4.0], [5.0, 8.0], [4.0, 6.0], [2.5, 5.5], [5.5, 6.5], [7.0, 7.0]]
+    without = Start("experts_and_sums").points(experts, seeded(4))
+    assert without[2:].tolist() == [[4.0, 6.0], [2.0, 3.0], [6.0, 9.0], [8.0, 12.0]]
+
+
+@pytest.mark.parametrize("kind", get_args(StartKind))
+def test_every_first_position_has_a_name(kind: StartKind) -> None:
+    start, experts = Start(kind), torch.rand(3, 5)
+    named = start.names("abc", 9)
+    points = start.points(experts, seeded(1))
+    assert len(named) == 9
+    assert named[:3] == ["a", "b", "c"]
+    assert named.count("a child of two experts") == 9 - len(points) - start.soup
 
 
 @pytest.mark.parametrize(("kind", "density"), [("sparse", 0.5), ("experts", 0.0), ("base_and_sparsified", 1.5)])

@@ -78,7 +78,7 @@ def run_plan(
         optimizer, search.settings.particles, len(search.pool.names), len(examples), trainer.max_steps, patience,
         distance_of(trial.utilities, trial.scores, bounds, len(examples), repels) if stops else 0.0, search.chunk,
         guided, asked_later(examples, splits.test, kept), 1 / max(trial.step.pair, 1e-9),
-        search.settings.objective_every or 0 if guided else 0, graded(trial.scores),
+        search.settings.objective_every or 0 if guided else 0, graded(trial.scores), search.settings.start.soup,
     )  # fmt: skip
     reply, answer = _longest_reply(search.guide), _answer_tokens(search.objective)
     sizes = (

@@ -1,11 +1,14 @@
 """What a search does before, between and after the steps of a particle swarm."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
+from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.names import FOUND
 from swarm_lightning.objectives.protocol import HasTasks
@@ -13,6 +16,7 @@ from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import choose_by_objective
 from swarm_lightning.search.measures import measure, names_of_metrics, note_parts, parts_in
 from swarm_lightning.swarm.optimizer import ParticleSwarm
+from swarm_lightning.swarm.soups import greedy_soup, soup_of
 
 
 class Begun(NamedTuple):
@@ -59,6 +63,43 @@ class Procedure:
         Raises:
             InputError: If it can't.
         """
+
+    def complete(self, examples: Sequence[Example], utilities: Tensor) -> Tensor:
+        """Put the greedy soup of the experts in the place of the last first position, where the start has one.
+
+        The position stays as it is where the experts are all broken.
+
+        Args:
+            examples: What to ask, M of them.
+            utilities: Of the first positions by what is followed [N] float64.
+
+        Returns:
+            Those that the swarm begins with [N] float64.
+        """
+        search, state = self.search, self.search.state
+        if not search.settings.start.soup:
+            return utilities
+        assert state.evaluation is not None
+        positions = self.swarm.positions
+        experts, last = positions[: len(search.pool.names)], len(positions) - 1
+        asked: list[Evaluation] = []
+
+        def utility_of(soup: Tensor) -> float:
+            asked.append(search.ask_in_full(soup[None], examples, search.followed, [last]))
+            return float(asked[-1].utilities[0])
+
+        chosen, utility = greedy_soup(experts, utilities[: len(experts)], utility_of)
+        if not math.isfinite(utility):
+            return utilities
+        positions[last] = soup_of(experts, chosen)
+        named = ", ".join(search.pool.names[place] for place in chosen)
+        rank_zero_info(f"Particle {last} begins as the greedy soup of {named} ({utility:.4f}).")
+        # What was kept last is worth the most: everything later was worth less. Nothing of an expert alone was asked.
+        kept = [one for one in asked if float(one.utilities[0]) == utility]
+        told = (state.evaluation, chosen[0]) if len(chosen) == 1 else (kept[-1], 0)
+        reported = search.ask_in_full(positions[last:], examples, search.objective, [last]) if state.guided else None
+        state.replace_first(last, *told, reported)
+        return state.evaluation.utilities
 
     def begin(self, examples: Sequence[Example], score: Callable[[], Tensor]) -> Begun:
         """Do what comes between the first positions' utilities, which the optimizer has, and its first step.

@@ -90,11 +90,7 @@ class CoefficientSpace(DenseSpace):
             ValueError: If either is requested.
         """
         refuse_compiled(circumstances, "coefficient")
-        if circumstances.start.kind == "base_and_sparsified":
-            raise ValueError(
-                "Expected model.start.kind to be experts or experts_and_base with draws: coefficient, but got "
-                f"{circumstances.start.kind!r}. Leave it out, or set model.draws to particle."
-            )
+        refuse_sparsified(circumstances, "draws: coefficient", "set model.draws to particle")
 
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions."""
@@ -140,3 +136,21 @@ class CoefficientSpace(DenseSpace):
         elif self.differences_from == BASE:
             shares.append(left)
         return Combination(self.parts, shares)
+
+
+def refuse_sparsified(circumstances: Circumstances, setting: str, instead: str) -> None:
+    """Reject sparsified experts, which are no combinations of the experts.
+
+    Args:
+        circumstances: Of the run.
+        setting: What makes positions coefficients.
+        instead: What to do to begin with them.
+
+    Raises:
+        ValueError: If the swarm is to begin with them.
+    """
+    if circumstances.start.kind == "base_and_sparsified":
+        raise ValueError(
+            f"Expected model.start.kind to be experts, experts_and_base or experts_and_sums with {setting}, but got "
+            f"{circumstances.start.kind!r}. Leave it out, or {instead}."
+        )

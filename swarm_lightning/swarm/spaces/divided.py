@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.space import Circumstances, Material
-from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace
+from swarm_lightning.swarm.spaces.coefficients import CoefficientSpace, refuse_sparsified
 from swarm_lightning.swarm.spaces.dense import DrawnEach
 from swarm_lightning.vectors import ADAPTER, PRODUCTS, Vector, Vectors
 
@@ -79,11 +79,7 @@ class DividedSpace(CoefficientSpace):
         Raises:
             ValueError: If one is requested.
         """
-        if circumstances.start.kind == "base_and_sparsified":
-            raise ValueError(
-                "Expected model.start.kind to be experts or experts_and_base with model.coefficients, but got "
-                f"{circumstances.start.kind!r}. Leave it out, or set model.coefficients to null."
-            )
+        refuse_sparsified(circumstances, "model.coefficients", "set model.coefficients to null")
 
     @classmethod
     def form(cls, experts: str) -> str:

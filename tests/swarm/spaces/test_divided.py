@@ -112,7 +112,7 @@ def test_random_numbers_are_a_particles_or_each_coefficients_own(kind: type[Divi
 
 @pytest.mark.parametrize("kind", [DividedSpace, DrawnDividedSpace])
 def test_sparsified_experts_are_no_sums_and_the_compiled_kernel_moves_no_groups(kind: type[DividedSpace]) -> None:
-    with pytest.raises(ValueError, match="experts or experts_and_base with model.coefficients"):
+    with pytest.raises(ValueError, match="experts, experts_and_base or experts_and_sums with model.coefficients"):
         kind.check(Circumstances(start=Start("base_and_sparsified")))
     kind.check(Circumstances(start=Start("experts_and_base"), ranks=4, keeps_all=True))
     DividedSpace.check(Circumstances(kernel="compiled"))
