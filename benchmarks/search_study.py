@@ -41,6 +41,7 @@ from torch import Tensor
 
 from demo_gain import TASKS, compare_on
 from measuring import flag, machine, report
+from minibatch_swarm import MinibatchSwarm
 from option_tables import offer
 from search_options import PUBLISHED, VARIANTS
 from study_tables import Search, cells_of, curve_text, read_kept, summarise, text_of
@@ -98,11 +99,12 @@ OWN: dict[str, Method] = {
     "swarm_guided": VARIANTS["guided"],
     "swarm_products": VARIANTS["guided_products"],
     "cma_products": ProductsByCMA(),
+    "swarm_minibatch": MinibatchSwarm(),
 }
 # In the order in which they matter most: what runs first is there when the study is stopped.
 METHODS = (
     "best_expert", "greedy_soup", "product_mean", "product_soup", "evolution_strategy", SWARM, "evolmerge",
-    "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome", "random_search",
+    "swarm_minibatch", "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome", "random_search",
     "evogm", "pso_merging", PUBLISHED,
 )  # fmt: skip
 

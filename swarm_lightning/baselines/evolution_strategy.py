@@ -17,7 +17,6 @@ from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
-from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.centre_search import BEST_EXPERT, LAST_CENTRE, MEAN, START
@@ -127,18 +126,12 @@ class EvolutionStrategyRow:
         names = bench.names
         if self.start == "product_mean":
             return Beginning(torch.full((len(names),), 1 / len(names)), "the mean of all products", None)
-        alone = torch.eye(len(names))
-
-        def utility_of(soup: Tensor) -> float:
-            return float(products.utilities(products.groups.spread(soup[None]))[0])
-
-        utilities = products.utilities(products.groups.spread(alone))
-        best = best_of(utilities)
         if self.start == "best_expert":
-            return Beginning(alone[best], names[best], best)
-        chosen, _ = greedy_soup(alone, utilities, utility_of)
-        mixed = ", ".join(names[place] for place in chosen)
-        return Beginning(soup_of(alone, chosen), f"the mean of the products of {mixed}", best)
+            best = best_of(products.alone())
+            return Beginning(torch.eye(len(names))[best], names[best], best)
+        soup = products.soup()
+        mixed = ", ".join(names[place] for place in soup.places)
+        return Beginning(soup.weights, f"the mean of the products of {mixed}", best_of(soup.alone))
 
     def _candidates(self, products: ProductBench, beginning: Beginning, centre: Centre) -> dict[str, Tensor]:
         """Return what may be handed over, by name [C]."""

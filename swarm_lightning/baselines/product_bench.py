@@ -1,12 +1,15 @@
 """The experts of a bench as products B A, mixed by coefficients: exact, and all candidates in one forward pass."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition
+from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
@@ -16,6 +19,22 @@ from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.products.products import Granularity, Groups
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
+
+
+class Soup(NamedTuple):
+    """A greedy soup of products.
+
+    Attributes:
+        weights: How much of each expert is in it [n].
+        places: Which experts, in the order in which they came in.
+        utility: Of it, as `ProductBench.utilities` has it.
+        alone: That of every expert alone [n] float64.
+    """
+
+    weights: Tensor
+    places: list[int]
+    utility: float
+    alone: Tensor
 
 
 class ProductBench:
@@ -51,6 +70,7 @@ class ProductBench:
         self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self.groups))
         self._guide = self.evaluator.asking(_guide_of(self.evaluator.objective)) if guided else self.evaluator
         self._examples = bench.examples
+        self._experts = len(bench.names)
 
     @property
     def resident(self) -> ProductModel:
@@ -72,6 +92,20 @@ class ProductBench:
         """
         numbers = [0] * len(coefficients)
         return self._guide.evaluate(coefficients.float(), self._examples, numbers=numbers, wanted=wanted).utilities
+
+    def alone(self) -> Tensor:
+        """Return the utility of every expert alone [n] float64."""
+        return self.utilities(self.groups.spread(torch.eye(self._experts)))
+
+    def soup(self) -> Soup:
+        """Find the greedy soup of the products; n + (n - 1) whole evaluations."""
+        axes, alone = torch.eye(self._experts), self.alone()
+
+        def utility_of(weights: Tensor) -> float:
+            return float(self.utilities(self.groups.spread(weights[None]))[0])
+
+        places, utility = greedy_soup(axes, alone, utility_of)
+        return Soup(soup_of(axes, places), places, utility, alone)
 
     def worth(self, coefficients: Tensor) -> float:
         """Return the utility of a mixture on the validation examples by the objective, and not by its guide.

@@ -5,13 +5,9 @@ the summed rank of the chosen. Absent for full checkpoints, of which the greedy 
 al., Model soups, arXiv:2203.05482, recipe 1.
 """
 
-import torch
-from torch import Tensor
-
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
-from swarm_lightning.baselines.soups import greedy_soup, soup_of
 
 
 class ProductSoup:
@@ -28,11 +24,6 @@ class ProductSoup:
             Absent: If the experts are full checkpoints.
         """
         products = ProductBench(bench, "greedy soup")
-        alone = torch.eye(len(bench.names))  # a soup of these holds the coefficients
-
-        def utility_of(soup: Tensor) -> float:
-            return float(products.utilities(soup[None])[0])
-
-        chosen, utility = greedy_soup(alone, products.utilities(alone), utility_of)
-        names = ", ".join(bench.names[place] for place in chosen)
-        return products.composition(soup_of(alone, chosen), utility, f"mean of the products of {names}")
+        soup = products.soup()
+        names = ", ".join(bench.names[place] for place in soup.places)
+        return products.composition(soup.weights, soup.utility, f"mean of the products of {names}")

@@ -23,7 +23,7 @@ PRODUCTS: dict[str, Any] = {**SETTINGS, "coefficients": "module", "draws": "coef
 def greedy(worth: dict[tuple[int, ...], float]) -> tuple[int, ...]:
     """Return the experts of the greedy soup, by a loop of its own over known utilities of all of their means."""
     alone = sorted(range(EXPERTS), key=lambda place: -worth[(place,)])
-    soup = (alone[0],)
+    soup: tuple[int, ...] = (alone[0],)
     for place in alone[1:]:
         larger = tuple(sorted((*soup, place)))
         if worth[larger] >= worth[soup]:
