@@ -30,6 +30,7 @@ from swarm_lightning.search.procedures import procedure_of
 from swarm_lightning.search.results import Bests, ResultRow, SearchResult, metrics_of
 from swarm_lightning.search.settings import DrawsChoice, GuideChoice, SearchSettings, Storage
 from swarm_lightning.search.strategy import check_same_swarm
+from swarm_lightning.swarm.centre_search import CentreSearch
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 from swarm_lightning.swarm.population import Start
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -164,7 +165,13 @@ class ModelSwarm(ExportingSearch):
         assert state.evaluation is not None
         evaluation = self.first_scores(examples, self.objective)
         state.check = check_guide(
-            self.guide, state.evaluation, self.objective, evaluation, examples, self.settings.guide == "mixed"
+            self.guide,
+            state.evaluation,
+            self.objective,
+            evaluation,
+            examples,
+            self.settings.guide == "mixed",
+            isinstance(swarm, CentreSearch),
         )
         rank_zero_info(str(state.check))
         if state.guided:

@@ -96,6 +96,19 @@ def test_a_guide_without_a_clear_order_is_dropped_where_the_objective_has_one() 
     assert not found.followed
 
 
+def test_where_the_objective_chooses_in_the_end_a_guide_is_dropped_only_if_it_clearly_misleads() -> None:
+    objective, scores = MultipleChoice(), evaluation(replies(ABILITIES))
+    guide = ChoiceLogShare(objective)
+    unclear = check_guide(guide, by_guide(SHUFFLED), objective, scores, EXAMPLES, protected=True)
+    assert abs(unclear.kendall) < 1.645 * unclear.error
+    assert unclear.followed
+    assert not unclear.mixed
+    assert "is unclear" in str(unclear)
+    assert "the search follows the guide" in str(unclear)
+    assert not check_guide(guide, by_guide(-ABILITIES), objective, scores, EXAMPLES, protected=True).followed
+    assert check_guide(guide, by_guide(SHUFFLED), objective, scores, EXAMPLES, mixing=True, protected=True).mixed
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_of_few_candidates_a_guide_is_followed_that_ranks_them_as_the_objective_does(count: int) -> None:
     abilities = torch.tensor([0.2, 0.5, 0.8])[:count]
