@@ -21,7 +21,8 @@ from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
 from swarm_lightning.baselines.product_bench import ProductBench
-from swarm_lightning.swarm.rules import Coefficients, best_of
+from swarm_lightning.swarm.evolution import next_batch
+from swarm_lightning.swarm.rules import Coefficients
 
 
 class Particles(NamedTuple):
@@ -58,7 +59,7 @@ def move(
         step_length: Fraction of the velocity that is travelled.
         drawn: Uniform numbers [N, D, 4].
         steps: What is added to the positions [N, D].
-    """  # fmt: skip
+    """
     positions, best = particles.positions, particles.bests[particles.best]
     inertia, cognitive, social, _ = coefficients.weigh(drawn).float().unbind(dim=-1)
     pulls = cognitive * (particles.bests - positions) + social * (best - positions)
@@ -134,14 +135,12 @@ class MinibatchSwarm:
         velocities = positions[torch.randperm(self.particles, generator=generator)] - positions
         nothing = torch.zeros(self.particles, dtype=torch.float64)
         swarm = Particles(positions, velocities, positions, nothing, nothing)
-        order = torch.empty(0, dtype=torch.int64)
+        order, taken = torch.arange(examples), examples  # all of it, so that the first batch shuffles it
         total, counted = torch.zeros(len(soup), dtype=torch.float64), 0
         for iteration in range(iterations):
-            if len(order) < batch:  # what is left is no whole batch: another comes first next time
-                order = torch.randperm(examples, generator=generator)
+            places, order, taken = next_batch(order, taken, batch, generator)
             wanted = torch.zeros(2 * self.particles, examples, dtype=torch.bool)
-            wanted[:, order[:batch]] = True
-            order = order[batch:]
+            wanted[:, places] = True
             left = 1 - iteration / iterations
             drawn = torch.rand(*positions.shape, 4, dtype=torch.float64, generator=generator)
             steps = self.deviation * left * torch.randn(positions.shape, generator=generator)
@@ -150,10 +149,7 @@ class MinibatchSwarm:
             swarm = learn(swarm, utilities[: self.particles], utilities[self.particles :], self.memory)
             if iteration >= iterations * 2 // 3:
                 total, counted = total + swarm.bests.double().mean(dim=0), counted + 1
-        candidates = torch.stack([soup, swarm.bests[swarm.best], (total / counted).float()])
-        worths = products.worths(candidates)
-        chosen = best_of(worths)
-        detail = (
-            f"{iterations} iterations; " + ("the soup", "the global best", "the mean of the personal bests")[chosen]
-        )
-        return products.composition(candidates[chosen], float(worths[chosen]), detail)
+        best, mean = swarm.bests[swarm.best], (total / counted).float()
+        candidates = {"the soup": soup, "the global best": best, "the mean of the personal bests": mean}
+        chosen, utility = products.choose(candidates)
+        return products.composition(candidates[chosen], utility, f"{iterations} iterations; {chosen}")

@@ -151,7 +151,4 @@ def choose(products: ProductBench, candidates: Mapping[str, Tensor]) -> tuple[st
         products: Asks them.
         candidates: Coefficients by name [C], names of `CHOICES`.
     """
-    names = [name for name in CHOICES if name in candidates]
-    utilities = products.worths(torch.stack([candidates[name] for name in names]))
-    best = best_of(utilities)
-    return names[best], float(utilities[best])
+    return products.choose({name: candidates[name] for name in CHOICES if name in candidates})

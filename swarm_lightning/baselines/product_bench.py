@@ -1,6 +1,6 @@
 """The experts of a bench as products B A, mixed by coefficients: exact, and all candidates in one forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.products.products import Granularity, Groups
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
+from swarm_lightning.swarm.rules import best_of
 
 
 class Soup(NamedTuple):
@@ -122,6 +123,16 @@ class ProductBench:
             coefficients: Of the experts' products [P, C].
         """
         return self.evaluator.evaluate(coefficients.float(), self._examples).utilities
+
+    def choose(self, candidates: Mapping[str, Tensor]) -> tuple[str, float]:
+        """Return the name and the utility by the objective of the best mixture, the first of equals.
+
+        Args:
+            candidates: Coefficients of the experts' products by name [C], the simplest first.
+        """
+        utilities = self.worths(torch.stack(list(candidates.values())))
+        best = best_of(utilities)
+        return list(candidates)[best], float(utilities[best])
 
     def composition(self, coefficients: Tensor, utility: float, detail: str) -> Composition:
         """Return a mixture as what a method has made.

@@ -113,9 +113,14 @@ class GuideCheck:
                 f"follows both, {self.share:.0%} and {1 - self.share:.0%}, each in standard deviations among these."
             )
         if self.followed and self.spread > MATTERS * self.noise:
+            if self.kendall > 0 and SURE * self.error > HARDLY:
+                return (
+                    f"The guide {self.guide} ranks rather as {self.objective} does ({measured}): so few can't show it "
+                    "clearly, and the search follows the guide."
+                )
             return (
-                f"Whether the guide {self.guide} ranks as {self.objective} does is unclear ({measured}): so few can't "
-                "show it clearly, and the search follows the guide."
+                f"Whether the guide {self.guide} ranks as {self.objective} does is unclear ({measured}): the search "
+                f"follows the guide, and {self.objective} chooses in the end."
             )
         if self.followed:
             return (

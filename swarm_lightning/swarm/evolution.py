@@ -177,16 +177,34 @@ def ask(centre: Centre, settings: EvolutionSettings, pairs: int, generator: torc
     """
     directions = torch.randn(pairs, len(centre.position), dtype=torch.float64, generator=generator)
     order, asked, count = centre.order, int(centre.asked), len(centre.order)
-    batch = min(settings.batch, count)
     wanted = torch.zeros(2 * pairs, count, dtype=torch.bool)
     for pair in range(pairs):
-        if asked + batch > count:  # what is left of the queue is no whole batch: another comes first next time
-            order, asked = torch.randperm(count, generator=generator), 0
-        wanted[2 * pair : 2 * pair + 2, order[asked : asked + batch]] = True
-        asked += batch
+        places, order, asked = next_batch(order, asked, min(settings.batch, count), generator)
+        wanted[2 * pair : 2 * pair + 2, places] = True
     offsets = settings.deviation * torch.stack([directions, -directions], dim=1).flatten(0, 1)
     memory = {**centre.memory(), "order": order, "asked": torch.tensor(asked)}
     return Centre(**memory), Pairs(directions, (centre.position + offsets).float(), wanted)
+
+
+def next_batch(order: Tensor, asked: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    """Take the next examples of a shuffled queue.
+
+    Args:
+        order: The queue: places of M examples in the order in which they are asked [M] int64.
+        asked: How many of it have been asked.
+        batch: How many to take, <= M.
+        generator: Shuffles the queue again where what is left of it is no whole batch: another comes first next time.
+
+    Returns:
+        Places [batch], the queue, and how many of it have been asked by then.
+
+    >>> places, _, asked = next_batch(torch.tensor([2, 0, 1]), 1, 2, torch.Generator())
+    >>> places.tolist(), asked
+    ([0, 1], 3)
+    """
+    if asked + batch > len(order):
+        order, asked = torch.randperm(len(order), generator=generator), 0
+    return order[asked : asked + batch], order, asked + batch
 
 
 def tell(centre: Centre, settings: EvolutionSettings, step_length: float, pairs: Pairs, utilities: Tensor) -> Centre:

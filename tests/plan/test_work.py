@@ -31,6 +31,14 @@ def test_a_guide_is_paid_for_at_both_ends() -> None:
     assert work.evaluations(3) == 2 * 200 + 3 * 200 + 5 * 20
 
 
+def test_a_greedy_soup_at_the_start_is_paid_for() -> None:
+    swarm = ParticleSwarm([torch.zeros(10, 2)])
+    # Three further sums of four experts; where a guide is followed, the objective is asked about the soup too.
+    assert MAKE(swarm, soup=True).asked_first == (13 * 20, 0)
+    assert MAKE(swarm, guided=True, soup=True).asked_first == (13 * 20, 11 * 20)
+    assert MAKE(swarm, guided=True, soup=True).first == 24 * 20
+
+
 def test_the_objective_is_asked_about_the_best_by_the_guide_now_and_then() -> None:
     work = MAKE(ParticleSwarm([torch.zeros(10, 2)]), guided=True, distance=0.0, shown_every=4)
     assert work.evaluations(8) == 2 * 200 + 8 * 200 + 2 * 20 + 5 * 20
