@@ -10,8 +10,8 @@ the objective's utilities differ by no more than noise, so that they rank nothin
 clearly below 0, and where it is not above 0 although the objective does tell the candidates apart. Of few candidates
 hardly any order is clear, of two or three none: there a guide is followed that ranks them rather as the objective does
 than the other way round. A search of a centre chooses by the objective among its start and the best expert too, so that
-a guide that misleads costs no more than the steps: there it is dropped only where tau is clearly below 0. Ten experts
-tell little else: on a second world their order dropped a guide that is worth up to 14 points.
+a guide that misleads costs no more than the steps: there it is dropped only where tau is more than a standard error
+below 0. Ten experts tell little else: on a second world their order dropped a guide that is worth up to 14 points.
 
 Unless that is asked for (`guide: mixed`), a guide is not mixed with its objective. A sum of both needs a rate of
 exchange between nats and points that nobody knows, for which the spreads among the first candidates stand, and asks
@@ -152,7 +152,7 @@ def check_guide(
         examples: What they were asked, M of them.
         mixing: Whether a guide whose order is unclear is mixed with the objective, where both are means over examples.
         protected: Whether the objective chooses in the end among what takes no step too, so that a guide that misleads
-            costs no more than the steps; then a guide whose order is unclear is followed.
+            costs no more than the steps; then a guide is followed that ranks them not rather the other way round.
     """
     whole = by_guide.utilities.isfinite() & by_objective.utilities.isfinite()
     first, second = by_guide.utilities[whole], by_objective.utilities[whole]
@@ -168,7 +168,7 @@ def check_guide(
     followed = tau > SURE * error or (unclear and spread <= MATTERS * noise)
     mixed = mixing and unclear and not followed and min(guide_spread, spread) > 0 and mixes(guide, objective)
     followed |= 0 < tau <= SURE * error and SURE * error > HARDLY and not mixed
-    followed |= protected and unclear and not mixed
+    followed |= protected and -error < tau <= SURE * error and not mixed
     return GuideCheck(
         type(guide).__name__, type(objective).__name__, count, tau, error, spearman(first, second), spread, noise,
         followed or mixed, HALF if mixed else 1.0, float(second.mean()), float(first.mean()), guide_spread,

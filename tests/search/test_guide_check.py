@@ -106,6 +106,12 @@ def test_where_the_objective_chooses_in_the_end_a_guide_is_dropped_only_if_it_cl
     assert "is unclear" in str(unclear)
     assert "the search follows the guide" in str(unclear)
     assert not check_guide(guide, by_guide(-ABILITIES), objective, scores, EXAMPLES, protected=True).followed
+    # Of four, five pairs of six the other way round: not clear, and yet more than a standard error.
+    four = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    few = check_guide(guide, by_guide(-four[[1, 0, 2, 3]]), objective, evaluation(replies(four)), EXAMPLES, False, True)
+    assert few.kendall == pytest.approx(-4 / 6)
+    assert -1.645 * few.error < few.kendall < -few.error
+    assert not few.followed
     assert check_guide(guide, by_guide(SHUFFLED), objective, scores, EXAMPLES, mixing=True, protected=True).mixed
 
 
