@@ -52,6 +52,8 @@ from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.results import read_results
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.cli.subcommands.adapt import adapt
+from swarm_lightning.data.examples import Example
 from swarm_lightning.demo import TASKS as DEMO_TASKS
 from swarm_lightning.names import SWARM
 
@@ -93,7 +95,39 @@ class ProductsByCMA:
         return products.composition(best, products.worth(best), f"best of {found.tried}")
 
 
+class Adapted:
+    """`swarm adapt` itself, in a run of its own: what a user gets who names no method."""
+
+    title = "swarm adapt"
+    kind: Kind = "search"
+    least = 2
+
+    def compose(self, bench: Bench) -> Composition:
+        """Adapt within the budget; the test split is asked by the comparison, as of every other method."""
+        import lightning
+
+        settings, data = bench.module.settings, bench.module.trainer.datamodule  # type: ignore[attr-defined]
+        lightning.seed_everything(bench.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            found = adapt(
+                str(settings.base), settings.experts, data, bench.budget, objective=bench.module.objective,
+                folder=folder,
+            )  # fmt: skip
+            search, summary = found.module, found.summary
+        position = search.particle_swarm.found.detach().clone()[None]
+
+        def scores(examples: Sequence[Example]) -> Tensor:
+            return search.evaluator.evaluate(position, examples, whole_replies=True).scores[0]
+
+        result = summary["validation"][1]
+        return Composition(
+            result["utility"], result["detail"], scores=scores, adapter=search.adapter_at(position[0]),
+            evaluations=summary["evaluations"], forward_passes=summary.get("forward_passes"),
+        )  # fmt: skip
+
+
 OWN: dict[str, Method] = {
+    "adapt": Adapted(),
     "evolmerge_mean": MeanOfEvolMerge(),
     PUBLISHED: VARIANTS[PUBLISHED],
     "swarm_guided": VARIANTS["guided"],
@@ -103,7 +137,7 @@ OWN: dict[str, Method] = {
 }
 # In the order in which they matter most: what runs first is there when the study is stopped.
 METHODS = (
-    "best_expert", "greedy_soup", "product_mean", "product_soup", "evolution_strategy", SWARM, "evolmerge",
+    "best_expert", "greedy_soup", "product_mean", "product_soup", "evolution_strategy", "adapt", SWARM, "evolmerge",
     "swarm_minibatch", "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome", "random_search",
     "evogm", "pso_merging", PUBLISHED,
 )  # fmt: skip
