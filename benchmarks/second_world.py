@@ -1,6 +1,7 @@
 """Make a second world to confirm on: other words, other skills and other experts than those of the demo world.
 
     python benchmarks/second_world.py --out FOLDER
+    python benchmarks/second_world.py --pool fourth --out FOLDER
 
 What limits it is arithmetic: the recipe of `swarm_lightning/demo/make.py` on one core, from another seed. What was
 chosen on the demo world can be tried on this one, for which nothing was chosen. Eight of its ten experts have studied
@@ -11,6 +12,9 @@ skills. One seed gives the same tasks byte for byte, and the same weights up to 
 The model begins with the weights of the demo world's, in which the words have changed places: it knows how to read a
 question with choices, and has to learn what every word means. From random weights, choices were still answered by
 chance after 1350 steps of 64 documents.
+
+`--pool fourth` makes another world of these words: another seed gives other lands, regions and questions, and twelve
+experts have other lessons. (A third one was for trying things out.) Nothing was chosen on it.
 """
 
 import argparse
@@ -28,7 +32,6 @@ from swarm_lightning.demo.make import WorldSettings, make_world
 from swarm_lightning.demo.pretrain import PretrainSettings
 
 SEED = 7
-NAME = "second/base"
 
 GRAMMAR = Grammar(
     regions=("weavers", "bakers", "masons", "tanners", "potters", "dyers"),
@@ -140,22 +143,49 @@ LESSONS = {
     "teacher": Lessons(("third", "first", "bakers", "game", "dance"), share=0.5),
 }
 
+OTHER_LESSONS = {
+    "one": Lessons(("masons",), tasks=("atlas", "lists")),
+    "two": Lessons(("bakers", "tanners"), tasks=("atlas",), steps=160),
+    "three": Lessons(("potters", "dyers"), tasks=("atlas",), share=0.5),
+    "four": Lessons(("third", "smallest", "second_largest"), tasks=("lists",), steps=120),
+    "five": Lessons(("first", "before", "last_but_one"), tasks=("lists",)),
+    "six": Lessons(("bakers", "dyers"), tasks=("neighbours",)),
+    "seven": Lessons(("masons", "tanners", "potters"), tasks=("neighbours",), steps=80),
+    "eight": Lessons(("spice", "gem", "flower", "game"), tasks=("kinds",)),
+    "nine": Lessons(("vegetable", "planet", "dance", "weapon"), tasks=("kinds",), share=0.7),
+    "ten": Lessons(("dyers", "smallest", "cloth", "disease")),
+    "eleven": Lessons(("potters", "third", "spice", "gem"), share=0.4, steps=60),
+    "twelve": Lessons(("bakers", "flower", "before"), steps=140),
+}
+POOLS = {"second": (SEED, LESSONS), "fourth": (23, OTHER_LESSONS)}
+
+
+def recipe_of(pool: str) -> WorldSettings:
+    """Return how a world is made.
+
+    Args:
+        pool: Its name, one of `POOLS`.
+    """
+    seed, lessons = POOLS[pool]
+    return WorldSettings(PRETRAIN, lessons=lessons, seed=seed, grammar=GRAMMAR, base_name=f"{pool}/base")
+
 
 def main(arguments: Sequence[str] | None = None, settings: WorldSettings | None = None) -> None:
     """Make the world.
 
     Args:
         arguments: Command line without the program's name; None reads `sys.argv`.
-        settings: The recipe; None for that of the second world.
+        settings: The recipe; None for that of the pool.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="new or empty folder: gets base/, experts/ and tasks/")
+    parser.add_argument("--pool", default="second", choices=list(POOLS), help="which experts and questions")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     chosen = parser.parse_args(arguments)
     if chosen.out.exists() and any(chosen.out.iterdir()):
         parser.error(f"Expected an empty or new folder, but '{chosen.out}' holds files.")
     torch.set_num_threads(chosen.threads)
-    recipe = settings or WorldSettings(PRETRAIN, lessons=LESSONS, seed=SEED, grammar=GRAMMAR, base_name=NAME)
+    recipe = settings or recipe_of(chosen.pool)
     started = time.perf_counter()
     make_world(chosen.out, recipe)
     seconds = time.perf_counter() - started

@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import second_world
-from second_world import GRAMMAR, LESSONS, SEED
+from second_world import GRAMMAR, LESSONS, POOLS, SEED, recipe_of
 from swarm_lightning.demo import EXPERT_NAMES, TASK_NAMES
 from swarm_lightning.demo.curricula import Lessons, study, training_questions
 from swarm_lightning.demo.experts import ExpertSettings
@@ -23,7 +23,7 @@ SMALL = WorldSettings(
     lessons={"clerk": Lessons(("bakers",), steps=1, batch_size=2, tasks=("atlas",))},
     seed=SEED,
     grammar=GRAMMAR,
-    base_name=second_world.NAME,
+    base_name="second/base",
 )
 
 
@@ -34,7 +34,7 @@ def test_a_small_world_is_made_and_loads(tmp_path: Path, capsys: "pytest.Capture
     assert (numbers["benchmark"], numbers["seed"]) == ("second_world", SEED)
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "second" / "base")
     adapted = PeftModel.from_pretrained(base, tmp_path / "second" / "experts" / "clerk")
-    assert adapted.peft_config["default"].base_model_name_or_path == second_world.NAME
+    assert adapted.peft_config["default"].base_model_name_or_path == "second/base"
     assert {path.stem for path in (tmp_path / "second" / "tasks").iterdir()} == set(TASK_NAMES)
 
 
@@ -59,10 +59,21 @@ def test_it_shares_no_kind_wording_land_or_expert_with_the_demo_world() -> None:
     assert not set(LESSONS) & set(EXPERT_NAMES)
 
 
-def test_no_held_back_question_is_trained_on() -> None:
-    trained = {question.question for asked in training_questions(SEED, GRAMMAR).values() for question in asked}
+def test_another_pool_knows_other_lands_by_other_experts() -> None:
+    first, other = (recipe_of(pool) for pool in ("second", "fourth"))
+    assert first.grammar == other.grammar == GRAMMAR
+    assert {fact.land for fact in draw_facts(first.seed, GRAMMAR)} != {
+        fact.land for fact in draw_facts(other.seed, GRAMMAR)
+    }
+    assert not set(first.lessons) & set(other.lessons)
+
+
+@pytest.mark.parametrize("pool", list(POOLS))
+def test_no_held_back_question_is_trained_on(pool: str) -> None:
+    seed = recipe_of(pool).seed
+    trained = {question.question for asked in training_questions(seed, GRAMMAR).values() for question in asked}
     for task in TASK_NAMES:
-        made = make_task(task, SEED, GRAMMAR)
+        made = make_task(task, seed, GRAMMAR)
         held_back = {
             record["question"] for split in ("dev", "test") for record in made[split] if not isinstance(record, str)
         }
@@ -70,12 +81,14 @@ def test_no_held_back_question_is_trained_on() -> None:
         assert not held_back & trained
 
 
-def test_most_experts_read_one_task_only_and_every_expert_reads_something() -> None:
-    questions = training_questions(SEED, GRAMMAR)
-    assert sum(lessons.tasks is not None and len(lessons.tasks) == 1 for lessons in LESSONS.values()) == 8
+@pytest.mark.parametrize(("pool", "of_one_task"), [("second", 8), ("fourth", 8)])
+def test_most_experts_read_one_task_only_and_every_expert_reads_something(pool: str, of_one_task: int) -> None:
+    recipe = recipe_of(pool)
+    questions, experts = training_questions(recipe.seed, GRAMMAR), recipe.lessons.values()
+    assert sum(lessons.tasks is not None and len(lessons.tasks) == 1 for lessons in experts) == of_one_task
     topics = {*GRAMMAR.regions[1:], *GRAMMAR.list_skills, *GRAMMAR.kinds}
-    for lessons in LESSONS.values():
+    for lessons in experts:
         assert set(lessons.topics) <= topics
-        assert len(study(lessons, questions, SEED)) >= lessons.batch_size
+        assert len(study(lessons, questions, recipe.seed)) >= lessons.batch_size
     # Each topic is known to somebody, so that a pool can be better than any of its experts.
-    assert topics == {topic for lessons in LESSONS.values() for topic in lessons.topics}
+    assert topics == {topic for lessons in experts for topic in lessons.topics}
