@@ -10,8 +10,8 @@ from lists and kinds, which confirm them or do not.
 
 `--runs` keeps every finished search; what is there is not run again. Seeds come first, then tasks, so that what an
 interrupted study has is whole seeds: `--seeds` with their number makes its tables. Differences are to the recommended
-search with the same task and seed, which hands over what its steps found; that of `swarm compare` is `chosen` and
-`best_sum` together. The interval is a bootstrap over the pairs of task and seed: it knows nothing of other tasks.
+search with the same task and seed, which hands over what its steps found; that of `swarm compare` is `chosen`. The
+interval is a bootstrap over the pairs of task and seed: it knows nothing of other tasks.
 """
 
 import argparse
@@ -53,15 +53,13 @@ def _changed(title: str, **settings: Any) -> EvolutionStrategyRow:
 
 
 # What its steps found is handed over whatever its validation score, so that searches are compared and not choices.
-# It begins at the soup, which takes the least to find; what `swarm adapt` begins with is `best_sum`.
-BASE = EvolutionStrategyRow("evolution strategy from the greedy soup", start="greedy_soup", chooses=False)
+BASE = EvolutionStrategyRow("evolution strategy as recommended", chooses=False)
 VARIANTS: dict[str, Method] = {
     RECOMMENDED: BASE,
     "per_expert": replace(BASE, title="one coefficient per expert", granularity="expert"),
     "per_layer": replace(BASE, title="one per expert and layer", granularity="layer"),
     "per_half_block": replace(BASE, title="one per expert and half block", granularity="half_block"),
     "per_component": replace(BASE, title="one per rank component", granularity="component"),
-    "best_sum": replace(BASE, title="from the best of a few sums", start="best_sum"),
     "from_mean": replace(BASE, title="from the mean of the products", start="product_mean"),
     "from_expert": replace(BASE, title="from the best single expert", start="best_expert"),
     "by_objective": replace(BASE, title="guided by the objective itself", guided=False),
@@ -70,7 +68,7 @@ VARIANTS: dict[str, Method] = {
     "no_momentum": _changed("no momentum", momentum=0.0),
     "batch_4": _changed("4 examples a pair", batch=4),
     "batch_16": _changed("16 examples a pair", batch=16),
-    "apart": ApartRow("other examples for the two of a pair", start="greedy_soup", chooses=False),
+    "apart": ApartRow("other examples for the two of a pair", chooses=False),
     "narrow": _changed("half the deviation", deviation=SETTINGS.deviation / 2),
     "wide": _changed("twice the deviation", deviation=2 * SETTINGS.deviation),
     "short": _changed("half the length of a step", step_length=SETTINGS.step_length / 2),

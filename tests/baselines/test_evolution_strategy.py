@@ -18,7 +18,6 @@ from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
 from swarm_lightning.swarm.evolution_strategy import AVERAGE
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.soups import greedy_soup
-from swarm_lightning.swarm.starts import settle, starts_of
 from tests.baselines.counting import asked
 from tests.search.tiny_search import NEW_TOKENS
 
@@ -46,53 +45,12 @@ def bench(module: ModelSwarm, budget: int = START + PAIR + EXAMPLES, seed: int =
 ])  # fmt: skip
 def test_it_spends_what_holds_whole_pairs_and_no_more(guided: ModelSwarm, left: int, pairs: int, asked: int) -> None:
     place = bench(guided, START + PAIR + EXAMPLES + left)
-    composition = EvolutionStrategyRow(start="greedy_soup").compose(place)
+    composition = EvolutionStrategyRow().compose(place)
     assert place.spent == START + pairs * PAIR + asked * EXAMPLES
     assert f"24 steps of {pairs} pairs" in composition.detail
     place = bench(guided, START + PAIR + EXAMPLES + PAIR)
-    EvolutionStrategyRow(start="greedy_soup", chooses=False).compose(place)
+    EvolutionStrategyRow(chooses=False).compose(place)
     assert place.spent == START + 2 * PAIR + EXAMPLES
-
-
-SOUP, ALL = EXPERTS - 1, EXPERTS - 1 + 1 + 1 + 3  # with the mean, the scaled soup and three scaled means
-
-
-@pytest.mark.parametrize(("whole", "sums", "asked"), [
-    (EXPERTS + 1, 0, 1),  # the best expert is all that it can begin with
-    (EXPERTS + SOUP + 1, SOUP, 1),
-    (EXPERTS + SOUP + 3, SOUP, 3),
-    (EXPERTS + SOUP + 1 + 5, SOUP + 1, 5),
-    (EXPERTS + ALL + 5, ALL, 5),
-])  # fmt: skip
-def test_a_small_budget_goes_to_the_soup_then_the_choice_then_further_sums(
-    guided: ModelSwarm, whole: int, sums: int, asked: int
-) -> None:
-    budget = PAIR + whole * EXAMPLES
-    place = bench(guided, budget)
-    composition = EvolutionStrategyRow().compose(place)
-    assert place.spent == PAIR + (EXPERTS + sums + asked) * EXAMPLES == budget
-    assert "24 steps of 1 pairs" in composition.detail
-
-
-def test_a_budget_that_holds_it_lets_the_objective_have_a_say_in_the_start(guided: ModelSwarm) -> None:
-    row, whole = Watched(), EXPERTS + (EXPERTS + 1) + ALL + 5
-    place = bench(guided, 2 * PAIR + whole * EXAMPLES)
-    row.compose(place)
-    spent = place.spent
-    products = ProductBench(bench(guided), granularity="module", guided=True)
-    spread, names = products.groups.spread, guided.pool.names
-    by_guide, by_objective = products.alone(), products.worths(spread(torch.eye(EXPERTS)))
-    starts = starts_of(names, by_guide, lambda weights: products.utilities(spread(weights)), ALL)
-    assert starts.asked == ALL
-    worths: list[float] = []
-
-    def worth_of(weights: Tensor) -> float:
-        worths.append(products.worth(spread(weights)))
-        return worths[-1]
-
-    best = settle(starts, names, by_guide, by_objective, worth_of)
-    assert row.positions[0].equal(spread(best.weights).double())
-    assert spent == 2 * PAIR + (whole - 1 + len(worths)) * EXAMPLES
 
 
 def test_the_objective_chooses_the_simplest_of_the_best_that_the_budget_holds(guided: ModelSwarm) -> None:
@@ -140,7 +98,7 @@ def test_the_same_seed_makes_the_same_composition(guided: ModelSwarm) -> None:
 
 def test_a_budget_that_holds_no_pair_is_a_reason_to_be_absent(guided: ModelSwarm) -> None:
     with pytest.raises(Absent, match=f"Expected {PAIR} evaluations or more .* but there are {PAIR - 1}"):
-        EvolutionStrategyRow().compose(bench(guided, (EXPERTS + 1) * EXAMPLES + PAIR - 1))
+        EvolutionStrategyRow().compose(bench(guided, START + PAIR + EXAMPLES - 1))
 
 
 BEFORE: dict[Start, int] = {"greedy_soup": START, "product_mean": 0, "best_expert": EXPERTS * EXAMPLES}

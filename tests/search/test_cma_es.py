@@ -17,8 +17,8 @@ from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import World, read_rows, run_swarm
 
 EXPERTS, EXAMPLES, GENERATIONS, POPULATION = 4, 8, 4, 3
-# The experts, three rounds of the soup, the mean, the soup scaled and three scaled means; generations; the choice.
-BUDGET = (EXPERTS + EXPERTS - 1 + 1 + 1 + 3 + GENERATIONS * POPULATION + CHOSEN_AMONG) * EXAMPLES
+# The experts, their mean, three rounds of the soup and three scaled sums; the generations; the choice in the end.
+BUDGET = (EXPERTS + 1 + EXPERTS - 1 + 3 + GENERATIONS * POPULATION + CHOSEN_AMONG) * EXAMPLES
 
 
 def config_of(world: World, root: Path) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import World, content, read_rows, run_swarm
 
 EXPERTS, EXAMPLES, STEPS, BATCH = 4, 8, 4, 2
-# The experts, three rounds of the soup, the mean, a scaled soup and three scaled means, all pairs, then the choice.
-BEGINNING = (EXPERTS + EXPERTS - 1 + 1 + 1 + 3) * EXAMPLES
+# The experts, then their mean, three rounds of the soup and three scaled sums, then all pairs, then the choice.
+BEGINNING = (EXPERTS + 1 + EXPERTS - 1 + 3) * EXAMPLES
 CHOICE = len(CHOICES) * EXAMPLES
 PAIRS = 3
 BUDGET = BEGINNING + PAIRS * 2 * BATCH * STEPS + CHOICE
@@ -69,7 +69,7 @@ def test_a_fit_spends_its_budget_and_says_what_it_began_with_and_chose_among(who
     assert summary["evaluations"] == BUDGET
     assert summary["iterations"] == STEPS
     assert f"{STEPS} iterations (all done)" in printed
-    assert len(summary["starts"]) == 7
+    assert len(summary["starts"]) == 6
     assert next(iter(summary["starts"].values())) == max(summary["starts"].values())
     assert set(summary["choices"]) == set(CHOICES)
     found = summary["validation"][1]

@@ -1,9 +1,8 @@
 """`swarm adapt`: one better adapter within a budget, for whoever does not care for methods.
 
-It is `swarm fit` with a fixed recipe, and no search of its own: the cheap things first (the experts, the greedy soup
-and the mean of their products, multiples of both), then an evolution strategy from the best of them, then the choice
-among few candidates on the validation split. Every setting of `swarm fit` can be given behind it, and wins over the
-recipe.
+It is `swarm fit` with a fixed recipe, and no search of its own: the cheap things first (the experts, the mean of their
+products, its scaled sums, greedy soup), then an evolution strategy from the best of them, then the choice among few
+candidates on the validation split. Every setting of `swarm fit` can be given behind it, and wins over the recipe.
 """
 
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ from swarm_lightning.swarm.centre_search import CHOSEN_AMONG, SIMPLE, CentreSear
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.space import Space
-from swarm_lightning.swarm.starts import settle, starts_of
+from swarm_lightning.swarm.starts import starts_of
 
 
 class EvolutionProcedure(Procedure):
@@ -65,9 +65,7 @@ class EvolutionProcedure(Procedure):
         every = super().begin(examples, score).every
         return place_start(
             self.strategy, search.pool.names, len(examples), state.evaluations, budget, every,
-            lambda positions: search.ask_in_full(positions, examples, search.followed).utilities,
-            state.reported if state.guided else None,
-            lambda positions: search.ask_in_full(positions, examples, search.objective).utilities,
+            lambda positions: search.ask_in_full(positions, examples, search.followed),
         )  # fmt: skip
 
     def before_step(self, examples: Sequence[Example]) -> None:
@@ -120,15 +118,13 @@ def place_start(
     spent: int,
     budget: int,
     every: int,
-    ask: Callable[[Tensor], Tensor],
-    reported: Tensor | None,
-    ask_objective: Callable[[Tensor], Tensor],
+    ask: Callable[[Tensor], Evaluation],
 ) -> Begun:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
     What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
     these come before the steps; where what is left holds no pair of candidates a step, there is no search, and one of
-    what was tried is handed over. Where a guide is followed and the search has steps, the objective has a say.
+    what was tried is handed over.
 
     Args:
         strategy: Begun with the utilities of the experts, which are the first positions.
@@ -137,42 +133,37 @@ def place_start(
         spent: (model, example) pairs that the search has asked so far.
         budget: That it may ask in all.
         every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
-        ask: Asks positions [P, D] all examples by what is followed, and returns their utilities [P].
-        reported: The utilities of the experts by the objective, where a guide is followed [N]; None else.
-        ask_objective: Asks positions [P, D] all examples by the objective, and returns their utilities [P].
+        ask: Asks positions [P, D] all examples.
 
     Returns:
         What was tried, and `every` where the budget holds it, else 0.
     """
-    space, count = strategy.space, len(names)
+    space = strategy.space
     left = max(0, budget - spent)
-    whole = left // examples
+    whole, asked = left // examples, 0
     # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
     without = whole - CHOSEN_AMONG if whole > CHOSEN_AMONG else max(0, min(1, whole - 3))
     held = (left - CHOSEN_AMONG * examples - strategy.least(examples)) // examples
-    settles = reported is not None and held > count  # one evaluation more; the mean and the soup come before
-    affordable = held - settles if held >= count else without  # and before a search
-    utilities = strategy.swarm.initial_utilities[:count]
-    starts = starts_of(names, utilities, lambda weights: ask(spread(space, weights)), affordable)
+    affordable = held if held >= len(names) else without  # the mean and the soup come before a search
+
+    def utilities_of(weights: Tensor) -> Tensor:
+        nonlocal asked
+        asked += len(weights) * examples
+        return ask(spread(space, weights)).utilities
+
+    utilities = strategy.swarm.initial_utilities[: len(names)]
+    starts = starts_of(names, utilities, utilities_of, affordable)
     best = starts.best
-    left -= (starts.asked + CHOSEN_AMONG) * examples
-
-    def worth_of(weights: Tensor) -> float:
-        nonlocal left
-        left -= examples
-        return float(ask_objective(spread(space, weights[None]))[0])
-
-    if reported is not None and settles:
-        best = settle(starts, names, utilities, reported[:count].to(utilities), worth_of)
+    left -= asked + CHOSEN_AMONG * examples
     shown = shown_between(every, strategy.steps_held(left, examples), examples, left)
     strategy.start(spread(space, best.weights[None])[0], examples, left - shown)
-    ordered = [best, *(start for start in starts.tried if start.name != best.name)]
     left_out = [*starts.left_out, *([] if strategy.most_steps else ["the search"])]
     rank_zero_info(
-        f"The search begins with {best.name} ({best.utility:.4f}), chosen from {len(ordered)}, and does "
+        f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
         f"{strategy.planned}."
         + (f" The budget of {budget} is too small for: {', '.join(left_out)}." if left_out else "")
     )
+    ordered = [best, *(start for start in starts.tried if start is not best)]
     return Begun(every if shown else 0, {start.name: start.utility for start in ordered})
 
 

@@ -24,9 +24,9 @@ from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import NEW_TOKENS, World, calm_process, content
 
 STEPS = ("--model.optimizer.steps", "2", "--model.optimizer.batch", "2", "--trainer.accelerator", "cpu")
-# Four experts, three rounds of the soup, the mean, the soup scaled, three scaled means and the choice among five, 8
-# examples each; then 2 steps of 4 pairs of candidates with 2 examples each.
-BUDGET = (4 + 3 + 1 + 1 + 3 + 5) * 8 + 2 * 4 * 2 * 2
+# Four experts, their mean, three rounds of the soup, three scaled sums and the choice among five, 8 examples each;
+# then 2 steps of 4 pairs of candidates with 2 examples each.
+BUDGET = (4 + 1 + 3 + 3 + 5) * 8 + 2 * 4 * 2 * 2
 
 
 def write_csv(world: World, path: Path, *columns: str) -> Path:
