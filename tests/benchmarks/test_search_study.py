@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import lightning
 import pytest
 
 import search_study
 from study_tables import Search, cells_of, curve_text, paired, read_kept, summarise
+from swarm_lightning import MultipleChoice, SwarmData, adapt
 from swarm_lightning.baselines import registry
 from swarm_lightning.names import SWARM
 from tests.benchmarks.last_line import last_line
@@ -93,6 +95,23 @@ def test_a_line_that_is_no_search_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kept.jsonl").write_text('{"world": "demo"}\n')
     with pytest.raises(ValueError, match="finished search"):
         read_kept(tmp_path / "kept.jsonl")
+
+
+@pytest.mark.slow
+def test_the_row_of_swarm_adapt_is_what_a_user_gets(tmp_path: Path, capsys: "pytest.CaptureFixture[str]") -> None:
+    tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--evaluations", "900"]
+    with calm_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("swarm_lightning.baselines.registry.METHODS", registry.METHODS)  # put back later
+        search_study.main(["--kept", str(tmp_path / "kept.jsonl"), "--tasks", "kinds", "--methods", "adapt", *tiny])
+        (row,) = last_line(capsys)["methods"].values()
+        lightning.seed_everything(0)
+        objective = MultipleChoice(max_new_tokens=3)
+        data = SwarmData("demo:tasks/kinds.json", validation_size=6, test_size=4)
+        found = adapt("demo:base", "demo:experts", data, 900, objective=objective, folder=tmp_path / "runs").summary
+    assert found["iterations"] > 0
+    assert row["evaluations"] == found["evaluations"] <= 900
+    assert row["validation"] == pytest.approx(100 * found["validation"][1]["utility"])
+    assert row["tests"]["kinds"] == pytest.approx(100 * found["test"][-1]["utility"])
 
 
 @pytest.mark.slow
