@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+FLOOR = 0.1  # probability that is added to that of a right answer, so that hopeless ones weigh little
+
 Questions = TypeVar("Questions", MultipleChoice, ExactMatch)
 
 
@@ -102,12 +104,15 @@ class ChoiceLogShare(_AsksAs[MultipleChoice]):
 
 
 class GoldLikelihood(_AsksAs[ExactMatch]):
-    """Score an exact match by the mean log-probability of the right answer's tokens after the prompt, in nats.
+    """Score an exact match by how likely the right answer is after the prompt: log((p + 0.1) / 1.1), in nats.
+
+    p is the geometric mean of the probabilities of the answer's tokens. Without the 0.1, `FLOOR`, the answers that the
+    model knows nothing of would weigh the most: a search would make them a little less unlikely, and pay for it with
+    answers that are nearly right. `benchmarks/README.md` has what it gains.
 
     The answer is written as the model would write it: after a space, unless the prompt ends in white space or a chat
     template comes between. The whole gold answer counts, including its working if it has any. If replies usually have
-    other text before the answer, the likelihood of the answer alone is less informative. A mean that is NaN or below
-    -1,000,000 counts as -1,000,000.
+    other text before the answer, the likelihood of the answer alone is less informative. A p that is NaN counts as 0.
     """
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel) -> list[Outcome]:
@@ -123,12 +128,14 @@ class GoldLikelihood(_AsksAs[ExactMatch]):
         """
         prompts, continuations = self.continuations(examples, model.tokenizer)
         found = model.loglikelihood(prompts, continuations, add_special_tokens=self.template.add_special_tokens)
-        scores = zip(examples, mean_logarithms(found), strict=True)
-        return [Outcome(gold_of(example), None, score) for example, score in scores]
+        means = zip(examples, mean_logarithms(found), strict=True)
+        return [Outcome(gold_of(example), None, softened(mean)) for example, mean in means]
 
     def scores(self, likelihoods: Likelihoods, examples: Sequence[Example]) -> "Tensor":
-        """Score right answers by the mean log-probabilities of their tokens; see `ScoresLikelihoods`."""
-        return mean_scores(likelihoods)
+        """Score right answers by the log-probabilities of their tokens; see `ScoresLikelihoods`."""
+        import torch
+
+        return torch.tensor([softened(mean) for mean in mean_scores(likelihoods).tolist()], dtype=torch.float64)
 
     def continuations(
         self, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
@@ -151,8 +158,8 @@ class GoldLikelihood(_AsksAs[ExactMatch]):
 class HarmonicGuide(MultiTask):
     """Combine the guides of several tasks by the harmonic mean of probabilities.
 
-    Logarithms have no harmonic mean: a task whose guide is one counts with exp(its mean), the geometric mean of its
-    examples' probabilities.
+    Logarithms have no harmonic mean: a task whose guide is one counts with exp(its mean), a geometric mean over its
+    examples.
     """
 
     def __init__(self, tasks: Mapping[str, Objective]) -> None:
@@ -213,6 +220,18 @@ def guide_of(objective: Objective) -> Objective:
 def gold_of(example: Example) -> str:
     """Return the right answer of an example as it is measured; empty where there is none."""
     return (example.answer or "").strip()
+
+
+def softened(mean: float) -> float:
+    """Return log((p + FLOOR) / (1 + FLOOR)) of the logarithm of p.
+
+    Args:
+        mean: The logarithm of p, <= 0: a mean of logarithms.
+
+    >>> [round(softened(math.log(p)), 3) for p in (1.0, 0.5, 0.01, 1e-9)]
+    [0.0, -0.606, -2.303, -2.398]
+    """
+    return math.log((math.exp(mean) + FLOOR) / (1 + FLOOR))
 
 
 def log_share(values: Sequence[float], gold: int | None) -> float:
