@@ -5,6 +5,7 @@ of an example can so be told from the rows' log-probabilities, through which gra
 example is asked as its own task does.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.engine.engine import Engine
 from swarm_lightning.evaluation.engine.tokens import Continuation
 from swarm_lightning.objectives.exact_match import ExactMatch
-from swarm_lightning.objectives.guides import GoldLikelihood
+from swarm_lightning.objectives.guides import FLOOR, GoldLikelihood
 from swarm_lightning.objectives.multiple_choice import MultipleChoice
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.tuning.batches import pad
@@ -124,7 +125,9 @@ def guide_losses(model: "PreTrainedModel", answers: Sequence[RightAnswer]) -> Te
     losses = []
     for answer, own in zip(answers, found.split([len(answer.choices) for answer in answers]), strict=True):
         values = own / torch.tensor(answer.sizes, device=own.device)
-        losses.append(-(values.log_softmax(dim=0) if len(values) > 1 else values)[answer.place])
+        # Of one text alone, an exact match's, as `guides.softened` has it.
+        alone = (values.exp() + FLOOR).log() - math.log(1 + FLOOR)
+        losses.append(-(values.log_softmax(dim=0) if len(values) > 1 else alone)[answer.place])
     return torch.stack(losses)
 
 
