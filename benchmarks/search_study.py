@@ -37,6 +37,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning
 from torch import Tensor
 
 from demo_gain import TASKS, compare_on
@@ -52,8 +53,8 @@ from swarm_lightning.baselines.method import Composition, Kind, Method
 from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.results import read_results
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.baselines.swarm_row import composition_of
 from swarm_lightning.cli.subcommands.adapt import adapt
-from swarm_lightning.data.examples import Example
 from swarm_lightning.demo import TASKS as DEMO_TASKS
 from swarm_lightning.names import SWARM
 
@@ -104,8 +105,6 @@ class Adapted:
 
     def compose(self, bench: Bench) -> Composition:
         """Adapt within the budget; the test split is asked by the comparison, as of every other method."""
-        import lightning
-
         settings, data = bench.module.settings, bench.module.trainer.datamodule  # type: ignore[attr-defined]
         lightning.seed_everything(bench.seed)
         with tempfile.TemporaryDirectory() as folder:
@@ -113,17 +112,7 @@ class Adapted:
                 str(settings.base), settings.experts, data, bench.budget, objective=bench.module.objective,
                 folder=folder,
             )  # fmt: skip
-            search, summary = found.module, found.summary
-        position = search.particle_swarm.found.detach().clone()[None]
-
-        def scores(examples: Sequence[Example]) -> Tensor:
-            return search.evaluator.evaluate(position, examples, whole_replies=True).scores[0]
-
-        result = summary["validation"][1]
-        return Composition(
-            result["utility"], result["detail"], scores=scores, adapter=search.adapter_at(position[0]),
-            evaluations=summary["evaluations"], forward_passes=summary.get("forward_passes"),
-        )  # fmt: skip
+            return composition_of(found.module)
 
 
 OWN: dict[str, Method] = {
