@@ -5,7 +5,6 @@ of an example can so be told from the rows' log-probabilities, through which gra
 example is asked as its own task does.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,9 +124,9 @@ def guide_losses(model: "PreTrainedModel", answers: Sequence[RightAnswer]) -> Te
     losses = []
     for answer, own in zip(answers, found.split([len(answer.choices) for answer in answers]), strict=True):
         values = own / torch.tensor(answer.sizes, device=own.device)
-        # Of one text alone, an exact match's, as `guides.softened` has it.
-        alone = (values.exp() + FLOOR).log() - math.log(1 + FLOOR)
-        losses.append(-(values.log_softmax(dim=0) if len(values) > 1 else alone)[answer.place])
+        # One text alone is an exact match's; the same as `guides.softened`, with gradients.
+        said = values.log_softmax(dim=0) if len(values) > 1 else ((values.exp() + FLOOR) / (1 + FLOOR)).log()
+        losses.append(-said[answer.place])
     return torch.stack(losses)
 
 

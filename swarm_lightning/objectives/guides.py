@@ -217,6 +217,17 @@ def guide_of(objective: Objective) -> Objective:
     return make(objective)
 
 
+def softens(objective: object) -> bool:
+    """Return whether `FLOOR` is in the scores of an objective's guide: that of exact matches, alone or among tasks.
+
+    Args:
+        objective: What is reported in the end.
+    """
+    return type(objective) is ExactMatch or (
+        isinstance(objective, MultiTask) and any(map(softens, objective.tasks.values()))
+    )
+
+
 def gold_of(example: Example) -> str:
     """Return the right answer of an example as it is measured; empty where there is none."""
     return (example.answer or "").strip()

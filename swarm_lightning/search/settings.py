@@ -22,7 +22,7 @@ from swarm_lightning.evaluation.mixtures.mixture import AVERAGED, MixtureKind
 from swarm_lightning.evaluation.runners import RUNNERS
 from swarm_lightning.evaluation.settings import EngineSettings, GraphSettings
 from swarm_lightning.experts.products.products import GRANULARITIES, Granularity
-from swarm_lightning.objectives.guides import FLOOR
+from swarm_lightning.objectives.guides import FLOOR, softens
 from swarm_lightning.swarm.heterogeneous_swarm import HeterogeneousSwarm
 from swarm_lightning.swarm.population import Start, grow_population
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
@@ -199,6 +199,9 @@ def identity_of(
         experts: Fingerprint of the experts.
         data: Fingerprint of the data; None where they have none.
     """
+    guide = None if settings.guide == "objective" else str(settings.guide)
+    if guide is not None and softens(objective):
+        guide = f"{guide}, floor {FLOOR}"  # with another floor, what was kept can't be compared with its scores
     return {
         "base": base,
         "experts": experts,
@@ -212,8 +215,7 @@ def identity_of(
         # What runs the model is no part of a search, but for the last digits: those of torch are what there was first.
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,
         # Searches from before there was a choice followed the objective.
-        # With another floor a guide's scores are others, and what was kept can't be compared with them.
-        "guide": None if settings.guide == "objective" else f"{settings.guide}, floor {FLOOR}",
+        "guide": guide,
         "graphs": None if settings.graphs is None else _plain_graphs(settings.graphs),
         "differences_from": differences_from,
         **movement,

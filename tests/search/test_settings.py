@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.settings import GraphSettings
-from swarm_lightning.objectives import ExactMatch
+from swarm_lightning.objectives import ExactMatch, MultipleChoice, MultiTask, Objective
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.search.population import Population
 from swarm_lightning.search.settings import identity_of
@@ -23,6 +23,22 @@ def made(**changes: Any) -> ModelSwarm:
 def identity(module: ModelSwarm) -> dict[str, Any]:
     said = Population(module.settings).said
     return identity_of(module.settings, said, None, module.objective, "a base", "some experts", "some data")
+
+
+@pytest.mark.parametrize(
+    ("objective", "guide"),
+    [
+        (ExactMatch(), "smooth, floor 0.1"),
+        (MultipleChoice(), "smooth"),
+        (MultiTask({"sums": ExactMatch(), "trees": MultipleChoice()}), "smooth, floor 0.1"),
+        (MultiTask({"trees": MultipleChoice()}), "smooth"),
+    ],
+)
+def test_only_a_guide_with_a_floor_makes_a_search_of_another_floor_another_one(
+    objective: Objective, guide: str
+) -> None:
+    assert identity(ModelSwarm("base", experts="experts", objective=objective, guide="smooth"))["guide"] == guide
+    assert identity(ModelSwarm("base", experts="experts", objective=objective))["guide"] is None
 
 
 def test_settings_do_not_change() -> None:
