@@ -1,8 +1,9 @@
 """Where a search for coefficients begins: the best of a few sums of the experts that need no search.
 
 In the order in which they are tried, each only where the budget holds it: the experts alone, which have been asked
-already; the mean of what they add to the base; their greedy soup; and their sum times a few scales. Sums that are much
-larger than the mean made every measured pool worse, so the scales lie around it. Of equal ones the earlier stays.
+already; the mean of what they add to the base; their greedy soup, of as many of the best as it holds; and their sum
+times a few scales. Sums that are much larger than the mean made every measured pool worse, so the scales lie around it.
+Of equal ones the earlier stays.
 Sources: task arithmetic, arXiv:2212.04089; greedy soup, `soups.py`.
 """
 
@@ -83,12 +84,13 @@ def starts_of(
         tried.append(SumOfExperts(f"mean of {count}", mean, ask(mean[None])[0]))
     else:
         left_out.append("mean")
-    if affordable >= count - 1:
-        chosen, utility = greedy_soup(alone, known, lambda soup: ask(soup[None])[0])
+    tries = min(count - 1, affordable)
+    if tries >= 1:
+        chosen, utility = greedy_soup(alone, known, lambda soup: ask(soup[None])[0], tries)
         named = ", ".join(names[place] for place in chosen)
         tried.append(SumOfExperts(f"greedy soup of {named}", soup_of(alone, chosen), utility))
-    else:
-        left_out.append("greedy soup")
+    if tries < count - 1:
+        left_out.append("greedy soup" if tries < 1 else f"greedy soup of more than the best {tries + 1}")
     if affordable >= len(SCALES):
         sums = torch.stack([scale * mean for scale in SCALES])
         found = zip(SCALES, sums, ask(sums), strict=True)

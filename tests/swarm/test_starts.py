@@ -58,7 +58,8 @@ def test_nothing_is_asked_but_the_mean_the_soups_and_the_scales() -> None:
     ("affordable", "asked", "left_out"),
     [
         (0, 0, ["mean", "greedy soup", "scaled sums"]),
-        (2, 1, ["greedy soup", "scaled sums"]),
+        (1, 1, ["greedy soup", "scaled sums"]),
+        (2, 2, ["greedy soup of more than the best 2", "scaled sums"]),
         (5, 3, ["scaled sums"]),
         (6, 6, []),
     ],
@@ -68,6 +69,13 @@ def test_what_the_budget_does_not_hold_is_left_out_by_name(affordable: int, aske
     starts = script.starts(affordable)
     assert len(script.asked) == asked
     assert starts.left_out == left_out
+
+
+def test_a_soup_that_the_budget_holds_in_part_is_one_of_the_best_experts() -> None:
+    script = Scripted(0.5, 0.3, 0.4)  # a, then c, then b
+    starts = script.starts(affordable=2)
+    assert [start.name for start in starts.tried] == ["best expert a", "mean of 3", "greedy soup of a, c"]
+    assert script.asked[-1] == [0.5, 0.0, 0.5]
 
 
 def test_of_equal_ones_the_simplest_stays() -> None:

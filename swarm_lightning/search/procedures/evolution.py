@@ -123,8 +123,8 @@ def place_start(
     """Put the centre at the best of a few sums of the experts, within the budget.
 
     What the steps and the choice in the end need is set aside first, where that leaves the mean and the soup. Else
-    these come before the steps; where what is left holds no pair of candidates a step, there is no search, and one of
-    what was tried is handed over.
+    these come before the steps, and the soup is one of as many of the best experts as the budget holds; where what is
+    left holds no pair of candidates a step, there is no search, and one of what was tried is handed over.
 
     Args:
         strategy: Begun with the utilities of the experts, which are the first positions.
@@ -141,8 +141,7 @@ def place_start(
     space = strategy.space
     left = max(0, budget - spent)
     whole, asked = left // examples, 0
-    # Without steps, no more than three different things are chosen among: best expert, mean, and beginning.
-    without = whole - CHOSEN_AMONG if whole > CHOSEN_AMONG else max(0, min(1, whole - 3))
+    without = max(0, whole - len(SIMPLE))  # without steps, only what takes none is chosen among
     held = (left - CHOSEN_AMONG * examples - strategy.least(examples)) // examples
     affordable = held if held >= len(names) else without  # the mean and the soup come before a search
 

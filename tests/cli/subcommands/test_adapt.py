@@ -209,8 +209,8 @@ def test_a_budget_for_less_than_the_cheap_things_is_refused_with_what_is_needed(
     assert "data.validation_size to 7 or less" in said
 
 
-# Twice the experts; then what is left holds nothing, the mean and a choice, or the mean, the soup and a choice.
-@pytest.mark.parametrize(("budget", "tried"), [(64, 1), (64 + 4 * 8, 2), (64 + 9 * 8, 3)])
+# Twice the experts; then what is left holds nothing, the mean and a choice, or also a soup of three or of all four.
+@pytest.mark.parametrize(("budget", "tried"), [(64, 1), (64 + 4 * 8, 2), (64 + 6 * 8, 3), (64 + 9 * 8, 3)])
 def test_a_budget_without_room_for_a_search_hands_over_what_it_held_and_says_so(
     world: World, adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int, tried: int
 ) -> None:
