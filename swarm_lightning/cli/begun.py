@@ -39,7 +39,7 @@ def other_settings(folder: Path, present: str) -> list[str]:
     then, now = _settings(saved if isinstance(saved, dict) else {}), _settings(yaml.safe_load(present))
     if now.get(OBJECTIVE, "") is None:  # the run's config has what was chosen then; what is chosen now, the data decide
         del now[OBJECTIVE]
-        then = {name: value for name, value in then.items() if not name.startswith(OBJECTIVE)}
+        then = {name: value for name, value in then.items() if f"{name}.".partition(f"{OBJECTIVE}.")[0]}
     return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from swarm_lightning.cli.begun import other_settings
 from tests.search.tiny_search import World, content, run_swarm
@@ -99,3 +100,10 @@ def test_an_objective_that_was_chosen_then_is_the_one_that_is_chosen_now(tmp_pat
     assert other_settings(tmp_path, f"model: {{particles: 3, {objective.replace('30', '20')}}}") == [
         "model.objective.init_args.max_new_tokens"
     ]
+
+
+def test_an_objective_that_the_data_decide_hides_no_other_setting(tmp_path: Path) -> None:
+    model = {"objective": {"class_path": "ExactMatch", "init_args": {"chat": False}}, "objective_every": 4}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": model}), encoding="utf-8")
+    assert other_settings(tmp_path, "model: {objective: null, objective_every: 4}") == []
+    assert other_settings(tmp_path, "model: {objective: null, objective_every: 2}") == ["model.objective_every"]
