@@ -126,9 +126,9 @@ OWN: dict[str, Method] = {
 }
 # In the order in which they matter most: what runs first is there when the study is stopped.
 METHODS = (
-    "best_expert", "greedy_soup", "product_mean", "product_soup", "evolution_strategy", "adapt", SWARM, "evolmerge",
-    "swarm_minibatch", "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome", "random_search",
-    "evogm", "pso_merging", PUBLISHED,
+    "best_expert", "greedy_soup", "product_mean", "product_soup", "regression_mean", "evolution_strategy", "adapt",
+    SWARM, "evolmerge", "swarm_minibatch", "cma_products", "swarm_products", "swarm_guided", "evolmerge_mean", "genome",
+    "random_search", "evogm", "pso_merging", PUBLISHED,
 )  # fmt: skip
 
 

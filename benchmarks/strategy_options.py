@@ -52,14 +52,16 @@ def _changed(title: str, **settings: Any) -> EvolutionStrategyRow:
     return replace(BASE, title=title, settings=replace(SETTINGS, **settings))
 
 
-# What its steps found is handed over whatever its validation score, so that searches are compared and not choices.
-BASE = EvolutionStrategyRow("evolution strategy as recommended", chooses=False)
+# What its steps found is handed over whatever its validation score, so that searches are compared and not choices. All
+# begin at the greedy soup, with experts as they were trained, but for the one that says otherwise.
+BASE = EvolutionStrategyRow("evolution strategy from the greedy soup", start="greedy_soup", chooses=False)
 VARIANTS: dict[str, Method] = {
     RECOMMENDED: BASE,
     "per_expert": replace(BASE, title="one coefficient per expert", granularity="expert"),
     "per_layer": replace(BASE, title="one per expert and layer", granularity="layer"),
     "per_half_block": replace(BASE, title="one per expert and half block", granularity="half_block"),
     "per_component": replace(BASE, title="one per rank component", granularity="component"),
+    "refitted": replace(BASE, title="with experts fitted anew", start="refitted"),
     "from_mean": replace(BASE, title="from the mean of the products", start="product_mean"),
     "from_expert": replace(BASE, title="from the best single expert", start="best_expert"),
     "by_objective": replace(BASE, title="guided by the objective itself", guided=False),
@@ -68,7 +70,7 @@ VARIANTS: dict[str, Method] = {
     "no_momentum": _changed("no momentum", momentum=0.0),
     "batch_4": _changed("4 examples a pair", batch=4),
     "batch_16": _changed("16 examples a pair", batch=16),
-    "apart": ApartRow("other examples for the two of a pair", chooses=False),
+    "apart": ApartRow("other examples for the two of a pair", start="greedy_soup", chooses=False),
     "narrow": _changed("half the deviation", deviation=SETTINGS.deviation / 2),
     "wide": _changed("twice the deviation", deviation=2 * SETTINGS.deviation),
     "short": _changed("half the length of a step", step_length=SETTINGS.step_length / 2),

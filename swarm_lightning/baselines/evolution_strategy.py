@@ -1,7 +1,8 @@
-"""Merging followed by an evolution strategy: greedy soup of products, then one coefficient per expert and module.
+"""Merging followed by an evolution strategy: experts fitted anew, then one coefficient per expert and module.
 
-Start and strategy follow the objective's smooth guide. The soup takes n + (n - 1) whole evaluations; what is left of
-the budget is shared out to pairs of candidates that are asked a few examples each (`swarm/evolution.py`). In the end
+Start and strategy follow the objective's smooth guide. The start is the best of the experts, their mean, their greedy
+soup, and these two with experts fitted anew (`regression_mean.py`): 2 n + 6 whole evaluations; what is left of the
+budget is shared out to pairs of candidates that are asked a few examples each (`swarm/evolution.py`). In the end
 the objective chooses among what the steps have found and what takes none, as `swarm fit` does. Absent for full
 checkpoints, and where the objective has no such guide. Related: merging followed by evolution, arXiv:2606.28373.
 """
@@ -16,15 +17,15 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.baselines.product_bench import ProductBench, sums_of_start
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.centre_search import BEST_EXPERT, LAST_CENTRE, MEAN, START
-from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
+from swarm_lightning.swarm.evolution import REFITTED_UNIT, Centre, EvolutionSettings, Pairs
 from swarm_lightning.swarm.evolution_strategy import AVERAGE, CHOICES
 from swarm_lightning.swarm.rules import best_of
 
-Start = Literal["greedy_soup", "product_mean", "best_expert"]
+Start = Literal["refitted", "greedy_soup", "product_mean", "best_expert"]
 # What is chosen among, from what matters most on: a small budget holds the first ones only.
 BY_WORTH = (AVERAGE, START, BEST_EXPERT, MEAN, LAST_CENTRE)
 
@@ -36,11 +37,13 @@ class Beginning(NamedTuple):
         weights: How much of each expert [n].
         name: What that is.
         best: Place of the best single expert; None where the experts were not asked.
+        refitted: Whether it is the sum of the experts fitted anew; the weights are those of its fit.
     """
 
     weights: Tensor
     name: str
     best: int | None
+    refitted: bool = False
 
 
 @dataclass
@@ -50,8 +53,9 @@ class EvolutionStrategyRow:
     Attributes:
         title: What it is called in the table.
         granularity: What of every expert has a coefficient of its own.
-        start: Where the centre begins: at the greedy soup of the products, their mean, or the best single expert. What
-            is asked to find it counts.
+        start: Where the centre begins: at the best of the experts, their mean, their greedy soup, and these two with
+            experts fitted anew; at the greedy soup of the products, their mean, or the best single expert. What is
+            asked to find it counts.
         guided: Whether start and steps follow the objective's smooth guide, and not the objective itself.
         chooses: Whether the objective chooses in the end among the mean of the last centres, the start, the best
             expert, the mean of the experts and the last centre, as many of them as the budget holds beside a pair a
@@ -61,7 +65,7 @@ class EvolutionStrategyRow:
 
     title: str = "evolution strategy"
     granularity: Granularity = "module"
-    start: Start = "greedy_soup"
+    start: Start = "refitted"
     guided: bool = True
     chooses: bool = True
     settings: EvolutionSettings = EvolutionSettings()
@@ -77,19 +81,21 @@ class EvolutionStrategyRow:
         """
         assert bench.budget is not None
         settings = self.settings
-        products = ProductBench(bench, "greedy soup", self.granularity, guided=self.guided)
+        refits = self.start == "refitted"
+        products = ProductBench(bench, "greedy soup", self.granularity, guided=self.guided, refits=refits)
         examples = len(bench.examples)
-        left = bench.budget - self.evaluations_before(len(bench.names)) * examples
+        before = self.evaluations_before(len(bench.names), (bench.budget - settings.least(examples)) // examples - 1)
+        left = bench.budget - before * examples
         # Whole evaluations by the objective that are kept for the choice; one of what is found in any case.
         held = (left - settings.least(examples)) // examples if self.chooses else 1
         kept = max(1, min(held, len(BY_WORTH)))
         try:
             pairs = settings.pairs(left - kept * examples, examples)
         except ValueError as error:
-            start = self.start.replace("_", " ")
+            start = "fit of the experts" if refits else self.start.replace("_", " ")
             raise Absent(f"the budget is too small for the {start} and the strategy: {error}") from error
-        beginning = self._beginning(bench, products)
-        centre = evolution.begin(products.groups.spread(beginning.weights), examples, bench.generator)
+        beginning = self._beginning(bench, products, before)
+        centre = self._centre(products, beginning, examples, bench.generator)
         for step in range(settings.steps):
             centre, asked = self.ask(centre, pairs, bench.generator)
             utilities = products.utilities(asked.candidates, asked.wanted)
@@ -101,16 +107,18 @@ class EvolutionStrategyRow:
         detail += "" if chosen == AVERAGE else f"; chosen: {chosen}"
         return products.composition(candidates[chosen], utility, detail)
 
-    def evaluations_before(self, experts: int) -> int:
-        """Return how many whole evaluations the start takes.
+    def evaluations_before(self, experts: int, held: int) -> int:
+        """Return how many whole evaluations the start may take; of `refitted`, the first ones where not all are held.
 
         Args:
             experts: Number of experts n.
+            held: How many the budget holds beside a pair a step and a choice.
 
-        >>> [EvolutionStrategyRow(start=start).evaluations_before(10) for start in ("greedy_soup", "product_mean")]
-        [19, 0]
+        >>> [EvolutionStrategyRow(start=start).evaluations_before(10, 21) for start in ("refitted", "greedy_soup")]
+        [21, 19]
         """
-        return {"greedy_soup": 2 * experts - 1, "product_mean": 0, "best_expert": experts}[self.start]
+        whole = {"greedy_soup": 2 * experts - 1, "product_mean": 0, "best_expert": experts}
+        return max(experts, min(held, sums_of_start(experts))) if self.start == "refitted" else whole[self.start]
 
     def ask(self, centre: Centre, pairs: int, generator: torch.Generator) -> tuple[Centre, Pairs]:
         """Draw the pairs of a step, and what each is asked; see `evolution.ask`.
@@ -122,8 +130,26 @@ class EvolutionStrategyRow:
         """
         return evolution.ask(centre, self.settings, pairs, generator)
 
-    def _beginning(self, bench: Bench, products: ProductBench) -> Beginning:
+    def _centre(
+        self, products: ProductBench, beginning: Beginning, examples: int, generator: torch.Generator
+    ) -> Centre:
+        """Put the centre where it begins; of experts that have two versions, only one is moved."""
+        position = self._start(products, beginning)
+        if products.products.versions == 1:
+            return evolution.begin(position, examples, generator)
+        second = products.groups.refitted.bool()
+        unit = REFITTED_UNIT if beginning.refitted else 1.0
+        return evolution.begin(position, examples, generator, second if beginning.refitted else ~second, unit)
+
+    def _start(self, products: ProductBench, beginning: Beginning) -> Tensor:
+        return products.groups.refitted if beginning.refitted else products.groups.spread(beginning.weights)
+
+    def _beginning(self, bench: Bench, products: ProductBench, held: int) -> Beginning:
         names = bench.names
+        if self.start == "refitted":
+            starts = products.start(names, held)
+            start, single = starts.best, int(starts.tried[0].weights.argmax())
+            return Beginning(start.weights, f"the {start.name}", single, start.refitted)
         if self.start == "product_mean":
             return Beginning(torch.full((len(names),), 1 / len(names)), "the mean of all products", None)
         if self.start == "best_expert":
@@ -140,6 +166,7 @@ class EvolutionStrategyRow:
         if beginning.best is not None:
             simple[BEST_EXPERT] = torch.eye(count)[beginning.best]
         spread = {name: products.groups.spread(weights) for name, weights in simple.items()}
+        spread[START] = self._start(products, beginning)
         found = {LAST_CENTRE: centre.position.float(), AVERAGE: evolution.found(centre, self.settings)}
         return {**spread, **found}
 

@@ -12,14 +12,18 @@ from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
+from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.refitting import can_refit, put_second, refit_experts
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.products.adapter import product_adapter
 from swarm_lightning.experts.products.division import GroupedProducts
 from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.products.products import Granularity, Groups
+from swarm_lightning.experts.products.refit import ROUNDS
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.swarm.rules import best_of
+from swarm_lightning.swarm.starts import Refitting, Starts, SumOfExperts, starts_of
 
 
 class Soup(NamedTuple):
@@ -48,7 +52,12 @@ class ProductBench:
     """
 
     def __init__(
-        self, bench: Bench, instead: str = "", granularity: Granularity = "expert", guided: bool = False
+        self,
+        bench: Bench,
+        instead: str = "",
+        granularity: Granularity = "expert",
+        guided: bool = False,
+        refits: bool = False,
     ) -> None:
         """Stack the experts' matrices.
 
@@ -57,19 +66,24 @@ class ProductBench:
             instead: What is the same for full checkpoints, for the reason to be absent.
             granularity: What of every expert has a coefficient of its own.
             guided: Whether `utilities` are those of the objective's smooth guide.
+            refits: Whether experts are fitted anew, so that each has a second version.
 
         Raises:
-            Absent: If the experts are full checkpoints, or the objective has no guide where one is followed.
+            Absent: If the experts are full checkpoints, the objective has no guide where one is followed, or nobody can
+                listen to the model's layers where experts are fitted anew.
         """
         products = bench.module.pool.products()
         if products is None:
             raise Absent(
                 f"full checkpoints have no products B A: their weights themselves are added, as in the {instead}"
             )
-        self.products = products
+        self.products = products.doubled() if refits else products
         self.groups = Groups.of(self.products, granularity)
-        self.evaluator = bench.module.products_evaluator(GroupedProducts(products, self.groups))
+        self.evaluator = bench.module.products_evaluator(GroupedProducts(self.products, self.groups))
+        if refits and not can_refit(self.evaluator):
+            raise Absent("it listens to the model's layers, which only the engine `torch` allows")
         self._guide = self.evaluator.asking(_guide_of(self.evaluator.objective)) if guided else self.evaluator
+        self._weighed = GroupedProducts(self.products, self.groups)
         self._examples = bench.examples
         self._experts = len(bench.names)
 
@@ -96,7 +110,44 @@ class ProductBench:
 
     def alone(self) -> Tensor:
         """Return the utility of every expert alone [n] float64."""
-        return self.utilities(self.groups.spread(torch.eye(self._experts)))
+        return self.experts().utilities
+
+    def experts(self) -> Evaluation:
+        """Ask every expert alone."""
+        axes = self.groups.spread(torch.eye(self._experts))
+        return self._guide.evaluate(axes, self._examples, numbers=[0] * self._experts)
+
+    def start(self, names: Sequence[str], held: int | None = None) -> Starts:
+        """Try the experts, their mean and their greedy soup, and these two with experts fitted anew.
+
+        The experts of the best, where it is one with fitted ones, are left as second versions. What it takes is
+        `sums_of_start` whole evaluations.
+
+        Args:
+            names: Of the experts.
+            held: How many whole evaluations it may take, the experts counted; None for as many as it takes.
+        """
+        alone = self.experts()
+        downs: list[tuple[Tensor, ...]] = []
+
+        def utility_of(weights: Tensor) -> float:
+            found = refit_experts(self._guide, self._weighed, alone.scores, weights, self._examples, ask)
+            downs.append(found.downs)
+            return found.utility
+
+        def ask(fold: int, coefficients: Tensor, asked: Tensor) -> Tensor:
+            evaluation = self._guide.evaluate(coefficients[None], self._examples, numbers=[0], wanted=asked[None])
+            return evaluation.scores[0]
+
+        starts = starts_of(
+            names, alone.utilities, lambda weights: self.utilities(self.groups.spread(weights)),
+            (sums_of_start(self._experts) if held is None else held) - self._experts, Refitting(utility_of, ROUNDS + 1),
+        )  # fmt: skip
+        best = starts.best
+        if best.refitted:
+            place = next(place for place, start in enumerate(filter(_refitted, starts.tried)) if start is best)
+            put_second(self._guide, self.products, downs[place])
+        return starts
 
     def soup(self) -> Soup:
         """Find the greedy soup of the products; n + (n - 1) whole evaluations."""
@@ -149,6 +200,22 @@ class ProductBench:
 
         adapter = product_adapter(self.products, self.groups, coefficients.float())
         return Composition(utility, detail, scores=scores, adapter=adapter)
+
+
+def _refitted(start: SumOfExperts) -> bool:
+    return start.refitted
+
+
+def sums_of_start(experts: int) -> int:
+    """Return how many whole evaluations `ProductBench.start` takes at most.
+
+    Args:
+        experts: Number of experts n.
+
+    >>> sums_of_start(10)
+    26
+    """
+    return experts + 1 + (experts - 1) + 2 * (ROUNDS + 1)
 
 
 def _guide_of(objective: Objective) -> Objective:

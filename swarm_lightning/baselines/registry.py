@@ -23,6 +23,7 @@ from swarm_lightning.baselines.product_mean import ProductMean
 from swarm_lightning.baselines.product_soup import ProductSoup
 from swarm_lightning.baselines.pso_merging import PSOMerging
 from swarm_lightning.baselines.random_search import RandomSearch
+from swarm_lightning.baselines.regression_mean import RegressionMean
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.baselines.single_models import BaseModel, BestExpert
 from swarm_lightning.baselines.slerp import Slerp
@@ -47,6 +48,7 @@ METHODS: Mapping[str, Callable[[CompareSettings], Method]] = {
     "model_stock": lambda settings: ModelStock(),
     "greedy_soup": lambda settings: GreedySoup(),
     "product_soup": lambda settings: ProductSoup(),
+    "regression_mean": lambda settings: RegressionMean(),
     "lorahub": lambda settings: LoraHub(),
     "cbtm": lambda settings: CBTM(settings.domain_texts),
     "pack_of_llms": lambda settings: PackOfLLMs(),

@@ -84,9 +84,9 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
             said.append(f"Routing would not give clearly more: a router based on the {near} scores {numbers}.")
     if all(isinstance(part, WITH_RIGHT_ANSWERS) for part in each_of(objective)):
         said.append(
-            f"Training on the same {len(examples)} examples would likely give more, if you can compute gradients: "
-            "they have right answers to train on, and training can change any weight, while this search only reweights "
-            "the experts (a rule of thumb, not measured here)."
+            f"Training on the same {len(examples)} examples may give more, if you can compute gradients: they have "
+            "right answers to train on, and training can change any weight (a rule of thumb, not measured here: `swarm "
+            "compare` with compare.methods [fine_tuning_mean] does that)."
         )
     else:
         name = type(objective).__name__

@@ -8,11 +8,11 @@ the scores, the caller's.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ from swarm_lightning.evaluation.sampling import BASE, RowNoise
 from swarm_lightning.evaluation.score_journal import ScoreJournal
 from swarm_lightning.evaluation.whole_tables import KnowsLikelihoods, Part, divide, scored_at_once
 from swarm_lightning.objectives.protocol import Objective, Outcome
+
+if TYPE_CHECKING:
+    from swarm_lightning.evaluation.runners.resident import ResidentRunner
 
 LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time, as the last rows of each run alone
 # What is lost at a kill is a lot: with a large model no more than so many passes.
@@ -242,6 +245,31 @@ class Evaluator(Generic[AnyRunner]):
             An evaluation with P = 1.
         """
         return self._evaluate(None, [BASE], [0], examples, None, True)
+
+    def read(
+        self: "Evaluator[ResidentRunner]", candidate: Tensor, examples: Sequence[Example], turn: Callable[[int], None]
+    ) -> int:
+        """Let a candidate read the prompts of examples one by one, for whoever listens to the model's layers.
+
+        Every rank reads all of them, so that what is heard is the same whatever the number of ranks; as many pairs are
+        counted as examples.
+
+        Args:
+            candidate: The weights or coefficients of a particle.
+            examples: Whose prompts.
+            turn: Told before each which one it is.
+
+        Returns:
+            The forward passes that it took, those of other ranks not counted.
+        """
+        before = self.runner.meter.passes
+        with self.ranks.together():
+            interruption.check()
+            self.runner.read(candidate, self._prompts(examples), turn)
+        passes = self.runner.meter.passes - before
+        self._common.pairs += len(examples)
+        self._common.passes = plus(self._common.passes, passes)
+        return passes
 
     @contextmanager
     def base_alone(self, examples: Sequence[Example]) -> Iterator[Rows]:

@@ -21,7 +21,9 @@ from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.kept_scores import KeptScores, marks_of
 from swarm_lightning.evaluation.ranks import Ranks, digest
+from swarm_lightning.evaluation.refitting import Refit, refit_experts
 from swarm_lightning.evaluation.score_journal import ScoreJournal
+from swarm_lightning.experts.products.refit import FOLDS
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.guide import name_shown, show
 from swarm_lightning.search.objective import objective_state
@@ -126,7 +128,12 @@ class AskingSearch(PreparedSearch):
         return self.ask_vectors(self.particle_swarm.space.vectors(positions), examples, objective, numbers)
 
     def ask_vectors(
-        self, vectors: Vectors, examples: Sequence[Example], objective: Objective, numbers: Sequence[int]
+        self,
+        vectors: Vectors,
+        examples: Sequence[Example],
+        objective: Objective,
+        numbers: Sequence[int],
+        wanted: Tensor | None = None,
     ) -> Evaluation:
         """Ask what stands behind positions everything, and count it.
 
@@ -135,12 +142,48 @@ class AskingSearch(PreparedSearch):
             examples: What to ask, M of them.
             objective: What scores them.
             numbers: The particle whose noise sampled replies are drawn with [P].
+            wanted: Which examples to ask which of them [P, M] bool; all where not given.
         """
         started = time.perf_counter()
         self.open_journal(examples, vectors, objective)
-        evaluation = self.evaluator_of(objective).evaluate(vectors, examples, numbers=numbers, journal=self.journal)
+        evaluation = self.evaluator_of(objective).evaluate(
+            vectors, examples, numbers=numbers, journal=self.journal, wanted=wanted
+        )
         self.state.add(evaluation, time.perf_counter() - started)
         return evaluation
+
+    def refit(self, weights: Tensor, examples: Sequence[Example], fit: int) -> Refit:
+        """Fit the experts anew by the scores of the first positions, and count what is read and asked for it.
+
+        Args:
+            weights: How much of every expert is in the sum that is fitted [n].
+            examples: What is read, M of them.
+            fit: The number of this fit, from 1.
+        """
+        state, weighed = self.state, self._parts.refitting
+        assert weighed is not None
+        assert state.evaluation is not None
+        scores, followed = state.evaluation.scores[: len(weights)], self.followed
+
+        def ask(fold: int, coefficients: Tensor, asked: Tensor) -> Tensor:
+            state.fit = fit * (FOLDS + 1) + fold + 1  # each has other experts behind the same coefficients
+            return self.ask_vectors(coefficients[None], examples, followed, [0], asked[None]).scores[0]
+
+        started, before = time.perf_counter(), state.seconds
+        found = refit_experts(self.evaluator_of(followed), weighed, scores, weights, examples, ask)
+        state.fit = fit * (FOLDS + 1)
+        state.count_read(found.pairs, found.passes, time.perf_counter() - started - (state.seconds - before))
+        return found
+
+    def keep_fit(self, fit: int, downs: Sequence[Tensor]) -> None:
+        """Go on with one of the fits of the experts.
+
+        Args:
+            fit: Which one, from 1.
+            downs: Its A matrices, layer by layer [n r, in].
+        """
+        self.state.fit = fit * (FOLDS + 1)
+        self._parts.put_second(downs)
 
     def note_objective(self, examples: Sequence[Example]) -> None:
         """Note what the objective says of what the guide finds best so far, and what it was asked for that.
@@ -183,6 +226,8 @@ class AskingSearch(PreparedSearch):
             objective: What scores it.
         """
         identity = {**self.identity, "objective": settings_of(objective)}
+        if self.state.fit:
+            identity["fit"] = self.state.fit
         device = self.trainer.strategy.root_device.type
         return Asked(objective, identity, self.state.seed, self.settings.dtype, device)
 

@@ -63,6 +63,7 @@ class ModelSwarm(ExportingSearch):
         state_folder: str | None = None,
         graphs: GraphSettings | None = None,
         objective_every: int | None = 4,
+        refit: bool = False,
         log_particles: bool = True,
     ) -> None:
         """Take the settings; nothing is read before `prepare_data`.
@@ -115,6 +116,10 @@ class ModelSwarm(ExportingSearch):
             objective_every: With a guide, number of iterations between two evaluations of the best position by the
                 objective, so that its progress is visible; null: only in the end. An evolution strategy pays for them
                 out of its budget, and skips them if they would take more than a twentieth of what its steps use.
+            refit: With `coefficients` and EvolutionStrategy: whether the A matrices of LoRA experts are fitted anew
+                before the first step, by linear regression, so that each expert acts on inputs like those of the
+                examples it answers best. The search starts from the sum of these experts where that has the highest
+                utility. Each fit reads all examples twice, which counts as evaluations.
             log_particles: Whether loggers also receive the numbers of every particle; the history has them in any case.
 
         Raises:
@@ -123,7 +128,7 @@ class ModelSwarm(ExportingSearch):
         settings = SearchSettings(
             base, experts, particles, child_span, start, draws, optimizer, scheduler, ensemble_size, dtype,
             trust_remote_code, engine, storage, state_folder, coefficients, guide, mixture, graphs,
-            objective_every,
+            objective_every, refit,
         )  # fmt: skip
         super().__init__(settings, objective)
         self._procedure = procedure_of(self.movement, self)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
+from swarm_lightning.evaluation.refitting import put_second
 from swarm_lightning.evaluation.runner import Loaded, Runner
 from swarm_lightning.evaluation.runners import runner_of
 from swarm_lightning.experts.kinds import Pool, load_experts
@@ -158,9 +160,36 @@ class Parts:
         Raises:
             InputError: If experts of this kind can't be divided so.
         """
-        if self._division is None and self.settings.coefficients is not None:
-            self._division = self.pool.divide(self.settings.coefficients)
+        granularity = self.settings.coefficients
+        if self._division is None and granularity is not None:
+            self._division = self.pool.divide(granularity)
+            if self.settings.refit and self._division.weighed is not None:
+                self._division = Division.of_products(self._division.weighed.products.doubled(), granularity)
+            elif self.settings.refit:
+                rank_zero_info(
+                    "Full checkpoints are not fitted anew: that is done with LoRA adapters. The search goes on with "
+                    "the experts as they are."
+                )
         return self._division
+
+    @property
+    def refitting(self) -> GroupedProducts | None:
+        """The products of experts that are fitted anew; None where none are."""
+        division = self.division
+        return division.weighed if division is not None and division.versions == 2 else None
+
+    def put_second(self, downs: Sequence[Tensor]) -> None:
+        """Take up experts that were fitted anew, also in the model where it is loaded.
+
+        Args:
+            downs: Their A matrices, layer by layer [n r, in].
+        """
+        weighed = self.refitting
+        assert weighed is not None
+        if self._evaluator is None:
+            weighed.products.put_second(downs)
+        else:
+            put_second(self._evaluator, weighed.products, downs)
 
     @property
     def form(self) -> str:

@@ -19,6 +19,8 @@ from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import Division
 from swarm_lightning.search.settings import SearchSettings, check_evolution, check_heterogeneous
 from swarm_lightning.swarm.centre_search import CentreSearch
+from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
+from swarm_lightning.swarm.graphs import Decoding
 from swarm_lightning.swarm.search_optimizer import SearchOptimizer
 from swarm_lightning.swarm.space import Circumstances, Material, Space
 from swarm_lightning.swarm.spaces import SPACES
@@ -56,6 +58,11 @@ class Population:
             raise InputError(str(error)) from error
         if isinstance(self.swarm, CentreSearch):
             check_evolution(settings, type(self.swarm).__name__)
+        if settings.refit and not isinstance(self.swarm, EvolutionStrategy):
+            raise InputError(
+                f"Expected model.optimizer to be EvolutionStrategy with model.refit, which gives it its start, but got "
+                f"{type(self.swarm).__name__}. Set model.refit to false, or change the optimizer."
+            )
         check_heterogeneous(settings, self.swarm)
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}
         of_schedule = {name: value for name, value in state.items() if name[0] != "_" and name != "last_epoch"}
@@ -108,7 +115,8 @@ class Population:
             run=run,
             groups=() if division is None else division.names,
             division=() if division is None else division.tensors,
-            **({} if settings.graphs is None else {"decoding": settings.graphs.decoding}),
+            decoding=Decoding() if settings.graphs is None else settings.graphs.decoding,
+            versions=1 if division is None else division.versions,
         )
         self._experts = len(pool.names)
         self.swarm.enter(SPACES[name](material))

@@ -165,6 +165,11 @@ class PreparedSearch(L.LightningModule):
         return self._seeded(self._by_guide)
 
     @property
+    def refits(self) -> bool:
+        """Whether experts are fitted anew."""
+        return self._parts.refitting is not None
+
+    @property
     def weights_evaluator(self) -> Evaluator:
         """What scores weights [D] of the experts' form, whatever positions are; there after `setup`."""
         return self._seeded(self._parts.weights_evaluator)
@@ -341,6 +346,8 @@ class PreparedSearch(L.LightningModule):
             "experts": list(self.pool.names),
             "storage": self.particle_swarm.space.record(self.particle_swarm.held),
         }
+        if self.state.fit and self._parts.refitting is not None:
+            checkpoint[KEY]["fitted"] = [down.clone() for down in self._parts.refitting.products.second]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint belongs to this search, and take the swarm out of it where no trainer does.
@@ -369,6 +376,7 @@ class PreparedSearch(L.LightningModule):
         """
         record = record_in(checkpoint)
         meant = {name: getattr(self.settings, name) for name in ("draws", "coefficients", "mixture")}
+        meant["refit"] = self.settings.refit or None
         check_identity(record["identity"], meant)
         storage = record.get("storage", {}).get("kind", "memory")
         self._take_population(Population(replace(self.settings, storage=storage)))
@@ -383,5 +391,7 @@ class PreparedSearch(L.LightningModule):
         """Take up what an earlier part of the search knew and had done."""
         self._population.resume(record.get("storage", {}), checkpoint)
         self.state.resume(record)
+        if self.state.fit:
+            self._parts.put_second(record["fitted"])
         if record["identity"]["objective"]["class"] == type(self.objective).__qualname__:
             load_objective_state(self.objective, record.get("objective", {}))

@@ -39,7 +39,7 @@ GuideChoice = Literal["objective", "smooth", "mixed"]
 LIBRARIES = frozenset({"torch", "transformers", "peft", "lightning"})
 
 # What positions mean nothing without.
-READ_BY = ("experts", "particles", "draws", "coefficients", "mixture", "differences_from")
+READ_BY = ("experts", "particles", "draws", "coefficients", "refit", "mixture", "differences_from")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class SearchSettings:
     mixture: MixtureKind | None = None
     graphs: GraphSettings | None = None
     objective_every: int | None = None
+    refit: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
@@ -91,6 +92,12 @@ class SearchSettings:
         if self.engine.backend not in RUNNERS:
             raise InputError(
                 f"Expected engine.backend to be one of {', '.join(RUNNERS)}, but got {self.engine.backend!r}."
+            )
+        if self.refit and (self.coefficients is None or self.engine.backend != "torch"):
+            raise InputError(
+                "Expected model.coefficients to be set and model.engine.backend to be torch with model.refit, which "
+                f"fits products anew by what the model's layers read, but got {self.coefficients} and "
+                f"{self.engine.backend}. Set model.refit to false, or change them."
             )
         others = (self.storage, self.draws, self.coefficients, self.mixture)
         if self.graphs is not None and others != ("memory", "particle", None, None):
@@ -211,6 +218,7 @@ def identity_of(
         "start": asdict(settings.start),
         "draws": settings.draws,
         "coefficients": settings.coefficients,
+        "refit": settings.refit or None,  # searches from before there was a choice did not
         "mixture": settings.mixture,
         # What runs the model is no part of a search, but for the last digits: those of torch are what there was first.
         "backend": None if settings.engine.backend == "torch" else settings.engine.backend,

@@ -121,6 +121,8 @@ class SearchState:
         choices: The utility of everything that was chosen among in the end, by name.
         scores: What is known of scores.
         generator: Source of the random numbers before the swarm begins; from then on its state is the swarm's.
+        fit: Which fit of the experts the second versions are, so that scores of the same coefficients are told apart; 0
+            where there is none.
         check: How the guide ranks the first positions; None where the search follows its objective from the beginning.
         shown: What the objective is asked while a guide is followed; None where none is.
         reported: The utilities of the first positions by the objective [N] float64; empty where it is followed.
@@ -151,6 +153,7 @@ class SearchState:
     choices: dict[str, float] = field(default_factory=dict)
     scores: ScoreMemory = field(default_factory=ScoreMemory)
     generator: torch.Generator = field(default_factory=torch.Generator)
+    fit: int = 0
     check: GuideCheck | None = None
     shown: Shown | None = None
     reported: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
@@ -177,7 +180,7 @@ class SearchState:
         self.earlier, self.seconds, self.result = 0.0, 0.0, None
         self.evaluations, self.generated_tokens, self.forward_passes = 0, 0, 0
         self.parts, self.starts, self.choices, self.metrics = {}, {}, {}, {}
-        self.found_scores = self.found_scores.new_zeros(0)
+        self.found_scores, self.fit = self.found_scores.new_zeros(0), 0
         self.evaluation, self.besides, self.origin, self.check, self.shown = None, None, None, None, None
 
     @property
@@ -280,6 +283,18 @@ class SearchState:
         self.generated_tokens += evaluation.generated
         self.forward_passes = plus(self.forward_passes, evaluation.forward_passes)
 
+    def count_read(self, pairs: int, passes: int, seconds: float) -> None:
+        """Count what was read for nothing but the model's inner numbers.
+
+        Args:
+            pairs: (model, example) pairs.
+            passes: Forward passes that it took.
+            seconds: How long it took.
+        """
+        self.seconds += seconds
+        self.evaluations += pairs
+        self.forward_passes = plus(self.forward_passes, passes)
+
     def sum_up(
         self, optimizer: SearchOptimizer, initial: int, names: Sequence[str], test: tuple[ResultRow, ...]
     ) -> SearchResult:
@@ -322,7 +337,8 @@ class SearchState:
             guided["found_scores"] = self.found_scores
         if self.shown is not None:
             guided["shown"] = asdict(self.shown)
-        return {**counts, "scores": self.scores.state_dict(), **kept, **guided}
+        fitted = {"fit": self.fit} if self.fit else {}
+        return {**counts, "scores": self.scores.state_dict(), **kept, **guided, **fitted}
 
     def resume(self, record: Mapping[str, Any]) -> None:
         """Take up what `record` returned.
@@ -335,6 +351,7 @@ class SearchState:
         self.earlier = self.seconds
         self.parts, self.starts, self.choices = (record.get(name, {}) for name in ("parts", "starts", "choices"))
         self.scores.load_state_dict(record["scores"])
+        self.fit = record.get("fit", 0)
         self.check = GuideCheck(**record["check"]) if "check" in record else None
         self.reported = record.get("reported", self.reported)
         self.reported_scores = record.get("reported_scores", self.reported_scores)

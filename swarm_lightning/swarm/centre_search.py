@@ -89,7 +89,9 @@ class CentreSearch(SearchOptimizer):
         """
         raise NotImplementedError
 
-    def start(self, position: Tensor, examples: int, evaluations: int) -> None:
+    def start(
+        self, position: Tensor, examples: int, evaluations: int, free: Tensor | None = None, unit: float = 1.0
+    ) -> None:
         """Put the centre where it begins.
 
         Args:
@@ -97,6 +99,11 @@ class CentreSearch(SearchOptimizer):
             examples: Number of examples M.
             evaluations: (model, example) pairs that all steps together may ask; where they do not hold a step, the
                 search is done at once.
+            free: Which numbers of the centre are moved [D] bool; all where not given.
+            unit: What distances are measured in.
+
+        Raises:
+            ValueError: If it can't leave numbers where they are, and is to.
         """
         raise NotImplementedError
 

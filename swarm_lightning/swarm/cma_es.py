@@ -124,8 +124,12 @@ class CmaEs(CentreSearch):
         """Return how many generations so many (model, example) pairs hold."""
         return max(0, evaluations) // self.least(examples)
 
-    def start(self, position: Tensor, examples: int, evaluations: int) -> None:
+    def start(
+        self, position: Tensor, examples: int, evaluations: int, free: Tensor | None = None, unit: float = 1.0
+    ) -> None:
         """Put the mean of the distribution where it begins; see `CentreSearch`."""
+        if free is not None:
+            raise ValueError("Expected all numbers to be moved: the distribution has no others.")
         generator, place = self._generator(), position.detach().to("cpu", torch.float64).clone()
         memory = self._memory()
         memory["distribution"] = torch.randint(2**31, (), generator=generator)

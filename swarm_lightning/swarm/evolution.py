@@ -8,6 +8,9 @@ example hard for all cancels; different pairs are asked different ones. The diff
     m = momentum m + g
     c = c + length (1 - k / steps) sqrt(D) m / |m|
 
+Some numbers of c may stay as they are; D counts the others. Where the numbers are larger than those of a mean, both s
+and the length are multiplied by the unit that they are measured in.
+
 What is found is the mean of the centres of the last steps, not the best candidate: no single one was asked enough to
 be known for the best. Nothing here holds a state, and all randomness comes in as a generator. Sources: Rechenberg 1973;
 Salimans et al., Evolution strategies, arXiv:1703.03864, section 2 (antithetic pairs); Polyak and Juditsky 1992 (the
@@ -22,6 +25,8 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.swarm.settings import OptimizerSettings
+
+REFITTED_UNIT = 2.0  # where every expert has about 1 in a sum, as when fitted anew, in place of a share of it
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ class Centre:
         steps: Steps done, a scalar int64.
         order: The queue: places of the examples in the order in which they are asked [M] int64.
         asked: How many of the queue have been asked, a scalar int64.
+        free: Which numbers of the centre are moved [D] bool.
+        unit: What deviation and step length are measured in, a scalar float64.
     """
 
     position: Tensor
@@ -124,6 +131,8 @@ class Centre:
     steps: Tensor
     order: Tensor
     asked: Tensor
+    free: Tensor
+    unit: Tensor
 
     def memory(self) -> dict[str, Tensor]:
         """Return every tensor by name: what an optimizer keeps as its state."""
@@ -144,13 +153,17 @@ class Pairs(NamedTuple):
     wanted: Tensor
 
 
-def begin(position: Tensor, examples: int, generator: torch.Generator) -> Centre:
+def begin(
+    position: Tensor, examples: int, generator: torch.Generator, free: Tensor | None = None, unit: float = 1.0
+) -> Centre:
     """Open a search.
 
     Args:
         position: Where the centre begins [D].
         examples: Number of examples M, >= 1.
         generator: Source of the random numbers.
+        free: Which of its numbers are moved [D] bool, one at least; all where not given.
+        unit: What deviation and step length are measured in, > 0.
     """
     position = position.detach().to("cpu", torch.float64).clone()
     return Centre(
@@ -160,6 +173,8 @@ def begin(position: Tensor, examples: int, generator: torch.Generator) -> Centre
         steps=torch.tensor(0),
         order=torch.randperm(examples, generator=generator),
         asked=torch.tensor(0),
+        free=torch.ones(len(position), dtype=torch.bool) if free is None else free.cpu(),
+        unit=torch.tensor(unit, dtype=torch.float64),
     )
 
 
@@ -175,13 +190,14 @@ def ask(centre: Centre, settings: EvolutionSettings, pairs: int, generator: torc
     Returns:
         The same with the queue moved on, and the pairs.
     """
-    directions = torch.randn(pairs, len(centre.position), dtype=torch.float64, generator=generator)
+    directions = torch.zeros(pairs, len(centre.position), dtype=torch.float64)
+    directions[:, centre.free] = torch.randn(pairs, int(centre.free.sum()), dtype=torch.float64, generator=generator)
     order, asked, count = centre.order, int(centre.asked), len(centre.order)
     wanted = torch.zeros(2 * pairs, count, dtype=torch.bool)
     for pair in range(pairs):
         places, order, asked = next_batch(order, asked, min(settings.batch, count), generator)
         wanted[2 * pair : 2 * pair + 2, places] = True
-    offsets = settings.deviation * torch.stack([directions, -directions], dim=1).flatten(0, 1)
+    offsets = settings.deviation * float(centre.unit) * torch.stack([directions, -directions], dim=1).flatten(0, 1)
     memory = {**centre.memory(), "order": order, "asked": torch.tensor(asked)}
     return Centre(**memory), Pairs(directions, (centre.position + offsets).float(), wanted)
 
@@ -232,7 +248,8 @@ def tell(centre: Centre, settings: EvolutionSettings, step_length: float, pairs:
     length = float(momentum.norm())
     position = centre.position
     if length > 0:
-        position = position + step_length * math.sqrt(len(position)) / length * momentum
+        distance = step_length * float(centre.unit) * math.sqrt(int(centre.free.sum()))
+        position = position + distance / length * momentum
     steps = int(centre.steps) + 1
     total = centre.total + position if steps > settings.first_averaged else centre.total
     memory = {"position": position, "momentum": momentum, "total": total, "steps": torch.tensor(steps)}

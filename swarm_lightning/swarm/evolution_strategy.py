@@ -19,6 +19,7 @@ from swarm_lightning.swarm.evolution import Centre, EvolutionSettings, Pairs
 AVERAGE = "mean of the last centres"
 CHOICES = (*SIMPLE, LAST_CENTRE, AVERAGE)
 CENTRE = tuple(Centre.__dataclass_fields__)
+LATER = {"free", "unit"}  # which checkpoints of earlier versions lack
 
 
 class EvolutionStrategy(CentreSearch):
@@ -102,7 +103,9 @@ class EvolutionStrategy(CentreSearch):
     def centre(self) -> Centre:
         """What the strategy remembers of its steps."""
         memory = self._memory()
-        return Centre(**{name: memory[f"centre.{name}"].cpu() for name in CENTRE})
+        kept = {name: memory[f"centre.{name}"].cpu() for name in CENTRE if name not in LATER}
+        free = memory.get("centre.free", torch.ones(len(kept["position"]), dtype=torch.bool)).cpu()
+        return Centre(**kept, free=free, unit=memory.get("centre.unit", torch.ones((), dtype=torch.float64)).cpu())
 
     @property
     def pairs(self) -> int:
@@ -147,10 +150,12 @@ class EvolutionStrategy(CentreSearch):
         """Return the number of steps, which is set: what they may ask is shared out to pairs of candidates."""
         return self.settings.steps
 
-    def start(self, position: Tensor, examples: int, evaluations: int) -> None:
+    def start(
+        self, position: Tensor, examples: int, evaluations: int, free: Tensor | None = None, unit: float = 1.0
+    ) -> None:
         """Put the centre where it begins; see `CentreSearch`."""
         pairs, generator = self.settings.pairs_held(evaluations, examples), self._generator()
-        centre = evolution.begin(position, examples, generator)
+        centre = evolution.begin(position, examples, generator, free, unit)
         self._remember(centre, generator)
         self._memory()["pairs"] = torch.tensor(pairs)
         self._memory()["beginning"] = position.detach().to(self.positions).clone()

@@ -41,6 +41,7 @@ class Material:
         groups: Names of the G groups of weights with separate coefficients in every expert; empty: none.
         division: The group of each tensor; empty if the experts are not divided by tensors.
         decoding: How matrices become graphs, for positions that are matrices; None otherwise.
+        versions: How many coefficients each expert has in every group: a second one where it may be fitted anew.
     """
 
     experts: Vectors = ()
@@ -52,6 +53,7 @@ class Material:
     groups: Sequence[str] = ()
     division: Sequence[int] = ()
     decoding: Decoding = Decoding()
+    versions: int = 1
 
     @property
     def size(self) -> int:
@@ -86,6 +88,7 @@ class Space(Protocol):
             the search, unless a checkpoint already has them.
         dtype: Data type of the positions.
         uses_base: Whether positions depend on the base, if there is one.
+        material: What it was made of.
     """
 
     groups: Sequence[int] | None
@@ -93,6 +96,7 @@ class Space(Protocol):
     writes: bool
     dtype: ClassVar[torch.dtype]
     uses_base: ClassVar[bool]
+    material: Material
 
     def __init__(self, material: Material = ...) -> None:
         """Create the space from its material."""

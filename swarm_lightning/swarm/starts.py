@@ -1,9 +1,10 @@
 """Where a search for coefficients begins: the best of a few sums of the experts that need no search.
 
 In the order in which they are tried, each only where the budget holds it: the experts alone, which have been asked
-already; the mean of what they add to the base; their greedy soup, of as many of the best as it holds; and their sum
-times a few scales. Sums that are much larger than the mean made every measured pool worse, so the scales lie around it.
-Of equal ones the earlier stays.
+already; the mean of what they add to the base, and the mean with experts fitted anew (`refit.py`) where that is wanted;
+their greedy soup, of as many of the best as it holds, and that with experts fitted anew; and their sum times a few
+scales. Sums that are much larger than the mean made every measured pool worse, so the scales lie around it. Of equal
+ones the earlier stays.
 Sources: task arithmetic, arXiv:2212.04089; greedy soup, `soups.py`.
 """
 
@@ -27,11 +28,13 @@ class SumOfExperts(NamedTuple):
         name: What it is.
         weights: How much of each expert is in it [n].
         utility: Its utility.
+        refitted: Whether the experts were fitted anew for it.
     """
 
     name: str
     weights: Tensor
     utility: float
+    refitted: bool = False
 
 
 class Starts(NamedTuple):
@@ -51,8 +54,24 @@ class Starts(NamedTuple):
         return max(self.tried, key=lambda start: -math.inf if math.isnan(start.utility) else start.utility)
 
 
+class Refitting(NamedTuple):
+    """How experts are fitted anew.
+
+    Attributes:
+        utility_of: Fits the experts in a sum of weights [n], and returns its utility.
+        cost: How many sums could be asked in place of it.
+    """
+
+    utility_of: Callable[[Tensor], float]
+    cost: int
+
+
 def starts_of(
-    names: Sequence[str], utilities: Tensor, utilities_of: Callable[[Tensor], Tensor], affordable: int
+    names: Sequence[str],
+    utilities: Tensor,
+    utilities_of: Callable[[Tensor], Tensor],
+    affordable: int,
+    refitting: Refitting | None = None,
 ) -> Starts:
     """Try sums of the experts.
 
@@ -61,6 +80,7 @@ def starts_of(
         utilities: Of each alone [n]; NaN for one that is not known.
         utilities_of: Returns the utilities [P] of weights [P, n].
         affordable: How many sums may be asked.
+        refitting: How experts are fitted anew; None where they are not.
 
     >>> worth = lambda weights: 1 - (weights - torch.tensor([0.5, 0.5, 0.0])).square().sum(dim=1)
     >>> starts = starts_of("abc", worth(torch.eye(3)), worth, affordable=6)
@@ -84,11 +104,26 @@ def starts_of(
         tried.append(SumOfExperts(f"mean of {count}", mean, ask(mean[None])[0]))
     else:
         left_out.append("mean")
+
+    def try_refit(start: SumOfExperts) -> None:
+        nonlocal affordable
+        if refitting is None or any(one.refitted and one.weights.equal(start.weights) for one in tried):
+            return
+        name = f"{start.name} (fitted anew)"
+        if affordable < refitting.cost:
+            left_out.append(name)
+            return
+        affordable -= refitting.cost
+        tried.append(SumOfExperts(name, start.weights, refitting.utility_of(start.weights), refitted=True))
+
+    try_refit(SumOfExperts(f"mean of {count}", mean, 0.0))
     tries = min(count - 1, affordable)
     if tries >= 1:
         chosen, utility = greedy_soup(alone, known, lambda soup: ask(soup[None])[0], tries)
         named = ", ".join(names[place] for place in chosen)
         tried.append(SumOfExperts(f"greedy soup of {named}", soup_of(alone, chosen), utility))
+        if len(chosen) > 1:
+            try_refit(tried[-1])
     if tries < count - 1:
         left_out.append("greedy soup" if tries < 1 else f"greedy soup of more than the best {tries + 1}")
     if affordable >= len(SCALES):

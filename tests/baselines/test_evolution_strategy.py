@@ -1,5 +1,7 @@
 """The strategy on a real search's bench: four experts, eight examples, an objective with a smooth guide."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,10 +9,11 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow, Start, choose
-from swarm_lightning.baselines.product_bench import ProductBench
+from swarm_lightning.baselines.product_bench import ProductBench, sums_of_start
 from swarm_lightning.baselines.soups import soup_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.experts.products.products import Granularity
+from swarm_lightning.experts.products.refit import ROUNDS
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm.centre_search import BEST_EXPERT, LAST_CENTRE, MEAN
@@ -24,6 +27,7 @@ from tests.search.tiny_search import NEW_TOKENS
 EXPERTS, EXAMPLES = 4, 8
 START = (EXPERTS + EXPERTS - 1) * EXAMPLES  # the greedy soup
 PAIR = 24 * 2 * EXAMPLES  # a pair in each of 24 steps, asked 8 examples
+SOUP = EvolutionStrategyRow(start="greedy_soup")
 
 
 @pytest.fixture
@@ -45,11 +49,11 @@ def bench(module: ModelSwarm, budget: int = START + PAIR + EXAMPLES, seed: int =
 ])  # fmt: skip
 def test_it_spends_what_holds_whole_pairs_and_no_more(guided: ModelSwarm, left: int, pairs: int, asked: int) -> None:
     place = bench(guided, START + PAIR + EXAMPLES + left)
-    composition = EvolutionStrategyRow().compose(place)
+    composition = SOUP.compose(place)
     assert place.spent == START + pairs * PAIR + asked * EXAMPLES
     assert f"24 steps of {pairs} pairs" in composition.detail
     place = bench(guided, START + PAIR + EXAMPLES + PAIR)
-    EvolutionStrategyRow(chooses=False).compose(place)
+    replace(SOUP, chooses=False).compose(place)
     assert place.spent == START + 2 * PAIR + EXAMPLES
 
 
@@ -72,8 +76,8 @@ def test_what_the_steps_have_spoilt_is_not_handed_over(guided: ModelSwarm) -> No
     # Steps of this length leave all sums that make sense.
     far = EvolutionSettings(step_length=1e3)
     place = bench(guided, START + PAIR + 5 * EXAMPLES)
-    composition = EvolutionStrategyRow(settings=far).compose(place)
-    unasked = EvolutionStrategyRow(settings=far, chooses=False).compose(bench(guided))
+    composition = replace(SOUP, settings=far).compose(place)
+    unasked = replace(SOUP, settings=far, chooses=False).compose(bench(guided))
     assert composition.utility > unasked.utility
     assert composition.detail.endswith(("chosen: best expert", "chosen: start", "chosen: mean of the experts"))
     assert composition.scores is not None
@@ -98,7 +102,7 @@ def test_the_same_seed_makes_the_same_composition(guided: ModelSwarm) -> None:
 
 def test_a_budget_that_holds_no_pair_is_a_reason_to_be_absent(guided: ModelSwarm) -> None:
     with pytest.raises(Absent, match=f"Expected {PAIR} evaluations or more .* but there are {PAIR - 1}"):
-        EvolutionStrategyRow().compose(bench(guided, START + PAIR + EXAMPLES - 1))
+        SOUP.compose(bench(guided, START + PAIR + EXAMPLES - 1))
 
 
 BEFORE: dict[Start, int] = {"greedy_soup": START, "product_mean": 0, "best_expert": EXPERTS * EXAMPLES}
@@ -140,7 +144,7 @@ def test_it_begins_at_its_start_and_pays_for_no_other(guided: ModelSwarm, start:
 
 @pytest.mark.parametrize("granularity", ["expert", "layer", "module", "component"])
 def test_the_centre_has_as_many_numbers_as_the_granularity_says(guided: ModelSwarm, granularity: Granularity) -> None:
-    row = Watched(granularity=granularity)
+    row = Watched(start="greedy_soup", granularity=granularity)
     row.compose(bench(guided))
     products = guided.pool.products()
     assert products is not None
@@ -173,3 +177,36 @@ def test_a_guide_asks_nothing_that_the_objective_is_asked_later(guided: ModelSwa
     guide = float(products.utilities(mean[None])[0])
     assert guide < 0  # a mean log-probability
     assert 0 <= products.worth(mean) <= 1
+
+
+FITS = 2 * (ROUNDS + 1)  # of the mean and of the soup
+
+
+def test_fitted_anew_it_spends_no_more_than_its_budget_and_begins_with_the_sum_of_the_fitted(
+    guided: ModelSwarm,
+) -> None:
+    whole = sums_of_start(EXPERTS)
+    assert whole == EXPERTS + 1 + EXPERTS - 1 + FITS
+    place = bench(guided, whole * EXAMPLES + PAIR + EXAMPLES)
+    row = Watched()
+    composition = row.compose(place)
+    assert place.spent <= place.budget == whole * EXAMPLES + PAIR + EXAMPLES
+    first, last = row.positions[0], row.positions[-1]
+    half = len(first) // 2
+    second = torch.cat([torch.zeros(half), torch.ones(half)]).double()
+    if "fitted anew" in composition.detail:
+        assert first.equal(second)
+        assert not last[:half].any(), "experts as they were trained stay out"
+        assert not last[half:].equal(first[half:])
+    else:
+        assert not first[half:].any()
+        assert not last[half:].any(), "those that were fitted stay out"
+
+
+def test_a_budget_that_holds_no_fit_still_holds_what_comes_before_it(guided: ModelSwarm) -> None:
+    place = bench(guided, (EXPERTS + 2) * EXAMPLES + PAIR)
+    assert "fitted anew" not in EvolutionStrategyRow().compose(place).detail
+    assert place.budget is not None
+    assert place.spent <= place.budget
+    with pytest.raises(Absent, match="too small for the fit of the experts and the strategy"):
+        EvolutionStrategyRow().compose(bench(guided, EXPERTS * EXAMPLES + PAIR))

@@ -97,7 +97,7 @@ def compared(full_world: FullWorld, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_all_methods_but_mixtures_and_products_have_a_row_and_those_say_why(compared: Compared) -> None:
     absent = {name: row["absent"] for name, row in compared.rows.items() if row["absent"]}
-    products = {"product_mean", "product_soup", "evolution_strategy", "learned_coefficients"}
+    products = {"product_mean", "product_soup", "regression_mean", "evolution_strategy", "learned_coefficients"}
     trained = {"fine_tuning_zero", "fine_tuning_expert", "fine_tuning_mean"}
     assert set(absent) == {"cbtm", "pack_of_llms", *products, *trained} | missing()
     for name in trained:

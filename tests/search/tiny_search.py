@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import sys
 import warnings
@@ -269,6 +270,8 @@ def same(first: Any, second: Any) -> bool:
         if first.is_floating_point():  # what is unknown is NaN
             return first.isnan().equal(second.isnan()) and first.nan_to_num().equal(second.nan_to_num())
         return first.equal(second)
+    if type(first) is float and math.isnan(first):
+        return type(second) is float and math.isnan(second)
     return type(first) is type(second) and bool(first == second)
 
 

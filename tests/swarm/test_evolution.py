@@ -161,3 +161,28 @@ def test_a_wrong_number_of_utilities_is_refused() -> None:
     start = begin(torch.zeros(1), 1, generator())
     with pytest.raises(ValueError, match="Expected 2 utilities"):
         tell(start, EvolutionSettings(), 1.0, scripted([[1.0]]), torch.zeros(3))
+
+
+def test_numbers_that_are_not_free_stay_where_they_are_and_the_others_go_as_far_as_without_them() -> None:
+    settings = EvolutionSettings(deviation=0.5, batch=2, step_length=0.1)
+    free = torch.tensor([False, True, False, True, True])
+    position = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    whole, pairs = ask(begin(position, 4, generator(), free), settings, 6, generator(1))
+    assert pairs.candidates[:, ~free].equal(position[~free].expand(12, 2))
+    assert not pairs.directions[:, ~free].any()
+    alone, others = ask(begin(position[free], 4, generator()), settings, 6, generator(1))
+    assert pairs.directions[:, free].equal(others.directions)
+    utilities = torch.randn(12, generator=generator(2))
+    moved, moved_alone = tell(whole, settings, 0.1, pairs, utilities), tell(alone, settings, 0.1, others, utilities)
+    assert moved.position[free].equal(moved_alone.position)
+    assert moved.position[~free].float().equal(position[~free])
+
+
+def test_deviation_and_step_length_are_measured_in_the_unit() -> None:
+    settings = EvolutionSettings(deviation=0.5, batch=2)
+    centres = [begin(torch.zeros(3), 4, generator(), unit=unit) for unit in (1.0, 2.0)]
+    (once, pairs), (twice, far) = (ask(centre, settings, 5, generator(1)) for centre in centres)
+    assert far.candidates.equal(2 * pairs.candidates)
+    utilities = torch.randn(10, generator=generator(2))
+    moved = [tell(centre, settings, 0.1, pairs, utilities).position for centre in (once, twice)]
+    assert moved[1].equal(2 * moved[0])

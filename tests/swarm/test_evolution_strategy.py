@@ -103,6 +103,19 @@ def test_a_search_that_is_saved_after_any_step_goes_on_bit_for_bit() -> None:
         assert second.found.equal(whole.found)
 
 
+def test_a_search_that_an_earlier_version_saved_goes_on_too() -> None:
+    whole, first = strategy(), strategy()
+    run(whole, 10)
+    run(first, 4)
+    state = copy.deepcopy(first.state_dict())
+    for name in ("centre.free", "centre.unit"):  # all numbers were free, and the unit was 1
+        del state["state"][0][name]
+    second = EvolutionStrategy([first.positions.clone()], step_length=0.1, steps=10, batch=4)
+    second.load_state_dict(state)
+    run(second, 6)
+    assert second.found.equal(whole.found)
+
+
 def test_what_was_chosen_is_what_the_search_stands_for_also_when_it_was_saved() -> None:
     made = strategy()
     run(made, 10)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from swarm_lightning.swarm.starts import SCALES, Starts, starts_of
+from swarm_lightning.swarm.starts import SCALES, Refitting, Starts, starts_of
 
 NAMES = ("a", "b", "c")
 
@@ -88,3 +88,55 @@ def test_an_expert_or_a_sum_without_a_number_is_never_the_best(lost: float) -> N
     alone = torch.tensor([lost, -3.0, -2.0])
     starts = starts_of(NAMES, alone, lambda weights: torch.full((len(weights),), lost), 100)
     assert starts.best.name == "best expert c"
+
+
+class Fitted(Scripted):
+    """The same, and sums whose experts are fitted anew are worth a little more, or less."""
+
+    def __init__(self, *wanted: float, gain: float) -> None:
+        super().__init__(*wanted)
+        self.gain, self.fits = gain, list[list[float]]()
+
+    def refit(self, weights: Tensor) -> float:
+        self.fits.append(weights.tolist())
+        return float(-(weights - self.wanted).norm()) + self.gain
+
+    def starts(self, affordable: int = 100) -> Starts:
+        alone = self(torch.eye(len(self.wanted)))
+        return starts_of(NAMES, alone, self, affordable, Refitting(self.refit, 3))
+
+
+def test_the_mean_and_the_soup_are_fitted_anew_where_the_budget_holds_it() -> None:
+    script = Fitted(0.5, 0.0, 0.5, gain=0.1)
+    starts = script.starts()
+    third = 1 / 3
+    assert torch.tensor(script.fits).allclose(torch.tensor([[third] * 3, [0.5, 0.0, 0.5]]))
+    assert starts.best.name == "greedy soup of a, c (fitted anew)"
+    assert starts.best.refitted
+    assert starts.best.weights.tolist() == [0.5, 0.0, 0.5]
+    assert Fitted(0.5, 0.0, 0.5, gain=-0.1).starts().best.name == "greedy soup of a, c"
+
+
+@pytest.mark.parametrize(
+    ("affordable", "fits", "left_out"),
+    [
+        (3, 0, ["mean of 3 (fitted anew)", "greedy soup of a, c (fitted anew)", "scaled sums"]),
+        (4, 1, ["greedy soup", "scaled sums"]),
+        (6, 1, ["greedy soup of a, c (fitted anew)", "scaled sums"]),
+        (12, 2, []),
+    ],
+)
+def test_a_fit_that_the_budget_does_not_hold_is_left_out_by_name(
+    affordable: int, fits: int, left_out: list[str]
+) -> None:
+    script = Fitted(0.5, 0.0, 0.5, gain=0.1)
+    starts = script.starts(affordable)
+    assert len(script.fits) == fits
+    assert starts.left_out == left_out
+
+
+@pytest.mark.parametrize("wanted", [(0.0, 0.9, 0.1), (0.33, 0.33, 0.34)])
+def test_a_soup_of_one_or_of_all_is_not_fitted_again(wanted: tuple[float, ...]) -> None:
+    script = Fitted(*wanted, gain=0.0)
+    script.starts()
+    assert len(script.fits) == 1

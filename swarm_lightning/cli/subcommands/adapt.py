@@ -1,8 +1,9 @@
 """`swarm adapt`: one better adapter within a budget, for whoever does not care for methods.
 
 It is `swarm fit` with a fixed recipe, and no search of its own: the cheap things first (the experts, the mean of their
-products, its scaled sums, greedy soup), then an evolution strategy from the best of them, then the choice among few
-candidates on the validation split. Every setting of `swarm fit` can be given behind it, and wins over the recipe.
+products, greedy soup, these two with experts fitted anew, scaled sums), then an evolution strategy from the best of
+them, then the choice among few candidates on the validation split. Every setting of `swarm fit` can be given behind it,
+and wins over the recipe.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 ROOT = "runs/adapt"
 UNLIMITED = 10**9  # evaluations, where minutes are the limit; and iterations, which the strategy itself limits
 RECIPE = (
-    *("--model.coefficients", "module", "--model.guide", "smooth"),
+    *("--model.coefficients", "module", "--model.guide", "smooth", "--model.refit", "true"),
     *("--model.optimizer", "swarm_lightning.swarm.EvolutionStrategy"),
     *("--restart.patience", "null", "--stop.patience", "null"),
     *("--replies.validation", "false"),  # they would be asked beside the budget
@@ -159,7 +160,7 @@ def adapt(
         base,
         experts=experts,
         objective=objective_named(objective) if isinstance(objective, str) else objective,
-        **{"coefficients": "module", "guide": "smooth", "optimizer": strategy, **settings},
+        **{"coefficients": "module", "guide": "smooth", "refit": True, "optimizer": strategy, **settings},
     )
     verdict, run = Verdict(), next_run_folder(folder)
     callbacks = [OrderlyEnd(), SwarmCheckpoint(), History(), Summary(), verdict, ExportBest()]

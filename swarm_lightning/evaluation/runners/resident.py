@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
@@ -119,6 +120,27 @@ class ResidentRunner(EngineRunner):
                 yield ResidentSession(self.engine, candidates, prompts)
             finally:
                 adapted.unload()
+
+    def read(self, candidate: Tensor, prompts: Sequence[str], turn: Callable[[int], None]) -> None:
+        """Let a particle read prompts one by one, for whoever listens to its layers.
+
+        Args:
+            candidate: The particle [D].
+            prompts: What it reads.
+            turn: Told before each which one it is.
+        """
+        adapted = self.engine.adapted
+        adapted.unload()
+        adapted.model.eval()
+        try:
+            crowd = Crowd(adapted, candidate[None], meter=self.meter)
+            for place, ids in enumerate(self.engine.encode(prompts)):
+                turn(place)
+                tokens = torch.tensor([ids], device=crowd.device)
+                positions = torch.arange(len(ids), device=crowd.device)[None]
+                crowd.forward((0,), tokens, torch.ones_like(tokens), positions)
+        finally:
+            adapted.unload()
 
 
 class ResidentSession:

@@ -48,6 +48,11 @@ class Division:
         groups = Groups.of(products, granularity)
         return cls(groups.names, weighed=GroupedProducts(products, groups))
 
+    @property
+    def versions(self) -> int:
+        """How many products every expert has: a second one where it may be fitted anew."""
+        return 1 if self.weighed is None else self.weighed.groups.versions
+
     @classmethod
     def of_tensors(cls, layout: Layout, granularity: Granularity) -> "Division":
         """Divide whole models; the tensors of one module go together.

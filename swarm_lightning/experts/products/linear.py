@@ -30,14 +30,16 @@ class ProductLinear(ParticleLinear):
         super().__init__(base_layer, name, down.dtype, batch)
         self.down, self.up = down, up
         self.scale: Tensor | None = None
+        self.rows = slice(None)
 
-    def weigh(self, scale: Tensor | None) -> None:
+    def weigh(self, scale: Tensor | None, rows: slice = slice(None)) -> None:
         """Take the weights of P particles, by reference; None makes it the plain layer again.
 
         Args:
             scale: What every particle multiplies the rows of A x with [P, R].
+            rows: Outside of which all weights are 0, so that nothing is computed there.
         """
-        self.scale = scale
+        self.scale, self.rows = scale, rows
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Apply the layer.
@@ -59,9 +61,10 @@ class ProductLinear(ParticleLinear):
         particles = len(self.scale)
         if particles > 1:
             self.check_rows(x)
-        hidden = x.to(self.dtype).reshape(-1, x.shape[-1]) @ self.down.T
-        hidden.view(particles, -1, hidden.shape[-1]).mul_(self.scale[:, None])
+        hidden = x.to(self.dtype).reshape(-1, x.shape[-1]) @ self.down[self.rows].T
+        hidden.view(particles, -1, hidden.shape[-1]).mul_(self.scale[:, None, self.rows])
+        up = self.up[:, self.rows]
         if result.dtype == self.dtype and result.is_contiguous():
-            result.view(-1, result.shape[-1]).addmm_(hidden, self.up.T)
+            result.view(-1, result.shape[-1]).addmm_(hidden, up.T)
             return result
-        return (result + (hidden @ self.up.T).view_as(result)).to(result.dtype)
+        return (result + (hidden @ up.T).view_as(result)).to(result.dtype)

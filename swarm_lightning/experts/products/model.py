@@ -6,7 +6,7 @@ model's.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -99,13 +99,40 @@ class ProductModel:
         vectors = vectors.unsqueeze(0) if vectors.dim() == 1 else vectors
         self._adapted.unload()
         self.carried = None
+        versions = self._versions(vectors)
         moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
         for place, (layer, products) in enumerate(self._layers):
             where = (products.down.device, products.dtype)
             if where not in moved:
                 moved[where] = self.groups.scales(vectors.to(*where))
-            products.weigh(moved[where][place])
+            products.weigh(moved[where][place], self._rows(versions, len(products.down)))
             layer.base_layer = products
+
+    def _versions(self, vectors: Tensor) -> list[int]:
+        """Return which of the experts' versions have a part in any particle; all where there is but one."""
+        count = self.groups.versions
+        if count == 1 or vectors.shape[-1] != self.groups.size:
+            return list(range(count))
+        parts = vectors.detach().reshape(len(vectors), count, -1)
+        return [version for version in range(count) if bool(parts[:, version].any())]
+
+    def _rows(self, versions: list[int], count: int) -> slice:
+        """Return the rows of these versions, one beside the other, of so many."""
+        each = count // self.groups.versions
+        return slice(versions[0] * each, (versions[-1] + 1) * each) if versions else slice(0, each)
+
+    def follow(self, products: Products) -> None:
+        """Take up second versions that have been fitted anew.
+
+        Args:
+            products: Those that it was made of.
+        """
+        self.carried = None
+        by_name = dict(zip(products.layers, products.downs, strict=True))
+        for layer, own in self._layers:
+            down = by_name[layer.name]
+            if own.down.data_ptr() != down.data_ptr():
+                own.down.copy_(down)
 
     def unload(self) -> None:
         """Let go of the particles and take the products' layers out of the base: what is left is the plain base."""
@@ -115,17 +142,35 @@ class ProductModel:
             layer.base_layer = products.base_layer
 
     @contextmanager
+    def heard(self, listen: Callable[[int, Tensor], None]) -> Iterator[None]:
+        """Tell somebody what the layers read, for the length of a `with` block.
+
+        Args:
+            listen: Told at every call of a layer its place among the products' layers, and its inputs [..., in].
+        """
+
+        def hook(place: int) -> Callable[[torch.nn.Module, tuple[Tensor, ...]], None]:
+            return lambda _, inputs: listen(place, inputs[0])
+
+        handles = [products.register_forward_pre_hook(hook(place)) for place, (_, products) in enumerate(self._layers)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
     def base_only(self) -> "Iterator[PreTrainedModel]":
         """Give the plain base for the length of a `with` block."""
-        carried = [products.scale for _, products in self._layers]
+        carried = [(products.scale, products.rows) for _, products in self._layers]
         for _, products in self._layers:
             products.weigh(None)
         try:
             with self._adapted.base_only() as model:
                 yield model
         finally:
-            for (_, products), scale in zip(self._layers, carried, strict=True):
-                products.weigh(scale)
+            for (_, products), (scale, rows) in zip(self._layers, carried, strict=True):
+                products.weigh(scale, rows)
 
 
 def _beside(layer: StackedLinear, down: Tensor, up: Tensor) -> ProductLinear:

@@ -37,6 +37,8 @@ class Products:
         downs: For every layer the A matrices one below the other [n r, in], float32; r may differ between layers.
         ups: For every layer the B matrices side by side [out, n r], float32, each times what PEFT scales it with.
         config: The content of `adapter_config.json` that means these layers.
+        versions: How many products every expert has; the second ones, behind all of the first, have an A that may be
+            fitted anew (`refit.py`).
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,7 @@ class Products:
     downs: tuple[Tensor, ...]
     ups: tuple[Tensor, ...]
     config: Mapping[str, Any]
+    versions: int = 1
 
     @classmethod
     def of(cls, adapters: Sequence[Adapter]) -> "Products":
@@ -82,7 +85,35 @@ class Products:
     @property
     def ranks(self) -> tuple[int, ...]:
         """The rank r of one expert in every layer."""
-        return tuple(len(down) // len(self.names) for down in self.downs)
+        return tuple(len(down) // (len(self.names) * self.versions) for down in self.downs)
+
+    @property
+    def trained(self) -> "Products":
+        """The experts' own products, without their second versions."""
+        rows = [rank * len(self.names) for rank in self.ranks]
+        downs = tuple(down[:count] for down, count in zip(self.downs, rows, strict=True))
+        ups = tuple(up[:, :count] for up, count in zip(self.ups, rows, strict=True))
+        return Products(self.names, self.layers, downs, ups, self.config)
+
+    @property
+    def second(self) -> tuple[Tensor, ...]:
+        """The A matrices of the second versions, layer by layer [n r, in]."""
+        return tuple(down[len(down) // 2 :] for down in self.downs) if self.versions == 2 else ()
+
+    def doubled(self) -> "Products":
+        """Return the same with a second version of every product, whose A is 0 until `put_second`."""
+        downs = tuple(torch.cat([down, torch.zeros_like(down)]) for down in self.downs)
+        ups = tuple(torch.cat([up, up], dim=1) for up in self.ups)
+        return Products(self.names, self.layers, downs, ups, self.config, versions=2)
+
+    def put_second(self, downs: Sequence[Tensor]) -> None:
+        """Write the A matrices of the second versions.
+
+        Args:
+            downs: For every layer [n r, in].
+        """
+        for place, down in zip(self.second, downs, strict=True):
+            place.copy_(down)
 
 
 @dataclass(frozen=True)
@@ -90,19 +121,21 @@ class Groups:
     """Which coefficient scales which part of the products.
 
     The C = n G coefficients stand expert by expert, each with one for each of the same G groups: seen as [n, G], a row
-    is an expert.
+    is an expert. Where the products have second versions, n G coefficients of these follow.
 
     Attributes:
         experts: Number of experts n.
         names: Of the G groups, the same for every expert.
         index: The coefficient of every row of all stacked A matrices, layer by layer [sum of n r], int64.
-        rows: Rows n r of every layer.
+        rows: Rows n r of every layer, those of second versions counted.
+        versions: How many products every expert has.
     """
 
     experts: int
     names: tuple[str, ...]
     index: Tensor
     rows: tuple[int, ...]
+    versions: int = 1
 
     @classmethod
     def of(cls, products: Products, granularity: Granularity) -> "Groups":
@@ -127,23 +160,25 @@ class Groups:
                 f"{granularity!r}."
             )
         experts = len(products.names)
+        stacked = experts * products.versions
         places: dict[str, int] = {}
         parts = []  # of every layer, the groups of an expert's r rows
         for layer, rank in zip(products.layers, products.ranks, strict=True):
             group = group_of(layer, granularity)
             groups = [f"{group}.{row}" for row in range(rank)] if granularity == "component" else [group] * rank
             parts.append(torch.tensor([places.setdefault(name, len(places)) for name in groups], dtype=torch.long))
-        starts = torch.arange(experts)[:, None] * len(places)
+        starts = torch.arange(stacked)[:, None] * len(places)
         index = torch.cat([(starts + part).flatten() for part in parts])
-        return cls(experts, tuple(places), index, tuple(experts * rank for rank in products.ranks))
+        rows = tuple(stacked * rank for rank in products.ranks)
+        return cls(experts, tuple(places), index, rows, products.versions)
 
     @property
     def size(self) -> int:
-        """The number of coefficients C = n G."""
-        return self.experts * len(self.names)
+        """The number of coefficients C = n G, or 2 n G with second versions."""
+        return self.experts * len(self.names) * self.versions
 
     def spread(self, weights: Tensor) -> Tensor:
-        """Return coefficients that are the same in all groups of an expert.
+        """Return coefficients that are the same in all groups of an expert, and 0 for second versions.
 
         Args:
             weights: One for every expert [..., n].
@@ -153,7 +188,15 @@ class Groups:
         """
         if weights.shape[-1] != self.experts:
             raise ValueError(f"Expected a weight for each of {self.experts} experts, but got {list(weights.shape)}.")
-        return weights.repeat_interleave(len(self.names), dim=-1)
+        own = weights.repeat_interleave(len(self.names), dim=-1)
+        return own if self.versions == 1 else torch.cat([own, torch.zeros_like(own)], dim=-1)
+
+    @property
+    def refitted(self) -> Tensor:
+        """The coefficients [C] of the sum of all second versions, none of the first."""
+        own = torch.zeros(self.size)
+        own[self.size // 2 :] = 1.0
+        return own
 
     def scales(self, coefficients: Tensor) -> tuple[Tensor, ...]:
         """Return what the rows of every layer's stacked A are to be multiplied with.

@@ -14,16 +14,18 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
+from swarm_lightning.experts.products.refit import ROUNDS
 from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.measures import OF_STEPS, measure_steps
 from swarm_lightning.search.procedures.pacing import Pacing, asked_in_the_end
 from swarm_lightning.search.procedures.particles import Begun, Procedure
 from swarm_lightning.swarm.centre_search import CHOSEN_AMONG, SIMPLE, CentreSearch
+from swarm_lightning.swarm.evolution import REFITTED_UNIT
 from swarm_lightning.swarm.evolution_strategy import EvolutionStrategy
 from swarm_lightning.swarm.rules import best_of
 from swarm_lightning.swarm.space import Space
-from swarm_lightning.swarm.starts import starts_of
+from swarm_lightning.swarm.starts import Refitting, starts_of
 
 
 class EvolutionProcedure(Procedure):
@@ -63,9 +65,18 @@ class EvolutionProcedure(Procedure):
         search, state = self.search, self.search.state
         budget = search.ranks.first(self._pacing.budget(self.strategy, state, *self._clock(examples)))
         every = super().begin(examples, score).every
+        fits: list[tuple[Tensor, ...]] = []
+
+        def fit(weights: Tensor) -> float:
+            found = search.refit(weights, examples, len(fits) + 1)
+            fits.append(found.downs)
+            return found.utility
+
         return place_start(
             self.strategy, search.pool.names, len(examples), state.evaluations, budget, every,
             lambda positions: search.ask_in_full(positions, examples, search.followed),
+            Refitting(fit, ROUNDS + 1) if search.refits else None,
+            lambda number: search.keep_fit(number, fits[number - 1]),
         )  # fmt: skip
 
     def before_step(self, examples: Sequence[Example]) -> None:
@@ -119,6 +130,8 @@ def place_start(
     budget: int,
     every: int,
     ask: Callable[[Tensor], Evaluation],
+    refitting: Refitting | None = None,
+    keep: Callable[[int], None] = lambda fit: None,
 ) -> Begun:
     """Put the centre at the best of a few sums of the experts, within the budget.
 
@@ -134,6 +147,8 @@ def place_start(
         budget: That it may ask in all.
         every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
         ask: Asks positions [P, D] all examples.
+        refitting: How experts are fitted anew; None where they are not.
+        keep: Told which fit the search begins with, from 1, where it begins with one.
 
     Returns:
         What was tried, and `every` where the budget holds it, else 0.
@@ -143,7 +158,8 @@ def place_start(
     whole, asked = left // examples, 0
     without = max(0, whole - len(SIMPLE))  # without steps, only what takes none is chosen among
     held = (left - CHOSEN_AMONG * examples - strategy.least(examples)) // examples
-    affordable = held if held >= len(names) else without  # the mean and the soup come before a search
+    needed = len(names) + (0 if refitting is None else refitting.cost)
+    affordable = held if held >= needed else without  # the mean, as it is and fitted anew, and the soup come first
 
     def utilities_of(weights: Tensor) -> Tensor:
         nonlocal asked
@@ -151,11 +167,18 @@ def place_start(
         return ask(spread(space, weights)).utilities
 
     utilities = strategy.swarm.initial_utilities[: len(names)]
-    starts = starts_of(names, utilities, utilities_of, affordable)
+    starts = starts_of(names, utilities, utilities_of, affordable, refitting)
     best = starts.best
-    left -= asked + CHOSEN_AMONG * examples
+    fits = [start for start in starts.tried if start.refitted]
+    left -= asked + len(fits) * (refitting.cost if refitting else 0) * examples + CHOSEN_AMONG * examples
     shown = shown_between(every, strategy.steps_held(left, examples), examples, left)
-    strategy.start(spread(space, best.weights[None])[0], examples, left - shown)
+    second = second_versions(space, len(names))
+    if best.refitted:
+        keep(1 + next(place for place, start in enumerate(fits) if start is best))
+        strategy.start(second, examples, left - shown, free=second.bool(), unit=REFITTED_UNIT)
+    else:
+        free = ~second.bool() if second.any() else None
+        strategy.start(spread(space, best.weights[None])[0], examples, left - shown, free)
     left_out = [*starts.left_out, *([] if strategy.most_steps else ["the search"])]
     rank_zero_info(
         f"The search begins with {best.name} ({best.utility:.4f}), the best of {len(starts.tried)}, and does "
@@ -245,7 +268,19 @@ def spread(space: Space, weights: Tensor) -> Tensor:
         weights: One for each expert [P, n].
 
     Returns:
-        Positions [P, n G].
+        Positions [P, D], in which second versions of experts have 0.
     """
-    groups = space.empty(1).shape[1] // weights.shape[1]
-    return weights.float().repeat_interleave(groups, dim=1)
+    numbers, versions = space.empty(1).shape[1], space.material.versions
+    own = weights.float().repeat_interleave(numbers // versions // weights.shape[1], dim=1)
+    return torch.cat([own, own.new_zeros(len(own), numbers - own.shape[1])], dim=1)
+
+
+def second_versions(space: Space, experts: int) -> Tensor:
+    """Return the position [D] of the sum of all experts' second versions; zeros where they have none.
+
+    Args:
+        space: Of coefficients.
+        experts: Number of experts n.
+    """
+    own = spread(space, torch.ones(1, experts))[0]
+    return 1 - own if space.material.versions == 2 else torch.zeros_like(own)

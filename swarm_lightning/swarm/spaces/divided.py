@@ -3,7 +3,8 @@
 Experts are divided into groups: the whole expert, its layers, its modules and so on. A position has n G numbers, expert
 by expert. Its meaning depends on the experts. LoRA adapters add products B A, and no sum of these has the form of the
 experts, so the coefficients themselves are evaluated: the runner weighs the products. Whole models add the differences
-of their weights, which are built when they are evaluated.
+of their weights, which are built when they are evaluated. Experts that may be fitted anew have a second version each,
+whose n G numbers stand behind all others; every expert begins with its first.
 """
 
 from bisect import bisect_right
@@ -88,7 +89,8 @@ class DividedSpace(CoefficientSpace):
 
     def empty(self, particles: int) -> Tensor:
         """Allocate the positions."""
-        return torch.empty(particles, len(self.material.experts) * len(self.material.groups), dtype=self.dtype)
+        numbers = len(self.material.experts) * len(self.material.groups) * self.material.versions
+        return torch.empty(particles, numbers, dtype=self.dtype)
 
     def grow(self, start: Start, particles: int, span: float, generator: torch.Generator) -> Tensor:
         """Return the experts, each 1 in all of its groups, further models of the start, and their children [N, n G].
@@ -97,7 +99,7 @@ class DividedSpace(CoefficientSpace):
         swarm whose groups share random numbers, would be equal in all groups.
         """
         grown = [super(DividedSpace, self).grow(start, particles, span, generator) for _ in self.material.groups]
-        return torch.stack(grown, dim=-1).flatten(1)
+        return self._without_second(torch.stack(grown, dim=-1).flatten(1))
 
     def spread(self, weights: Tensor) -> Tensor:
         """Return coefficients [..., n G] that are the same in all groups of an expert.
@@ -105,7 +107,12 @@ class DividedSpace(CoefficientSpace):
         Args:
             weights: One for each expert [..., n].
         """
-        return weights.repeat_interleave(len(self.material.groups), dim=-1)
+        return self._without_second(weights.repeat_interleave(len(self.material.groups), dim=-1))
+
+    def _without_second(self, own: Tensor) -> Tensor:
+        """Put zeros for second versions behind coefficients [..., n G]."""
+        others = (torch.zeros_like(own) for _ in range(self.material.versions - 1))
+        return torch.cat([own, *others], dim=-1)
 
     def vectors(self, held: Tensor) -> Vectors:
         """Return the coefficients [N, n G] themselves, or the weights of N whole models."""
@@ -125,8 +132,8 @@ class DividedSpace(CoefficientSpace):
         return self.spread(torch.eye(len(self.material.experts))[place])
 
     def coefficients(self, held: Tensor) -> Tensor:
-        """Return the coefficients [n, G]: they are the position."""
-        return held.view(len(self.material.experts), -1)
+        """Return the coefficients [n, G]: they are the position; those of both versions of an expert are added."""
+        return held.reshape(self.material.versions, len(self.material.experts), -1).sum(dim=0)
 
 
 class DrawnDividedSpace(DrawnEach, DividedSpace):

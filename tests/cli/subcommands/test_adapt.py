@@ -24,9 +24,9 @@ from tests.search.test_resume import assert_same_run
 from tests.search.tiny_search import NEW_TOKENS, World, calm_process, content
 
 STEPS = ("--model.optimizer.steps", "2", "--model.optimizer.batch", "2", "--trainer.accelerator", "cpu")
-# Four experts, their mean, three rounds of the soup, three scaled sums and the choice among five, 8 examples each;
-# then 2 steps of 4 pairs of candidates with 2 examples each.
-BUDGET = (4 + 1 + 3 + 3 + 5) * 8 + 2 * 4 * 2 * 2
+# Four experts, their mean, three rounds of the soup, a fit of each of these two, three scaled sums and the choice among
+# five, 8 examples each; then 2 steps of 4 pairs of candidates with 2 examples each.
+BUDGET = (4 + 1 + 3 + 2 * 3 + 3 + 5) * 8 + 2 * 4 * 2 * 2
 
 
 def write_csv(world: World, path: Path, *columns: str) -> Path:
@@ -209,8 +209,8 @@ def test_a_budget_for_less_than_the_cheap_things_is_refused_with_what_is_needed(
     assert "data.validation_size to 7 or less" in said
 
 
-# Twice the experts; then what is left holds nothing, the mean and a choice, or also a soup of three or of all four.
-@pytest.mark.parametrize(("budget", "tried"), [(64, 1), (64 + 4 * 8, 2), (64 + 6 * 8, 3), (64 + 9 * 8, 3)])
+# Twice the experts; then what is left holds nothing, the mean and a choice, also a soup of three, or also a fit.
+@pytest.mark.parametrize(("budget", "tried"), [(64, 1), (64 + 4 * 8, 2), (64 + 6 * 8, 3), (64 + 9 * 8, 4)])
 def test_a_budget_without_room_for_a_search_hands_over_what_it_held_and_says_so(
     world: World, adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int, tried: int
 ) -> None:

@@ -145,3 +145,49 @@ def test_products_of_other_layers_and_coefficients_of_another_shape_are_refused(
     others = Products.of(load_pool(str(mixed_experts_folder)).adapters())
     with pytest.raises(ValueError, match="Expected products of the layers"):
         ProductModel(adapted, others, Groups.of(others, "expert"))
+
+
+@torch.no_grad()
+def test_second_versions_answer_as_they_are_alone_beside_the_first_and_in_the_same_pass(
+    tiny_base_folder: Path, pool: ExpertPool
+) -> None:
+    adapted = AdaptedModel(load_base(str(tiny_base_folder))[0], pool)
+    products = Products.of(pool.adapters()).doubled()
+    groups = Groups.of(products, "expert")
+    model = ProductModel(adapted, products, groups)
+    first, second = groups.spread(torch.full((4,), 0.25)), groups.refitted / 4
+    model.load(first)
+    expected = logits(model.model)
+    model.load(second)
+    assert not logits(model.model).allclose(expected), "nothing but the base, until they are written"
+    products.put_second(products.trained.downs)
+    model.follow(products)
+    for alone in (first, second):
+        model.load(alone)
+        torch.testing.assert_close(logits(model.model), expected, atol=1e-5, rtol=1e-5)
+    model.load((first + second) / 2)
+    torch.testing.assert_close(logits(model.model), expected, atol=1e-5, rtol=1e-5)
+    model.load(torch.stack([first, second]))
+    model.batch.rows, model.batch.tokens = 4, TOKENS.shape[1]
+    for half in logits(model.model, 2).chunk(2):
+        torch.testing.assert_close(half, expected, atol=1e-5, rtol=1e-5)
+    model.load(torch.zeros(groups.size))
+    found = logits(model.model)
+    with model.base_only() as base:
+        torch.testing.assert_close(found, logits(base))
+
+
+@torch.no_grad()
+def test_where_the_layers_compute_in_another_dtype_second_versions_are_written_there_too(
+    tiny_base_folder: Path, pool: ExpertPool
+) -> None:
+    adapted = AdaptedModel(load_base(str(tiny_base_folder))[0].double(), pool)
+    products = Products.of(pool.adapters()).doubled()
+    groups = Groups.of(products, "expert")
+    model = ProductModel(adapted, products, groups)
+    model.load(groups.spread(torch.full((4,), 0.25)))
+    expected = logits(model.model)
+    products.put_second(products.trained.downs)
+    model.follow(products)
+    model.load(groups.refitted / 4)
+    torch.testing.assert_close(logits(model.model), expected)

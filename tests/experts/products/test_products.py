@@ -94,3 +94,26 @@ def test_what_is_no_granularity_or_no_coefficient_vector_is_refused(pool: Expert
         Groups.of(products, "expert").scales(torch.ones(4))
     with pytest.raises(ValueError, match="a weight for each of 4 experts"):
         Groups.of(products, "layer").spread(torch.ones(8))
+
+
+@pytest.mark.parametrize("granularity", ["expert", "module", "component"])
+def test_second_versions_have_coefficients_of_their_own_behind_all_others(
+    pool: ExpertPool, granularity: Granularity
+) -> None:
+    products = Products.of(pool.adapters())
+    doubled = products.doubled()
+    groups, plain = Groups.of(doubled, granularity), Groups.of(products, granularity)
+    assert groups.size == 2 * plain.size
+    assert groups.names == plain.names
+    assert doubled.ranks == products.ranks
+    weights = torch.tensor([0.5, 0.0, 0.25, 0.125])
+    layer = products.layers[3]
+    assert total(doubled, groups, groups.spread(weights), layer).equal(
+        total(products, plain, plain.spread(weights), layer)
+    )
+    assert not total(doubled, groups, groups.refitted, layer).any(), "0 until they are written"
+    doubled.put_second([3 * down for down in products.downs])
+    expected = 3 * total(products, plain, plain.spread(torch.ones(4)), layer)
+    torch.testing.assert_close(total(doubled, groups, groups.refitted, layer), expected)
+    assert all(own.equal(down) for own, down in zip(doubled.trained.downs, products.downs, strict=True))
+    assert all(own.equal(up) for own, up in zip(doubled.trained.ups, products.ups, strict=True))

@@ -118,3 +118,17 @@ def test_sparsified_experts_are_no_sums_and_the_compiled_kernel_moves_no_groups(
     DividedSpace.check(Circumstances(kernel="compiled"))
     with pytest.raises(ValueError, match="draws: coefficient"):
         DrawnDividedSpace.check(Circumstances(kernel="compiled"))
+
+
+def test_experts_with_second_versions_begin_with_their_first_and_count_as_one() -> None:
+    space = DividedSpace(Material(EXPERTS, SIZES, groups=GROUPS, versions=2))
+    first = space.first_positions(Start(), 3, 2.0, torch.Generator().manual_seed(1))
+    assert first.equal(
+        torch.cat(
+            [adapters().first_positions(Start(), 3, 2.0, torch.Generator().manual_seed(1)), torch.zeros(3, 6)], dim=1
+        )
+    )
+    assert space.empty(5).shape == (5, 12)
+    assert space.expert(1).tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, *[0.0] * 6]
+    held = torch.arange(12.0)
+    assert space.coefficients(held).equal((held[:6] + held[6:]).view(3, 2))
