@@ -17,7 +17,7 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.method import Composition, Kind
-from swarm_lightning.baselines.product_bench import ProductBench, sums_of_start
+from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.experts.products.products import Granularity
 from swarm_lightning.swarm import evolution
 from swarm_lightning.swarm.centre_search import BEST_EXPERT, LAST_CENTRE, MEAN, START
@@ -84,7 +84,7 @@ class EvolutionStrategyRow:
         refits = self.start == "refitted"
         products = ProductBench(bench, "greedy soup", self.granularity, guided=self.guided, refits=refits)
         examples = len(bench.examples)
-        before = self.evaluations_before(len(bench.names), (bench.budget - settings.least(examples)) // examples - 1)
+        before = self.evaluations_before(products, (bench.budget - settings.least(examples)) // examples - 1)
         left = bench.budget - before * examples
         # Whole evaluations by the objective that are kept for the choice; one of what is found in any case.
         held = (left - settings.least(examples)) // examples if self.chooses else 1
@@ -107,18 +107,16 @@ class EvolutionStrategyRow:
         detail += "" if chosen == AVERAGE else f"; chosen: {chosen}"
         return products.composition(candidates[chosen], utility, detail)
 
-    def evaluations_before(self, experts: int, held: int) -> int:
+    def evaluations_before(self, products: ProductBench, held: int) -> int:
         """Return how many whole evaluations the start may take; of `refitted`, the first ones where not all are held.
 
         Args:
-            experts: Number of experts n.
+            products: Of the experts.
             held: How many the budget holds beside a pair a step and a choice.
-
-        >>> [EvolutionStrategyRow(start=start).evaluations_before(10, 21) for start in ("refitted", "greedy_soup")]
-        [21, 19]
         """
+        experts = len(products.products.names)
         whole = {"greedy_soup": 2 * experts - 1, "product_mean": 0, "best_expert": experts}
-        return max(experts, min(held, sums_of_start(experts))) if self.start == "refitted" else whole[self.start]
+        return max(experts, min(held, products.sums_of_start)) if self.start == "refitted" else whole[self.start]
 
     def ask(self, centre: Centre, pairs: int, generator: torch.Generator) -> tuple[Centre, Pairs]:
         """Draw the pairs of a step, and what each is asked; see `evolution.ask`.

@@ -19,7 +19,7 @@ from swarm_lightning.experts.products.adapter import product_adapter
 from swarm_lightning.experts.products.division import GroupedProducts
 from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.products.products import Granularity, Groups
-from swarm_lightning.experts.products.refit import ROUNDS
+from swarm_lightning.experts.products.refit import evaluations_of
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.swarm.rules import best_of
@@ -117,11 +117,16 @@ class ProductBench:
         axes = self.groups.spread(torch.eye(self._experts))
         return self._guide.evaluate(axes, self._examples, numbers=[0] * self._experts)
 
+    @property
+    def sums_of_start(self) -> int:
+        """How many whole evaluations `start` takes at most: n experts, their mean, n - 1 soups, and two fits."""
+        return 2 * self._experts + 2 * evaluations_of(self.products)
+
     def start(self, names: Sequence[str], held: int | None = None) -> Starts:
         """Try the experts, their mean and their greedy soup, and these two with experts fitted anew.
 
         The experts of the best, where it is one with fitted ones, are left as second versions. What it takes is
-        `sums_of_start` whole evaluations.
+        at most `sums_of_start` whole evaluations.
 
         Args:
             names: Of the experts.
@@ -141,7 +146,8 @@ class ProductBench:
 
         starts = starts_of(
             names, alone.utilities, lambda weights: self.utilities(self.groups.spread(weights)),
-            (sums_of_start(self._experts) if held is None else held) - self._experts, Refitting(utility_of, ROUNDS + 1),
+            (self.sums_of_start if held is None else held) - self._experts,
+            Refitting(utility_of, evaluations_of(self.products)),
         )  # fmt: skip
         best = starts.best
         if best.refitted:
@@ -204,18 +210,6 @@ class ProductBench:
 
 def _refitted(start: SumOfExperts) -> bool:
     return start.refitted
-
-
-def sums_of_start(experts: int) -> int:
-    """Return how many whole evaluations `ProductBench.start` takes at most.
-
-    Args:
-        experts: Number of experts n.
-
-    >>> sums_of_start(10)
-    26
-    """
-    return experts + 1 + (experts - 1) + 2 * (ROUNDS + 1)
 
 
 def _guide_of(objective: Objective) -> Objective:

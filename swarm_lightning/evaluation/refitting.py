@@ -68,14 +68,15 @@ def refit_experts(
     products, groups = weighed
     model = evaluator.runner.engine.adapted
     assert isinstance(model, ProductModel)
-    shares, passes = shares_of(scores, weights), 0
+    shares, pairs, passes = shares_of(scores, weights), 0, 0
     places = range(len(examples))
     folds = [places[fold :: min(FOLDS, len(places))] for fold in range(min(FOLDS, len(places)))]
     found = torch.empty(len(examples), dtype=torch.float64)
 
     def fit(candidate: Tensor, folds: Sequence[Sequence[int]] = ()) -> list[tuple[Tensor, ...]]:
         def read(turn: Callable[[int], None]) -> None:
-            nonlocal passes
+            nonlocal pairs, passes
+            pairs += len(examples)
             passes += evaluator.read(candidate, examples, turn)
 
         fits = refit(model, products.trained, shares, weights, read, folds)
@@ -95,7 +96,7 @@ def refit_experts(
         put_second(evaluator, products, fit(groups.refitted)[0])
     downs = tuple(down.clone() for down in products.second)
     utility = utility_of(evaluator.objective, found.tolist(), examples)
-    return Refit(downs, utility, ROUNDS * len(examples), passes)
+    return Refit(downs, utility, pairs, passes)
 
 
 def put_second(evaluator: Evaluator[ResidentRunner], products: Products, downs: Sequence[Tensor]) -> None:

@@ -22,6 +22,7 @@ from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import GroupedProducts
+from swarm_lightning.experts.products.refit import evaluations_of
 from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.fitting import said_of_room, said_of_unread_choices
 from swarm_lightning.objectives.guides import guide_of
@@ -168,6 +169,12 @@ class PreparedSearch(L.LightningModule):
     def refits(self) -> bool:
         """Whether experts are fitted anew."""
         return self._parts.refitting is not None
+
+    @property
+    def cost_of_fit(self) -> int:
+        """How many whole evaluations a fit of the experts costs; 0 where there is none."""
+        weighed = self._parts.refitting
+        return 0 if weighed is None else evaluations_of(weighed.products)
 
     @property
     def weights_evaluator(self) -> Evaluator:

@@ -9,7 +9,7 @@ from torch import Tensor
 from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow, Start, choose
-from swarm_lightning.baselines.product_bench import ProductBench, sums_of_start
+from swarm_lightning.baselines.product_bench import ProductBench
 from swarm_lightning.baselines.soups import soup_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.experts.products.products import Granularity
@@ -185,8 +185,8 @@ FITS = 2 * (ROUNDS + 1)  # of the mean and of the soup
 def test_fitted_anew_it_spends_no_more_than_its_budget_and_begins_with_the_sum_of_the_fitted(
     guided: ModelSwarm,
 ) -> None:
-    whole = sums_of_start(EXPERTS)
-    assert whole == EXPERTS + 1 + EXPERTS - 1 + FITS
+    whole = EXPERTS + 1 + EXPERTS - 1 + FITS
+    assert ProductBench(bench(guided), guided=True, refits=True).sums_of_start == whole
     place = bench(guided, whole * EXAMPLES + PAIR + EXAMPLES)
     row = Watched()
     composition = row.compose(place)

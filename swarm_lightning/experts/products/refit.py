@@ -33,7 +33,7 @@ SHARPNESS = 10.0  # how strongly better answers count, per standard deviation of
 RIDGE = 0.003  # of the mean square of a layer's inputs
 ROUNDS = 2
 FOLDS = 5  # parts of the examples that are left out in turn
-MOST_BYTES = 4 * 2**30  # of the inputs' matrices that are held at a time
+MOST_BYTES = 8 * 2**30  # of the inputs' matrices that are held at a time
 
 
 def shares_of(scores: Tensor, weights: Tensor, sharpness: float = SHARPNESS) -> Tensor:
@@ -102,6 +102,21 @@ def refit(
             for left_out, fit in zip([None, *range(len(folds))], fits, strict=True):
                 fit.append(heard.solve(place, weights, ridge, left_out))
     return [tuple(fit) for fit in fits]
+
+
+def evaluations_of(products: Products) -> int:
+    """Return how many whole evaluations a fit costs: how often it reads all examples, and once for what it leaves out.
+
+    Args:
+        products: Of the experts. With wide layers memory does not hold the inputs' matrices of all of them at a time.
+
+    >>> products = Products(("a",), ("q", "v"), (torch.ones(1, 4096), torch.ones(1, 4096)), (), {})
+    >>> evaluations_of(products)
+    3
+    """
+    widths = [down.shape[1] for down in products.downs]
+    first, later = (len(_portions(widths, MOST_BYTES // count)) for count in (FOLDS, 1))
+    return first + (ROUNDS - 1) * later + 1
 
 
 class _Inputs:

@@ -14,7 +14,6 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.evaluator import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
-from swarm_lightning.experts.products.refit import ROUNDS
 from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import shown_between
 from swarm_lightning.search.measures import OF_STEPS, measure_steps
@@ -75,7 +74,7 @@ class EvolutionProcedure(Procedure):
         return place_start(
             self.strategy, search.pool.names, len(examples), state.evaluations, budget, every,
             lambda positions: search.ask_in_full(positions, examples, search.followed),
-            Refitting(fit, ROUNDS + 1) if search.refits else None,
+            Refitting(fit, search.cost_of_fit) if search.refits else None,
             lambda number: search.keep_fit(number, fits[number - 1]),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.experts.products import refit as module
 from swarm_lightning.experts.products.model import ProductModel
 from swarm_lightning.experts.products.products import Groups, Products
-from swarm_lightning.experts.products.refit import refit, shares_of
+from swarm_lightning.experts.products.refit import evaluations_of, refit, shares_of
 from swarm_lightning.experts.resident.adapted import AdaptedModel
 from swarm_lightning.experts.resident.base_model import load_base
 
@@ -145,6 +145,8 @@ def test_where_memory_holds_few_layers_it_reads_again_and_finds_the_same(
     monkeypatch.setattr(module, "MOST_BYTES", 8 * largest**2)
     (piecewise,) = refit(listened.model, listened.products, given, weights, listened.read)
     assert listened.reads > 3
+    monkeypatch.setattr(module, "FOLDS", 1)
+    assert evaluations_of(listened.products) == 2 * (listened.reads - 1) + 1
     for one, other in zip(at_once, piecewise, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
