@@ -135,10 +135,10 @@ class ProductBench:
         alone = self.experts()
         downs: list[tuple[Tensor, ...]] = []
 
-        def utility_of(weights: Tensor) -> float:
+        def utility_of(weights: Tensor) -> tuple[float, Tensor]:
             found = refit_experts(self._guide, self._weighed, alone.scores, weights, self._examples, ask)
             downs.append(found.downs)
-            return found.utility
+            return found.utility, found.scores
 
         def ask(fold: int, coefficients: Tensor, asked: Tensor) -> Tensor:
             evaluation = self._guide.evaluate(coefficients[None], self._examples, numbers=[0], wanted=asked[None])

@@ -26,12 +26,14 @@ class Refit(NamedTuple):
     Attributes:
         downs: Their A matrices, layer by layer [n r, in].
         utility: Of fits that left out a fifth of the examples each, on what they had left out.
+        scores: What that is made of [M].
         pairs: (model, example) pairs that were read for it.
         passes: Forward passes that it took.
     """
 
     downs: tuple[Tensor, ...]
     utility: float
+    scores: Tensor
     pairs: int
     passes: int
 
@@ -96,7 +98,7 @@ def refit_experts(
         put_second(evaluator, products, fit(groups.refitted)[0])
     downs = tuple(down.clone() for down in products.second)
     utility = utility_of(evaluator.objective, found.tolist(), examples)
-    return Refit(downs, utility, pairs, passes)
+    return Refit(downs, utility, found, pairs, passes)
 
 
 def put_second(evaluator: Evaluator[ResidentRunner], products: Products, downs: Sequence[Tensor]) -> None:

@@ -29,12 +29,14 @@ class SumOfExperts(NamedTuple):
         weights: How much of each expert is in it [n].
         utility: Its utility.
         refitted: Whether the experts were fitted anew for it.
+        scores: Then those that its utility is made of [M].
     """
 
     name: str
     weights: Tensor
     utility: float
     refitted: bool = False
+    scores: Tensor | None = None
 
 
 class Starts(NamedTuple):
@@ -50,19 +52,30 @@ class Starts(NamedTuple):
 
     @property
     def best(self) -> SumOfExperts:
-        """The one with the highest utility, the first of equals; one that is not finite counts lowest."""
-        return max(self.tried, key=lambda start: -math.inf if math.isnan(start.utility) else start.utility)
+        """The one with the highest utility, the first of equals; one that is not finite counts lowest.
+
+        Of two with experts fitted anew, that of all experts stands before that of a soup, unless this one is better by
+        more than a standard error of the difference, or an unfitted one is better than the first: steps have more to
+        move where all experts have a part.
+        """
+        best = max(self.tried, key=_utility)
+        mean = next((start for start in self.tried if start.refitted), None)
+        if not best.refitted or mean is None or mean is best:
+            return best
+        plain = max(_utility(start) for start in self.tried if not start.refitted)
+        return mean if _utility(mean) >= plain and _within_noise(best, mean) else best
 
 
 class Refitting(NamedTuple):
     """How experts are fitted anew.
 
     Attributes:
-        utility_of: Fits the experts in a sum of weights [n], and returns its utility.
+        utility_of: Fits the experts in a sum of weights [n], and returns its utility and the scores [M] that this is
+            made of.
         cost: How many sums could be asked in place of it.
     """
 
-    utility_of: Callable[[Tensor], float]
+    utility_of: Callable[[Tensor], tuple[float, Tensor]]
     cost: int
 
 
@@ -114,7 +127,8 @@ def starts_of(
             left_out.append(name)
             return
         affordable -= refitting.cost
-        tried.append(SumOfExperts(name, start.weights, refitting.utility_of(start.weights), refitted=True))
+        utility, scores = refitting.utility_of(start.weights)
+        tried.append(SumOfExperts(name, start.weights, utility, refitted=True, scores=scores))
 
     try_refit(SumOfExperts(f"mean of {count}", mean, 0.0))
     tries = min(count - 1, affordable)
@@ -135,3 +149,16 @@ def starts_of(
     else:
         left_out.append("scaled sums")
     return Starts(tried, left_out)
+
+
+def _utility(start: SumOfExperts) -> float:
+    return -math.inf if math.isnan(start.utility) else start.utility
+
+
+def _within_noise(better: SumOfExperts, other: SumOfExperts) -> bool:
+    """Tell whether one is better by no more than a standard error of the mean difference of their scores."""
+    assert better.scores is not None
+    assert other.scores is not None
+    differences = better.scores.double() - other.scores.double()
+    error = float(differences.std()) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) <= error

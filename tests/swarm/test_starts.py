@@ -93,13 +93,14 @@ def test_an_expert_or_a_sum_without_a_number_is_never_the_best(lost: float) -> N
 class Fitted(Scripted):
     """The same, and sums whose experts are fitted anew are worth a little more, or less."""
 
-    def __init__(self, *wanted: float, gain: float) -> None:
+    def __init__(self, *wanted: float, gain: float, noise: float = 0.0) -> None:
         super().__init__(*wanted)
-        self.gain, self.fits = gain, list[list[float]]()
+        self.gain, self.noise, self.fits = gain, noise, list[list[float]]()
 
-    def refit(self, weights: Tensor) -> float:
+    def refit(self, weights: Tensor) -> tuple[float, Tensor]:
         self.fits.append(weights.tolist())
-        return float(-(weights - self.wanted).norm()) + self.gain
+        utility = float(-(weights - self.wanted).norm()) + self.gain
+        return utility, utility + self.noise * torch.tensor([1.0, -1.0] if len(self.fits) == 1 else [-1.0, 1.0])
 
     def starts(self, affordable: int = 100) -> Starts:
         alone = self(torch.eye(len(self.wanted)))
@@ -140,3 +141,10 @@ def test_a_soup_of_one_or_of_all_is_not_fitted_again(wanted: tuple[float, ...]) 
     script = Fitted(*wanted, gain=0.0)
     script.starts()
     assert len(script.fits) == 1
+
+
+def test_within_noise_of_the_soup_it_begins_with_all_experts_unless_an_unfitted_sum_is_better() -> None:
+    assert Fitted(0.5, 0.0, 0.5, gain=0.5, noise=0.1).starts().best.name == "greedy soup of a, c (fitted anew)"
+    assert Fitted(0.5, 0.0, 0.5, gain=0.5, noise=5.0).starts().best.name == "mean of 3 (fitted anew)"
+    assert Fitted(0.5, 0.0, 0.5, gain=0.1, noise=5.0).starts().best.name == "greedy soup of a, c (fitted anew)"
+    assert Fitted(0.5, 0.0, 0.5, gain=-0.1, noise=5.0).starts().best.name == "greedy soup of a, c"

@@ -66,10 +66,10 @@ class EvolutionProcedure(Procedure):
         every = super().begin(examples, score).every
         fits: list[tuple[Tensor, ...]] = []
 
-        def fit(weights: Tensor) -> float:
+        def fit(weights: Tensor) -> tuple[float, Tensor]:
             found = search.refit(weights, examples, len(fits) + 1)
             fits.append(found.downs)
-            return found.utility
+            return found.utility, found.scores
 
         return place_start(
             self.strategy, search.pool.names, len(examples), state.evaluations, budget, every,
