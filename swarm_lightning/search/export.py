@@ -67,6 +67,8 @@ def card_facts(
     best, shares = particle is None, optimizer.space.coefficients(position).double()
     granularity = identity.get("coefficients")
     divided = {} if granularity is None else {"coefficients": granularity}
+    if identity.get("refit"):
+        divided["refit"] = True
     tasks = _by_task(state.parts.get(INITIAL, {}), state.parts.get(FOUND, {})) if best else {}
     return CardFacts(
         name=name,

@@ -91,8 +91,13 @@ class EvolutionStrategy(CentreSearch):
     @property
     def step_length(self) -> float:
         """How far the next step goes per number of the position."""
-        done = int(self.swarm.iterations) if self.begun else 0
-        return evolution.step_length_of(self.settings, done)
+        unit = float(self.centre.unit) if self.started else 1.0
+        return unit * self._length
+
+    @property
+    def _length(self) -> float:
+        """The same in the unit that the centre is measured in."""
+        return evolution.step_length_of(self.settings, int(self.swarm.iterations) if self.begun else 0)
 
     @property
     def most_steps(self) -> int:
@@ -184,7 +189,7 @@ class EvolutionStrategy(CentreSearch):
             ValueError: If the closure returns another shape.
         """
         self._check_started()
-        settings, length, generator = self.settings, self.step_length, self._generator()
+        settings, length, generator = self.settings, self._length, self._generator()
         centre, self._pairs = evolution.ask(self.centre, settings, self.pairs, generator)
         utilities = closure()
         self._remember(evolution.tell(centre, settings, length, self._pairs, utilities), generator)

@@ -79,6 +79,8 @@ def test_the_search_begins_with_the_sum_of_the_fitted_and_keeps_to_its_budget(wh
     half = len(search["chosen"]) // 2
     assert search["beginning"].tolist() == [0.0] * half + [1.0] * half
     assert not search["centre.position"][:half].any(), "experts as they were trained are not moved"
+    first, *_ = read_rows(whole / "history.csv")
+    assert float(first["step_length"]) == 0.04, "twice as far as from a mean"
     assert len(kept["swarm_lightning"]["fitted"]) == 28, "the new A matrices of every layer"
 
 
@@ -105,11 +107,15 @@ def test_what_is_exported_is_the_sum_of_the_products_in_plain_numpy(whole: Path)
         assert np.abs(expected).max() > 1e-3
 
 
-def test_the_adapter_is_of_the_summed_rank_and_not_of_twice_that(whole: Path) -> None:
+def test_the_adapter_is_of_the_rank_of_those_that_have_a_part(whole: Path) -> None:
     rank = json.loads((WORLD / "experts" / "farmer" / "adapter_config.json").read_text())["r"]
     adapter = read_adapter(str(whole / "best_expert"), "found")
     downs = [tensor for name, tensor in adapter.tensors.items() if "lora_A" in name]
-    assert {len(down) for down in downs} == {EXPERTS * rank}
+    begun = next(iter(summary_of(whole)["starts"]))
+    assert begun == "greedy soup of fisher, hunter (fitted anew)" or begun.startswith("mean")
+    members = 2 if begun.startswith("greedy") else EXPERTS
+    assert {len(down) for down in downs} == {members * rank}, "who has no part costs no rank"
+    assert "refit" in (whole / "best_expert" / "README.md").read_text()
 
 
 def test_a_checkpoint_is_exported_and_tested_as_the_run_was(whole: Path, tmp_path: Path) -> None:

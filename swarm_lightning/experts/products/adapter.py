@@ -65,7 +65,7 @@ def product_adapter(
 
 
 def weighted(down: Tensor, up: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Multiply the columns of B and leave out those that become 0, with their rows of A.
+    """Multiply the columns of B and leave out those that become 0, or whose rows of A are 0, with these.
 
     Args:
         down: A matrix [R, in].
@@ -80,7 +80,7 @@ def weighted(down: Tensor, up: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     ([[1.0]], [[1.0]])
     """
     up = up.double() * scale
-    kept = up.any(dim=0)
+    kept = up.any(dim=0) & down.any(dim=1)
     kept[0] |= not kept.any()
     return down.double()[kept], up[:, kept]
 
