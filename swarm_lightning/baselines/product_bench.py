@@ -23,7 +23,7 @@ from swarm_lightning.experts.products.refit import evaluations_of
 from swarm_lightning.objectives.guides import guide_of
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.swarm.rules import best_of
-from swarm_lightning.swarm.starts import Refitting, Starts, SumOfExperts, starts_of
+from swarm_lightning.swarm.starts import Refitting, Starts, starts_of
 
 
 class Soup(NamedTuple):
@@ -149,10 +149,9 @@ class ProductBench:
             (self.sums_of_start if held is None else held) - self._experts,
             Refitting(utility_of, evaluations_of(self.products)),
         )  # fmt: skip
-        best = starts.best
-        if best.refitted:
-            place = next(place for place, start in enumerate(filter(_refitted, starts.tried)) if start is best)
-            put_second(self._guide, self.products, downs[place])
+        fit = starts.best_fit
+        if fit is not None:
+            put_second(self._guide, self.products, downs[fit])
         return starts
 
     def soup(self) -> Soup:
@@ -206,10 +205,6 @@ class ProductBench:
 
         adapter = product_adapter(self.products, self.groups, coefficients.float())
         return Composition(utility, detail, scores=scores, adapter=adapter)
-
-
-def _refitted(start: SumOfExperts) -> bool:
-    return start.refitted
 
 
 def _guide_of(objective: Objective) -> Objective:

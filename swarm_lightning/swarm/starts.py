@@ -51,6 +51,17 @@ class Starts(NamedTuple):
     left_out: list[str]
 
     @property
+    def fits(self) -> list[SumOfExperts]:
+        """Those with experts fitted anew, in the order in which they were tried: that of all experts first."""
+        return [start for start in self.tried if start.refitted]
+
+    @property
+    def best_fit(self) -> int | None:
+        """The place of the best among the fits; None where it is none of them."""
+        best = self.best
+        return next((place for place, start in enumerate(self.fits) if start is best), None)
+
+    @property
     def best(self) -> SumOfExperts:
         """The one with the highest utility, the first of equals; one that is not finite counts lowest.
 
@@ -59,9 +70,9 @@ class Starts(NamedTuple):
         move where all experts have a part.
         """
         best = max(self.tried, key=_utility)
-        mean = next((start for start in self.tried if start.refitted), None)
-        if not best.refitted or mean is None or mean is best:
+        if not best.refitted or best is self.fits[0]:
             return best
+        mean = self.fits[0]
         plain = max(_utility(start) for start in self.tried if not start.refitted)
         return mean if _utility(mean) >= plain and _within_noise(best, mean) else best
 

@@ -130,6 +130,7 @@ class _Inputs:
         self._whole: dict[int, dict[int, Tensor]] = {}
         self._last: tuple[int, Tensor, Tensor] | None = None
         self._same_as: dict[int, int] = {}
+        self._factors: dict[tuple[int, int | None], Tensor] = {}  # of the layers that were solved last
 
     def turn(self, example: int) -> None:
         """Know which example is read next."""
@@ -156,7 +157,8 @@ class _Inputs:
         """Return the new A matrices of a layer [n r, in], without what the examples of one fold say."""
         down = self._products.downs[place].double()
         plain = down * weights.double().repeat_interleave(len(down) // len(weights))[:, None]
-        owns, wholes = self._own.get(place, {}), self._whole.get(self._same_as.get(place, place), {})
+        first = self._same_as.get(place, place)  # of the layers with the same inputs
+        owns, wholes = self._own.get(place, {}), self._whole.get(first, {})
         folds = [fold for fold in owns if fold != left_out]
         if not folds:
             return plain.float()
@@ -164,8 +166,10 @@ class _Inputs:
         scale = ridge * whole.trace() / len(whole)
         if not (own.isfinite().all() and whole.isfinite().all() and scale > 0):
             return plain.float()
-        factor = torch.linalg.cholesky(whole + scale * torch.eye(len(whole), dtype=torch.float64))
-        return torch.cholesky_solve((own + scale * plain).T, factor).T.float().contiguous()
+        if (first, left_out) not in self._factors:
+            self._factors = {key: factor for key, factor in self._factors.items() if key[0] == first}
+            self._factors[first, left_out] = torch.linalg.cholesky(whole + scale * torch.eye(len(whole)).double())
+        return torch.cholesky_solve((own + scale * plain).T, self._factors[first, left_out]).T.float().contiguous()
 
 
 def _add(sums: dict[int, Tensor], fold: int, summand: Tensor) -> None:

@@ -75,7 +75,7 @@ class EvolutionProcedure(Procedure):
             self.strategy, search.pool.names, len(examples), state.evaluations, budget, every,
             lambda positions: search.ask_in_full(positions, examples, search.followed),
             Refitting(fit, search.cost_of_fit) if search.refits else None,
-            lambda number: search.keep_fit(number, fits[number - 1]),
+            lambda place: search.keep_fit(place + 1, fits[place]),
         )  # fmt: skip
 
     def before_step(self, examples: Sequence[Example]) -> None:
@@ -147,7 +147,7 @@ def place_start(
         every: Steps from one time that the objective is asked about the centre to the next; 0 for none.
         ask: Asks positions [P, D] all examples.
         refitting: How experts are fitted anew; None where they are not.
-        keep: Told which fit the search begins with, from 1, where it begins with one.
+        keep: Told which of the fits the search begins with, from 0, where it begins with one.
 
     Returns:
         What was tried, and `every` where the budget holds it, else 0.
@@ -167,13 +167,12 @@ def place_start(
 
     utilities = strategy.swarm.initial_utilities[: len(names)]
     starts = starts_of(names, utilities, utilities_of, affordable, refitting)
-    best = starts.best
-    fits = [start for start in starts.tried if start.refitted]
-    left -= asked + len(fits) * (refitting.cost if refitting else 0) * examples + CHOSEN_AMONG * examples
+    best, fit = starts.best, starts.best_fit
+    left -= asked + len(starts.fits) * (refitting.cost if refitting else 0) * examples + CHOSEN_AMONG * examples
     shown = shown_between(every, strategy.steps_held(left, examples), examples, left)
     second = second_versions(space, len(names))
-    if best.refitted:
-        keep(1 + next(place for place, start in enumerate(fits) if start is best))
+    if fit is not None:
+        keep(fit)
         strategy.start(second, examples, left - shown, free=second.bool(), unit=REFITTED_UNIT)
     else:
         free = ~second.bool() if second.any() else None
