@@ -187,10 +187,11 @@ def test_fitted_anew_it_spends_no_more_than_its_budget_and_begins_with_the_sum_o
 ) -> None:
     whole = EXPERTS + 1 + EXPERTS - 1 + FITS
     assert ProductBench(bench(guided), guided=True, refits=True).sums_of_start == whole
-    place = bench(guided, whole * EXAMPLES + PAIR + EXAMPLES)
+    budget = whole * EXAMPLES + PAIR + EXAMPLES
+    place = bench(guided, budget)
     row = Watched()
     composition = row.compose(place)
-    assert place.spent <= place.budget == whole * EXAMPLES + PAIR + EXAMPLES
+    assert place.spent <= budget
     first, last = row.positions[0], row.positions[-1]
     half = len(first) // 2
     second = torch.cat([torch.zeros(half), torch.ones(half)]).double()

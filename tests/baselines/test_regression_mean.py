@@ -10,7 +10,7 @@ from swarm_lightning.baselines.regression_mean import RegressionMean
 from swarm_lightning.experts.products.refit import ROUNDS
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
-from swarm_lightning.swarm.starts import SumOfExperts
+from swarm_lightning.swarm.starts import Starts, SumOfExperts
 from tests.baselines.counting import asked
 from tests.baselines.test_methods import EXAMPLES, EXPERTS, examples_of
 from tests.search.tiny_search import NEW_TOKENS
@@ -59,8 +59,11 @@ def test_the_second_versions_are_those_of_the_best_fit(guided: ModelSwarm, monke
     monkeypatch.setattr("swarm_lightning.swarm.starts.greedy_soup", lambda *_: ([0, 2], -1.0))
     kept = []
     for chosen in (0, 1):
-        best = property(lambda starts, chosen=chosen: _fits(starts.tried)[chosen])
-        monkeypatch.setattr("swarm_lightning.swarm.starts.Starts.best", best)
+
+        def best(starts: Starts, place: int = chosen) -> SumOfExperts:
+            return _fits(starts.tried)[place]
+
+        monkeypatch.setattr("swarm_lightning.swarm.starts.Starts.best", property(best))
         products = ProductBench(Bench(guided, examples_of(guided)), guided=True, refits=True)
         assert len(_fits(products.start(guided.pool.names).tried)) == 2
         kept.append(products.products.second)

@@ -39,7 +39,7 @@ def searched(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Mo
 
 def test_a_position_is_a_coefficient_of_every_expert_and_module(searched: tuple[ModelSwarm, Path]) -> None:
     module, _ = searched
-    groups = module.particle_swarm.space.material.groups  # type: ignore[attr-defined]
+    groups = module.particle_swarm.space.material.groups
     experts = len(module.pool.names)
     assert module.positions.shape == (6, experts * len(groups))
     assert len(groups) == len(module.pool.layout.names) // 2
@@ -148,7 +148,7 @@ def test_layers_of_whole_models_are_added_from_their_files(full_world: FullWorld
     space, held = module.particle_swarm.space, module.swarm.global_best
     assert space.differences_from == "the experts' mean"
     table, origin = space.coefficients(held).double(), experts.mean(dim=0)
-    groups = list(space.material.groups)  # type: ignore[attr-defined]
+    groups = list(space.material.groups)
     exported = load_file(tmp_path / "best_expert" / "model.safetensors")
     parts = [layout.unflatten(row) for row in (experts - origin).float()]
     for name, weights in layout.unflatten(origin.float()).items():

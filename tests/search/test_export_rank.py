@@ -32,7 +32,7 @@ def dense_products(module: ModelSwarm) -> dict[str, numpy.ndarray]:
     """What the found coefficients add to every layer, as the dense sum of what each adapter adds."""
     pool, space = module.pool, module.particle_swarm.space
     table = space.coefficients(module.particle_swarm.found).double().numpy()
-    groups = list(space.material.groups)  # type: ignore[attr-defined]
+    groups = list(space.material.groups)
     sums: dict[str, numpy.ndarray] = {}
     assert isinstance(pool, ExpertPool)
     for place, adapter in enumerate(pool.adapters()):

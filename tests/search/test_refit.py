@@ -94,11 +94,12 @@ def test_what_is_exported_is_the_sum_of_the_products_in_plain_numpy(whole: Path)
     for place, name in enumerate(downs):
         expected = 0.0
         for number, expert in enumerate(experts):
-            own, up = expert.tensors[name].double().numpy(), expert.tensors[name.replace("lora_A", "lora_B")].double()
+            own = expert.tensors[name].double().numpy()
+            up = expert.tensors[name.replace("lora_A", "lora_B")].double().numpy()
             scaling = expert.config["lora_alpha"] / expert.config["r"]
             new = fitted[place].double().numpy()[number * len(own) : (number + 1) * len(own)]
             mixed = chosen[0, number, place] * own + chosen[1, number, place] * new
-            expected = expected + scaling * up.numpy() @ mixed
+            expected = expected + scaling * up @ mixed
         down, up = (
             found.tensors[name].double().numpy(),
             found.tensors[name.replace("lora_A", "lora_B")].double().numpy(),

@@ -129,6 +129,8 @@ def test_experts_with_second_versions_begin_with_their_first_and_count_as_one() 
         )
     )
     assert space.empty(5).shape == (5, 12)
-    assert space.expert(1).tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, *[0.0] * 6]
+    expert = space.expert(1)
+    assert isinstance(expert, torch.Tensor)
+    assert expert.tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, *[0.0] * 6]
     held = torch.arange(12.0)
     assert space.coefficients(held).equal((held[:6] + held[6:]).view(3, 2))
