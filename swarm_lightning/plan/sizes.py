@@ -37,8 +37,9 @@ def memory_of(search: PreparedSearch, space: Space, rows: int, tokens: int) -> d
         tokens: Tokens of the longest row.
 
     Returns:
-        Bytes of the base, of further models where there are any (as many as may be there at a time), of the experts, of
-        the swarm, of the particles that are taken up, and of a forward pass.
+        Bytes of the base, of further models where there are any (as many as may be there at a time), of the experts and
+        of their products and their fit where there are such, of the swarm, of the particles that are taken up, and of a
+        forward pass.
     """
     resident, layout = search.resident(), search.pool.layout
     model, weights = resident.model, sum(layout.sizes)
@@ -47,6 +48,9 @@ def memory_of(search: PreparedSearch, space: Space, rows: int, tokens: int) -> d
     settings, standings = search.settings, search.pool.standings
     experts = len(search.pool.names) * weights * FLOAT if search.pool.are_differences else 0
     further = {}
+    # Where candidates are coefficients, what is taken up are the products of the experts, one time for all particles.
+    products = {"products": search.bytes_of_products} if search.bytes_of_products else {}
+    fit = {"fit of the experts": search.bytes_of_fit} if search.refits else {}
     if standings:
         experts = sum(standing.adapters.vectors.numel() for standing in standings) * FLOAT
         further = {"further models": further_bytes(standings, settings.dtype, settings.engine.models)}
@@ -54,8 +58,10 @@ def memory_of(search: PreparedSearch, space: Space, rows: int, tokens: int) -> d
         "base": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
         **further,
         "experts": experts,
+        **products,
+        **fit,
         "swarm": held_rows(search) * position.numel() * position.element_size(),
-        "particles": together * weights * FLOAT,
+        "particles": together * (position.numel() if products else weights) * FLOAT,
         "forward pass": rows * bytes_of_a_row(model, tokens),
     }
 

@@ -22,7 +22,7 @@ from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.experts.kinds import Pool
 from swarm_lightning.experts.products.division import GroupedProducts
-from swarm_lightning.experts.products.refit import evaluations_of
+from swarm_lightning.experts.products.refit import bytes_of, evaluations_of
 from swarm_lightning.experts.resident.resident import ResidentModel
 from swarm_lightning.objectives.fitting import said_of_room, said_of_unread_choices
 from swarm_lightning.objectives.guides import guide_of
@@ -175,6 +175,21 @@ class PreparedSearch(L.LightningModule):
         """How many whole evaluations a fit of the experts costs; 0 where there is none."""
         weighed = self._parts.refitting
         return 0 if weighed is None else evaluations_of(weighed.products)
+
+    @property
+    def bytes_of_fit(self) -> int:
+        """The memory that a fit of the experts takes at most; 0 where there is none."""
+        weighed = self._parts.refitting
+        return 0 if weighed is None else bytes_of(weighed.products.trained)
+
+    @property
+    def bytes_of_products(self) -> int:
+        """The memory of the experts' products, where a position is their coefficients; else 0."""
+        division = self._parts.division
+        if division is None or division.weighed is None:
+            return 0
+        products = division.weighed.products
+        return sum(matrix.numel() * matrix.element_size() for matrix in (*products.downs, *products.ups))
 
     @property
     def weights_evaluator(self) -> Evaluator:

@@ -119,6 +119,21 @@ def evaluations_of(products: Products) -> int:
     return first + (ROUNDS - 1) * later + 1
 
 
+def bytes_of(products: Products) -> int:
+    """Return the memory that a fit takes at most, beside the model and the products.
+
+    Args:
+        products: Of the experts.
+
+    >>> bytes_of(Products(("a",), ("q",), (torch.ones(2, 10),), (torch.ones(5, 2),), {}))
+    5280
+    """
+    sizes = [8 * FOLDS * (down.shape[1] ** 2 + down.numel()) for down in products.downs]
+    portions = _portions([down.shape[1] for down in products.downs], MOST_BYTES // FOLDS)
+    fitted = sum(down.numel() * down.element_size() for down in products.downs)
+    return max(sum(sizes[place] for place in portion) for portion in portions) + (1 + FOLDS) * fitted
+
+
 class _Inputs:
     """Sums up what layers read: all that the regression needs to know of it."""
 

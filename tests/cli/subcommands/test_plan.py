@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from swarm_lightning.experts.products.refit import FOLDS
 from swarm_lightning.paths import locate
 from tests.cli.refused import message_of
 from tests.search.tiny_search import World, run_swarm
@@ -61,6 +62,25 @@ def test_the_memory_of_a_token_swarm_counts_the_models_beside_the_base(world: Wo
     assert memory["further models"] == stored[1]  # one at a time, so the larger one
     adapter = load_file(world.experts / "towns" / "adapter_model.safetensors")
     assert memory["experts"] == sum(tensor.numel() for tensor in adapter.values()) * 4
+
+
+def test_the_memory_of_experts_fitted_anew_counts_both_versions_and_the_fit(world: World, tmp_path: Path) -> None:
+    optimizer = {"class_path": "swarm_lightning.swarm.EvolutionStrategy", "init_args": {"evaluations": 900}}
+    model = {"coefficients": "module", "optimizer": optimizer}
+    plain, refits = (
+        plan_of(world.config(tmp_path / "runs", model=model | more), tmp_path, "--seconds", "0.1")["memory"]
+        for more in ({}, {"guide": "smooth", "refit": True})
+    )
+    tensors = [load_file(folder / "adapter_model.safetensors") for folder in sorted(world.experts.iterdir())]
+    weights = sum(tensor.numel() for expert in tensors for tensor in expert.values())
+    assert plain["products"] == 4 * weights
+    assert refits["products"] == 8 * weights
+    assert refits["particles"] == 2 * plain["particles"] < plain["products"]
+    assert "fit of the experts" not in plain
+    downs = [tensor for expert in tensors for name, tensor in expert.items() if "lora_A" in name]
+    inputs = sum(tensor.shape[1] ** 2 for name, tensor in tensors[0].items() if "lora_A" in name)
+    fitted = sum(tensor.numel() for tensor in downs)
+    assert refits["fit of the experts"] == 8 * FOLDS * (inputs + fitted) + 4 * (1 + FOLDS) * fitted
 
 
 @pytest.mark.parametrize(
