@@ -80,9 +80,9 @@ class Work:
 
     @property
     def last(self) -> int:
-        """Pairs that are asked to choose what is found."""
+        """Pairs that are asked to choose what is found; of a budget that holds no step, what is left of it."""
         if self.budget is not None:
-            return CHOSEN_AMONG * self.examples
+            return min(CHOSEN_AMONG * self.examples, max(self.budget - self.first, 0))
         return FEW * self.examples if self.guided else 0
 
     def evaluations(self, iterations: int, likely: bool = True) -> float:

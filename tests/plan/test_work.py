@@ -50,6 +50,8 @@ def test_an_evolution_strategy_asks_its_budget() -> None:
     assert MAKE(strategy()).chances == {6: 1.0}
     # 3 seconds at 100 a second
     assert MAKE(strategy(minutes=0.05)).evaluations(6) == 300
+    # 80 for the experts, and no step beside the choice
+    assert MAKE(strategy(evaluations=130)).evaluations(6) == 130
 
 
 def test_cma_es_does_the_generations_that_its_budget_holds() -> None:
