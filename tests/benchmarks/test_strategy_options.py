@@ -9,11 +9,12 @@ import torch
 
 import strategy_options
 from option_tables import summarise
-from strategy_options import RECOMMENDED, VARIANTS, ApartRow, roles_text
+from strategy_options import RECOMMENDED, STARTS, ApartRow, roles_text
 from swarm_lightning.baselines import registry
 from swarm_lightning.baselines.bench import Bench
-from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow
+from swarm_lightning.baselines.evolution_strategy import EvolutionStrategyRow, Start
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.experts.products.refit import ROUNDS
 from swarm_lightning.objectives import ExactMatch
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.swarm import evolution
@@ -21,7 +22,10 @@ from swarm_lightning.swarm.evolution import EvolutionSettings
 from tests.benchmarks.last_line import last_line
 from tests.search.tiny_search import NEW_TOKENS, calm_process, fitted, make_world
 
-STRATEGIES = {name: variant for name, variant in VARIANTS.items() if isinstance(variant, EvolutionStrategyRow)}
+STRATEGIES = {
+    start: {name: variant for name, variant in variants.items() if isinstance(variant, EvolutionStrategyRow)}
+    for start, variants in STARTS.items()
+}
 EXPERTS = 4
 
 
@@ -44,18 +48,21 @@ def choices_of(row: EvolutionStrategyRow) -> dict[str, Any]:
 def test_the_row_of_the_comparison_is_among_them() -> None:
     row = registry.METHODS[RECOMMENDED](CompareSettings())
     assert isinstance(row, EvolutionStrategyRow)
-    assert choices_of(replace(row, chooses=False)) == choices_of(STRATEGIES["refitted"])
+    assert choices_of(replace(row, chooses=False)) == choices_of(STRATEGIES["refitted"][RECOMMENDED])
+    assert choices_of(STRATEGIES["refitted"][RECOMMENDED]) == choices_of(STRATEGIES["greedy_soup"]["refitted"])
+    assert choices_of(STRATEGIES["greedy_soup"][RECOMMENDED]) == choices_of(STRATEGIES["refitted"]["from_soup"])
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != RECOMMENDED])
-def test_every_variant_changes_one_choice(name: str) -> None:
-    recommended = choices_of(STRATEGIES[RECOMMENDED])
-    changed = [choice for choice, value in choices_of(STRATEGIES[name]).items() if value != recommended[choice]]
-    assert len(changed) == 1
+@pytest.mark.parametrize("start", STARTS)
+def test_every_variant_changes_one_choice(start: Start) -> None:
+    recommended = choices_of(STRATEGIES[start][RECOMMENDED])
+    for name, variant in STRATEGIES[start].items():
+        changed = [choice for choice, value in choices_of(variant).items() if value != recommended[choice]]
+        assert len(changed) == (name != RECOMMENDED), name
 
 
 def test_what_is_handed_over_is_the_last_centre_where_the_variant_says_so() -> None:
-    settings = STRATEGIES["last_centre"].settings
+    settings = STRATEGIES["refitted"]["last_centre"].settings
     generator = torch.Generator().manual_seed(0)
     centre = evolution.begin(torch.zeros(3), 8, generator)
     for step in range(settings.steps):
@@ -79,13 +86,14 @@ def test_the_two_of_a_pair_stand_opposite_and_are_asked_different_examples() -> 
     assert asked.wanted.sum(dim=0).tolist() == [1] * 12
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_asks_no_more_and_returns_what_it_found(opened: ModelSwarm, name: str) -> None:
+@pytest.mark.parametrize(("start", "name"), [(start, name) for start, variants in STARTS.items() for name in variants])
+def test_every_variant_asks_no_more_and_returns_what_it_found(opened: ModelSwarm, start: Start, name: str) -> None:
     assert opened.splits is not None
     examples = opened.splits.validation
-    budget = (2 * EXPERTS + 2 * 24) * len(examples)  # the soup, the last look, and a pair of all examples a step
+    # The soup, two fits, the last look, and a pair of all examples a step.
+    budget = (2 * EXPERTS + 2 * (ROUNDS + 1) + 2 * 24) * len(examples)
     bench = Bench(opened, examples, seed=3, budget=budget)
-    found = VARIANTS[name].compose(bench)
+    found = STARTS[start][name].compose(bench)
     assert bench.spent <= budget
     if found.scores is not None:  # a sum of products
         assert float(found.scores(bench.examples).mean()) == found.utility
@@ -119,7 +127,7 @@ def test_tasks_that_settings_were_chosen_on_stand_apart_from_those_that_confirm_
 def test_the_command_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # 10 experts, 6 examples: 120 for the soup and the last look, 288 for a pair in each of 24 steps.
     tiny = ["--data.validation_size", "6", "--data.test_size", "4", "--seeds", "1", "--evaluations", "408"]
-    where = ["--tasks", "kinds", "--runs", str(tmp_path / "runs"), *tiny]
+    where = ["--tasks", "kinds", "--start", "greedy_soup", "--runs", str(tmp_path / "runs"), *tiny]
     results = tmp_path / "runs" / "kinds" / "results"
     with calm_process(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("swarm_lightning.baselines.registry.METHODS", registry.METHODS)  # put back later
@@ -136,5 +144,8 @@ def test_the_command_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest
     assert set(found["roles"]) == {"confirmed on"}
     assert kept.items() <= {path.name: path.read_bytes() for path in results.iterdir()}.items()
     written = (tmp_path / "options.md").read_text()
-    assert "`python benchmarks/strategy_options.py --seeds 1 --evaluations 408 --tasks kinds --variants" in written
+    assert (
+        "`python benchmarks/strategy_options.py --seeds 1 --evaluations 408 --start greedy_soup --tasks kinds"
+        in written
+    )
     assert "| twice the deviation " in written
