@@ -17,7 +17,7 @@ from swarm_lightning.objectives.utility import bounds_of
 from swarm_lightning.plan.likely import Span, ends, graded, span_of
 from swarm_lightning.plan.work import Work, best_to_come, work_of
 from swarm_lightning.search.model_swarm import ModelSwarm
-from swarm_lightning.swarm.centre_search import CentreSearch
+from swarm_lightning.swarm.centre_search import SIMPLE, CentreSearch
 from swarm_lightning.swarm.optimizer import ParticleSwarm
 
 
@@ -67,6 +67,10 @@ def _rest(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example]) -
     optimizer, state = search.particle_swarm, search.state
     per_pair = state.seconds / state.evaluations
     work = _work(trainer, search, examples, 1 / per_pair)
+    if isinstance(optimizer, CentreSearch) and optimizer.most_steps == 0:  # the choice alone is still to be asked
+        asked = min(len(SIMPLE) * len(examples), max(optimizer.evaluations - state.evaluations, 0))
+        total = state.evaluations + asked
+        return Rest(Span(0, 0, 0), 0, Span(total, total, total), Span(*[asked * per_pair] * 3), asked * per_pair)
     done, plateau = int(search.swarm.iterations), int(search.swarm.plateau) if optimizer.moves_particles else 1
     iterations = span_of(ends(work.most, work.patience, work.particles, done, plateau, work.rises))
 

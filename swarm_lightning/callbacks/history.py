@@ -176,7 +176,7 @@ class History(L.Callback):
         numbers = {"found": space.sketch(found[None])[0]}
         if optimizer.moves_particles:
             numbers["positions"] = space.sketch(optimizer.positions)
-        coefficients = space.coefficients(found)
+        coefficients = module.shares_of(found)
         if coefficients.numel():
             numbers["coefficients"] = coefficients.double().cpu().contiguous()
         self._save_iteration(SKETCHES, iteration, numbers)

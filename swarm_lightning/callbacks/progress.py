@@ -136,14 +136,18 @@ class SwarmProgress(ProgressBar):
     def _show(self, trainer: L.Trainer, module: ModelSwarm) -> None:
         metrics, rest = module.state.metrics, rest_of(trainer, module)
         shown = metrics.get(name_shown(module.particle_swarm), math.nan)
-        said = "" if math.isnan(shown) else f" (by the objective {shown:.3f})"
+        said = "" if math.isnan(shown) else f"by the objective {shown:.3f}"
         if module.particle_swarm.moves_particles:
+            said = f" ({said})" if said else ""
             reached = (
                 f"best {metrics['global_best']:.3f}{said}, mean of personal bests {metrics['personal_best_mean']:.3f}, "
             )
             reached += f"step length {metrics['step_length']:.2f}"
         else:
-            reached = f"start {metrics['start']:.3f}, mean of candidates {metrics['candidate_mean']:.3f}{said}, "
+            left_out = " (on left-out examples)" if module.state.fit else ""  # as fits of the experts are judged
+            said = f"the centre {said}, " if said else ""
+            reached = f"start {metrics['start']:.3f}{left_out}, mean of candidates {metrics['candidate_mean']:.3f}, "
+            reached += said
             reached += f"step length {metrics['step_length']:.4f}"
         reached += f", {metrics['examples_per_second']:.0f} examples/s"
         if rest is not None and rest.most_seconds > 0 and not trainer.should_stop:
@@ -152,7 +156,9 @@ class SwarmProgress(ProgressBar):
         if self._bar is not None:
             self._bar.set_postfix_str(reached)
         elif self._enabled:
-            of = "" if self._total is None or self._total < 0 else f"/{self._total}"
+            steps = module.particle_swarm.most_steps
+            total = self._total if steps is None else steps
+            of = "" if total is None or total < 0 else f"/{total}"
             log(f"iteration {int(module.swarm.iterations)}{of}: {reached}")
 
 

@@ -102,7 +102,12 @@ class RunRecord(L.Callback):
         costs: dict[str, float] = {"peak_memory": peak_bytes(trainer.strategy.root_device)}
         if self._tested_since is not None:
             costs["test_seconds"] = time.time() - self._tested_since
-        self._say(state="ended", why=why_it_ended(trainer, done), iterations=done, **costs)
+        self._say(
+            state="ended",
+            why=why_it_ended(trainer, done, pl_module.particle_swarm.most_steps),
+            iterations=done,
+            **costs,
+        )
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say what stopped it."""

@@ -26,7 +26,7 @@ from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import ask_until, prompts_of
-from swarm_lightning.evaluation.progress import Course, Watcher
+from swarm_lightning.evaluation.progress import Course, Headway, Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.rounds import next_round, reaches_of
 from swarm_lightning.evaluation.runner import Rows, Runner, Session, passes_of
@@ -263,9 +263,19 @@ class Evaluator(Generic[AnyRunner]):
             The forward passes that it took, those of other ranks not counted.
         """
         before = self.runner.meter.passes
+
+        def told(example: int) -> None:
+            turn(example)
+            if self.watcher is not None:
+                self.watcher.go_on(Headway(example, len(examples), 0, self.runner.meter.tokens))
+
+        if self.watcher is not None:
+            self.watcher.begin()
         with self.ranks.together():
             interruption.check()
-            self.runner.read(candidate, self._prompts(examples), turn)
+            self.runner.read(candidate, self._prompts(examples), told)
+        if self.watcher is not None:
+            self.watcher.end(whole=True)
         passes = self.runner.meter.passes - before
         self._common.pairs += len(examples)
         self._common.passes = plus(self._common.passes, passes)

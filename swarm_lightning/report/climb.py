@@ -106,6 +106,8 @@ def climb(run: Run) -> Figure | None:
         f"Every dot is a particle in an iteration, {bests}the green line the best so far. {by}Utilities that the "
         "exact stop left open are not drawn. Scroll to zoom, drag to move, click the legend to choose."
     )
+    if column == "candidate_mean":
+        note = f"The mean of the candidates that a step asks, on the examples that it asks them. {by}Scroll to zoom."
     tests = run.summary.get("test", [])[:2]
     data = data.assign(**{f"{row['name'].replace(' ', '_')}_on_test": row["utility"] for row in tests})
     spec = spec_of(datasets=datasets, layer=layers, params=params, height=320)

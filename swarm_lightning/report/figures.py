@@ -111,7 +111,8 @@ def made_of(run: Run) -> Figure | None:
         return None
     how = "read from the sketches by least squares" if run.coefficients is None else "as the search holds them"
     title, field = "What the winner is made of", "coefficient"
-    note = f"Coefficients of the experts in the best found one, {how}; {outside:.2%} of it lies outside of their span."
+    note = f"Coefficients of the experts in the best found one, {how}"
+    note += "." if run.coefficients is not None else f"; {outside:.2%} of it lies outside of their span."
     mixes = mixture_of(run)
     if mixes is not None:
         title, note = "The mixture", "What the log-probabilities of each expert's next token are multiplied by."

@@ -241,7 +241,7 @@ def _costs(run: Run) -> str:
     if 0.99 * whole > asked > 0:
         text += f", {1 - asked / whole:.0%} of all were left out"
     beside = summary.get("evaluations", asked) - asked
-    text += f"; {beside:,.0f} more beside them, by the objective" if beside > 0 else ""
+    text += f"; {beside:,.0f} more before, beside and after them" if beside > 0 else ""
     counted_passes = float(swarm.forward_passes.sum()) if "forward_passes" in swarm else None  # not of older runs
     passes = summary.get("forward_passes", counted_passes)
     text += "" if passes is None else f"; {passes:,.0f} forward passes"
@@ -252,7 +252,7 @@ def _costs(run: Run) -> str:
         "loading": record.get("loading_seconds"),
         "evaluation of the first positions": first,
         "evaluation in the iterations": others,
-        "moves and the rest of the search": rest,
+        "what else the search did": rest,
         "test and export": record.get("test_seconds"),
     }
     rows = [[f"seconds: {name}", round(float(value), 1)] for name, value in seconds.items() if value is not None]

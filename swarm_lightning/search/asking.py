@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
@@ -23,7 +23,7 @@ from swarm_lightning.evaluation.kept_scores import KeptScores, marks_of
 from swarm_lightning.evaluation.ranks import Ranks, digest
 from swarm_lightning.evaluation.refitting import Refit, refit_experts
 from swarm_lightning.evaluation.score_journal import ScoreJournal
-from swarm_lightning.experts.products.refit import FOLDS
+from swarm_lightning.experts.products.refit import FOLDS, ROUNDS
 from swarm_lightning.objectives.protocol import Objective
 from swarm_lightning.search.guide import name_shown, show
 from swarm_lightning.search.objective import objective_state
@@ -169,6 +169,10 @@ class AskingSearch(PreparedSearch):
             state.fit = fit * (FOLDS + 1) + fold + 1  # each has other experts behind the same coefficients
             return self.ask_vectors(coefficients[None], examples, followed, [0], asked[None]).scores[0]
 
+        rank_zero_info(
+            f"Fitting the A matrices of {int((weights > 0).sum())} experts anew: the {len(examples)} examples are read "
+            f"{ROUNDS} times, and fits without a part of them are asked this part."
+        )
         started, before = time.perf_counter(), state.seconds
         found = refit_experts(self.evaluator_of(followed), weighed, scores, weights, examples, ask)
         state.fit = fit * (FOLDS + 1)

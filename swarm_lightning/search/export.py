@@ -32,12 +32,15 @@ from swarm_lightning.swarm.spaces.coefficients import BASE
 from swarm_lightning.vectors import PRODUCTS
 
 ON_THE_CARD = ("particles", "child_span", "start", "draws", "optimizer", "scheduler")
+OF_PARTICLES = ("particles", "child_span", "start", "draws", "scheduler")  # what searches that move a centre don't read
+METHODS_OF_A_CENTRE = {"EvolutionStrategy": "an evolution strategy", "CmaEs": "CMA-ES"}
 
 
 def card_facts(
     name: str,
     optimizer: SearchOptimizer,
     state: SearchState,
+    shares: Tensor,
     origin: Mapping[str, Any],
     pool: Pool,
     initial: int,
@@ -50,6 +53,7 @@ def card_facts(
         name: Of the folder that is written.
         optimizer: The swarm.
         state: What its search knows and has done.
+        shares: The coefficients of each expert in what is described [n, G].
         origin: `base`, `task` and `identity` of that search.
         pool: The experts that it began with.
         initial: Which of them was best.
@@ -57,18 +61,19 @@ def card_facts(
         test: The best initial and the best found expert on the test split, where they were scored.
     """
     swarm, identity = optimizer.swarm, origin["identity"]
-    position = position_of(optimizer, particle)
     if particle is None:
         found, what = state.after(optimizer), "the best found expert"
     else:
         found, what = float(swarm.personal_best_utilities[particle]), f"the personal best of particle {particle}"
         if state.guided:  # the objective has been asked about few of them
             found = state.choices.get(f"particle {particle}", math.nan)
-    best, shares = particle is None, optimizer.space.coefficients(position).double()
+    best = particle is None
     granularity = identity.get("coefficients")
     divided = {} if granularity is None else {"coefficients": granularity}
     if identity.get("refit"):
         divided["refit"] = True
+    moves = optimizer.moves_particles
+    settings = {setting: identity[setting] for setting in ON_THE_CARD if moves or setting not in OF_PARTICLES}
     tasks = _by_task(state.parts.get(INITIAL, {}), state.parts.get(FOUND, {})) if best else {}
     return CardFacts(
         name=name,
@@ -88,11 +93,13 @@ def card_facts(
         else None,
         objective=flatten(identity["objective"]),
         guide=state.guidance(optimizer, initial) if best else {},
-        swarm=flatten({setting: identity[setting] for setting in ON_THE_CARD} | divided),
+        swarm=flatten(settings | divided),
         seed=state.seed,
         iterations=int(swarm.iterations),
         whole=not pool.are_differences,
-        coefficients=[Share(*numbers) for numbers in zip(*_means_and_ends(shares), strict=True)],
+        method="" if moves else METHODS_OF_A_CENTRE[type(optimizer).__name__],
+        fitted=bool(state.fit) and bool(position_of(optimizer, particle).reshape(2, -1)[1].any()),
+        coefficients=[Share(*numbers) for numbers in zip(*_means_and_ends(shares.double()), strict=True)],
         granularity=granularity,
         mixture=identity.get("mixture"),
         differences_from=_origin(optimizer.space.differences_from, origin["base"]),
@@ -214,12 +221,30 @@ class ExportingSearch(AskingSearch):
             check_particle(particle, self.exportable)
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
-        facts = card_facts(folder.name, swarm, self.state, origin, self.pool, self.best_initial, particle, test)
+        facts = card_facts(
+            folder.name, swarm, self.state, self.shares_of(position_of(swarm, particle)), origin, self.pool,
+            self.best_initial, particle, test,
+        )  # fmt: skip
         export = Export(
             folder, swarm, position_of(swarm, particle), facts, self.pool, self._parts.division, self.settings,
             self.objective, origin["base"], self.base, self.resident, overwrite, max_shard_size, rank, utility_of_cut,
         )  # fmt: skip
         return WRITERS[self.form](export)
+
+    def shares_of(self, position: Tensor) -> Tensor:
+        """Return how much of each expert is in a position [n, G]; empty where positions hold no such numbers.
+
+        Numbers of an expert that adds nothing, as it has no part in a fit of the experts, are 0.
+
+        Args:
+            position: Of the search [D].
+        """
+        shares = self.particle_swarm.space.coefficients(position)
+        weighed = self._parts.refitting
+        if weighed is None:
+            return shares
+        versions = position.reshape(weighed.products.versions, *shares.shape)
+        return (versions * weighed.products.parts.to(versions)[:, :, None]).sum(dim=0)
 
     def adapter_at(self, position: Tensor) -> ProductAdapter | None:
         """Return the one adapter that a position [D] makes, where that has another form than the experts'."""

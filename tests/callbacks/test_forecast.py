@@ -74,3 +74,18 @@ def test_a_forecast_of_a_search_by_a_budget_is_exact(
     assert module.state.guided == (guide == "smooth")
     assert len(listener.heard) == int(module.swarm.iterations) > 3
     assert {rest.evaluations.likely for rest in listener.heard if rest is not None} == {module.state.evaluations}
+
+
+def test_a_budget_that_holds_no_step_is_not_overdrawn(world: World, tmp_path: Path) -> None:
+    listener, examples = Listener(), 8
+    strategy = partial(EvolutionStrategy, evaluations=(4 + 1) * examples + 3, steps=5, batch=2)
+    module = ModelSwarm(
+        str(world.base), experts=str(world.experts), objective=ExactMatch(max_new_tokens=NEW_TOKENS),
+        optimizer=strategy, coefficients="expert",
+    )  # fmt: skip
+    fitted(module, world, tmp_path, -1, 0, listener)
+    assert int(module.swarm.iterations) == 0
+    for rest in listener.heard:
+        assert rest is not None
+        assert rest.most == 0
+        assert module.state.evaluations <= rest.evaluations.likely <= (4 + 1) * examples + 3

@@ -64,7 +64,7 @@ def test_what_a_search_costs_is_told_by_part(world: World, tmp_path: Path) -> No
         "loading": record["loading_seconds"],
         "evaluation of the first positions": seconds[0],
         "evaluation in the iterations": seconds[1:].sum(),
-        "moves and the rest of the search": summary["seconds"] - seconds.sum(),
+        "what else the search did": summary["seconds"] - seconds.sum(),
         "test and export": record["test_seconds"],
     }
     for name, value in expected.items():

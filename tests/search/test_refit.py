@@ -14,6 +14,7 @@ import yaml
 from swarm_lightning.demo import WORLD
 from swarm_lightning.experts.adapters import read_adapter
 from swarm_lightning.experts.products.refit import ROUNDS
+from swarm_lightning.report.run import Run
 from tests.forked_ranks import ForkedRanks, torchrun_environments
 from tests.search.killed import copy_before_changes, kill_before_change, some_of
 from tests.search.test_kill_anywhere import assert_resumable
@@ -116,7 +117,17 @@ def test_the_adapter_is_of_the_rank_of_those_that_have_a_part(whole: Path) -> No
     assert begun == "greedy soup of fisher, hunter (fitted anew)" or begun.startswith("mean")
     members = 2 if begun.startswith("greedy") else EXPERTS
     assert {len(down) for down in downs} == {members * rank}, "who has no part costs no rank"
-    assert "refit" in (whole / "best_expert" / "README.md").read_text()
+    card = (whole / "best_expert" / "README.md").read_text()
+    assert "Their A matrices were fitted anew" in card
+    assert "with an evolution strategy" in card
+    assert "2410.11163" not in card, "no particles have moved"
+    assert not any(f"| {setting}" in card for setting in ("particles", "child_span", "scheduler"))
+    shares = [line for line in card.splitlines() if line.startswith("- ") and ", coefficient " in line]
+    assert len(shares) == EXPERTS
+    assert sum(not line.endswith("coefficient 0.0000") for line in shares) == members
+    shown = Run(whole, "search").coefficients
+    assert shown is not None
+    assert shown.any(dim=1).sum() == members
 
 
 def test_a_checkpoint_is_exported_and_tested_as_the_run_was(whole: Path, tmp_path: Path) -> None:

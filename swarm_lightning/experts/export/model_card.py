@@ -96,6 +96,8 @@ class CardFacts:
         base: Path or hub id of the base model, as it was given.
         experts: Names of the initial experts.
         coefficients: What it takes of each expert, where the search was one for coefficients; empty otherwise.
+        method: The search, where it is none of particles; empty otherwise.
+        fitted: Whether the A matrices of the experts were fitted anew.
         granularity: What of every expert has a coefficient of its own that scales what it adds to the base; None where
             the coefficients scale A and B matrices.
         differences_from: What the experts' differences are taken from that the coefficients multiply: "the base";
@@ -135,6 +137,8 @@ class CardFacts:
     dtype: str = "auto"
     whole: bool = False
     coefficients: Sequence[Share] = ()
+    method: str = ""
+    fitted: bool = False
     granularity: str | None = None
     differences_from: str = ""
     notes: Sequence[str] = ()
@@ -236,6 +240,9 @@ def _experts(facts: CardFacts) -> list[str]:
     made = "Each of the A and B matrices is the sum of the experts', each times its coefficient."
     if facts.granularity is not None:
         made = "What it adds to the base is the sum of the experts' products B A, each times its coefficient."
+    if facts.fitted:
+        made += " Their A matrices were fitted anew, so that each acts on inputs like those of the examples that it "
+        made += "answers best: these are not the products that the experts were trained to, and one with 0 has no part."
     if facts.differences_from:
         origin = in_markdown(facts.differences_from)
         made = f"The weights are those of {origin}, plus the experts' differences from it, each times its coefficient."
@@ -260,8 +267,8 @@ def _share(share: Share) -> str:
 
 
 def _introduction(facts: CardFacts) -> list[str]:
-    iterations = f" in {facts.iterations} iterations" if facts.iterations is not None else ""
-    method = "Model Swarms ([arXiv:2410.11163](https://arxiv.org/abs/2410.11163))"
+    iterations = f" in {facts.iterations} iterations" if facts.iterations else ""
+    method = facts.method or "Model Swarms ([arXiv:2410.11163](https://arxiv.org/abs/2410.11163))"
     if facts.system:
         method = "Heterogeneous Swarms ([arXiv:2502.04510](https://arxiv.org/abs/2502.04510))"
     return [
@@ -313,10 +320,12 @@ def _scores(facts: CardFacts) -> list[str]:
     if not known:
         return []
     best = "" if facts.best_initial_expert is None else f" ({in_markdown(facts.best_initial_expert)})"
+    cut = facts.cut is not None and any(facts.cut.errors.values())
+    after = "the sum before it was cut" if cut else facts.form.after
     return [
         "## Utility",
         "",
-        f"| split | examples | before: best initial expert{best} | after: {facts.form.after} |",
+        f"| split | examples | before: best initial expert{best} | after: {after} |",
         "| --- | ---: | ---: | ---: |",
         *(line for split, utilities in known for line in _rows(split, utilities)),
         "",
@@ -336,6 +345,8 @@ def _gain(split: str, utilities: Utilities) -> list[str]:
 def _cut(cut: Cut | None) -> list[str]:
     if cut is None:
         return []
+    if not any(cut.errors.values()):
+        return ["## Rank", "", f"Rank {cut.rank} was asked for, and no layer of the sum has more: nothing was cut.", ""]
     asked = "" if cut.utility is None else f" On validation the adapter of this rank has {cut.utility:.4f}."
     rows = (f"| {in_markdown(layer)} | {error:.4f} |" for layer, error in cut.errors.items())
     return [

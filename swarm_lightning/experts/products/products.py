@@ -106,6 +106,12 @@ class Products:
         ups = tuple(torch.cat([up, up], dim=1) for up in self.ups)
         return Products(self.names, self.layers, downs, ups, self.config, versions=2)
 
+    @property
+    def parts(self) -> Tensor:
+        """Whether an expert's versions add anything at all [versions, n] bool: an A of zeros adds nothing."""
+        of_rows = [down.reshape(self.versions, len(self.names), -1).any(dim=2) for down in self.downs if down.numel()]
+        return torch.stack(of_rows).any(dim=0)
+
     def put_second(self, downs: Sequence[Tensor]) -> None:
         """Write the A matrices of the second versions.
 
