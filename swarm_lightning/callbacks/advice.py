@@ -68,7 +68,7 @@ def advice_on(objective: Objective, scores: Tensor, found: float, examples: Sequ
         error = float(values.std()) / len(values) ** 0.5
         mean = float(values.mean())
         near = f"{_neighbours(len(examples))} most similar other questions"
-        numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} for what was found"
+        numbers = f"{mean:.4f} on the {len(values)} validation examples, against {found:.4f} for what was found by them"
         room = float(scores.amax(dim=0).mean()) - max(found, luck_of(len(scores), examples))
         if mean - found > error:
             said.append(

@@ -212,7 +212,7 @@ def guide_of(objective: Objective) -> Objective:
         known = ", ".join(kind.__name__ for kind in GUIDES)
         raise InputError(
             f"Expected an objective with a smooth guide ({known}), but {type(objective).__name__} has none: nothing "
-            "says which text a better model would find likelier. Follow the objective itself (guide: objective)."
+            "says which text a better model would find likelier. Follow the objective itself (--model.guide objective)."
         )
     return make(objective)
 

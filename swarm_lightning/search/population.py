@@ -60,8 +60,9 @@ class Population:
             check_evolution(settings, type(self.swarm).__name__)
         if settings.refit and not isinstance(self.swarm, EvolutionStrategy):
             raise InputError(
-                f"Expected model.optimizer to be EvolutionStrategy with model.refit, which gives it its start, but got "
-                f"{type(self.swarm).__name__}. Set model.refit to false, or change the optimizer."
+                "Expected model.optimizer to be swarm_lightning.swarm.EvolutionStrategy where experts are fitted anew "
+                f"(model.refit: true), but got {type(self.swarm).__name__}. Set model.refit to false, or change the "
+                "optimizer."
             )
         check_heterogeneous(settings, self.swarm)
         state = {name: value for name, value in self.schedule.state_dict().items() if is_plain(value)}

@@ -94,10 +94,12 @@ class SearchSettings:
                 f"Expected engine.backend to be one of {', '.join(RUNNERS)}, but got {self.engine.backend!r}."
             )
         if self.refit and (self.coefficients is None or self.engine.backend != "torch"):
+            got = {"model.coefficients": self.coefficients, "model.engine.backend": self.engine.backend}
             raise InputError(
-                "Expected model.coefficients to be set and model.engine.backend to be torch with model.refit, which "
-                f"fits products anew by what the model's layers read, but got {self.coefficients} and "
-                f"{self.engine.backend}. Set model.refit to false, or change them."
+                "Expected model.coefficients to be set and model.engine.backend to be torch where "
+                "LoRA experts are fitted anew (model.refit: true), but got "
+                + " and ".join(f"{name} {'null' if value is None else value}" for name, value in got.items())
+                + ". Set model.refit to false, or change them: model.coefficients to module, say."
             )
         others = (self.storage, self.draws, self.coefficients, self.mixture)
         if self.graphs is not None and others != ("memory", "particle", None, None):

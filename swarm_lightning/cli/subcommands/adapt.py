@@ -7,6 +7,7 @@ and wins over the recipe.
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ USAGE = """swarm adapt --model.base B --model.experts E --data.dataset D --budge
        swarm adapt --resume RUN"""
 NEEDED = (
     "Expected --budget, a number of evaluations (pairs of a model and an example), or --minutes, but got neither. With "
-    "n experts and M validation examples, about 3 n M evaluations go to the experts, their soup and the final choice; "
+    "n experts and M validation examples, about (3 n + 14) M evaluations go to the experts, their soup, fits and the "
+    "final choice; "
     "44000 were enough for 10 experts and 200 examples."
 )
 
@@ -89,7 +91,11 @@ def fit_arguments(arguments: Sequence[str]) -> list[str]:
             )
         return [*with_run(["fit", "--resume", str(folder)]), *others]
     if given.budget is None and given.minutes is None:
-        raise InputError(NEEDED)
+        near = [name for name in others if get_close_matches(name.partition("=")[0], ["--budget", "--minutes"])]
+        raise InputError(NEEDED + (f" There is no {', '.join(near)}." if near else ""))
+    for name, value in (("--budget", given.budget), ("--minutes", given.minutes)):
+        if value is not None and not value > 0:
+            raise InputError(f"Expected {name} to be above 0, but got {value}.")
     limits = ["--model.optimizer.evaluations", str(UNLIMITED if given.budget is None else given.budget)]
     if given.minutes is not None:
         limits += ["--model.optimizer.minutes", str(given.minutes)]

@@ -200,11 +200,12 @@ def check_budget(strategy: CentreSearch, experts: int, examples: int, turns: int
         InputError: If it does not.
     """
     budget, needed = int(strategy.param_groups[0]["evaluations"]), turns * experts * examples
+    held = budget // (turns * experts)
     if budget < needed:
         raise InputError(
             f"Expected model.optimizer.evaluations (the budget) to hold {needed} pairs of a model and an example, "
-            f"{turns} for each of {experts} experts and {examples} examples, but got {budget}. Raise it, or set "
-            f"data.validation_size to {budget // (turns * experts)} or less."
+            f"{turns} for each of {experts} experts and {examples} examples, but got {budget}. Raise it"
+            + (f", or set data.validation_size to {held} or less." if held else ".")
         )
 
 

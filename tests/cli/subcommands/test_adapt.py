@@ -189,6 +189,8 @@ def test_relative_paths_of_a_run_mean_the_folder_in_which_it_was_started(
     [
         ([], "--budget, a number of evaluations"), (["--budget", "many"], "invalid int value: 'many'"),
         (["--budget", "9", "--prompt", "{question}"], "--objective with --prompt"),
+        (["--budjet", "6000"], "There is no --budjet"), (["--budget", "0"], "--budget to be above 0, but got 0"),
+        (["--minutes", "-1"], "--minutes to be above 0, but got -1"),
         (["--resume", "nowhere"], "has no config.yaml"),
     ],
 )  # fmt: skip
