@@ -152,8 +152,14 @@ def test_a_run_that_is_resumed_behind_its_last_step_ends_as_it_did(whole: Path, 
     ("model", "said"),
     [
         ({"coefficients": None}, "Expected model.coefficients to be set and model.engine.backend to be torch"),
-        ({"optimizer": {"class_path": "swarm_lightning.swarm.CmaEs"}}, "Expected model.optimizer to be Evolution"),
-        ({"optimizer": {"class_path": "swarm_lightning.swarm.ParticleSwarm"}}, "Expected model.optimizer to be Evol"),
+        (
+            {"optimizer": {"class_path": "swarm_lightning.swarm.CmaEs"}},
+            "Expected model.optimizer to be swarm_lightning.swarm.Evo",
+        ),
+        (
+            {"optimizer": {"class_path": "swarm_lightning.swarm.ParticleSwarm"}},
+            "but got ParticleSwarm. Set model.refit to false",
+        ),
     ],
 )
 def test_what_does_not_go_together_with_it_is_refused(
