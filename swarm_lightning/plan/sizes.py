@@ -82,9 +82,10 @@ def disk_of(search: PreparedSearch, space: Space, iterations: int, examples: int
     position, weights = space.empty(1), sum(search.pool.layout.sizes)
     particles = search.settings.particles
     return {
-        "checkpoint": 2 * held_rows(search) * position.numel() * position.element_size(),
+        "checkpoint": 2 * (held_rows(search) * position.numel() * position.element_size() + search.bytes_of_fitted),
         "rows": (5 * particles + 2) * weights * FLOAT if space.writes else 0,
-        "best expert": weights * FLOAT,
+        # A sum of products has the rank of all experts together.
+        "best expert": (len(search.pool.names) if search.bytes_of_products else 1) * weights * FLOAT,
         "histories": (iterations + 1) * particles * (8 * examples + 800),
     }
 

@@ -183,6 +183,12 @@ class PreparedSearch(L.LightningModule):
         return 0 if weighed is None else bytes_of(weighed.products.trained)
 
     @property
+    def bytes_of_fitted(self) -> int:
+        """The size of the experts' A matrices that are fitted anew, which checkpoints hold; 0 where none are."""
+        weighed = self._parts.refitting
+        return 0 if weighed is None else sum(down.numel() * down.element_size() for down in weighed.products.second)
+
+    @property
     def bytes_of_products(self) -> int:
         """The memory of the experts' products, where a position is their coefficients; else 0."""
         division = self._parts.division

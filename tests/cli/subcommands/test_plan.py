@@ -67,10 +67,11 @@ def test_the_memory_of_a_token_swarm_counts_the_models_beside_the_base(world: Wo
 def test_the_memory_of_experts_fitted_anew_counts_both_versions_and_the_fit(world: World, tmp_path: Path) -> None:
     optimizer = {"class_path": "swarm_lightning.swarm.EvolutionStrategy", "init_args": {"evaluations": 900}}
     model = {"coefficients": "module", "optimizer": optimizer}
-    plain, refits = (
-        plan_of(world.config(tmp_path / "runs", model=model | more), tmp_path, "--seconds", "0.1")["memory"]
+    plans = [
+        plan_of(world.config(tmp_path / "runs", model=model | more), tmp_path, "--seconds", "0.1")
         for more in ({}, {"guide": "smooth", "refit": True})
-    )
+    ]
+    plain, refits = (plan["memory"] for plan in plans)
     tensors = [load_file(folder / "adapter_model.safetensors") for folder in sorted(world.experts.iterdir())]
     weights = sum(tensor.numel() for expert in tensors for tensor in expert.values())
     assert plain["products"] == 4 * weights
@@ -80,6 +81,8 @@ def test_the_memory_of_experts_fitted_anew_counts_both_versions_and_the_fit(worl
     downs = [tensor for expert in tensors for name, tensor in expert.items() if "lora_A" in name]
     inputs = sum(tensor.shape[1] ** 2 for name, tensor in tensors[0].items() if "lora_A" in name)
     fitted = sum(tensor.numel() for tensor in downs)
+    assert [plan["disk"]["best expert"] for plan in plans] == [4 * weights] * 2
+    assert plans[1]["disk"]["checkpoint"] > 2 * 4 * fitted
     assert refits["fit of the experts"] == 8 * FOLDS * (inputs + fitted) + 4 * (1 + FOLDS) * fitted
 
 
