@@ -11,6 +11,7 @@ from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
 from swarm_lightning.baselines.settings import CompareSettings
+from swarm_lightning.callbacks.export import ExportBest
 from swarm_lightning.doors.lightning import runs_several_processes
 from swarm_lightning.errors import InputError
 from swarm_lightning.experts.export.checkpoint import SHARD
@@ -183,8 +184,9 @@ class SwarmTrainer(L.Trainer):
             particle: Particle whose personal best is written, counted from 0; null for the best expert found.
             output: The new folder; null for `best_expert` or `particle_<i>` in the run folder.
             max_shard_size: Maximum size of a weight file of a full checkpoint, such as `2GB`.
-            export_rank: Rank to which a sum of products (model.coefficients) is reduced by truncated SVD; null for its
-                full rank. The card gives the loss of each layer and the utility on validation.
+            export_rank: Rank to which a sum of products (model.coefficients) is reduced by truncated SVD; null for
+                export_best.export_rank, and where that is null too, for its full rank. The card gives the loss of each
+                layer and the utility on validation.
             push_to_hub: Repository on the Hugging Face hub (owner/name) to upload to. An export that is already in the
                 run folder is uploaded unchanged. A new repository is private.
             public: Whether a new repository is public.
@@ -195,6 +197,9 @@ class SwarmTrainer(L.Trainer):
         if push_to_hub is not None:
             check_name(push_to_hub)
         folder = Path(output) if output is not None else Path(self.default_root_dir) / name_of_export(particle)
+        if export_rank is None:
+            callbacks: list[L.Callback] = self.callbacks  # type: ignore[attr-defined]
+            export_rank = next((one.export_rank for one in callbacks if isinstance(one, ExportBest)), None)
         if push_to_hub is None or output is not None or not folder.exists():
             self._export(model, ckpt_path, datamodule, particle, folder, max_shard_size, export_rank)
         if push_to_hub is not None:

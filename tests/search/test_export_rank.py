@@ -96,12 +96,15 @@ def test_the_card_gives_its_utility_on_validation(world: World, searched: tuple[
     assert f"On validation the adapter of this rank has {sum(scores) / len(scores):.4f}." in card
 
 
-def test_the_command_cuts_as_the_callback_does(world: World, searched: tuple[ModelSwarm, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["--export_rank", "--export_best.export_rank"])
+def test_the_command_cuts_as_the_callback_does(
+    world: World, searched: tuple[ModelSwarm, Path], tmp_path: Path, setting: str
+) -> None:
     module, root = searched
     assert load_checkpoint(root)
     config = world.config(tmp_path, model={"particles": 6, **OF_PRODUCTS})
     last = ("--ckpt_path", str(root), "--output", str(tmp_path / "cut"))
-    printed = run_swarm(config, "export", tmp_path, *last, "--export_rank", str(RANK))
+    printed = run_swarm(config, "export", tmp_path, *last, setting, str(RANK))
     cut, other = load_file(tmp_path / "cut" / WEIGHTS), load_file(root / "best_expert" / WEIGHTS)
     assert all(cut[name].equal(tensor) for name, tensor in other.items())
     cards = [(folder / "README.md").read_text() for folder in (tmp_path / "cut", root / "best_expert")]
