@@ -97,7 +97,7 @@ def card_facts(
         seed=state.seed,
         iterations=int(swarm.iterations),
         whole=not pool.are_differences,
-        method="" if moves else METHODS_OF_A_CENTRE[type(optimizer).__name__],
+        method="" if moves else METHODS_OF_A_CENTRE.get(type(optimizer).__name__, type(optimizer).__name__),
         fitted=bool(state.fit) and bool(position_of(optimizer, particle).reshape(2, -1)[1].any()),
         coefficients=[Share(*numbers) for numbers in zip(*_means_and_ends(shares.double()), strict=True)],
         granularity=granularity,
