@@ -67,10 +67,6 @@ def _rest(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example]) -
     optimizer, state = search.particle_swarm, search.state
     per_pair = state.seconds / state.evaluations
     work = _work(trainer, search, examples, 1 / per_pair)
-    if isinstance(optimizer, CentreSearch) and optimizer.most_steps == 0:  # the choice alone is still to be asked
-        asked = min(len(SIMPLE) * len(examples), max(optimizer.evaluations - state.evaluations, 0))
-        total = state.evaluations + asked
-        return Rest(Span(0, 0, 0), 0, Span(total, total, total), Span(*[asked * per_pair] * 3), asked * per_pair)
     done, plateau = int(search.swarm.iterations), int(search.swarm.plateau) if optimizer.moves_particles else 1
     iterations = span_of(ends(work.most, work.patience, work.particles, done, plateau, work.rises))
 
@@ -78,6 +74,8 @@ def _rest(trainer: L.Trainer, search: ModelSwarm, examples: Sequence[Example]) -
         if isinstance(optimizer, CentreSearch):  # which knows: what came before its steps varies
             every = 0 if state.shown is None else state.shown.every
             shown = (int(count) - 1) // every - done // every if every and count > done else 0
+            if not work.most:  # the choice alone is still to be asked
+                return min(len(SIMPLE) * work.examples, max(optimizer.evaluations - state.evaluations, 0))
             return work.last + (count - done) * optimizer.asked_by_step + shown * work.examples
         return work.last + sum(work.asked_in(iteration, likely) for iteration in range(done + 1, int(count) + 1))
 

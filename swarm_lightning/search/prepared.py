@@ -186,7 +186,7 @@ class PreparedSearch(L.LightningModule):
     def bytes_of_fitted(self) -> int:
         """The size of the experts' A matrices that are fitted anew, which checkpoints hold; 0 where none are."""
         weighed = self._parts.refitting
-        return 0 if weighed is None else sum(down.numel() * down.element_size() for down in weighed.products.second)
+        return 0 if weighed is None else sum(down.nbytes for down in weighed.products.second)
 
     @property
     def bytes_of_products(self) -> int:
@@ -195,7 +195,7 @@ class PreparedSearch(L.LightningModule):
         if division is None or division.weighed is None:
             return 0
         products = division.weighed.products
-        return sum(matrix.numel() * matrix.element_size() for matrix in (*products.downs, *products.ups))
+        return sum(matrix.nbytes for matrix in (*products.downs, *products.ups))
 
     @property
     def weights_evaluator(self) -> Evaluator:

@@ -130,7 +130,7 @@ def bytes_of(products: Products) -> int:
     """
     sizes = [8 * FOLDS * (down.shape[1] ** 2 + down.numel()) for down in products.downs]
     portions = _portions([down.shape[1] for down in products.downs], MOST_BYTES // FOLDS)
-    fitted = sum(down.numel() * down.element_size() for down in products.downs)
+    fitted = sum(down.nbytes for down in products.downs)
     return max(sum(sizes[place] for place in portion) for portion in portions) + (1 + FOLDS) * fitted
 
 
