@@ -26,7 +26,7 @@ from measuring import count_differences, ratio, report, table, take_turns
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from swarm_lightning.evaluation.evaluator import Evaluation
+    from swarm_lightning.evaluation.evaluation import Evaluation
 
 TERMS = procedure.Terms(inertia=0.2, cognitive=0.3, social=0.4, repel=0.05, step_length=0.75)
 TARGET = 10.0

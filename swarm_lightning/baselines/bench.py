@@ -14,7 +14,8 @@ from swarm_lightning.baselines.absence import Absent
 from swarm_lightning.baselines.candidates import LazyCandidates
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.counts import less
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.evaluation import Evaluation
+from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.mixtures.mixture import Averaged
 from swarm_lightning.evaluation.runners.mixture import MixtureRunner, Weigh

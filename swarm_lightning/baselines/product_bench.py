@@ -12,7 +12,7 @@ from swarm_lightning.baselines.method import Composition
 from swarm_lightning.baselines.soups import greedy_soup, soup_of
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.evaluation.refitting import can_refit, put_second, refit_experts
 from swarm_lightning.evaluation.runners.resident import ResidentRunner
 from swarm_lightning.experts.products.adapter import product_adapter

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -21,12 +21,13 @@ from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation import interruption
 from swarm_lightning.evaluation.counts import less, plus
 from swarm_lightning.evaluation.engine.batches import groups_of
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes, rule_of
 from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.lengths import check_fits
 from swarm_lightning.evaluation.lots import LEAST_PAIRS, Pair, lots_by_task
 from swarm_lightning.evaluation.objective_call import ask_until, prompts_of
-from swarm_lightning.evaluation.progress import Course, Headway, Watcher
+from swarm_lightning.evaluation.progress import Course, Watcher
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.rounds import next_round, reaches_of
 from swarm_lightning.evaluation.runner import Rows, Runner, Session, passes_of
@@ -43,50 +44,6 @@ LEAST_LOTS = 4  # up to so many ranks work on the same lots; more lots cost time
 MOST_PASSES = 8
 AnyRunner = TypeVar("AnyRunner", bound=Runner)
 OtherRunner = TypeVar("OtherRunner", bound=Runner)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What P candidates made of M examples.
-
-    Attributes:
-        scores: The score table [P, M], float64 on the CPU; NaN where nothing was asked, -inf where the candidate
-            broke.
-        outcomes: Replies, answers and scores [P][M]; None where nothing was asked, or where another rank asked and
-            whole replies were not wanted.
-        utilities: Utility of every candidate [P], float64, by default its mean score; NaN where it is not known to the
-            last digit, -inf where the candidate broke.
-        reach: The lowest and the highest utility that every candidate can have [P, 2], float64; equal where it is
-            known, NaN where nothing was asked.
-        generated: Number of tokens that were generated.
-        forward_passes: Calls of a model that it took, whatever the batch; None where nobody can count them. A model
-            that belongs to the objective, such as a judge, is not counted.
-    """
-
-    scores: Tensor
-    outcomes: list[list[Outcome | None]]
-    utilities: Tensor
-    reach: Tensor
-    generated: int = 0
-    forward_passes: int | None = None
-
-    @property
-    def evaluated(self) -> int:
-        """Number of pairs of a candidate and an example that were asked."""
-        return int((~self.scores.isnan()).sum())
-
-    def with_row(self, place: int, one: "Evaluation", row: int = 0) -> "Evaluation":
-        """Return this with what another candidate made of the same examples in the place of one.
-
-        Args:
-            place: Of the candidate that is left out.
-            one: An evaluation of the other.
-            row: Its place there.
-        """
-        scores, utilities, reach = self.scores.clone(), self.utilities.clone(), self.reach.clone()
-        scores[place], utilities[place], reach[place] = one.scores[row], one.utilities[row], one.reach[row]
-        outcomes = [*self.outcomes[:place], one.outcomes[row], *self.outcomes[place + 1 :]]
-        return replace(self, scores=scores, outcomes=outcomes, utilities=utilities, reach=reach)
 
 
 @dataclass
@@ -263,19 +220,16 @@ class Evaluator(Generic[AnyRunner]):
             The forward passes that it took, those of other ranks not counted.
         """
         before = self.runner.meter.passes
+        course = Course(self.watcher, self.runner, 1)
 
         def told(example: int) -> None:
             turn(example)
-            if self.watcher is not None:
-                self.watcher.go_on(Headway(example, len(examples), 0, self.runner.meter.tokens))
+            left = len(examples) - example
+            course.round(example, 0, left, left)
 
-        if self.watcher is not None:
-            self.watcher.begin()
-        with self.ranks.together():
+        with course.followed(), self.ranks.together():
             interruption.check()
             self.runner.read(candidate, self._prompts(examples), told)
-        if self.watcher is not None:
-            self.watcher.end(whole=True)
         passes = self.runner.meter.passes - before
         self._common.pairs += len(examples)
         self._common.passes = plus(self._common.passes, passes)

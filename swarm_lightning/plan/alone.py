@@ -15,7 +15,8 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.bootstrap import interval_of
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.evaluation import Evaluation
+from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.kept_scores import KeptScores
 from swarm_lightning.evaluation.progress import Watcher
 from swarm_lightning.evaluation.ranks import Ranks

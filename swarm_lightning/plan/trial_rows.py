@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.evaluation import Evaluation
+from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.lots import LEAST_PAIRS
 from swarm_lightning.evaluation.progress import Metered
 from swarm_lightning.objectives.protocol import HasTasks, Objective, PaysForScores

@@ -17,7 +17,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.counts import less
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.evaluation.kept_scores import KeptScores, marks_of
 from swarm_lightning.evaluation.ranks import Ranks, digest

@@ -221,12 +221,13 @@ class ExportingSearch(AskingSearch):
             check_particle(particle, self.exportable)
         # A checkpoint knows which search it belongs to better than the config of the moment.
         origin = self.state.origin or {"base": self.base, "task": self.task, "identity": self.identity}
+        position = position_of(swarm, particle)
         facts = card_facts(
-            folder.name, swarm, self.state, self.shares_of(position_of(swarm, particle)), origin, self.pool,
-            self.best_initial, particle, test,
+            folder.name, swarm, self.state, self.shares_of(position), origin, self.pool, self.best_initial, particle,
+            test,
         )  # fmt: skip
         export = Export(
-            folder, swarm, position_of(swarm, particle), facts, self.pool, self._parts.division, self.settings,
+            folder, swarm, position, facts, self.pool, self._parts.division, self.settings,
             self.objective, origin["base"], self.base, self.resident, overwrite, max_shard_size, rank, utility_of_cut,
         )  # fmt: skip
         return WRITERS[self.form](export)
@@ -240,11 +241,10 @@ class ExportingSearch(AskingSearch):
             position: Of the search [D].
         """
         shares = self.particle_swarm.space.coefficients(position)
-        weighed = self._parts.refitting
-        if weighed is None:
+        if not self.refits:
             return shares
-        versions = position.reshape(weighed.products.versions, *shares.shape)
-        return (versions * weighed.products.parts.to(versions)[:, :, None]).sum(dim=0)
+        parts = self._parts.with_part.to(position)
+        return (position.reshape(*parts.shape, -1) * parts[:, :, None]).sum(dim=0)
 
     def adapter_at(self, position: Tensor) -> ProductAdapter | None:
         """Return the one adapter that a position [D] makes, where that has another form than the experts'."""

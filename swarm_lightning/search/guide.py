@@ -30,7 +30,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.evaluation.bootstrap import Resampling
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.names import OF_BEST, OF_CENTRE
 from swarm_lightning.objectives.means import mean_score
 from swarm_lightning.objectives.mixed_guide import MixedGuide, Scale, mixes

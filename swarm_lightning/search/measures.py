@@ -16,7 +16,7 @@ from torch import Tensor
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.counts import plus
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.names import ASSIGNMENTS, FOUND, INITIAL, SYSTEM
 from swarm_lightning.objectives.protocol import HasTasks, Objective
 from swarm_lightning.objectives.utility import parts_of

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example, ExampleSplits
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.evaluator import Evaluation, Evaluator
+from swarm_lightning.evaluation.evaluation import Evaluation
+from swarm_lightning.evaluation.evaluator import Evaluator
 from swarm_lightning.evaluation.ranks import Ranks
 from swarm_lightning.evaluation.refitting import put_second
 from swarm_lightning.evaluation.runner import Loaded, Runner
@@ -138,6 +139,7 @@ class Parts:
         self.sharing: Sharing = Alone()
         self._pool: Pool | None = None
         self._division: Division | None = None
+        self._with_part: Tensor | None = None
         self._loaded: Resident | None = None
         self._evaluator: Evaluator | None = None
         self._weights_evaluator: Evaluator | None = None
@@ -178,6 +180,17 @@ class Parts:
         division = self.division
         return division.weighed if division is not None and division.versions == 2 else None
 
+    @property
+    def with_part(self) -> Tensor:
+        """Which versions of which experts add anything at all [versions, n] bool, where experts are fitted anew.
+
+        It takes a look at all A matrices, so it is remembered until others are taken up.
+        """
+        if self._with_part is None:
+            assert self.refitting is not None
+            self._with_part = self.refitting.products.parts
+        return self._with_part
+
     def put_second(self, downs: Sequence[Tensor]) -> None:
         """Take up experts that were fitted anew, also in the model where it is loaded.
 
@@ -186,6 +199,7 @@ class Parts:
         """
         weighed = self.refitting
         assert weighed is not None
+        self._with_part = None
         if self._evaluator is None:
             weighed.products.put_second(downs)
         else:

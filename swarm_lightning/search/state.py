@@ -15,7 +15,7 @@ from torch import Tensor
 
 from swarm_lightning.errors import InputError
 from swarm_lightning.evaluation.counts import plus
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes, expected_scores
 from swarm_lightning.names import FOUND, INITIAL
 from swarm_lightning.objectives.protocol import Outcome

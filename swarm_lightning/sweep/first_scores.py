@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from swarm_lightning.evaluation import interruption
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.files import storage_errors, whole_file, write_whole
 from swarm_lightning.locks import lock_if_free
 from swarm_lightning.vectors import Vectors, windows

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.differences import flatten
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.evaluation.ranks import digest
 from swarm_lightning.objectives.protocol import KeepsState, MeasuresTheBase
 from swarm_lightning.search.model_swarm import ModelSwarm

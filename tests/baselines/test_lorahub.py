@@ -8,7 +8,7 @@ import torch
 
 from swarm_lightning.baselines.bench import Bench
 from swarm_lightning.baselines.lorahub import LoraHub, loss, optimizer_of
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.search import ModelSwarm
 from swarm_lightning.vectors import Vectors
 from tests.baselines.optional import need

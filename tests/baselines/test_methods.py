@@ -20,7 +20,7 @@ from swarm_lightning.baselines.prediction_merge import PredictionMerge
 from swarm_lightning.baselines.registry import METHODS
 from swarm_lightning.baselines.settings import CompareSettings
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.experts.pool import ExpertPool, load_pool
 from swarm_lightning.names import SWARM
 from swarm_lightning.objectives import ExactMatch, LanguageModel, MeanLogLikelihood, Outcome

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from swarm_lightning.data.examples import Example
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.objectives import ChoiceLogShare, MultipleChoice
 from swarm_lightning.search.guide import (
     GuideCheck,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.search.settings import check_identity
 from swarm_lightning.search.state import COUNTS, FORMAT, KEY, ScoreMemory, SearchState, record_in
 from swarm_lightning.swarm import ParticleSwarm

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.sweep.first_scores import FirstScores
 
 POSITIONS = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swarm_lightning.data.examples import Example
 from swarm_lightning.errors import InputError
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.evaluation.exact_stop import Stakes
 from swarm_lightning.search.export import ExportingSearch
 from swarm_lightning.search.guide import shown_between

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swarm_lightning.evaluation.evaluator import Evaluation
+from swarm_lightning.evaluation.evaluation import Evaluation
 from swarm_lightning.search.guide import Shown
 from swarm_lightning.search.procedures.pacing import Pacing
 from swarm_lightning.search.state import SearchState
